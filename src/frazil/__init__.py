@@ -1,0 +1,39 @@
+"""frazil: learn from annotated cryo-electron tomograms, generate realistic, labelled particle volumes.
+
+``frazil.load(bundle).sample(label="ribosome", count=5, seed=0)`` is the Python entry; the command line is ``frazil``.
+Nothing heavy is imported until it is used: ``import frazil`` costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frazil.generation.generator import ParticleGenerator
+
+try:
+    __version__ = version("frazil")
+except PackageNotFoundError:  # a source tree that was not installed
+    __version__ = "0.0.0"
+
+__all__ = ["__version__", "load"]
+
+
+def load(bundle: str | Path, *, device: str = "auto") -> ParticleGenerator:
+    """Open a bundle as a generator of labelled particle volumes.
+
+    Parameters
+    ----------
+    bundle : folder that `frazil train` or `frazil import-weights` wrote.
+    device : ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    BundleError : the folder is no bundle, is damaged, or has a newer schema.
+    """
+    from frazil.generation.generator import ParticleGenerator
+
+    return ParticleGenerator.from_bundle(bundle, device=device)

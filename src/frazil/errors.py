@@ -1,0 +1,52 @@
+"""The one family of errors that frazil raises for what a user can cause.
+
+Every message is one line that names the thing, the value and the remedy. The command line prints it and exits with code 2.
+"""
+
+from __future__ import annotations
+
+
+class FrazilError(Exception):
+    """Base of all errors that a user can cause and can mend."""
+
+    exit_code = 2
+
+
+class SettingsError(FrazilError):
+    """A preset, a configuration file or an option has a value that cannot be used."""
+
+
+class ShapeError(FrazilError):
+    """Arrays have shapes that do not fit together, or that the network cannot take."""
+
+
+class SourceError(FrazilError):
+    """A tomogram or a project cannot be read as asked."""
+
+
+class PickError(FrazilError):
+    """Picks are malformed, empty, of an unknown class, or do not fit their tomogram."""
+
+
+class StoreError(FrazilError):
+    """A box store is damaged, incomplete, or was written with other settings."""
+
+
+class BundleError(FrazilError):
+    """A bundle is damaged, has a newer schema, or does not hold what is asked for."""
+
+
+class CheckpointError(FrazilError):
+    """A training checkpoint is damaged or belongs to another run."""
+
+
+class RequestError(FrazilError):
+    """A request for samples names a label, position, sampler or count that cannot be served."""
+
+
+class OutputError(FrazilError):
+    """An output folder cannot be written, is full, or holds something that would be overwritten."""
+
+
+class SimulationError(FrazilError):
+    """A specimen or an acquisition that cannot be simulated as asked."""

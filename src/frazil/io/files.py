@@ -1,0 +1,124 @@
+"""Files that are either whole or not there: temporary name, then moved into place."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from frazil.errors import FrazilError, OutputError
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space or write elsewhere, then run the same command again to continue",
+    errno.EDQUOT: "the disk quota is used up; free some space or write elsewhere, then run the same command again to continue",
+    errno.EACCES: "permission denied; choose a folder that you may write to",
+    errno.EPERM: "permission denied; choose a folder that you may write to",
+    errno.EROFS: "the file system is read-only; choose a folder that you may write to",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
+    errno.EEXIST: "a file of that name stands in the way; choose another folder",
+}
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about writing `path` into one line with a remedy.
+
+    Raises
+    ------
+    OutputError : disk full, no permission, read-only, a file in the way.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        raise OutputError(f"{path}: {remedy}") from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it into place when the block ends well, remove it when it does not.
+
+    Works for files and for folders. The folder above `path` is made if need be.
+
+    Raises
+    ------
+    OutputError : the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            if path.is_dir() and temporary.is_dir():  # os.replace refuses a folder that is not empty
+                old = path.with_name(f".{path.name}.{os.getpid()}.old")
+                path.replace(old)
+                temporary.replace(path)
+                shutil.rmtree(old)
+            else:
+                temporary.replace(path)
+        finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> Path:
+    """Make `path` a folder that can be written to.
+
+    Raises
+    ------
+    OutputError : it cannot be made or written.
+    """
+    with output_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"{path}: {_REMEDIES[errno.EACCES]}")
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, whole or not at all. NaN is refused: JSON has none."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, error: type[FrazilError]) -> Any:
+    """Read a JSON file.
+
+    Parameters
+    ----------
+    error : what to raise when the file is absent or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise error(f"{path}: no such file") from None
+    except PermissionError:
+        raise error(f"{path}: permission denied; make it readable") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
+        raise error(f"{path}: damaged, it is no JSON ({fault})") from None
+
+
+def file_digest(path: Path) -> str:
+    """Return ``sha256:<hex>`` of the file's bytes."""
+    with path.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def text_digest(text: str) -> str:
+    """Return ``sha256:<hex>`` of `text` in UTF-8."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,145 @@
+"""The records that flow between the rooms: picks, tomograms, moments, conditions.
+
+All arrays are zyx. xyz exists only inside `io/`, where it is flipped once. A rotation here acts on zyx vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Bool, Float, Int64
+    from torch import Tensor
+
+TiltRange = tuple[float, float]
+"""Lowest and highest tilt in degrees; the tilt axis is y, the beam is along z (SCIENCE: CZII acquisition)."""
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of grey values, in the tomogram's own unit."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Picks:
+    """The particles of one class in one run, as one annotator placed them.
+
+    Parameters
+    ----------
+    run : name of the run (one tilt series, one tomogram).
+    label : class name of the particle.
+    centers_angstrom : `(n, 3)` zyx, angstrom from the centre of voxel (0, 0, 0).
+    rotations : `(n, 3, 3)` object -> tomogram, acting on zyx vectors, or None where the orientation is not known.
+    user, session : who placed the picks, in copick's sense; None where the format does not say.
+    origin : where the picks were read from, for messages.
+    """
+
+    run: str
+    label: str
+    centers_angstrom: Float[np.ndarray, "n 3"]
+    rotations: Float[np.ndarray, "n 3 3"] | None = None
+    user: str | None = None
+    session: str | None = None
+    origin: str = ""
+
+    def __len__(self) -> int:
+        return len(self.centers_angstrom)
+
+
+@dataclass(frozen=True)
+class TomogramHeader:
+    """What is known of a tomogram without reading its voxels.
+
+    Parameters
+    ----------
+    run : name of the run.
+    shape_voxel : zyx.
+    voxel_size_angstrom : isotropic edge of a voxel.
+    origin : path or address, for messages and provenance.
+    tilt_range_degrees : lowest and highest tilt, or None where it is not known.
+    """
+
+    run: str
+    shape_voxel: tuple[int, int, int]
+    voxel_size_angstrom: float
+    origin: str
+    tilt_range_degrees: TiltRange | None = None
+
+    @property
+    def extent_angstrom(self) -> tuple[float, float, float]:
+        """Edges of the tomogram, zyx, in angstrom."""
+        z, y, x = self.shape_voxel
+        return (z * self.voxel_size_angstrom, y * self.voxel_size_angstrom, x * self.voxel_size_angstrom)
+
+
+@dataclass(frozen=True)
+class Tomogram:
+    """The voxels of one tomogram, with the knowledge of which were measured.
+
+    Parameters
+    ----------
+    header : shape, voxel size, origin.
+    volume : `(z, y, x)` grey values, float32.
+    chunk_voxel : zyx edge of a storage chunk; the whole shape for formats without chunks.
+    chunk_present : one flag a chunk, False where the chunk is absent on disk (it then reads as the fill value).
+    """
+
+    header: TomogramHeader
+    volume: Float[np.ndarray, "z y x"]
+    chunk_voxel: tuple[int, int, int]
+    chunk_present: Bool[np.ndarray, "cz cy cx"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a batch of volumes is asked to show. Every field has an explicit null.
+
+    Parameters
+    ----------
+    label : `(b,)` class indices; -1 is the null label (unconditional).
+    position : `(b, 3)` zyx centre in the tomogram, divided by its extent, in [0, 1]; NaN is the null position.
+    """
+
+    label: Int64[Tensor, "b"]
+    position: Float[Tensor, "b 3"]
+
+    def __len__(self) -> int:
+        return int(self.label.shape[0])
+
+    def __getitem__(self, item: slice | Tensor) -> Condition:
+        return Condition(self.label[item], self.position[item])
+
+    def to(self, device: torch.device | str) -> Condition:
+        """Return the same condition on `device`."""
+        return replace(self, label=self.label.to(device), position=self.position.to(device))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Generated volumes with everything that is known of them.
+
+    Parameters
+    ----------
+    volumes : `(n, z, y, x)` float32, z-scored grey values (particles dark, as in the training data).
+    labels : class name of each volume.
+    positions : `(n, 3)` zyx, in [0, 1].
+    seed : the user's seed; volume i descends from (seed, indices[i]) alone.
+    indices : position of each volume in the whole request.
+    voxel_size_angstrom : edge of a voxel.
+    """
+
+    volumes: Float[np.ndarray, "n z y x"]
+    labels: list[str]
+    positions: Float[np.ndarray, "n 3"]
+    seed: int
+    indices: list[int] = field(default_factory=list)
+    voxel_size_angstrom: float = float("nan")
+
+    def __len__(self) -> int:
+        return len(self.labels)
