@@ -1,0 +1,38 @@
+# Two commands do all the set-up on a fresh machine (Debian, Python 3.11, pip): `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# two test processes share two cores: more threads in each would only get in each other's way
+TEST_THREADS ?= 1
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.installed
+	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
+
+test: $(VENV)/.installed-dev lint
+	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/pytest -n 2 --dist worksteal -q
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.installed-dev
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
