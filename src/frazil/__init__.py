@@ -6,18 +6,14 @@ Nothing heavy is imported until it is used: ``import frazil`` costs milliseconds
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
+
+from frazil.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from frazil.generation.generator import ParticleGenerator
-
-try:
-    __version__ = version("frazil")
-except PackageNotFoundError:  # a source tree that was not installed
-    __version__ = "0.0.0"
 
 __all__ = ["__version__", "load"]
 

@@ -16,7 +16,7 @@ from frazil.errors import FrazilError, OutputError
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space or write elsewhere, then run the same command again to continue",
-    errno.EDQUOT: "the disk quota is used up; free some space or write elsewhere, then run the same command again to continue",
+    errno.EDQUOT: "the quota is full; free some space or write elsewhere, then run the same command again to continue",
     errno.EACCES: "permission denied; choose a folder that you may write to",
     errno.EPERM: "permission denied; choose a folder that you may write to",
     errno.EROFS: "the file system is read-only; choose a folder that you may write to",
@@ -111,6 +111,11 @@ def read_json(path: Path, error: type[FrazilError]) -> Any:
         raise error(f"{path}: permission denied; make it readable") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as fault:
         raise error(f"{path}: damaged, it is no JSON ({fault})") from None
+
+
+def one_line(fault: Exception) -> str:
+    """Return what another library says of a fault, without its line breaks."""
+    return " ".join(str(fault).split())
 
 
 def file_digest(path: Path) -> str:

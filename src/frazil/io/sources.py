@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from frazil.errors import SourceError
 from frazil.records import Picks, Tomogram, TomogramHeader
+from frazil.settings import SourceSettings
+
+FORMS = (
+    "(a) a copick configuration (.json) or a folder with copick.json or ExperimentRuns; "
+    "(b) a CZII folder with static/ExperimentRuns and overlay/ExperimentRuns; "
+    "(c) a folder of MRC tomograms with a CSV of picks (experiment, particle_type, x, y, z); "
+    "(d) a folder of MRC tomograms with RELION 5 particles STAR files"
+)
 
 
 class Source(Protocol):
-    """Annotated tomograms, whatever their format. Picks and headers are cheap; voxels are read one tomogram at a time."""
+    """Annotated tomograms, whatever their format. Picks and headers are cheap; voxels come one tomogram at a time."""
 
     path: Path
     kind: str
@@ -19,7 +28,11 @@ class Source(Protocol):
         ...
 
     def picks(self) -> list[Picks]:
-        """All picks that pass the filters, sorted by run and label. Centres are NaN where a missing tomogram hides their scale."""
+        """All picks that pass the filters, sorted by run and label; NaN where a missing tomogram hides the scale."""
+        ...
+
+    def radii_angstrom(self) -> dict[str, float]:
+        """Radius of the particle of each class that the source gives one for; empty where the format does not say."""
         ...
 
     def header(self, run: str) -> TomogramHeader:
@@ -29,3 +42,40 @@ class Source(Protocol):
     def read(self, run: str) -> Tomogram:
         """Read the run's tomogram once, whole. Raises SourceError where it cannot be read."""
         ...
+
+
+def open_source(path: Path, settings: SourceSettings) -> Source:
+    """Open annotated tomograms; what lies at `path` decides the format.
+
+    Parameters
+    ----------
+    path : a copick configuration, or a folder in one of the four accepted forms.
+    settings : which tomograms and picks to take.
+
+    Raises
+    ------
+    SourceError : nothing is there, or it is in none of the four forms (they are listed).
+    """
+    from frazil.io.copick import CONFIG_NAME
+    from frazil.io.copick_source import RUNS, open_config, open_tree
+    from frazil.io.mrc_source import open_folder, tomogram_files
+
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder; check the path")
+    tree = any((path / part / RUNS).is_dir() for part in ("static", "overlay", ""))
+    if settings.picks_file is not None and (tree or path.is_file() or (path / CONFIG_NAME).is_file()):
+        raise SourceError(
+            f"{path}: holds its own picks; leave out --picks {settings.picks_file}, which is for folders of MRC "
+            "tomograms"
+        )
+    if path.is_file() and path.suffix == ".json":
+        return open_config(path, settings, path=path)
+    if (path / CONFIG_NAME).is_file():
+        return open_config(path / CONFIG_NAME, settings, path=path)
+    if (path / "static" / RUNS).is_dir() or (path / "overlay" / RUNS).is_dir():
+        return open_tree(path, "CZII folder", settings, static=path / "static", overlay=path / "overlay")
+    if (path / RUNS).is_dir():
+        return open_tree(path, "copick project", settings, static=path, overlay=path)
+    if path.is_dir() and tomogram_files(path):
+        return open_folder(path, settings)
+    raise SourceError(f"{path}: no annotated tomograms in a form that frazil reads; it reads {FORMS}")

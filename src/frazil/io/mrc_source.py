@@ -1,0 +1,187 @@
+"""A folder of MRC tomograms with the picks in tables: the paper's CSV, or RELION 5 STAR files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from frazil.errors import PickError, SourceError
+from frazil.io.mrc import read_header, read_volume
+from frazil.io.picks_table import read_table
+from frazil.io.selection import Annotated, select
+from frazil.io.star import is_particle_file, read_particles
+from frazil.io.voxel_size import refuse_picks_beyond_unit_voxels, refuse_unknown_voxel_size
+from frazil.records import Picks, Tomogram, TomogramHeader
+from frazil.settings import SourceSettings
+
+SUFFIXES = (".mrc", ".rec")
+
+
+class TablePicks(Annotated, Protocol):
+    """Picks as a table has them: they need the tomogram to become angstrom from voxel (0, 0, 0)."""
+
+    @property
+    def tomogram(self) -> str:
+        """Name of the tomogram, as the table writes it."""
+        ...
+
+    def picks(self, run: str, header: TomogramHeader) -> Picks:
+        """Return the picks in angstrom from the centre of voxel (0, 0, 0)."""
+        ...
+
+    def unplaced(self, run: str) -> Picks:
+        """Return the picks with NaN for centres, where there is no tomogram."""
+        ...
+
+
+class MrcSource:
+    """MRC tomograms and a table of picks. See `frazil.io.sources.Source`.
+
+    A run is called as the table calls it. Its tomogram is ``<run>.mrc``, RELION's ``rec_<run>.mrc`` or Warp's
+    ``<run>_10.00Apx.mrc``; ``.rec`` is taken too. Tomograms that no pick names are runs as well.
+    """
+
+    def __init__(self, path: Path, kind: str, table: Sequence[TablePicks], settings: SourceSettings) -> None:
+        self.path = path
+        self.kind = kind
+        self._table = table
+        self._settings = settings
+
+    def runs(self) -> list[str]:
+        """Names of the runs, sorted."""
+        return sorted(self._files)
+
+    def picks(self) -> list[Picks]:
+        """All picks that pass the filters, sorted by run and label; NaN centres where the tomogram is missing.
+
+        Raises
+        ------
+        PickError : the filters leave nothing, or name what does not exist.
+        SourceError : a tomogram cannot be read, or its voxel size cannot be.
+        """
+        return list(self._picks)
+
+    def radii_angstrom(self) -> dict[str, float]:
+        """Empty: tables of picks do not say."""
+        return {}
+
+    def header(self, run: str) -> TomogramHeader:
+        """Shape and voxel size of the run's tomogram.
+
+        Raises
+        ------
+        SourceError : the tomogram is missing (what exists is named), no MRC, or its voxel size cannot be.
+        """
+        header = read_header(self._file(run), self._settings.voxel_size_angstrom)
+        if self._settings.voxel_size_angstrom is None and self.kind == "MRC + CSV":
+            refuse_unknown_voxel_size(header)
+        return replace(header, run=run, tilt_range_degrees=self._settings.tilt_range_degrees)
+
+    def read(self, run: str) -> Tomogram:
+        """Read the run's tomogram, whole. MRC has no chunks: one chunk, present.
+
+        Raises
+        ------
+        SourceError : as for `header`, or the file is truncated.
+        """
+        header = self.header(run)
+        volume = read_volume(self._file(run))
+        return Tomogram(
+            header=header, volume=volume, chunk_voxel=header.shape_voxel, chunk_present=np.ones((1, 1, 1), dtype=bool)
+        )
+
+    @cached_property
+    def _files(self) -> dict[str, list[Path]]:
+        """Run -> its tomograms; none where it is missing, several where it is not clear."""
+        tomograms = tomogram_files(self.path)
+        runs = {
+            picks.tomogram: [file for file in tomograms if _belongs(file.stem, picks.tomogram)] for picks in self._table
+        }
+        claimed = {file for files in runs.values() for file in files}
+        return runs | {file.stem: [file] for file in tomograms if file not in claimed and file.stem not in runs}
+
+    @cached_property
+    def _picks(self) -> list[Picks]:
+        placed = []
+        headers: dict[str, TomogramHeader] = {}
+        for some in select(self._table, self._settings, str(self.path)):
+            run = some.tomogram
+            if not self._files[run]:
+                placed.append(some.unplaced(run))
+                continue
+            if run not in headers:
+                headers[run] = self.header(run)
+            placed.append(some.picks(run, headers[run]))
+            if self._settings.voxel_size_angstrom is None:
+                refuse_picks_beyond_unit_voxels(headers[run], placed[-1:])
+        return sorted(placed, key=lambda picks: (picks.run, picks.label))
+
+    def _file(self, run: str) -> Path:
+        if run not in self._files:
+            raise SourceError(f"{self.path}: no run {run}; there are {', '.join(self.runs())}")
+        files = self._files[run]
+        if len(files) > 1:
+            names = ", ".join(file.name for file in files)
+            raise SourceError(f"{self.path}: several tomograms of {run}: {names}; keep one of them in the folder")
+        if not files:
+            there = ", ".join(file.name for file in tomogram_files(self.path)) or "none"
+            raise SourceError(f"{self.path}: no tomogram of {run} ({run}.mrc or rec_{run}.mrc); there are {there}")
+        return files[0]
+
+
+def tomogram_files(folder: Path) -> list[Path]:
+    """MRC files directly in `folder`, sorted."""
+    return sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and not file.name.startswith("."))
+
+
+def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
+    """Open a folder of MRC files with picks in a CSV or in STAR files.
+
+    Without ``settings.picks_file`` the folder is searched: one CSV, or any number of particle STAR files.
+
+    Raises
+    ------
+    SourceError : no tables, or tables to choose from; or a level, type or spacing is chosen, which MRC files lack.
+    PickError : a table cannot be used.
+    """
+    for option, value in (
+        ("--level", settings.level or None),
+        ("--tomogram-type", settings.tomogram_type),
+        ("--voxel-spacing", settings.voxel_spacing_angstrom),
+    ):
+        if value is not None:
+            raise SourceError(f"{path}: MRC files leave nothing to choose by {option} {value}; leave it out")
+    if settings.picks_file is not None:
+        tables = [Path(settings.picks_file)]
+        if not tables[0].is_file():
+            raise PickError(f"{tables[0]}: no such file; pass --picks with a CSV or a particles STAR file")
+    else:
+        tables = _find_tables(path)
+    if tables[0].suffix == ".star":
+        return MrcSource(path, "MRC + STAR", [picks for table in tables for picks in read_particles(table)], settings)
+    return MrcSource(path, "MRC + CSV", read_table(tables[0]), settings)
+
+
+def _find_tables(folder: Path) -> list[Path]:
+    csvs, stars = sorted(folder.glob("*.csv")), sorted(folder.glob("*.star"))
+    particles = [star for star in stars if is_particle_file(star)] or stars[:1]  # one that is none: its reader says why
+    if (csvs and particles) or len(csvs) > 1:
+        names = ", ".join(file.name for file in (*csvs, *particles))
+        raise SourceError(f"{folder}: several tables of picks: {names}; pass --picks with one of them")
+    if not csvs and not particles:
+        raise SourceError(
+            f"{folder}: MRC files but no table of picks; pass --picks with a CSV (experiment, particle_type, x, "
+            "y, z) or a STAR file"
+        )
+    return csvs or particles
+
+
+def _belongs(stem: str, tomogram: str) -> bool:
+    name = re.sub(r"\.(mrc|rec|tomostar)$", "", tomogram)
+    return re.fullmatch(rf"(rec_)?{re.escape(name)}(_\d+(\.\d+)?Apx)?", stem) is not None

@@ -1,0 +1,224 @@
+"""What all tests share: a strict environment, tiny annotated projects in every format, the real voxels."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from frazil.io import copick as copick_writer
+from frazil.io.mrc import read_header, write_volume
+from frazil.io.star import write_particles
+from frazil.records import Picks
+from frazil.seeds import numpy_generator
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Every run draws the same examples: a test that fails here fails everywhere, and no example is timed on a busy machine.
+settings.register_profile(
+    "frazil",
+    derandomize=True,
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("frazil")
+
+RADIUS_ANGSTROM = {"apo-ferritin": 30.0, "ribosome": 60.0}
+
+
+@pytest.fixture(autouse=True)
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network beyond this machine, no colours, a wide terminal: what a test sees depends on nothing around it."""
+    connect = socket.socket.connect
+
+    def only_here(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "localhost", "::1"):
+            raise AssertionError(f"a test reaches for the network: {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_here)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real CZII voxels; tests that need it carry the marker `real`."""
+    folder = os.environ.get("FRAZIL_REAL_DATA")
+    if not folder:
+        pytest.skip("FRAZIL_REAL_DATA is not set: no real CZII voxels here")
+    return Path(folder)
+
+
+@pytest.fixture
+def refuses() -> Callable[..., AbstractContextManager[None]]:
+    """Return ``refuses(SomeError, "thing", "value", "remedy")``: the block must raise it, in one line with all of these."""
+
+    @contextmanager
+    def check(error: type[Exception], *parts: str) -> Iterator[None]:
+        with pytest.raises(error) as caught:
+            yield
+        message = str(caught.value)
+        assert type(caught.value) is error
+        assert "\n" not in message
+        for part in parts:
+            assert part in message
+
+    return check
+
+
+@dataclass(frozen=True)
+class Project:
+    """A synthetic annotated project and the truth about it.
+
+    `path` is what `open_source` opens; `picks` are sorted by (run, label), in angstrom, zyx; `volumes` are the
+    tomograms by run.
+    """
+
+    path: Path
+    form: str
+    runs: tuple[str, ...]
+    labels: tuple[str, ...]
+    picks: tuple[Picks, ...]
+    volumes: dict[str, np.ndarray]
+    voxel_size_angstrom: float
+    tomogram_type: str
+    tilt_range_degrees: tuple[float, float]
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Callable[..., Project]:
+    """Return a function that writes a tiny project: noise with a dark ball at every pick.
+
+    ``make_project("copick")``, ``"czii"``, ``"csv"`` or ``"star"``; keywords: ``runs`` (names), ``shape_voxel`` (zyx),
+    ``picks_per_label``, ``voxel_size_angstrom``, ``rotations`` (True: every pick has an orientation; not in CSV),
+    ``seed``, ``name``.
+    """
+
+    def make(
+        form: str = "copick",
+        *,
+        runs: tuple[str, ...] = ("TS_1", "TS_2"),
+        shape_voxel: tuple[int, int, int] = (24, 40, 48),
+        picks_per_label: int = 4,
+        voxel_size_angstrom: float = 10.0125,
+        rotations: bool = False,
+        levels: int = 1,
+        seed: int = 0,
+        name: str = "project",
+    ) -> Project:
+        labels = tuple(sorted(RADIUS_ANGSTROM))
+        volumes = {
+            run: numpy_generator(seed, "noise", run).standard_normal(shape_voxel, dtype=np.float32) for run in runs
+        }
+        picks = tuple(
+            _draw_picks(run, label, shape_voxel, picks_per_label, voxel_size_angstrom, rotations, seed)
+            for run in runs
+            for label in labels
+        )
+        for some in picks:
+            _darken(volumes[some.run], some, voxel_size_angstrom)
+        project = Project(
+            path=tmp_path / name,
+            form=form,
+            runs=runs,
+            labels=labels,
+            picks=picks,
+            volumes=volumes,
+            voxel_size_angstrom=voxel_size_angstrom,
+            tomogram_type="denoised",
+            tilt_range_degrees=(-48.0, 45.0),
+        )
+        _WRITERS[form](project, levels)
+        return project
+
+    return make
+
+
+@pytest.fixture
+def tiny_project(make_project: Callable[..., Project]) -> Project:
+    """The smallest useful copick project: two runs, two classes, four picks each, 24 x 40 x 48 voxels of 10.0125 A."""
+    return make_project("copick")
+
+
+def _draw_picks(run, label, shape_voxel, count, voxel_size_angstrom, rotations, seed) -> Picks:
+    random = numpy_generator(seed, "picks", run, label)
+    centers = random.uniform(2, np.array(shape_voxel) - 3, size=(count, 3)) * voxel_size_angstrom
+    turned = None
+    if rotations:
+        turned, _ = np.linalg.qr(random.standard_normal((count, 3, 3)))
+        turned *= np.sign(np.linalg.det(turned))[:, None, None]
+    return Picks(run=run, label=label, centers_angstrom=centers, rotations=turned)
+
+
+def _darken(volume, picks: Picks, voxel_size_angstrom: float) -> None:
+    grid = (
+        np.stack(np.meshgrid(*(np.arange(edge) for edge in volume.shape), indexing="ij"), axis=-1) * voxel_size_angstrom
+    )
+    for center in picks.centers_angstrom:
+        volume[np.linalg.norm(grid - center, axis=-1) < RADIUS_ANGSTROM[picks.label]] -= 4.0
+
+
+def _write_copick(project: Project, levels: int) -> None:
+    copick_writer.write_project_config(project.path, name="tiny", labels_radius_angstrom=RADIUS_ANGSTROM)
+    _write_tomograms(project, project.path, levels)
+    for picks in project.picks:
+        copick_writer.write_picks(project.path, picks, user="tester", session="1")
+
+
+def _write_czii(project: Project, levels: int) -> None:
+    _write_tomograms(project, project.path / "static", levels)
+    for picks in project.picks:
+        copick_writer.write_picks(project.path / "overlay", picks, user="curation", session="0")
+
+
+def _write_tomograms(project: Project, root: Path, levels: int) -> None:
+    for run in project.runs:
+        copick_writer.write_tomogram(
+            root,
+            run=run,
+            volume=project.volumes[run],
+            voxel_size_angstrom=project.voxel_size_angstrom,
+            tomogram_type=project.tomogram_type,
+            levels=levels,
+            tilt_range_degrees=project.tilt_range_degrees,
+        )
+
+
+def _write_mrc(project: Project) -> None:
+    for run in project.runs:
+        write_volume(project.path / f"{run}.mrc", project.volumes[run], project.voxel_size_angstrom)
+
+
+def _write_csv(project: Project, levels: int) -> None:
+    _write_mrc(project)
+    lines = ["experiment,particle_type,x,y,z"]
+    for picks in project.picks:
+        for z, y, x in picks.centers_angstrom / project.voxel_size_angstrom:
+            lines.append(f"{picks.run},{picks.label},{x},{y},{z}")
+    (project.path / "picks.csv").write_text("\n".join(lines) + "\n")
+
+
+def _write_star(project: Project, levels: int) -> None:
+    _write_mrc(project)
+    headers = {run: read_header(project.path / f"{run}.mrc") for run in project.runs}
+    for label in project.labels:
+        write_particles(
+            project.path / f"{label}.star",
+            [picks for picks in project.picks if picks.label == label],
+            headers=headers,
+            voxel_size_angstrom=project.voxel_size_angstrom,
+        )
+
+
+_WRITERS = {"copick": _write_copick, "czii": _write_czii, "csv": _write_csv, "star": _write_star}

@@ -1,0 +1,144 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from frazil.errors import PickError, SourceError
+from frazil.io.mrc import write_volume
+from frazil.io.sources import open_source
+from frazil.settings import SourceSettings
+
+
+def opened(path, **settings):
+    return open_source(path, SourceSettings(**settings))
+
+
+@pytest.mark.parametrize("form", ["csv", "star"])
+def test_a_missing_tomogram_hides_its_picks_and_is_named(make_project, form, refuses):
+    project = make_project(form)
+    (project.path / "TS_2.mrc").unlink()
+    source = opened(project.path)
+    assert source.runs() == ["TS_1", "TS_2"]
+    for picks in source.picks():
+        assert np.isnan(picks.centers_angstrom).all() == (picks.run == "TS_2")
+        assert len(picks) == 4
+    with refuses(SourceError, "no tomogram of TS_2", "rec_TS_2.mrc", "there are TS_1.mrc"):
+        source.header("TS_2")
+    with refuses(SourceError, "no run TS_9", "TS_1, TS_2"):
+        source.read("TS_9")
+
+
+@pytest.mark.parametrize("name", ["rec_TS_1.mrc", "TS_1_10.00Apx.mrc", "TS_1.rec"])
+def test_tomograms_called_as_relion_warp_and_imod_call_them(make_project, name):
+    project = make_project("star")
+    (project.path / "TS_1.mrc").rename(project.path / name)
+    source = opened(project.path)
+    assert source.runs() == ["TS_1", "TS_2"]
+    assert source.header("TS_1").run == "TS_1"
+    np.testing.assert_array_equal(source.read("TS_1").volume, project.volumes["TS_1"])
+
+
+def test_two_tomograms_of_one_run_are_refused(make_project, refuses):
+    project = make_project("csv")
+    shutil.copy(project.path / "TS_1.mrc", project.path / "rec_TS_1.mrc")
+    with refuses(SourceError, "several tomograms of TS_1", "TS_1.mrc, rec_TS_1.mrc", "keep one"):
+        opened(project.path).picks()
+
+
+def test_a_tomogram_without_picks_is_a_run(make_project):
+    project = make_project("csv")
+    write_volume(project.path / "TS_10.mrc", np.zeros((4, 4, 4)), 10.0)
+    assert opened(project.path).runs() == ["TS_1", "TS_10", "TS_2"]
+
+
+def test_mrc_has_one_chunk_which_is_there_and_no_tilt_range_of_its_own(make_project):
+    project = make_project("csv")
+    tomogram = opened(project.path, tilt_range_degrees=(-60.0, 55.0)).read("TS_1")
+    assert tomogram.chunk_voxel == (24, 40, 48)
+    assert tomogram.chunk_present.tolist() == [[[True]]]
+    assert tomogram.header.tilt_range_degrees == (-60.0, 55.0)
+
+
+def test_the_table_may_lie_elsewhere(make_project, tmp_path):
+    project = make_project("csv")
+    table = tmp_path / "anna.csv"
+    (project.path / "picks.csv").rename(table)
+    assert sum(len(picks) for picks in opened(project.path, picks_file=str(table)).picks()) == 16
+
+
+def test_other_star_files_beside_the_particles_are_left_alone(make_project):
+    project = make_project("star")
+    (project.path / "tomograms.star").write_text("data_global\n\nloop_\n_rlnTomoName #1\nTS_1\n")
+    assert {picks.label for picks in opened(project.path).picks()} == {"apo-ferritin", "ribosome"}
+
+
+def test_filters(make_project, refuses):
+    project = make_project("csv")
+    assert {picks.label for picks in opened(project.path, labels=("ribosome",)).picks()} == {"ribosome"}
+    with refuses(PickError, "label virus", "apo-ferritin, ribosome"):
+        opened(project.path, labels=("virus",)).picks()
+    with refuses(PickError, "user anna", "leave the filter out"):
+        opened(project.path, users=("anna",)).picks()
+
+
+def test_tables_that_are_missing_or_to_choose_from(make_project, tmp_path, refuses):
+    project = make_project("csv")
+    shutil.copy(project.path / "picks.csv", project.path / "more.csv")
+    with refuses(SourceError, "several tables", "more.csv, picks.csv", "--picks"):
+        opened(project.path)
+    with refuses(PickError, "absent.csv", "no such file", "--picks"):
+        opened(project.path, picks_file=str(tmp_path / "absent.csv"))
+    for table in project.path.glob("*.csv"):
+        table.unlink()
+    with refuses(SourceError, "no table of picks", "--picks"):
+        opened(project.path)
+    (project.path / "particles.star").write_text("data_particles\n\nloop_\n_rlnCoordinateX #1\n5\n")
+    with refuses(PickError, "particles.star", "rlnCenteredCoordinateXAngst"):
+        opened(project.path)
+
+
+def test_a_voxel_size_of_one_is_refused_with_picks_in_voxels(make_project, refuses):
+    project = make_project("csv", voxel_size_angstrom=1.0)
+    with refuses(SourceError, "TS_1.mrc", "1.0 A", "--voxel-size 10.012"):
+        opened(project.path).picks()
+    read = opened(project.path, voxel_size_angstrom=10.0)
+    assert read.header("TS_1").voxel_size_angstrom == 10.0
+    np.testing.assert_allclose(read.picks()[0].centers_angstrom, 10 * project.picks[0].centers_angstrom)
+
+
+def test_a_voxel_size_of_one_is_refused_with_picks_in_angstrom_outside(make_project, refuses):
+    project = make_project("star")
+    for run in project.runs:
+        write_volume(project.path / f"{run}.mrc", project.volumes[run], 1.0)
+    with refuses(SourceError, "TS_1.mrc", "1.0 A", "picks of apo-ferritin", "--voxel-size 10.012"):
+        opened(project.path).picks()
+    read = opened(project.path, voxel_size_angstrom=project.voxel_size_angstrom).picks()
+    np.testing.assert_allclose(read[0].centers_angstrom, project.picks[0].centers_angstrom, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "option"),
+    [
+        ({"level": 1}, "--level 1"),
+        ({"tomogram_type": "wbp"}, "--tomogram-type wbp"),
+        ({"voxel_spacing_angstrom": 10.0}, "--voxel-spacing 10.0"),
+    ],
+)
+def test_what_mrc_files_do_not_have_cannot_be_chosen(make_project, settings, option, refuses):
+    with refuses(SourceError, "project", option, "leave it out"):
+        opened(make_project("csv").path, **settings)
+
+
+def test_a_voxel_size_of_zero_is_refused(make_project, refuses):
+    project = make_project("csv")
+    write_volume(project.path / "TS_2.mrc", project.volumes["TS_2"], 0.0)
+    with refuses(SourceError, "TS_2.mrc", "0 x 0 x 0", "--voxel-size"):
+        opened(project.path).picks()
+
+
+def test_a_truncated_tomogram_is_refused_before_its_voxels_are_read(make_project, refuses):
+    project = make_project("csv")
+    path = project.path / "TS_1.mrc"
+    path.write_bytes(path.read_bytes()[:5000])
+    with refuses(SourceError, "TS_1.mrc", "truncated", "5000 bytes", "copy"):
+        opened(project.path).header("TS_1")
