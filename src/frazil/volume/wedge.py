@@ -1,0 +1,93 @@
+"""The missing wedge: where in Fourier space a tilt series has measured.
+
+The tilt axis is y and the beam runs along z. By the projection theorem the image at a tilt is the plane through the ky
+axis on which ``kz = kx tan(tilt)``; a series of tilts measures the directions between its lowest and its highest plane.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from frazil.errors import SettingsError, ShapeError
+from frazil.records import TiltRange
+from frazil.volume.fourier import frequency_axes
+
+
+def check_tilt_range(tilt_range_degrees: TiltRange) -> TiltRange:
+    """Return the tilt range if it is one.
+
+    Raises
+    ------
+    SettingsError : lowest not below highest, or a tilt beyond 90 degrees.
+    """
+    lowest, highest = tilt_range_degrees
+    if not (math.isfinite(lowest) and math.isfinite(highest)) or max(abs(lowest), abs(highest)) > 90:
+        raise SettingsError(f"tilt range {lowest:g},{highest:g}: a tilt beyond 90 degrees; keep both within -90 and 90")
+    if lowest >= highest:
+        raise SettingsError(f"tilt range {lowest:g},{highest:g}: lowest not below highest; write it as LOWEST,HIGHEST")
+    return (lowest, highest)
+
+
+def missing_wedge_mask(
+    shape_voxel: Sequence[int], tilt_range_degrees: TiltRange, *, device: torch.device | str = "cpu"
+) -> Bool[Tensor, "z y x"]:
+    """Return where a tilt series about y has measured.
+
+    Parameters
+    ----------
+    shape_voxel : zyx; edges may differ, directions are those of the specimen.
+    tilt_range_degrees : lowest and highest tilt. A positive tilt turns z towards x.
+
+    Returns
+    -------
+    `(z, y, x)` in FFT order, True where measured. The ky axis belongs to every tilt and is True.
+
+    Raises
+    ------
+    SettingsError : not a tilt range.
+    """
+    lowest, highest = check_tilt_range(tilt_range_degrees)
+    kz, _, kx = frequency_axes(shape_voxel, device=device)
+    # The direction of a coefficient and of its conjugate differ by 180 degrees: fold to (-90, 90].
+    direction = torch.rad2deg(torch.atan2(kz * torch.where(kx < 0, -1.0, 1.0), kx.abs()))
+    tolerance = 1e-4  # the outermost tilts are measured too, whatever the rounding of atan2
+    plane = (direction >= lowest - tolerance) & (direction <= highest + tolerance)
+    plane |= (kz == 0) & (kx == 0)
+    # The Nyquist coefficients of an even edge stand for both signs: measured if either is, so that volumes stay real.
+    plane |= _conjugate(plane)
+    return plane.expand(*shape_voxel).contiguous()
+
+
+def impose_wedge(boxes: Float[Tensor, "b z y x"], wedge: Bool[Tensor, "z y x"]) -> Float[Tensor, "b z y x"]:
+    """Set the Fourier coefficients outside `wedge` to zero.
+
+    Parameters
+    ----------
+    boxes : `(..., z, y, x)` volumes, any unit.
+    wedge : `(z, y, x)` measured region in FFT order, True where the tilt series has data; symmetric about the zero
+        frequency, as `missing_wedge_mask` makes it.
+
+    Raises
+    ------
+    ShapeError : boxes and wedge differ in shape.
+    """
+    shape_voxel = tuple(wedge.shape)
+    if boxes.ndim < 3 or tuple(boxes.shape[-3:]) != shape_voxel:
+        raise ShapeError(
+            f"boxes of {tuple(boxes.shape)} voxels under a wedge of {shape_voxel}; make the wedge for their shape"
+        )
+    spectrum = torch.fft.rfftn(boxes, dim=(-3, -2, -1))
+    measured = wedge[..., : spectrum.shape[-1]]
+    filtered: Tensor = torch.fft.irfftn(spectrum * measured, s=shape_voxel, dim=(-3, -2, -1))
+    return filtered
+
+
+def _conjugate(mask: Tensor) -> Tensor:
+    """Return the mask at the negative of every frequency."""
+    dimensions = tuple(range(mask.ndim))
+    return mask.flip(dimensions).roll([1] * mask.ndim, dimensions)
