@@ -151,6 +151,45 @@ def tiny_project(make_project: Callable[..., Project]) -> Project:
     return make_project("copick")
 
 
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes an untrained bundle of two classes and 8^3 boxes, quick to sample.
+
+    Keywords: ``name`` of the folder, ``timesteps``, ``seed`` of the weights, and fields of `BundleCard`.
+    """
+
+    def make(*, name: str = "bundle", timesteps: int = 6, seed: int = 0, **card) -> Path:
+        import torch
+
+        from frazil.bundle import BundleCard, save_bundle
+        from frazil.config import load_preset
+        from frazil.model.unet import build_network
+
+        preset = load_preset(
+            "smoke",
+            {
+                "diffusion.timesteps": timesteps,
+                "model.embedding_width": 8,
+                "sampling.sampler": "ddpm",
+                "sampling.steps": 6,
+            },
+        )
+        fields = {
+            "preset": preset,
+            "labels": tuple(sorted(RADIUS_ANGSTROM)),
+            "normalisation": preset.training.normalisation,
+            "box_size_voxel": 8,
+            "voxel_size_angstrom": 10.0125,
+            "tilt_range_degrees": (-48.0, 45.0),
+        }
+        fields |= card
+        network = build_network(preset.model, len(fields["labels"]), generator=torch.Generator().manual_seed(seed))
+        save_bundle(tmp_path / name, network, BundleCard(**fields))
+        return tmp_path / name
+
+    return make
+
+
 def _draw_picks(run, label, shape_voxel, count, voxel_size_angstrom, rotations, seed) -> Picks:
     random = numpy_generator(seed, "picks", run, label)
     centers = random.uniform(2, np.array(shape_voxel) - 3, size=(count, 3)) * voxel_size_angstrom

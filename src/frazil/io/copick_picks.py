@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from copick.impl.filesystem import CopickRootFSSpec
-
 from frazil.errors import PickError, SourceError
+from frazil.io.copick_library import CopickRootFSSpec
 from frazil.io.files import one_line
 from frazil.io.picks_json import parse_picks, split_name
 from frazil.records import Picks

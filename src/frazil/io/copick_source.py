@@ -8,10 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import copick
-from copick.impl.filesystem import CopickConfigFSSpec, CopickRootFSSpec
-
 from frazil.errors import SourceError
+from frazil.io.copick_library import CopickConfigFSSpec, CopickRootFSSpec, copick
 from frazil.io.copick_picks import pick_files, reading
 from frazil.io.files import read_json
 from frazil.io.ome_zarr import Pyramid, open_pyramid

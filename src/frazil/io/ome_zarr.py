@@ -9,8 +9,11 @@ away, a quarter of its own; the metadata of copick and of the CZII data set do n
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,17 +101,23 @@ class Pyramid:
     def read(self, level: int) -> Float[np.ndarray, "z y x"]:
         """Read a whole level as float32; chunks that are absent hold the fill value (0 where there is none).
 
+        Chunks are read in threads, so that one is decoded while another comes from the disk.
+
         Raises
         ------
         SourceError : the level is missing, or a chunk cannot be read or decoded.
         """
         array = self.array(level)
+        volume = np.zeros(array.shape, dtype=array.dtype)
+
+        def read_chunk(corner: tuple[int, ...]) -> None:
+            block = tuple(slice(start, start + chunk) for start, chunk in zip(corner, array.chunks, strict=True))
+            array.get_basic_selection(block, out=volume[block])
+
+        corners = product(*(range(0, edge, chunk) for edge, chunk in zip(array.shape, array.chunks, strict=True)))
         try:
-            if array.fill_value is None:
-                volume = np.zeros(array.shape, dtype=array.dtype)
-                array.get_basic_selection(out=volume)
-            else:
-                volume = array[...]
+            with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+                list(pool.map(read_chunk, corners))
         except (ValueError, RuntimeError, OSError) as fault:
             raise SourceError(
                 f"{self.origin}: a chunk of level {level} cannot be read ({one_line(fault)}); copy the tomogram again"

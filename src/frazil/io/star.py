@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import starfile
-from copick.util.relion import relion_rows_to_poses
 from scipy.spatial.transform import Rotation
 
 from frazil.errors import PickError
+from frazil.io.copick_library import relion_rows_to_poses
 from frazil.io.files import one_line, write_text
 from frazil.io.names import clean_name
 from frazil.io.picks_json import known_rotations
