@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Settings(BaseModel):
@@ -72,6 +72,14 @@ class CurateSettings(Settings):
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     seed: int = 0
 
+    @field_validator("box_size_voxel")
+    @classmethod
+    def _halves_three_times(cls, value: int) -> int:
+        if value % 8:
+            nearest = max(8, round(value / 8) * 8)
+            raise ValueError(f"an edge of {value} cannot be halved three times by the network; use {nearest}")
+        return value
+
 
 class ModelSettings(Settings):
     """The paper's conditional 3D U-Net.
@@ -132,7 +140,7 @@ class TrainingSettings(Settings):
 
 
 class SamplingSettings(Settings):
-    """Defaults of `frazil sample`: the sampler, and how many network evaluations it may take (None: all timesteps)."""
+    """Defaults of `frazil sample`: the sampler, and its network evaluations a sample (None: the sampler's usual number)."""
 
     sampler: SamplerName = "ddpm"
     steps: int | None = Field(None, gt=0)

@@ -1,0 +1,94 @@
+"""One box out of one tomogram: its voxels, which of them were measured, its moments, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from frazil.dataset.particles import Reason
+from frazil.volume.crop import box_start, crop, crop_measured
+from frazil.volume.intensity import moments
+from frazil.volume.resample import axis_weights, resample_measured
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool, Float, Float32
+
+    from frazil.records import Moments, Tomogram
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box that was cut.
+
+    Parameters
+    ----------
+    volume : raw grey values, 0 where not measured.
+    measured : True where a voxel lies inside the tomogram and in a chunk that is on disk.
+    padding : share of voxels that were not measured.
+    padded_moments, measured_moments : over all voxels, and over the measured ones.
+    """
+
+    volume: Float32[np.ndarray, "d d d"]
+    measured: Bool[np.ndarray, "d d d"]
+    padding: float
+    padded_moments: Moments
+    measured_moments: Moments
+
+
+def cut_box(
+    tomogram: Tomogram,
+    center_voxel: Float[np.ndarray, "3"],
+    *,
+    box_size_voxel: int,
+    ratio: float = 1.0,
+    max_padding: float = 1.0,
+) -> Box | Reason:
+    """Cut the box around a particle, or say why there is none.
+
+    Without resampling it is the paper's cube around the rounded centre, zero-padded. With resampling its voxel D/2 lies
+    exactly on the centre.
+
+    Parameters
+    ----------
+    center_voxel : zyx, in voxels of the tomogram.
+    ratio : voxel size of the box / voxel size of the tomogram.
+    max_padding : the largest share of voxels that may not be measured.
+    """
+    weights: tuple[Float32[np.ndarray, "new old"], ...] = ()
+    start: Sequence[int] = [int(first) for first in box_start(center_voxel, box_size_voxel)]
+    size = [box_size_voxel] * 3
+    if ratio != 1.0:
+        axes = [axis_weights(float(center), box_size_voxel, ratio) for center in center_voxel]
+        weights = tuple(axis.weights for axis in axes)
+        start, size = [axis.start_voxel for axis in axes], [axis.weights.shape[1] for axis in axes]
+    volume = crop(tomogram.volume, start, size)
+    measured = crop_measured(tomogram.header.shape_voxel, tomogram.chunk_voxel, tomogram.chunk_present, start, size)
+    whole = bool(measured.all())
+    if not whole:
+        volume[~measured] = 0
+    if reason := _fault(volume if whole else volume[measured]):
+        return reason
+    if weights:
+        volume, measured = resample_measured(volume, measured, weights)
+        whole = bool(measured.all())
+        if reason := _fault(volume if whole else volume[measured]):
+            return reason
+    padding = 1 - int(measured.sum()) / measured.size
+    if padding > max_padding:
+        return Reason.PADDED
+    of_all = moments(volume)
+    return Box(volume, measured, padding, of_all, of_all if whole else moments(volume, measured))
+
+
+def _fault(values: Float[np.ndarray, "..."]) -> Reason | None:
+    """Say why a box with these measured grey values is of no use."""
+    if not values.size:
+        return Reason.ABSENT
+    lowest, highest = float(values.min()), float(values.max())  # NaN passes through both
+    if not np.isfinite(lowest) or not np.isfinite(highest):
+        return Reason.NOT_FINITE
+    return Reason.CONSTANT if lowest == highest else None

@@ -1,0 +1,296 @@
+"""What is to be cut: every annotated particle and its place, from picks and headers, before any voxel is read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from frazil.dataset.counts import ClassCount, count_classes
+from frazil.dataset.particles import (
+    BOX_CENTER,
+    CENTER_ANGSTROM,
+    CENTER_VOXEL,
+    DUPLICATE_VOXEL,
+    POSITION,
+    Reason,
+    annotated_particles,
+    find_duplicates,
+    find_outside,
+    summary,
+)
+from frazil.errors import PickError, SettingsError, SourceError
+from frazil.io.files import text_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frazil.io.sources import Source
+    from frazil.records import TiltRange, TomogramHeader
+    from frazil.settings import CurateSettings, SourceSettings
+
+SAME_VOXEL_SIZE = 1e-3
+"""Voxel sizes that differ by less than this share are the same."""
+
+_NAMED_MISSING = 8
+"""So many runs without a tomogram get a line each."""
+
+_CUTTING = {"box_size_voxel", "voxel_size_angstrom", "max_padding", "drop_outside"}
+"""The settings that decide which boxes there are; the others decide the split."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All annotated particles, and what becomes of them.
+
+    Parameters
+    ----------
+    source_path, source_kind : where the picks come from.
+    source_settings, settings : which picks and tomograms, and how they are cut.
+    particles : `annotated_particles` with `CENTER_VOXEL`, `POSITION`, `BOX_CENTER` (NaN without a tomogram),
+        `duplicate`, and `reason`, which is empty for those that are to be cut.
+    labels : classes asked for, sorted; also those without a pick.
+    radii_angstrom : class -> radius, where the source says.
+    headers : run -> header of its tomogram.
+    missing : run -> why it has no tomogram.
+    voxel_size_angstrom : of the boxes; NaN where nothing says it.
+    tilt_range_degrees : of all tomograms; None where it is not known or differs.
+    digest : of everything that decides which boxes there are and what is in them.
+    """
+
+    source_path: Path
+    source_kind: str
+    source_settings: SourceSettings
+    settings: CurateSettings
+    particles: pd.DataFrame
+    labels: tuple[str, ...]
+    radii_angstrom: dict[str, float]
+    headers: dict[str, TomogramHeader]
+    missing: dict[str, str]
+    voxel_size_angstrom: float
+    tilt_range_degrees: TiltRange | None
+    digest: str
+
+    def to_cut(self) -> pd.DataFrame:
+        """Return the particles that are to be cut, sorted by run; the index is the row in `particles`."""
+        chosen = self.particles[self.particles["reason"] == Reason.KEPT.value]
+        return chosen.sort_values("run", kind="stable")
+
+    def ratio(self, run: str) -> float:
+        """Return voxel size of the boxes / voxel size of the run's tomogram; exactly 1 where they are the same."""
+        return _ratio(self.headers[run], self.voxel_size_angstrom)
+
+    def counts(self) -> tuple[ClassCount, ...]:
+        """Count the picks by class, and by why they will not be cut."""
+        return count_classes(self.particles, self.labels, self.radii_angstrom)
+
+
+def make_plan(source: Source, source_settings: SourceSettings, settings: CurateSettings) -> Plan:
+    """Plan the boxes. What the picks and tomograms make impossible is refused by `check_plan`, not here.
+
+    Parameters
+    ----------
+    source : opened *without* a filter by label, because all classes count as neighbours.
+
+    Raises
+    ------
+    PickError : a class is asked for that the source does not have.
+    SettingsError : the tomograms differ in voxel size and none is asked for.
+    """
+    picks = source.picks()
+    known = sorted({some.label for some in picks})
+    labels = tuple(sorted(set(source_settings.labels))) or tuple(known)
+    if unknown := sorted(set(labels) - set(known)):
+        there = ", ".join(known) or "none"
+        raise PickError(f"{source.path}: no picks of label {', '.join(unknown)}; pass --label with one of {there}")
+    particles = annotated_particles(picks)
+    headers, missing = _find_headers(source, sorted(particles["run"].unique()))
+    voxel_size = settings.voxel_size_angstrom or _common_voxel_size(headers)
+    return Plan(
+        source_path=source.path,
+        source_kind=source.kind,
+        source_settings=source_settings,
+        settings=settings,
+        particles=_place(particles, labels, headers, voxel_size),
+        labels=labels,
+        radii_angstrom=source.radii_angstrom(),
+        headers=headers,
+        missing=missing,
+        voxel_size_angstrom=voxel_size,
+        tilt_range_degrees=_common_tilt_range(headers),
+        digest=_digest(particles, headers, source_settings, settings),
+    )
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse what cannot be curated.
+
+    Raises
+    ------
+    SourceError : no run has a tomogram.
+    PickError : there are no picks, a class that was asked for is empty, picks lie outside their tomogram and are not
+        to be dropped, or none is left.
+    SettingsError : a validation run does not exist.
+    """
+    if not len(plan.particles):
+        raise PickError(f"{plan.source_path}: its pick files hold no particle; check the path, --user and --session")
+    empty = sorted(set(plan.source_settings.labels) - set(plan.particles["label"]))
+    if empty:
+        raise PickError(f"{plan.source_path}: label {', '.join(empty)} was asked for and has no picks; leave it out")
+    if not plan.headers:
+        first = next(iter(plan.missing.values()))
+        others = len(plan.missing) - 1
+        raise SourceError(first + (f" ({others} more runs have no tomogram either)" if others else ""))
+    runs = sorted(plan.headers)
+    if unknown := sorted(set(plan.settings.validation_runs) - set(runs)):
+        raise SettingsError(
+            f"--validation-run {', '.join(unknown)}: no such run with picks and a tomogram; there are {', '.join(runs)}"
+        )
+    if not plan.settings.drop_outside:
+        _refuse_outside(plan)
+    if not len(plan.to_cut()):
+        why = summary(plan.particles)
+        raise PickError(f"{plan.source_path}: no pick is left to cut ({why}); check --label, --level and --voxel-size")
+
+
+def plan_warnings(plan: Plan) -> list[str]:
+    """Say what a user should know before the boxes are cut, one line each."""
+    lines = _missing_lines(plan)
+    lines += [f"label {count.label} has no picks" for count in plan.counts() if not count.found]
+    annotators = plan.particles.loc[
+        plan.particles["label"].isin(plan.labels), ["run", "label", "user", "session"]
+    ].drop_duplicates()
+    several = int((annotators.groupby(["run", "label"]).size() > 1).sum())
+    if several:
+        people = annotators[["user", "session"]].drop_duplicates().sort_values(["user", "session"])
+        names = ", ".join(f"{user or '-'} (session {session or '-'})" for user, session in people.to_numpy())
+        lines.append(
+            f"{several} times one class in one run has several sets of picks, by {names}; "
+            "choose with --user and --session, or particles may count twice"
+        )
+    if len({header.tilt_range_degrees for header in plan.headers.values()}) > 1:
+        lines.append("the tomograms differ in tilt range, so the store names none")
+    return lines
+
+
+def _missing_lines(plan: Plan) -> list[str]:
+    per_run = plan.particles["run"].value_counts()
+    named, others = list(plan.missing)[:_NAMED_MISSING], list(plan.missing)[_NAMED_MISSING:]
+    lines = [f"{run} has no tomogram, its {per_run[run]} picks are left out: {plan.missing[run]}" for run in named]
+    if others:
+        picks = sum(int(per_run[run]) for run in others)
+        lines.append(f"{len(others)} more runs have no tomogram, their {picks} picks are left out: {', '.join(others)}")
+    return lines
+
+
+def _find_headers(source: Source, runs: list[str]) -> tuple[dict[str, TomogramHeader], dict[str, str]]:
+    headers, missing = {}, {}
+    for run in runs:
+        try:
+            headers[run] = source.header(run)
+        except SourceError as error:
+            missing[run] = str(error)
+    return headers, missing
+
+
+def _common_voxel_size(headers: dict[str, TomogramHeader]) -> float:
+    sizes = {run: header.voxel_size_angstrom for run, header in headers.items()}
+    if not sizes:
+        return float("nan")
+    smallest, largest = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+    if sizes[largest] > sizes[smallest] * (1 + SAME_VOXEL_SIZE):
+        raise SettingsError(
+            f"the tomograms differ in voxel size ({smallest} {sizes[smallest]:.3f} A, "
+            f"{largest} {sizes[largest]:.3f} A); pass --resample-to {sizes[largest]:.3f} to bring all boxes to one"
+        )
+    return sizes[min(sizes)]
+
+
+def _common_tilt_range(headers: dict[str, TomogramHeader]) -> TiltRange | None:
+    tilts = {header.tilt_range_degrees for header in headers.values()}
+    return tilts.pop() if len(tilts) == 1 else None
+
+
+def _ratio(header: TomogramHeader, voxel_size_angstrom: float) -> float:
+    ratio = voxel_size_angstrom / header.voxel_size_angstrom
+    return 1.0 if abs(ratio - 1) < SAME_VOXEL_SIZE else ratio
+
+
+def _place(
+    annotated: pd.DataFrame, labels: tuple[str, ...], headers: dict[str, TomogramHeader], voxel_size_angstrom: float
+) -> pd.DataFrame:
+    """Add where the particles lie in their tomogram, which are duplicates, and why they cannot be cut."""
+    particles = annotated.copy()
+    particles[[*CENTER_VOXEL, *POSITION, *BOX_CENTER]] = np.nan
+    particles["duplicate"] = False
+    particles["reason"] = np.where(particles["label"].isin(labels), Reason.KEPT.value, Reason.OTHER_LABEL.value)
+    for run, rows in particles.groupby("run").groups.items():
+        header = headers.get(str(run))
+        distance = 1e-3  # without a voxel size, only picks at the same place are known to be the same
+        if header is None:
+            _leave_out(particles, rows, Reason.NO_TOMOGRAM)
+        else:
+            _leave_out(particles, _place_in(particles, rows, header, voxel_size_angstrom), Reason.OUTSIDE)
+            distance = DUPLICATE_VOXEL * header.voxel_size_angstrom
+        for same in particles.loc[rows].groupby("label").groups.values():
+            duplicate = find_duplicates(particles.loc[same, CENTER_ANGSTROM].to_numpy(dtype=np.float64), distance)
+            particles.loc[same[duplicate], "duplicate"] = True
+            _leave_out(particles, same[duplicate], Reason.DUPLICATE)
+    return particles
+
+
+def _place_in(particles: pd.DataFrame, rows: pd.Index, header: TomogramHeader, voxel_size_angstrom: float) -> pd.Index:
+    """Fill in the place of the particles of one run; return those that lie outside."""
+    centers = particles.loc[rows, CENTER_ANGSTROM].to_numpy(dtype=np.float64)
+    centers_voxel = centers / header.voxel_size_angstrom
+    ratio = _ratio(header, voxel_size_angstrom)
+    particles.loc[rows, CENTER_VOXEL] = centers_voxel
+    particles.loc[rows, POSITION] = np.clip(centers_voxel / np.asarray(header.shape_voxel), 0, 1)
+    # interpolation centres a box exactly, a plain crop on the nearest voxel
+    particles.loc[rows, BOX_CENTER] = np.rint(centers_voxel) if ratio == 1.0 else centers_voxel / ratio
+    return rows[find_outside(centers_voxel, header.shape_voxel)]
+
+
+def _leave_out(particles: pd.DataFrame, rows: pd.Index, reason: Reason) -> None:
+    kept = particles.loc[rows, "reason"] == Reason.KEPT.value
+    particles.loc[rows[kept.to_numpy()], "reason"] = reason.value
+
+
+def _refuse_outside(plan: Plan) -> None:
+    outside = plan.particles[plan.particles["reason"] == Reason.OUTSIDE.value]
+    if not len(outside):
+        return
+    first = outside.iloc[0]
+    header = plan.headers[first["run"]]
+    asked = plan.particles["label"].isin(plan.labels) & (plan.particles["run"] == first["run"])
+    count = int((outside["run"] == first["run"]).sum())
+    more = f" (and {len(outside) - count} in other runs)" if len(outside) > count else ""
+    place = ", ".join(f"{value:.1f}" for value in first[CENTER_VOXEL])
+    shape = " x ".join(map(str, header.shape_voxel))
+    raise PickError(
+        f"{header.origin}: {count} of {int(asked.sum())} picks of {first['run']} lie outside the tomogram{more}, the "
+        f"first is {first['label']} at voxel ({place}) of {shape} (zyx, {header.voxel_size_angstrom:.3f} A); "
+        "pass --drop-outside to leave them out, or --voxel-size if the header is wrong"
+    )
+
+
+def _digest(
+    particles: pd.DataFrame,
+    headers: dict[str, TomogramHeader],
+    source_settings: SourceSettings,
+    settings: CurateSettings,
+) -> str:
+    """Return the digest of what decides the boxes; where the source lies does not."""
+    content = {
+        "picks": particles.to_csv(index=False),
+        "tomograms": {
+            run: [*header.shape_voxel, header.voxel_size_angstrom, header.tilt_range_degrees]
+            for run, header in headers.items()
+        },
+        "source": source_settings.model_dump(mode="json", exclude={"picks_file"}),
+        "cutting": settings.model_dump(mode="json", include=_CUTTING),
+    }
+    return text_digest(json.dumps(content, sort_keys=True))

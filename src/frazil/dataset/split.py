@@ -1,0 +1,101 @@
+"""Which boxes train and which validate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import KDTree
+
+from frazil.dataset.particles import BOX_CENTER
+from frazil.errors import StoreError
+from frazil.seeds import numpy_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from frazil.settings import CurateSettings
+
+TRAIN = "train"
+VALIDATION = "validation"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The split of every box.
+
+    Parameters
+    ----------
+    names : ``train`` or ``validation`` for each row of the particle table.
+    validation_runs : runs that validate, where the split is by tomogram.
+    overlapping : validation boxes that share a voxel with a training box.
+    """
+
+    names: list[str]
+    validation_runs: tuple[str, ...]
+    overlapping: int
+
+
+def split_boxes(boxes: pd.DataFrame, settings: CurateSettings) -> Split:
+    """Divide boxes between training and validation.
+
+    By tomogram: the runs of `settings.validation_runs` validate; where none are named, `validation_fraction` of the
+    runs, drawn by seed, at least one of two or more. By particle (the paper): that share of the boxes, drawn by seed.
+
+    Parameters
+    ----------
+    boxes : particle table with run and `BOX_CENTER`.
+
+    Raises
+    ------
+    StoreError : a run that was named has no boxes, or the named runs are all that have any.
+    """
+    if settings.split_by == "particle":
+        validates = np.zeros(len(boxes), dtype=bool)
+        validates[_draw(len(boxes), settings)] = True
+        runs: tuple[str, ...] = ()
+    else:
+        runs = _validation_runs(sorted(boxes["run"].unique()), settings)
+        validates = boxes["run"].isin(runs).to_numpy(dtype=bool)
+    names = np.where(validates, VALIDATION, TRAIN).tolist()
+    return Split(names, runs, count_overlapping(boxes, validates, settings.box_size_voxel))
+
+
+def _validation_runs(with_boxes: Sequence[str], settings: CurateSettings) -> tuple[str, ...]:
+    if not settings.validation_runs:
+        return tuple(sorted(with_boxes[row] for row in _draw(len(with_boxes), settings)))
+    empty = sorted(set(settings.validation_runs) - set(with_boxes))
+    if empty:
+        raise StoreError(
+            f"--validation-run {', '.join(empty)} has no boxes; name one of those that have: {', '.join(with_boxes)}"
+        )
+    if set(with_boxes) <= set(settings.validation_runs):
+        raise StoreError(
+            f"--validation-run names all runs that have boxes ({', '.join(with_boxes)}), so none is left to train on; "
+            "name fewer"
+        )
+    return tuple(sorted(set(settings.validation_runs)))
+
+
+def _draw(count: int, settings: CurateSettings) -> list[int]:
+    """Draw `validation_fraction` of `count`: at least one, and never all."""
+    if settings.validation_fraction == 0 or count < 2:
+        return []
+    wanted = min(max(1, round(settings.validation_fraction * count)), count - 1)
+    drawn = numpy_generator(settings.seed, "split", settings.split_by).choice(count, size=wanted, replace=False)
+    return [int(row) for row in drawn]
+
+
+def count_overlapping(boxes: pd.DataFrame, validates: np.ndarray, box_size_voxel: int) -> int:
+    """Count the validation boxes that share a voxel with a training box: centres less than D apart on every axis."""
+    overlapping = 0
+    for _, rows in boxes.assign(validates=validates).groupby("run"):
+        held = rows["validates"].to_numpy(dtype=bool)
+        centers = rows[BOX_CENTER].to_numpy()
+        if not held.any() or held.all():
+            continue
+        nearest, _ = KDTree(centers[~held]).query(centers[held], p=np.inf)
+        overlapping += int(np.count_nonzero(nearest < box_size_voxel))
+    return overlapping

@@ -1,0 +1,125 @@
+"""The boxes of a store as a torch data set: z-scored volumes with their label and position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from frazil.records import Condition
+from frazil.volume.intensity import z_score
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from frazil.dataset.store import BoxStore
+    from frazil.settings import Normalisation
+
+
+@dataclass(frozen=True)
+class Subtomogram:
+    """One z-scored box.
+
+    Parameters
+    ----------
+    volume : `(1, z, y, x)` float32.
+    label : number of the class in `StoreDescription.labels`.
+    position : `(3,)` zyx centre / extent of the tomogram, in [0, 1].
+    index : number of the box in the store.
+    """
+
+    volume: Float[Tensor, "1 z y x"]
+    label: int
+    position: Float[Tensor, "3"]
+    index: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Several boxes.
+
+    Parameters
+    ----------
+    volumes : `(b, 1, z, y, x)` float32, z-scored.
+    condition : label and position of each.
+    indices : `(b,)` numbers of the boxes in the store.
+    """
+
+    volumes: Float[Tensor, "b 1 z y x"]
+    condition: Condition
+    indices: Int64[Tensor, "b"]
+
+    def __len__(self) -> int:
+        return int(self.indices.shape[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the same batch on `device`."""
+        return replace(
+            self,
+            volumes=self.volumes.to(device),
+            condition=self.condition.to(device),
+            indices=self.indices.to(device),
+        )
+
+
+class Subtomograms(Dataset[Subtomogram]):
+    """The boxes of one split, z-scored (eq. 1).
+
+    Parameters
+    ----------
+    store : an open box store.
+    split : ``train`` or ``validation``.
+    normalisation : ``padded`` takes mean and standard deviation over the whole box (the paper); ``measured`` over the
+        measured voxels, and the others become 0.
+    in_memory : read all boxes now (a box of 64^3 takes 1 MB); otherwise each is read when it is asked for.
+
+    Raises
+    ------
+    StoreError : a box is damaged.
+    """
+
+    def __init__(self, store: BoxStore, split: str, normalisation: Normalisation, *, in_memory: bool = True) -> None:
+        self.store = store
+        self.normalisation = normalisation
+        self.indices = store.boxes(split)
+        rows = store.particles.iloc[self.indices]
+        numbers = {label: number for number, label in enumerate(store.description.labels)}
+        self.labels = [numbers[label] for label in rows["label"]]
+        self.positions = torch.from_numpy(
+            rows[["position_z", "position_y", "position_x"]].to_numpy(dtype="float32", copy=True)
+        )
+        self._volumes: Tensor | None = None
+        if in_memory:
+            edge = store.description.box_size_voxel
+            self._volumes = torch.empty((len(self.indices), 1, edge, edge, edge))
+            for row in range(len(self.indices)):
+                self._volumes[row] = self._load(row)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, row: int) -> Subtomogram:
+        volume = self._load(row) if self._volumes is None else self._volumes[row]
+        return Subtomogram(volume, self.labels[row], self.positions[row], int(self.indices[row]))
+
+    def _load(self, row: int) -> Float[Tensor, "1 z y x"]:
+        box = int(self.indices[row])
+        statistics = self.store.moments(box, self.normalisation)
+        measured = self.store.measured(box) if self.normalisation == "measured" else None
+        return torch.from_numpy(z_score(self.store.volume(box), statistics, measured))[None]
+
+
+def collate(items: Sequence[Subtomogram]) -> Batch:
+    """Put boxes into one batch."""
+    return Batch(
+        volumes=torch.stack([item.volume for item in items]),
+        condition=Condition(
+            label=torch.tensor([item.label for item in items], dtype=torch.int64),
+            position=torch.stack([item.position for item in items]),
+        ),
+        indices=torch.tensor([item.index for item in items], dtype=torch.int64),
+    )

@@ -1,0 +1,58 @@
+"""Grey values: mean, standard deviation and the z-score of eq. 1, over all voxels of a box or over the measured ones.
+
+Works on NumPy arrays, so that cutting boxes does not have to load torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from frazil.errors import ShapeError
+from frazil.records import Moments
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32
+
+EPSILON = 1e-8
+"""Added to the standard deviation in eq. 1. Real CZII tomograms have 6e-6, so it is small but not nothing."""
+
+
+def moments(volume: Float[np.ndarray, "z y x"], measured: Bool[np.ndarray, "z y x"] | None = None) -> Moments:
+    """Return mean and unbiased standard deviation (as ``torch.std``) of the grey values, summed in float64.
+
+    Parameters
+    ----------
+    volume : `(z, y, x)`, any unit.
+    measured : True where a voxel counts; None counts all, padding included (the paper).
+
+    Raises
+    ------
+    ShapeError : fewer than two voxels count.
+    """
+    values = (volume.ravel() if measured is None else volume[measured]).astype(np.float64)
+    if values.size < 2:
+        raise ShapeError(f"a standard deviation needs two voxels or more, here are {values.size}")
+    mean = float(values.mean())
+    values -= mean
+    # not ``values @ values``: BLAS would split each box among all cores, 50 x slower where boxes are cut in threads
+    np.square(values, out=values)
+    return Moments(mean, float(np.sqrt(values.sum() / (values.size - 1))))
+
+
+def z_score(
+    volume: Float[np.ndarray, "z y x"], statistics: Moments, measured: Bool[np.ndarray, "z y x"] | None = None
+) -> Float32[np.ndarray, "z y x"]:
+    """Return ``(x - mean) / (std + 1e-8)`` (eq. 1) as float32.
+
+    Parameters
+    ----------
+    statistics : mean and standard deviation in the unit of `volume`.
+    measured : where it is given, voxels that were not measured become 0, the mean of the measured ones.
+    """
+    # float64: the mean can be large against the standard deviation
+    scored = ((volume - np.float64(statistics.mean)) / (statistics.std + EPSILON)).astype(np.float32)
+    if measured is not None:
+        scored[~measured] = 0
+    return scored

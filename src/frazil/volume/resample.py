@@ -1,0 +1,94 @@
+"""Boxes on another voxel grid: separable windowed-sinc (Lanczos) interpolation about a sub-voxel centre.
+
+One weight matrix an axis: ``out[z, y, x] = sum_ijk Wz[z, i] Wy[y, j] Wx[x, k] volume[i, j, k]``. Where the new voxels
+are larger, the kernel is stretched with them, so that frequencies which the new grid cannot hold are removed and not
+folded back.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool, Float, Float32
+
+LOBES = 4
+"""Half-width of the kernel in voxels of the coarser grid: Lanczos-4."""
+
+
+@dataclass(frozen=True)
+class AxisWeights:
+    """What one axis of the old grid gives to one axis of the new.
+
+    Parameters
+    ----------
+    start_voxel : first voxel of the old grid that is needed; may be negative.
+    weights : `(new, old)`; every row sums to 1, so that a constant stays as it is.
+    """
+
+    start_voxel: int
+    weights: Float32[np.ndarray, "new old"]
+
+
+def axis_weights(center_voxel: float, box_size_voxel: int, ratio: float) -> AxisWeights:
+    """Return the weights for a line of `box_size_voxel` new voxels whose voxel D/2 lies exactly on `center_voxel`.
+
+    Parameters
+    ----------
+    center_voxel : in voxels of the old grid; need not be whole.
+    ratio : new voxel size / old voxel size; above 1 the box becomes coarser.
+    """
+    positions = center_voxel + (np.arange(box_size_voxel) - box_size_voxel // 2) * ratio
+    stretch = max(1.0, ratio)
+    start = math.floor(positions[0] - LOBES * stretch)
+    stop = math.ceil(positions[-1] + LOBES * stretch) + 1
+    distance = (positions[:, None] - np.arange(start, stop)) / stretch
+    weights = np.where(np.abs(distance) < LOBES, np.sinc(distance) * np.sinc(distance / LOBES), 0.0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return AxisWeights(start, weights.astype(np.float32))
+
+
+def resample(
+    volume: Float[np.ndarray, "i j k"], weights: Sequence[Float[np.ndarray, "new old"]]
+) -> Float[np.ndarray, "z y x"]:
+    """Apply one weight matrix an axis.
+
+    Parameters
+    ----------
+    volume : `(i, j, k)` block of the old grid, cut at the three `AxisWeights.start_voxel`.
+    weights : three matrices `(z, i)`, `(y, j)`, `(x, k)`.
+    """
+    weights_z, weights_y, weights_x = weights
+    volume = np.matmul(weights_y, volume @ weights_x.T)
+    return np.tensordot(weights_z, volume, axes=1)
+
+
+def resample_measured(
+    volume: Float[np.ndarray, "i j k"],
+    measured: Bool[np.ndarray, "i j k"],
+    weights: Sequence[Float[np.ndarray, "new old"]],
+) -> tuple[Float[np.ndarray, "z y x"], Bool[np.ndarray, "z y x"]]:
+    """Resample what was measured, and say where the new grid is measured.
+
+    A new voxel counts as measured where at least half of its kernel's weight fell on measured voxels; its value is then
+    divided by that share (normalised convolution, Knutsson & Westin 1993), so that padding does not bleed into what
+    lies beside it. Others are 0.
+
+    Parameters
+    ----------
+    volume : `(i, j, k)`, 0 where not measured.
+    measured : `(i, j, k)`.
+    weights : as in `resample`.
+    """
+    resampled = resample(volume, weights)
+    if measured.all():
+        return resampled, np.ones(resampled.shape, dtype=bool)
+    share = resample(measured.astype(np.float32), weights)
+    kept = share >= 0.5
+    return np.where(kept, resampled / np.where(kept, share, 1), 0).astype(volume.dtype), kept

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from frazil.dataset.subtomograms import Subtomograms, collate
+from frazil.settings import CurateSettings
+
+
+@pytest.fixture
+def store(curated, source):
+    source.absent = {("bb", 1, 1, 2)}
+    return curated(source, CurateSettings(box_size_voxel=8, validation_runs=("bb",)))
+
+
+def test_boxes_are_z_scored_over_all_voxels_as_the_paper(store):
+    items = Subtomograms(store, "train", "padded")
+    assert len(items) == 4
+    for item in items:
+        raw = torch.from_numpy(store.volume(item.index))
+        assert item.volume.shape == (1, 8, 8, 8)
+        assert item.volume.dtype == torch.float32
+        torch.testing.assert_close(item.volume[0], (raw - raw.mean()) / (raw.std() + 1e-8))
+
+
+def test_boxes_are_z_scored_over_the_measured_voxels(store):
+    items = Subtomograms(store, "validation", "measured")
+    padded = [item for item in items if not store.measured(item.index).all()]
+    assert padded
+    for item in padded:
+        measured = torch.from_numpy(store.measured(item.index))
+        assert (item.volume[0][~measured] == 0).all()
+        assert item.volume[0][measured].mean().item() == pytest.approx(0, abs=1e-6)
+        assert item.volume[0][measured].std().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_labels_positions_and_numbers_are_those_of_the_store(store):
+    items = Subtomograms(store, "train", "padded")
+    for item in items:
+        row = store.particles.iloc[item.index]
+        assert store.description.labels[item.label] == row["label"]
+        np.testing.assert_allclose(item.position, row[["position_z", "position_y", "position_x"]].astype(float))
+        assert row["split"] == "train"
+    assert [item.index for item in items] == store.boxes("train").tolist()
+
+
+@pytest.mark.parametrize("normalisation", ["padded", "measured"])
+def test_in_memory_or_not_is_the_same(store, normalisation):
+    kept = Subtomograms(store, "validation", normalisation)
+    read = Subtomograms(store, "validation", normalisation, in_memory=False)
+    for a, b in zip(kept, read, strict=True):
+        assert torch.equal(a.volume, b.volume)
+        assert (a.label, a.index) == (b.label, b.index)
+
+
+def test_an_empty_split_is_empty(curated, make_source, settings):
+    store = curated(make_source({("a", "ribosome"): [[9, 9, 9]]}), settings)
+    assert len(Subtomograms(store, "validation", "padded")) == 0
+
+
+def test_batches_through_a_loader(store):
+    items = Subtomograms(store, "train", "padded")
+    (batch,) = DataLoader(items, batch_size=4, collate_fn=collate)
+    assert batch.volumes.shape == (4, 1, 8, 8, 8)
+    assert batch.condition.label.dtype == torch.int64
+    assert batch.condition.position.shape == (4, 3)
+    assert batch.indices.tolist() == store.boxes("train").tolist()
+    assert len(batch) == 4
+    moved = batch.to("meta")
+    assert {moved.volumes.device.type, moved.condition.position.device.type, moved.indices.device.type} == {"meta"}
