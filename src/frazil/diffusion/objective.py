@@ -1,0 +1,81 @@
+"""The forward process, its posterior, and the training loss (eqs. 2 to 4 of the paper)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int64
+    from torch import Tensor, nn
+
+    from frazil.diffusion.schedule import NoiseSchedule
+    from frazil.records import Condition
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The Gaussian q(x_{t-1} | x_t, x0)."""
+
+    mean: Float[Tensor, "b ..."]
+    variance: Float[Tensor, "b ..."]
+
+
+def noise_volumes(
+    x0: Float[Tensor, "b ..."], t: Int64[Tensor, "b"], noise: Float[Tensor, "b ..."], schedule: NoiseSchedule
+) -> Float[Tensor, "b ..."]:
+    """Noise clean volumes to timestep t: ``x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise`` (eq. 2).
+
+    Float32 outside autocast: in bf16 ``sqrt(1 - abar_t)`` is zero for small t.
+
+    Parameters
+    ----------
+    x0 : `(b, ...)` clean z-scored volumes.
+    t : `(b,)` timesteps in 0..T-1.
+    noise : `(b, ...)` standard normal.
+    """
+    with torch.autocast(x0.device.type, enabled=False):
+        abar = schedule.alphas_cumprod.to(t.device)[t]
+        signal = _per_sample(abar.sqrt(), x0)
+        spread = _per_sample((1 - abar).sqrt(), x0)
+        return signal * x0 + spread * noise
+
+
+def posterior(
+    x0: Float[Tensor, "b ..."], x_t: Float[Tensor, "b ..."], t: Int64[Tensor, "b"], schedule: NoiseSchedule
+) -> Posterior:
+    """Return the distribution of x_{t-1} given x_t and x0 in closed form (eq. 3; Ho et al. 2020, eq. 7).
+
+    Computed in the precision of `x0`. At t = 0 the mean is x0 and the variance 0.
+    """
+    abar_all = schedule.alphas_cumprod.to(t.device)
+    beta = schedule.betas.to(t.device)[t]
+    abar = abar_all[t]
+    abar_before = torch.where(t > 0, abar_all[(t - 1).clamp(min=0)], 1.0)
+    from_x0 = abar_before.sqrt() * beta / (1 - abar)
+    from_x_t = (1 - beta).sqrt() * (1 - abar_before) / (1 - abar)
+    variance = (1 - abar_before) / (1 - abar) * beta
+    return Posterior(_per_sample(from_x0, x0) * x0 + _per_sample(from_x_t, x0) * x_t, _per_sample(variance, x0))
+
+
+def denoising_loss(
+    network: nn.Module,
+    x0: Float[Tensor, "b 1 z y x"],
+    condition: Condition,
+    t: Int64[Tensor, "b"],
+    noise: Float[Tensor, "b 1 z y x"],
+    schedule: NoiseSchedule,
+) -> Float[Tensor, "b"]:
+    """Return the mean squared error of each predicted clean volume: ``|x0_hat(x_t, t, c) - x0|^2 / voxels`` (eq. 4).
+
+    The network runs under the caller's autocast, if any; the error is float32.
+    """
+    x0_hat = network(noise_volumes(x0, t, noise, schedule), t, condition)
+    return (x0_hat.to(x0.dtype) - x0).square().flatten(1).mean(dim=1)  # type: ignore[no-any-return]
+
+
+def _per_sample(coefficient: Float[Tensor, "b"], x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+    """Shape one float64 coefficient a sample so that it multiplies volumes, in the precision of `x`."""
+    return coefficient.to(x.dtype).view(-1, *[1] * (x.ndim - 1))

@@ -1,0 +1,90 @@
+"""Timestep and condition as one vector. A new conditioning variable is one field of `Condition` and one embedding here."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from frazil.model.steady import SteadyLinear, SteadySiLU
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int64
+    from torch import Tensor
+
+    from frazil.records import Condition
+    from frazil.settings import Conditioning
+
+
+def sinusoid(t: Int64[Tensor, "b"], width: int) -> Float[Tensor, "b w"]:
+    """Embed timesteps as sines, then cosines, of frequencies ``10000^(-i / (width/2 - 1))``.
+
+    Always float32: in bf16 neighbouring timesteps would coincide.
+
+    Parameters
+    ----------
+    t : `(b,)` timesteps.
+    width : even, at least 4.
+    """
+    half = width // 2
+    rate = -math.log(10000.0) / (half - 1)
+    frequencies = torch.exp(torch.arange(half, device=t.device, dtype=torch.float32) * rate)
+    angles = t.to(torch.float32)[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def null_label_one_hot(label: Int64[Tensor, "b"], label_count: int) -> Float[Tensor, "b k"]:
+    """Return one-hot rows; the null label -1 gives a row of zeros."""
+    return F.one_hot(label.clamp(min=0), label_count).to(torch.float32) * (label >= 0)[:, None]
+
+
+class ConditionEmbedding(nn.Module):
+    """Timestep, class and position, joined to one condition vector for every residual block.
+
+    ``concat`` (the paper): the sinusoid of t, a linear projection of the one-hot class and an MLP of the position, side
+    by side. ``sum`` (the authors' code and weights): the sinusoid also passes an MLP, and the three vectors are added.
+
+    Nulls, for training without a condition and for guidance: label -1 is a one-hot row of zeros, so that only the
+    projection's bias remains; a position with NaN contributes a vector of zeros.
+
+    Parameters
+    ----------
+    label_count : number of classes.
+    width : width of each of the three vectors.
+    conditioning : ``concat`` or ``sum``.
+    """
+
+    def __init__(self, label_count: int, width: int, conditioning: Conditioning) -> None:
+        super().__init__()
+        self.label_count = label_count
+        self.width = width
+        self.conditioning = conditioning
+        self.time: nn.Module = nn.Identity()
+        if conditioning == "sum":
+            self.time = nn.Sequential(SteadyLinear(width, width), SteadySiLU(), SteadyLinear(width, width))
+        self.label = SteadyLinear(label_count, width)
+        self.position = nn.Sequential(SteadyLinear(3, width), SteadySiLU(), SteadyLinear(width, width))
+
+    @property
+    def out_width(self) -> int:
+        """Width of the joint condition vector."""
+        return self.width if self.conditioning == "sum" else 3 * self.width
+
+    def forward(self, t: Int64[Tensor, "b"], condition: Condition) -> Float[Tensor, "b w"]:
+        """Return the condition vectors of a batch.
+
+        Parameters
+        ----------
+        t : `(b,)` timesteps.
+        condition : label `(b,)` and position `(b, 3)` zyx of the same batch.
+        """
+        time = self.time(sinusoid(t, self.width))
+        label = self.label(null_label_one_hot(condition.label, self.label_count))
+        known = condition.position.isfinite().all(dim=1, keepdim=True)
+        position = self.position(condition.position.where(known, 0.0)) * known
+        if self.conditioning == "sum":
+            return time + label + position  # type: ignore[no-any-return]
+        return torch.cat([time, label, position], dim=1)

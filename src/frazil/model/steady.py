@@ -1,0 +1,85 @@
+"""Layers that compute one volume the same way in every batch, so that a sample does not depend on its neighbours.
+
+On the CPU, PyTorch chooses kernels by batch size, and they round differently. The layers here have the weights, names and
+results of their plain forms; without gradients on the CPU they take the same kernel for every batch size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+_PLAIN_KERNEL_LIMIT = 20480
+"""PyTorch gives a lone float32 volume of at most so many lines (channel, z, y) to a plain kernel, not to oneDNN."""
+
+
+def _choice_matters(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def _as_in_a_batch(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Convolve; a lone small volume goes as one of a pair, which is also faster than PyTorch's kernel for it."""
+    plain = len(x) == 1 and math.prod(x.shape[1:4]) <= _PLAIN_KERNEL_LIMIT and not torch.is_autocast_enabled("cpu")
+    if plain and _choice_matters(x):
+        return convolve(x.expand(2, *x.shape[1:]))[:1]
+    return convolve(x)
+
+
+def one_by_one(operation: Callable[[Tensor], Tensor], x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+    """Apply `operation` to each volume alone where the batch could change its rounding.
+
+    Threads then divide one volume and never the batch. That matters to GroupNorm with the channels last, where every
+    thread sums over its own part, and to SiLU, where PyTorch takes another exponential at the end of a part.
+    """
+    if len(x) == 1 or not _choice_matters(x):
+        return operation(x)
+    return torch.cat([operation(volume) for volume in x.split(1)])
+
+
+class SteadyConv3d(nn.Conv3d):
+    """`torch.nn.Conv3d` whose result for a volume is bitwise the same in every batch on the CPU."""
+
+    def forward(self, input: Float[Tensor, "b c z y x"]) -> Float[Tensor, "b out_c z y x"]:
+        """Convolve a batch."""
+        if self.kernel_size == (1, 1, 1) and _choice_matters(input):
+            # a 1^3 kernel has nothing to dilate; but undilated, batches of 16 would take another kernel on one thread
+            return _as_in_a_batch(lambda x: F.conv3d(x, self.weight, self.bias, dilation=2), input)
+        return _as_in_a_batch(super().forward, input)
+
+
+class SteadyConvTranspose3d(nn.ConvTranspose3d):
+    """`torch.nn.ConvTranspose3d` whose result for a volume is bitwise the same in every batch on the CPU."""
+
+    def forward(
+        self, input: Float[Tensor, "b c z y x"], output_size: list[int] | None = None
+    ) -> Float[Tensor, "b out_c out_z out_y out_x"]:
+        """Convolve a batch."""
+        return _as_in_a_batch(lambda x: super(SteadyConvTranspose3d, self).forward(x, output_size), input)
+
+
+class SteadyLinear(nn.Linear):
+    """`torch.nn.Linear` whose result for a row is bitwise the same in every batch on the CPU."""
+
+    def forward(self, input: Float[Tensor, "b w"]) -> Float[Tensor, "b out_w"]:
+        """Map a batch of rows."""
+        if not _choice_matters(input):
+            return super().forward(input)
+        return (input[:, None, :] * self.weight).sum(dim=2) + self.bias  # a matrix product would round by its height
+
+
+class SteadySiLU(nn.SiLU):
+    """`torch.nn.SiLU` whose result for a volume is bitwise the same in every batch on the CPU."""
+
+    def forward(self, input: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+        """Apply to a batch."""
+        return one_by_one(super().forward, input)

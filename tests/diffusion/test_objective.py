@@ -1,0 +1,80 @@
+"""Forward process, posterior and loss against independent closed forms."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frazil.diffusion.objective import denoising_loss, noise_volumes, posterior
+from frazil.diffusion.schedule import NoiseSchedule
+from frazil.records import Condition
+from frazil.settings import DiffusionSettings
+
+SCHEDULE = NoiseSchedule.from_settings(DiffusionSettings())
+
+
+def some_condition(count):
+    return Condition(torch.zeros(count, dtype=torch.int64), torch.zeros(count, 3))
+
+
+@given(t=st.lists(st.integers(0, 999), min_size=1, max_size=4))
+def test_forward_process_is_eq_2(t):
+    random = torch.Generator().manual_seed(1)
+    x0, noise = (torch.randn(len(t), 1, 2, 3, 4, generator=random, dtype=torch.float64) for _ in range(2))
+    x_t = noise_volumes(x0, torch.tensor(t), noise, SCHEDULE)
+    for i, step in enumerate(t):
+        abar = torch.prod(1 - torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)[: step + 1])
+        torch.testing.assert_close(x_t[i], abar**0.5 * x0[i] + (1 - abar) ** 0.5 * noise[i])
+
+
+def test_forward_process_keeps_faint_noise_under_bf16():
+    x0, noise = torch.full((1, 1, 2, 2, 2), -13.0), torch.ones(1, 1, 2, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        x_t = noise_volumes(x0, torch.tensor([0]), noise, SCHEDULE)
+    assert x_t.dtype == torch.float32
+    torch.testing.assert_close(x_t, torch.full_like(x_t, -13 * 0.9999**0.5 + 0.01), atol=1e-5, rtol=0)
+
+
+@given(t=st.integers(1, 999), x0=st.floats(-13, 13), x_t=st.floats(-13, 13))
+def test_posterior_is_bayes_rule(t, x0, x_t):
+    # q(x_{t-1} | x_t, x0) is proportional to q(x_t | x_{t-1}) q(x_{t-1} | x0): multiply two Gaussians by their precisions
+    beta, abar_before = SCHEDULE.betas[t].item(), SCHEDULE.alphas_cumprod[t - 1].item()
+    precision = (1 - beta) / beta + 1 / (1 - abar_before)
+    mean = ((1 - beta) ** 0.5 * x_t / beta + abar_before**0.5 * x0 / (1 - abar_before)) / precision
+    volumes = (torch.full((1, 1, 2, 2, 2), value, dtype=torch.float64) for value in (x0, x_t))
+    result = posterior(*volumes, torch.tensor([t]), SCHEDULE)
+    torch.testing.assert_close(result.mean, torch.full_like(result.mean, mean), rtol=1e-8, atol=1e-8)
+    assert result.variance.item() == pytest.approx(1 / precision, rel=1e-8)
+
+
+def test_posterior_of_the_last_step_is_the_clean_volume():
+    x0, x_t = torch.randn(2, 1, 3, 3, 3, dtype=torch.float64).unbind()
+    result = posterior(x0[None], x_t[None], torch.tensor([0]), SCHEDULE)
+    torch.testing.assert_close(result.mean[0], x0)
+    assert result.variance.item() == 0
+
+
+def test_loss_is_the_mean_squared_error_of_each_volume():
+    x0, noise = torch.randn(3, 1, 4, 4, 4), torch.randn(3, 1, 4, 4, 4)
+    offset = torch.tensor([0.0, 0.5, -2.0])
+    t = torch.tensor([0, 500, 999])
+    seen = {}
+
+    def network(x_t, steps, condition):
+        seen.update(x_t=x_t, t=steps, condition=condition)
+        return x0 + offset[:, None, None, None, None]
+
+    condition = some_condition(3)
+    loss = denoising_loss(network, x0, condition, t, noise, SCHEDULE)
+    torch.testing.assert_close(loss, offset**2)
+    assert seen["condition"] is condition
+    assert seen["t"] is t
+    torch.testing.assert_close(seen["x_t"], noise_volumes(x0, t, noise, SCHEDULE))
+
+
+def test_loss_is_float32_where_the_network_is_bf16():
+    x0 = torch.randn(1, 1, 4, 4, 4)
+    loss = denoising_loss(
+        lambda x_t, t, condition: x_t.bfloat16(), x0, some_condition(1), torch.tensor([999]), x0 * 0, SCHEDULE
+    )
+    assert loss.dtype == torch.float32
