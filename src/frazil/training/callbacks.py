@@ -1,0 +1,296 @@
+"""What happens around the steps of a training: averaging, bookkeeping, saving, stopping in time, showing progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from rich.progress import Progress, TaskID
+from torch import Tensor
+
+from frazil.training.batches import NoisyBatch
+from frazil.training.history import NOISE_LEVEL_BINS, EpochRecord, noise_level_names, write_metrics
+from frazil.training.plan import EpochPlan
+
+
+def segments_done(trainer: pl.Trainer) -> int:
+    """Return how many segments were trained to their end, over all restarts. A segment is what Lightning calls an epoch."""
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    return int(progress.processed)
+
+
+class WarmingAverage(WeightAveraging):
+    """Exponential moving average of the weights whose memory grows with the run, up to `decay`.
+
+    At update n the decay is ``min(decay, (1 + n) / (10 + n))``: a run shorter than the memory is not held back by its first weights.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+            memory = min(decay, (1 + int(updates)) / (10 + int(updates)))
+            return averaged.lerp(current.to(averaged.dtype), 1 - memory)
+
+        super().__init__(avg_fn=average)
+
+
+class Bookkeeper(Callback):
+    """Adds up losses over segments, devices and restarts; makes one `EpochRecord` an epoch.
+
+    Parameters
+    ----------
+    plan : says where an epoch ends.
+    timesteps : of the noise schedule.
+    on_epoch : called on the first process with all records after each epoch.
+    """
+
+    def __init__(self, plan: EpochPlan, *, timesteps: int, on_epoch: Callable[[list[EpochRecord]], None]) -> None:
+        self.plan = plan
+        self.timesteps = timesteps
+        self.on_epoch = on_epoch
+        self.records: list[EpochRecord] = []
+        self.seconds = 0.0
+        self.loss_sum = torch.zeros((), dtype=torch.float64)
+        self.validated: Tensor | None = None
+        self._began = time.monotonic()
+        self._segment_losses: list[Tensor] = []
+        self._validation_losses: list[tuple[Tensor, Tensor]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._began = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the losses on their device; they are added up when the segment ends, so that a GPU never waits."""
+        self._segment_losses.append(outputs["losses"])
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the last validation."""
+        self._validation_losses.clear()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: NoisyBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the losses and noise levels of a batch on their device."""
+        self._validation_losses.append((outputs["losses"], outputs["t"]))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Sort the losses by noise level and add up what the devices measured."""
+        sums = torch.zeros(NOISE_LEVEL_BINS, 2, dtype=torch.float64)
+        for losses, t in self._validation_losses:
+            bins = (t.cpu() * NOISE_LEVEL_BINS).div(self.timesteps, rounding_mode="floor")
+            sums.index_add_(
+                0, bins, torch.stack([losses.double().cpu(), torch.ones(len(t), dtype=torch.float64)], dim=1)
+            )
+        self.validated = self._sum_over_devices(trainer, pl_module, sums)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the segment, and the epoch where it ends here."""
+        if self._segment_losses:
+            total = torch.cat(self._segment_losses).double().sum().cpu()
+            self.loss_sum = self.loss_sum + self._sum_over_devices(trainer, pl_module, total)
+            self._segment_losses.clear()
+        now = time.monotonic()
+        self.seconds += now - self._began
+        self._began = now
+        epoch, rest = divmod(segments_done(trainer), self.plan.segments_per_epoch)
+        if rest == 0:
+            self.records.append(self._close_epoch(epoch, trainer.global_step))
+            if trainer.is_global_zero:
+                self.on_epoch(self.records)
+
+    def _close_epoch(self, epoch: int, step: int) -> EpochRecord:
+        losses: dict[str, Any] = {}
+        if self.validated is not None:
+            sums, counts = self.validated.unbind(1)
+            by_level = tuple(float(loss / count) if count else None for loss, count in zip(sums, counts, strict=True))
+            losses = {"validation_loss": float(sums.sum() / counts.sum()), "by_noise_level": by_level}
+        record = EpochRecord(
+            epoch=epoch,
+            step=step,
+            samples_seen=epoch * self.plan.boxes,
+            seconds=self.seconds,
+            train_loss=float(self.loss_sum) / self.plan.boxes,
+            **losses,
+        )
+        self.loss_sum = torch.zeros((), dtype=torch.float64)
+        self.validated = None
+        return record
+
+    @staticmethod
+    def _sum_over_devices(trainer: pl.Trainer, pl_module: pl.LightningModule, value: Tensor) -> Tensor:
+        if trainer.world_size == 1:
+            return value.clone()
+        reduced = trainer.strategy.reduce(value.to(pl_module.device), reduce_op="sum")
+        return torch.as_tensor(reduced).cpu()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to go on counting."""
+        return {
+            "records": [record.state() for record in self.records],
+            "seconds": self.seconds,
+            "loss_sum": self.loss_sum,
+        }
+
+    @classmethod
+    def saved_records(cls, checkpoint: dict[str, Any]) -> list[EpochRecord]:
+        """Return the records in a checkpoint."""
+        return [EpochRecord.from_state(state) for state in checkpoint["callbacks"][cls.__qualname__]["records"]]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.records = [EpochRecord.from_state(state) for state in state_dict["records"]]
+        self.seconds = state_dict["seconds"]
+        self.loss_sum = state_dict["loss_sum"]
+
+
+class MetricsWriter:
+    """Writes `metrics.csv` and TensorBoard events; the CSV is always the whole history, whatever was interrupted."""
+
+    def __init__(self, run: Path, *, timesteps: int) -> None:
+        self.run = run
+        self.timesteps = timesteps
+
+    def __call__(self, records: list[EpochRecord]) -> None:
+        """Write all `records`, and the newest to TensorBoard."""
+        from tensorboardX import SummaryWriter
+
+        write_metrics(self.run / "metrics.csv", records, timesteps=self.timesteps)
+        newest = records[-1]
+        with SummaryWriter(str(self.run / "tensorboard")) as events:
+            events.add_scalar("loss/train", newest.train_loss, newest.epoch)
+            if newest.validation_loss is not None:
+                events.add_scalar("loss/validation", newest.validation_loss, newest.epoch)
+            for name, loss in zip(noise_level_names(self.timesteps), newest.by_noise_level, strict=False):
+                if loss is not None:
+                    events.add_scalar(f"noise_level/{name.removeprefix('validation_loss_')}", loss, newest.epoch)
+
+
+class Saver(Callback):
+    """Saves the checkpoint, and the bundle with it, where a segment ends: at most every `every_seconds`, and always at the end.
+
+    Parameters
+    ----------
+    checkpoint : the file that the same command resumes from.
+    save_bundle : writes the network, averaged where there is an average, as a bundle.
+    """
+
+    def __init__(self, checkpoint: Path, *, save_bundle: Callable[[], None], every_seconds: float = 60.0) -> None:
+        self.checkpoint = checkpoint
+        self.save_bundle = save_bundle
+        self.every_seconds = every_seconds
+        self._saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if it is time, or if this was the last segment."""
+        last = trainer.should_stop or segments_done(trainer) >= (trainer.max_epochs or 0)
+        due = bool(trainer.strategy.broadcast(time.monotonic() - self._saved >= self.every_seconds))
+        if last or due:
+            trainer.save_checkpoint(self.checkpoint)
+            if trainer.is_global_zero:
+                self.save_bundle()
+            self._saved = time.monotonic()
+
+
+class Deadline(Callback):
+    """Stops where a segment ends, so early that the next segment would not end after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._began = self._segment_began = time.monotonic()
+        self._longest = 0.0
+        self.reached = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._began = self._segment_began = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Decide whether another segment fits."""
+        now = time.monotonic()
+        self._longest = max(self._longest, now - self._segment_began)
+        self._segment_began = now
+        self.reached = bool(trainer.strategy.broadcast(now - self._began + self._longest > self.seconds))
+        if self.reached:
+            trainer.should_stop = True
+
+
+class ProgressDisplay(Callback):
+    """A bar over the whole run: loss, boxes per second, time left. Without a terminal, one line an epoch.
+
+    Parameters
+    ----------
+    progress : a rich progress that is already started.
+    bookkeeper : whose records give the line of an epoch.
+    """
+
+    def __init__(self, progress: Progress, plan: EpochPlan, *, epochs: int, bookkeeper: Bookkeeper) -> None:
+        self.progress = progress
+        self.plan = plan
+        self.epochs = epochs
+        self.bookkeeper = bookkeeper
+        self._task: TaskID | None = None
+        self._shown = 0
+        self._loss: float | None = None
+        self._boxes = 0
+        self._drawn = 0.0
+        self._printed = float("-inf")
+        self._began = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar where the run stands."""
+        total = self.epochs * self.plan.steps_per_epoch
+        self._task = self.progress.add_task("training", total=total, completed=trainer.global_step)
+        self._shown = len(self.bookkeeper.records)
+        self._began = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar; the loss is smoothed over about ten readings."""
+        self._boxes += len(batch) * trainer.world_size
+        if time.monotonic() - self._drawn < 0.2:  # reading a loss makes a GPU wait: not for every step
+            return
+        self._drawn = time.monotonic()
+        loss = float(outputs["losses"].mean())
+        self._loss = loss if self._loss is None else 0.9 * self._loss + 0.1 * loss
+        epoch = min(self.epochs, (trainer.global_step - 1) // self.plan.steps_per_epoch + 1)
+        speed = self._boxes / max(time.monotonic() - self._began, 1e-9)
+        if self._task is not None:
+            text = f"epoch {epoch}/{self.epochs}  loss {self._loss:.4f}  {speed:.2f} boxes/s"
+            self.progress.update(self._task, completed=trainer.global_step, description=text)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print a line where there is no terminal to draw a bar in: for validated epochs, and every ten seconds."""
+        records = self.bookkeeper.records
+        if len(records) == self._shown or self.progress.console.is_terminal or self.progress.disable:
+            return
+        self._shown = len(records)
+        newest = records[-1]
+        now = time.monotonic()
+        if newest.validation_loss is not None or newest.epoch == self.epochs or now - self._printed >= 10:
+            self._printed = now
+            validation = "" if newest.validation_loss is None else f"  validation {newest.validation_loss:.4f}"
+            left = (self.epochs - newest.epoch) * newest.seconds / newest.epoch
+            speed = self._boxes / max(time.monotonic() - self._began, 1e-9)
+            self.progress.console.print(
+                f"epoch {newest.epoch}/{self.epochs}  train {newest.train_loss:.4f}{validation}  "
+                f"{speed:.2f} boxes/s  {left / 60:.0f} min left"
+            )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the bar where the run stands."""
+        if self._task is not None:
+            self.progress.update(self._task, completed=trainer.global_step)

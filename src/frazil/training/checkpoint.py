@@ -1,0 +1,112 @@
+"""Checkpoints without pickle: tensors as safetensors, everything else as JSON in the same file's header, moved into place whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from frazil.errors import CheckpointError
+from frazil.io.files import atomic_path
+
+SCHEMA_VERSION = 1
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = f"{len(tensors):05d}"
+        tensors[name] = value.detach().cpu().contiguous()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[_flatten(key, tensors), _flatten(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_flatten(item, tensors) for item in value]}
+    if isinstance(value, _PLAIN):
+        return value
+    raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
+
+
+def _rebuild(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {_rebuild(key, tensors): _rebuild(item, tensors) for key, item in content}
+    items = [_rebuild(item, tensors) for item in content]
+    return tuple(items) if kind == "tuple" else items
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a nested structure of dicts, lists, tuples, plain values and tensors.
+
+    Raises
+    ------
+    OutputError : the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    structure = _flatten(checkpoint, tensors)
+    header = {"schema_version": str(SCHEMA_VERSION), "structure": json.dumps(structure), "digest": _digest(tensors)}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote.
+
+    Raises
+    ------
+    CheckpointError : absent, damaged, or written by a newer frazil.
+    """
+    remedy = "delete it to train from the beginning, or bring back a copy"
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: the checkpoint is damaged ({error}); {remedy}") from None
+    if int(header.get("schema_version", 0)) > SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{path}: schema {header['schema_version']} was written by a newer frazil; upgrade frazil"
+        )
+    if header.get("digest") != _digest(tensors):
+        raise CheckpointError(f"{path}: the checkpoint is damaged (its digest does not match); {remedy}")
+    rebuilt: dict[str, Any] = _rebuild(json.loads(header["structure"]), tensors)
+    return rebuilt
+
+
+class SafeCheckpointIO(CheckpointIO):
+    """Lightning's door to `save_checkpoint` and `load_checkpoint`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write `checkpoint` to `path`."""
+        save_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read the checkpoint at `path`; tensors come on the CPU and are copied to where they belong."""
+        return load_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete the checkpoint at `path`."""
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,224 @@
+"""`frazil train`: a box store and a preset in; a run folder with checkpoint, losses, Figure 1 and a bundle out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from frazil.bundle import BundleCard, save_bundle
+from frazil.dataset.store import BoxStore
+from frazil.dataset.subtomograms import Subtomograms
+from frazil.errors import OutputError, StoreError
+from frazil.io.files import make_folder, read_json, write_json
+from frazil.model.unet import check_box_size
+from frazil.records import Moments
+from frazil.reporting.curves import loss_page, read_metrics
+from frazil.reporting.page import save_figure
+from frazil.settings import Preset
+from frazil.training.fit import CHECKPOINT_NAME, Fit, Hardware, epoch_plan, fit, is_first_process
+from frazil.training.history import EpochRecord
+from frazil.version import __version__
+from frazil.workflows.console import console, progress_bar
+
+SCHEMA_VERSION = 1
+RUN_FILE = "run.json"
+BUNDLE_FOLDER = "bundle"
+
+
+def train(
+    store: Path,
+    run: Path,
+    preset: Preset,
+    *,
+    hardware: Hardware | None = None,
+    max_seconds: float | None = None,
+    force: bool = False,
+) -> Fit:
+    """Train on the boxes of `store`, or go on where an earlier call in `run` was interrupted.
+
+    Parameters
+    ----------
+    store : folder that `frazil curate` wrote.
+    run : folder for checkpoint, `metrics.csv`, `losses.png`, TensorBoard events and `bundle/`.
+    hardware : accelerator, devices, nodes, strategy; None: one device, the best there is.
+    max_seconds : stop before this time; the same call goes on later.
+    force : begin anew over a run with other settings.
+
+    Raises
+    ------
+    StoreError : the store is damaged or has no training boxes.
+    OutputError : `run` was trained with other settings, or cannot be written.
+    SettingsError, CheckpointError, ShapeError : see `frazil.training.fit.fit`.
+    """
+    boxes = BoxStore.open(store)
+    check_box_size([boxes.description.box_size_voxel] * 3)
+    hardware = hardware or Hardware()
+    in_memory = _fits_in_memory(boxes, hardware.devices)
+    training, validation = (
+        Subtomograms(boxes, split, preset.training.normalisation, in_memory=in_memory)
+        for split in ("train", "validation")
+    )
+    if not len(training):
+        raise StoreError(f"{store}: no box is in the training split; curate with other --validation-run")
+    hardware.check()
+    epoch_plan(preset, len(training), hardware)  # refuses what cannot be shared before anything is written
+    first = is_first_process()
+    if first:
+        _prepare_run(run, preset, boxes, force=force)
+        _announce(boxes, training, validation, preset, hardware)
+
+    def write_bundle(network: nn.Module, records: list[EpochRecord]) -> None:
+        save_bundle(run / BUNDLE_FOLDER, network, _card(preset, boxes, records))
+
+    bar = progress_bar()
+    bar.disable = not first
+    with bar:
+        result = fit(
+            preset,
+            training,
+            validation,
+            label_count=len(boxes.description.labels),
+            run=run,
+            hardware=hardware,
+            write_bundle=write_bundle,
+            progress=bar,
+            max_seconds=max_seconds,
+        )
+    if first:
+        if result.records and not result.was_finished:
+            save_figure(loss_page(read_metrics(run / "metrics.csv")).figure, run / "losses")
+        _report(run, preset, result)
+    return result
+
+
+def _fits_in_memory(boxes: BoxStore, devices: int) -> bool:
+    """Tell whether all boxes of each process may stay in memory: they take at most a quarter of what the machine has."""
+    needed = boxes.description.box_count * boxes.description.box_size_voxel**3 * 4 * devices
+    return needed < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
+
+
+def _prepare_run(run: Path, preset: Preset, boxes: BoxStore, *, force: bool) -> None:
+    """Write what this run is, or check that the run in the folder is the same one."""
+    described: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "frazil training run",
+        "frazil": __version__,
+        "preset": preset.model_dump(mode="json"),
+        "store": str(boxes.path.resolve()),
+        "store_digest": boxes.digest,
+        "command": shlex.join(["frazil", *sys.argv[1:]]),
+    }
+    file = run / RUN_FILE
+    if file.exists() and not force:
+        different = _differences(read_json(file, OutputError), described)
+        if different:
+            raise OutputError(
+                f"{run}: holds a run with other settings ({'; '.join(different)}); train into another folder, or pass --force to begin anew"
+            )
+    elif run.exists() and not run.is_dir():
+        raise OutputError(f"{run}: is a file; choose a folder")
+    elif run.exists() and any(run.iterdir()):
+        if not force:
+            raise OutputError(f"{run}: is not empty and holds no training run; choose another folder, or pass --force")
+        (run / CHECKPOINT_NAME).unlink(missing_ok=True)
+    make_folder(run)
+    write_json(file, described)
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Name what makes two runs different. More epochs, other validation dates and another place of the store do not."""
+    if old.get("schema_version", 0) > SCHEMA_VERSION:
+        return [f"schema {old['schema_version']} of a newer frazil"]
+    found = []
+    if old.get("store_digest") != new["store_digest"]:
+        found.append("another box store")
+    for section, values in new["preset"].items():
+        if section in ("curate", "sampling", "name"):
+            continue
+        before = old.get("preset", {}).get(section, {})
+        for key, value in values.items():
+            if before.get(key) != value and (section, key) not in {
+                ("training", "epochs"),
+                ("training", "validate_every"),
+            }:
+                found.append(f"{section}.{key} was {before.get(key)}, is {value}")
+    return found
+
+
+def _card(preset: Preset, boxes: BoxStore, records: list[EpochRecord]) -> BundleCard:
+    described = boxes.description
+    newest = records[-1] if records else None
+    validated = [record for record in records if record.validation_loss is not None]
+    losses: dict[str, float] = {}
+    if newest is not None:
+        losses = {"epochs": newest.epoch, "train_loss": newest.train_loss, "training_hours": newest.seconds / 3600}
+    if validated and validated[-1].validation_loss is not None:
+        losses["validation_loss"] = validated[-1].validation_loss
+    return BundleCard(
+        preset=preset,
+        labels=described.labels,
+        voxel_size_angstrom=described.voxel_size_angstrom,
+        box_size_voxel=described.box_size_voxel,
+        tilt_range_degrees=described.tilt_range_degrees,
+        normalisation=preset.training.normalisation,
+        training_data_digest=boxes.digest,
+        moments=_typical_moments(preset, boxes),
+        losses=losses,
+        provenance=f"trained by frazil {__version__} on {described.source_path}",
+    )
+
+
+def _typical_moments(preset: Preset, boxes: BoxStore) -> Moments:
+    """Return the median mean and standard deviation of a box, which turn z-scores back into grey values."""
+    columns = [f"{name}_{preset.training.normalisation}" for name in ("mean", "std")]
+    mean, std = boxes.particles[columns].median()
+    return Moments(float(mean), float(std))
+
+
+def _announce(
+    boxes: BoxStore, training: Subtomograms, validation: Subtomograms, preset: Preset, hardware: Hardware
+) -> None:
+    described = boxes.description
+    console.print(
+        f"[bold]frazil train[/bold]  preset {preset.name}, {preset.model.conditioning} conditioning, {preset.training.precision}, "
+        f"{hardware.processes} device(s)"
+    )
+    console.print(
+        f"{len(training)} training and {len(validation)} validation boxes of {described.box_size_voxel}^3 voxels at "
+        f"{described.voxel_size_angstrom:.3f} A, {len(described.labels)} classes"
+    )
+    if not len(validation):
+        console.print("[yellow]no validation boxes: the validation loss will stay empty[/yellow]")
+    unseen = [label for number, label in enumerate(described.labels) if number not in set(training.labels)]
+    if unseen:
+        console.print(f"[yellow]no training box shows {', '.join(unseen)}: the model cannot learn it[/yellow]")
+
+
+def _report(run: Path, preset: Preset, result: Fit) -> None:
+    if result.was_finished:
+        console.print(f"{run}: all {preset.training.epochs} epochs are done, nothing to do; raise --epochs to go on")
+        return
+    if not result.records:
+        console.print("stopped before the end of the first epoch; run the same command again to continue")
+        return
+    newest = result.records[-1]
+    validation = next((r.validation_loss for r in reversed(result.records) if r.validation_loss is not None), None)
+    text = f"epoch {newest.epoch}/{preset.training.epochs}: train {newest.train_loss:.4f}"
+    if validation is not None:
+        text += f", validation {validation:.4f}"
+    console.print(f"{text}, {newest.seconds / 60:.1f} minutes of training")
+    if not result.finished:
+        console.print("the time is up; run the same command again to continue")
+    for path, what in [
+        (run / BUNDLE_FOLDER, "bundle, for frazil sample"),
+        (run / "metrics.csv", "losses by epoch and noise level"),
+        (run / "losses.png", "Figure 1"),
+        (run / "tensorboard", "for tensorboard --logdir"),
+    ]:
+        if path.exists():
+            console.print(f"  {path}  [dim]{what}[/dim]")

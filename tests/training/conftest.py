@@ -1,0 +1,48 @@
+"""A training set of blobs: class 0 is dark in the middle, class 1 bright."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from frazil.dataset.subtomograms import Subtomogram
+from frazil.settings import DiffusionSettings, ModelSettings, Preset, TrainingSettings
+
+
+@dataclass
+class Blobs:
+    count: int
+    edge: int = 8
+    first: int = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> Subtomogram:
+        grid = np.stack(np.meshgrid(*[np.arange(self.edge) - self.edge / 2] * 3, indexing="ij"))
+        volume = torch.from_numpy(np.exp(-(grid**2).sum(0) / 6)).float()
+        volume = (volume - volume.mean()) / volume.std() * (1 if row % 2 else -1)
+        return Subtomogram(volume[None], row % 2, torch.tensor([0.5, 0.5, 0.5]), self.first + row)
+
+
+@pytest.fixture
+def training_set():
+    return Blobs(20)
+
+
+@pytest.fixture
+def validation_set():
+    return Blobs(4, first=100)
+
+
+@pytest.fixture
+def tiny_preset():
+    return Preset(
+        name="tiny",
+        model=ModelSettings(base_channels=8, embedding_width=8),
+        diffusion=DiffusionSettings(timesteps=50),
+        training=TrainingSettings(
+            epochs=3, batch_size=8, learning_rate=3e-3, ema_decay=0.9, validation_draws=5, seed=4
+        ),
+    )

@@ -1,0 +1,81 @@
+"""Noise belongs to (seed, epoch, box); validation pairs never change."""
+
+import torch
+
+from frazil.training.batches import (
+    SegmentSampler,
+    TrainingBatches,
+    ValidationBatches,
+    training_loader,
+    validation_loader,
+)
+from frazil.training.plan import EpochPlan, MicroBatch
+
+
+def noise_by_box(batches, rows, epoch):
+    batch = batches[MicroBatch(epoch, rows, 1.0)]
+    return {row: (int(t), noise) for row, t, noise in zip(rows, batch.t, batch.noise, strict=True)}
+
+
+def test_noise_does_not_depend_on_the_batch_but_on_seed_epoch_and_box(training_set):
+    batches = TrainingBatches(training_set, timesteps=1000, seed=1)
+    one, other = noise_by_box(batches, (3, 5, 7), 0), noise_by_box(batches, (7, 2), 0)
+    assert one[7][0] == other[7][0]
+    assert torch.equal(one[7][1], other[7][1])
+    assert not torch.equal(one[3][1], one[5][1])
+    assert not torch.equal(noise_by_box(batches, (7,), 1)[7][1], one[7][1])
+    assert not torch.equal(
+        noise_by_box(TrainingBatches(training_set, timesteps=1000, seed=2), (7,), 0)[7][1], one[7][1]
+    )
+
+
+def test_noise_is_standard_normal_and_t_uniform(training_set):
+    batches = TrainingBatches(training_set, timesteps=10, seed=0)
+    drawn = [batches[MicroBatch(epoch, tuple(range(20)), 1.0)] for epoch in range(50)]
+    noise = torch.cat([batch.noise.flatten() for batch in drawn])
+    assert abs(noise.mean()) < 4 / noise.numel() ** 0.5
+    assert abs(noise.std() - 1) < 4 / (2 * noise.numel()) ** 0.5
+    counts = torch.bincount(torch.cat([batch.t for batch in drawn]), minlength=10)
+    assert len(counts) == 10
+    assert ((counts - 100).abs() < 4 * (1000 * 0.1 * 0.9) ** 0.5).all()
+
+
+def test_validation_draws_are_stratified_and_fixed(validation_set):
+    batches = ValidationBatches(validation_set, timesteps=1000, draws=4, seed=0)
+    pairs = [(1, draw) for draw in range(4)]
+    one, again = batches[pairs], batches[pairs]
+    assert (one.t // 250).tolist() == [0, 1, 2, 3]
+    assert torch.equal(one.noise, again.noise)
+    assert torch.equal(one.t, again.t)
+
+
+def test_validation_is_shared_without_loss_or_repeat(validation_set):
+    batches = ValidationBatches(validation_set, timesteps=1000, draws=3, seed=0)
+    levels = [
+        t
+        for rank in range(2)
+        for batch in validation_loader(batches, batch_size=5, rank=rank, devices=2)
+        for t in batch.t.tolist()
+    ]
+    whole = [t for batch in validation_loader(batches, batch_size=100, rank=0, devices=1) for t in batch.t.tolist()]
+    assert sorted(levels) == sorted(whole)
+    assert len(whole) == 12
+
+
+def test_a_loader_with_workers_gives_the_same_batches(training_set):
+    plan = EpochPlan(20, 8)
+    batches = TrainingBatches(training_set, timesteps=1000, seed=1)
+    sampler = SegmentSampler(plan, rank=0, segment=0)
+    alone = list(training_loader(batches, sampler, workers=0))
+    helped = list(training_loader(batches, sampler, workers=1))
+    assert [len(batch) for batch in alone] == [7, 7, 6]
+    assert all(
+        torch.equal(a.noise, b.noise) and torch.equal(a.volumes, b.volumes) for a, b in zip(alone, helped, strict=True)
+    )
+
+
+def test_a_batch_moves_to_a_device_whole(training_set):
+    batch = TrainingBatches(training_set, timesteps=10, seed=0)[MicroBatch(0, (0, 1), 0.5)].to("meta")
+    tensors = [batch.volumes, batch.t, batch.noise, batch.condition.label, batch.condition.position]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert batch.share == 0.5

@@ -1,0 +1,195 @@
+"""A run that was interrupted ends bitwise where one that never stopped ends; the losses are those of eq. 4."""
+
+import io
+
+import pytest
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from frazil.diffusion.objective import denoising_loss
+from frazil.diffusion.schedule import NoiseSchedule
+from frazil.errors import CheckpointError, SettingsError
+from frazil.model.unet import build_network
+from frazil.training import plan
+from frazil.training.batches import TrainingBatches, ValidationBatches
+from frazil.training.callbacks import Saver
+from frazil.training.fit import CHECKPOINT_NAME, Fit, Hardware, fit
+
+
+class Run:
+    """Calls `fit` in a folder and keeps what it hands out."""
+
+    def __init__(self, folder, preset, training, validation):
+        self.folder, self.preset, self.training, self.validation = folder, preset, training, validation
+        folder.mkdir(exist_ok=True)
+        self.weights: dict[str, torch.Tensor] = {}
+        self.output = io.StringIO()
+
+    def write_bundle(self, network, records):
+        self.weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    def __call__(self, *, hardware=None, max_seconds=None, **training) -> Fit:
+        preset = self.preset.model_copy(update={"training": self.preset.training.model_copy(update=training)})
+        return fit(
+            preset,
+            self.training,
+            self.validation,
+            label_count=2,
+            run=self.folder,
+            hardware=hardware or Hardware(accelerator="cpu"),
+            write_bundle=self.write_bundle,
+            progress=Progress(console=Console(file=self.output)),
+            max_seconds=max_seconds,
+        )
+
+
+@pytest.fixture
+def new_run(tmp_path, tiny_preset, training_set, validation_set):
+    return lambda name: Run(tmp_path / name, tiny_preset, training_set, validation_set)
+
+
+def assert_same(one: Run, other: Run):
+    assert one.weights.keys() == other.weights.keys()
+    for name, tensor in one.weights.items():
+        assert torch.equal(tensor, other.weights[name]), name
+
+
+def losses(result: Fit):
+    return [(r.epoch, r.step, r.train_loss, r.validation_loss, r.by_noise_level) for r in result.records]
+
+
+def test_resumed_at_the_end_of_an_epoch_ends_bitwise_equal(new_run):
+    whole, parts = new_run("whole"), new_run("parts")
+    expected = whole()
+    parts(epochs=1)
+    parts(epochs=2)
+    resumed = parts()
+    assert losses(resumed) == losses(expected)
+    assert_same(parts, whole)
+
+
+@pytest.mark.parametrize("killed_at", [2, 5, 7])
+def test_killed_anywhere_the_same_call_goes_on_and_ends_bitwise_equal(new_run, monkeypatch, killed_at):
+    monkeypatch.setattr(plan, "MAX_STEPS_PER_SEGMENT", 2)  # an epoch is two segments
+    monkeypatch.setattr(Saver.__init__, "__kwdefaults__", {"every_seconds": 0.0})
+    whole, killed = new_run("whole"), new_run("killed")
+    expected = whole()
+    assert expected.records[0].step == 4
+
+    original, calls = TrainingBatches.__getitem__, []
+
+    def interrupted(self, batch):
+        calls.append(batch)
+        if len(calls) == killed_at:
+            raise KeyboardInterrupt
+        return original(self, batch)
+
+    monkeypatch.setattr(TrainingBatches, "__getitem__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    monkeypatch.setattr(TrainingBatches, "__getitem__", original)
+    assert losses(killed()) == losses(expected)
+    assert_same(killed, whole)
+
+
+def test_finished_is_finished(new_run):
+    run = new_run("run")
+    first = run(epochs=1)
+    again = run(epochs=1)
+    assert first.finished
+    assert again.finished
+    assert losses(again) == losses(first)
+
+
+def test_the_deadline_stops_where_a_segment_ends_and_the_same_call_goes_on(new_run):
+    whole, halted = new_run("whole"), new_run("halted")
+    expected = whole()
+    result = halted(max_seconds=1e-6)
+    assert not result.finished
+    assert [record.epoch for record in result.records] == [1]
+    assert losses(halted()) == losses(expected)
+    assert_same(halted, whole)
+
+
+def test_accumulated_passes_train_like_one(new_run):
+    plain, shared = new_run("plain"), new_run("shared")
+    one = plain(ema_decay=0.0)
+    two = shared(ema_decay=0.0, accumulate=2)
+    assert [r.train_loss for r in two.records] == pytest.approx([r.train_loss for r in one.records], rel=1e-4)
+
+
+def test_the_network_learns(new_run):
+    # z-scored volumes have mean square 1, and one of two known blobs is easily told from noise
+    result = new_run("run")(epochs=12, ema_decay=0.0, learning_rate=1e-2)
+    assert result.records[0].train_loss > 0.5
+    assert result.records[-1].validation_loss < 0.1
+
+
+def test_the_validation_loss_is_eq_4_on_the_fixed_pairs(new_run, tiny_preset, validation_set):
+    run = new_run("run")
+    newest = run(epochs=2, ema_decay=0.0).records[-1]
+    network = build_network(tiny_preset.model, 2)
+    network.load_state_dict(run.weights)
+    pairs = [(row, draw) for row in range(4) for draw in range(5)]
+    batch = ValidationBatches(validation_set, timesteps=50, draws=5, seed=4)[pairs]
+    schedule = NoiseSchedule.from_settings(tiny_preset.diffusion)
+    with torch.no_grad():
+        expected = denoising_loss(network, batch.volumes, batch.condition, batch.t, batch.noise, schedule)
+    assert newest.validation_loss == pytest.approx(float(expected.mean()), rel=1e-5)
+    for level, loss in enumerate(newest.by_noise_level):
+        here = expected[batch.t // 5 == level]
+        assert (loss is None) == (len(here) == 0)
+        assert loss is None or loss == pytest.approx(float(here.mean()), rel=1e-5)
+
+
+def test_metrics_and_tensorboard_are_written(new_run):
+    run = new_run("run")
+    run(epochs=2)
+    rows = (run.folder / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert list((run.folder / "tensorboard").glob("events.out.tfevents*"))
+
+
+def test_progress_says_loss_speed_and_time_left(new_run):
+    run = new_run("run")
+    run(epochs=2)
+    assert "epoch 2/2  train 0." in run.output.getvalue() or "epoch 2/2  train 1." in run.output.getvalue()
+    assert "boxes/s" in run.output.getvalue()
+    assert "min left" in run.output.getvalue()
+
+
+def test_validate_every_leaves_the_other_epochs_empty(new_run):
+    result = new_run("run")(epochs=4, validate_every=2)
+    assert [r.validation_loss is None for r in result.records] == [True, False, True, False]
+
+
+def test_without_validation_boxes_the_run_goes_through(new_run, training_set):
+    run = new_run("run")
+    run.validation = type(training_set)(0)
+    assert [r.validation_loss for r in run(epochs=1).records] == [None]
+
+
+def test_bf16_trains_and_its_weights_stay_float32(new_run):
+    run = new_run("run")
+    result = run(epochs=1, precision="bf16-mixed")
+    assert result.records[0].train_loss > 0
+    assert {tensor.dtype for tensor in run.weights.values()} == {torch.float32}
+
+
+def test_a_damaged_checkpoint_is_named(new_run):
+    run = new_run("run")
+    run(epochs=1)
+    path = run.folder / CHECKPOINT_NAME
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="damaged"):
+        run(epochs=2)
+
+
+def test_devices_that_are_not_there_are_named(new_run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(SettingsError, match="no GPU that torch can use; pass --accelerator cpu"):
+        new_run("run")(hardware=Hardware(accelerator="gpu"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(SettingsError, match=r"--devices 4: this machine has 2 GPUs; pass --devices 2"):
+        new_run("run")(hardware=Hardware(accelerator="gpu", devices=4))

@@ -1,0 +1,46 @@
+"""The CSV is the whole history, with the columns that users plot."""
+
+import csv
+
+import pytest
+
+from frazil.training.history import EpochRecord, noise_level_names, write_metrics
+
+
+def test_noise_levels_cover_all_timesteps_without_gap():
+    names = noise_level_names(1000)
+    assert names[0] == "validation_loss_t000_099"
+    assert names[-1] == "validation_loss_t900_999"
+    edges = [
+        tuple(int(part) for part in name.removeprefix("validation_loss_t").split("_")) for name in noise_level_names(25)
+    ]
+    assert [low for low, _ in edges[1:]] == [high + 1 for _, high in edges[:-1]]
+    assert (edges[0][0], edges[-1][1]) == (0, 24)
+
+
+def test_metrics_file_has_a_row_an_epoch_and_empty_cells_for_what_was_not_measured(tmp_path):
+    records = [
+        EpochRecord(1, 4, 30, 12.34, 0.6),
+        EpochRecord(2, 8, 60, 20.0, 0.5, 0.55, by_noise_level=(0.01, None, *(0.1 * k for k in range(8)))),
+    ]
+    write_metrics(tmp_path / "metrics.csv", records, timesteps=1000)
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert list(rows[0]) == [
+        "epoch",
+        "step",
+        "samples_seen",
+        "seconds",
+        "train_loss",
+        "validation_loss",
+        *noise_level_names(1000),
+    ]
+    assert rows[0]["validation_loss"] == ""
+    assert float(rows[1]["validation_loss"]) == 0.55
+    assert rows[1]["validation_loss_t000_099"] == "0.01"
+    assert rows[1]["validation_loss_t100_199"] == ""
+
+
+@pytest.mark.parametrize("levels", [(), (0.1, None)])
+def test_a_record_survives_the_checkpoint(levels):
+    record = EpochRecord(3, 9, 90, 1.5, 0.4, 0.41, by_noise_level=levels)
+    assert EpochRecord.from_state(record.state()) == record

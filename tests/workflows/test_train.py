@@ -1,0 +1,206 @@
+"""`frazil train` from the command line: what it writes, refuses and resumes, and that two processes train as one does."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from frazil.bundle import load_bundle
+from frazil.cli import main
+from frazil.config import load_preset
+from frazil.dataset.curate import curate_boxes
+from frazil.dataset.plan import make_plan
+from frazil.dataset.store import BoxStore
+from frazil.io.sources import open_source
+from frazil.settings import CurateSettings, SourceSettings
+from frazil.workflows.train import train
+
+TINY = [
+    *("--preset", "smoke", "--epochs", "2", "--batch-size", "4", "--accelerator", "cpu"),
+    *("--set", "model.base_channels=8", "--set", "model.embedding_width=8", "--set", "diffusion.timesteps=20"),
+]
+
+
+@pytest.fixture
+def store(make_project, tmp_path):
+    """Eight training and eight validation boxes of 8^3 voxels."""
+    project = make_project("copick")
+    settings = CurateSettings(box_size_voxel=8, validation_runs=("TS_2",))
+    source = open_source(project.path, SourceSettings())
+    return curate_boxes(source, make_plan(source, SourceSettings(), settings), tmp_path / "store").path
+
+
+@pytest.fixture
+def frazil(monkeypatch, capsys):
+    """Run a command in this process; return exit code, output and what went to standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["frazil", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def rows(run):
+    return list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+
+
+def test_a_run_writes_all_it_promises_and_a_second_call_does_nothing(frazil, store, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = frazil("train", store, "--out", run, *TINY)
+    assert code == 0, err
+    assert "8 training and 8 validation boxes of 8^3 voxels at 10.012 A, 2 classes" in out
+    assert {path.name for path in run.iterdir()} >= {"run.json", "metrics.csv", "tensorboard", "losses.png", "bundle"}
+    assert "epoch 2/2: train" in out
+
+    bundle = load_bundle(run / "bundle")
+    opened = BoxStore.open(store)
+    assert bundle.card.labels == ("apo-ferritin", "ribosome")
+    assert bundle.card.voxel_size_angstrom == pytest.approx(10.0125)
+    assert bundle.card.box_size_voxel == 8
+    assert bundle.card.tilt_range_degrees == (-48.0, 45.0)
+    assert bundle.card.training_data_digest == opened.digest
+    assert bundle.card.losses["epochs"] == 2
+    assert bundle.card.losses["validation_loss"] == pytest.approx(float(rows(run)[-1]["validation_loss"]))
+
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "run.json"}
+    code, out, _ = frazil("train", store, "--out", run, *TINY)
+    assert code == 0
+    assert "nothing to do" in out
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_epochs_may_be_raised_and_the_run_goes_on(frazil, store, tmp_path):
+    run = tmp_path / "run"
+    frazil("train", store, "--out", run, *TINY)
+    first = rows(run)
+    code, _, err = frazil("train", store, "--out", run, *TINY, "--epochs", "3")
+    assert code == 0, err
+    assert rows(run)[:2] == first
+    assert len(rows(run)) == 3
+
+
+def test_other_settings_or_another_store_are_refused_and_force_begins_anew(frazil, store, tmp_path):
+    run = tmp_path / "run"
+    frazil("train", store, "--out", run, *TINY)
+    code, _, err = frazil("train", store, "--out", run, *TINY, "--learning-rate", "0.5")
+    assert code == 2
+    assert "training.learning_rate was 0.001, is 0.5" in err
+    assert "--force" in err
+    assert len(err.strip().splitlines()) == 1
+    code, _, err = frazil("train", store, "--out", run, *TINY, "--learning-rate", "0.01", "--epochs", "1", "--force")
+    assert code == 0, err
+    assert len(rows(run)) == 1
+
+
+def test_a_folder_that_holds_something_else_is_not_touched(frazil, store, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "mother.txt").write_text("dear mother")
+    code, _, err = frazil("train", store, "--out", tmp_path / "letters", *TINY)
+    assert code == 2
+    assert "is not empty and holds no training run" in err
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["mother.txt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--set", "training.epoch=3"], ["training.epoch", "epochs"]),
+        (["--precision", "fp8"], ["precision", "fp8", "32-true"]),
+        (["--preset", "paperr"], ["paperr", "paper"]),
+        (["--max-time", "soon"], ["--max-time soon", "HH:MM:SS"]),
+        (["--devices", "2", "--accelerator", "gpu"], ["GPU", "--accelerator cpu"]),
+        (["--batch-size", "1", "--accumulate", "2"], ["a batch of 1 boxes", "raise --batch-size"]),
+    ],
+)
+def test_bad_options_end_in_one_line(frazil, store, tmp_path, options, parts):
+    code, _, err = frazil("train", store, "--out", tmp_path / "run", *TINY, *options)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    for part in parts:
+        assert part in err
+
+
+def test_a_store_that_is_none_is_named(frazil, tmp_path):
+    code, _, err = frazil("train", tmp_path / "nowhere", "--out", tmp_path / "run", *TINY)
+    assert code == 2
+    assert "nowhere" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint_ends_in_one_line(frazil, store, tmp_path):
+    run = tmp_path / "run"
+    frazil("train", store, "--out", run, *TINY)
+    checkpoint = next(run.glob("*.safetensors"))
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    code, _, err = frazil("train", store, "--out", run, *TINY, "--epochs", "3")
+    assert code == 2
+    assert "damaged" in err
+    assert "delete it" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(frazil, store, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("frazil.training.checkpoint.save_file", full)
+    code, _, err = frazil("train", store, "--out", tmp_path / "run", *TINY)
+    assert code == 2
+    assert "the disk is full" in err
+    assert not list((tmp_path / "run").glob("*.partial"))
+
+
+def command(store, run, *more):
+    return [sys.executable, "-m", "frazil", "train", str(store), "--out", str(run), *TINY, *more]
+
+
+def test_killed_by_the_system_the_same_command_goes_on(store, tmp_path):
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(
+        command(store, killed, "--epochs", "400"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not (killed / "metrics.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert process.returncode == -9
+    preset = load_preset("smoke", _overrides(epochs=3))
+    train(store, killed, preset)
+    train(store, whole, preset)
+    one, other = load_bundle(killed / "bundle"), load_bundle(whole / "bundle")
+    for name, tensor in one.network.state_dict().items():
+        assert torch.equal(tensor, other.network.state_dict()[name])
+    assert [row["train_loss"] for row in rows(killed)] == [row["train_loss"] for row in rows(whole)]
+
+
+def _overrides(*, epochs):
+    return {
+        "training.epochs": epochs,
+        "training.batch_size": 4,
+        "model.base_channels": 8,
+        "model.embedding_width": 8,
+        "diffusion.timesteps": 20,
+    }
+
+
+def test_two_processes_train_as_one_does(store, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command(store, two, "--devices", "2"), check=True, env=environment, timeout=200, capture_output=True)
+    train(store, one, load_preset("smoke", _overrides(epochs=2)))
+    assert len(rows(two)) == 2
+    for alone, together in zip(rows(one), rows(two), strict=True):
+        for column in ("train_loss", "validation_loss"):
+            assert float(together[column]) == pytest.approx(float(alone[column]), rel=1e-3)
+    described = json.loads((two / "run.json").read_text())
+    assert "--devices 2" in described["command"]
