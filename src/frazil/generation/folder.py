@@ -1,0 +1,196 @@
+"""A folder of samples: what is there and whole, what may be replaced, and its copies for copick and RELION.
+
+DIR/request.json         what was asked for; written first
+DIR/volumes/*.mrc        one file a sample
+DIR/manifest.json        what is there; grows batch by batch
+DIR/particles.star       RELION 5 particles
+DIR/copick.json, DIR/ExperimentRuns    copick project, one run a sample
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from frazil.errors import OutputError
+from frazil.generation.manifest import (
+    MANIFEST_FILE,
+    REQUEST_FILE,
+    SampleEntry,
+    SampleManifest,
+    SampleRequest,
+    normalised_position,
+    read_record,
+)
+from frazil.generation.plan import SamplePlan
+from frazil.io.copick import CONFIG_NAME, write_picks, write_project_config, write_tomogram
+from frazil.io.files import file_digest, output_errors
+from frazil.io.mrc import read_volume, write_volume
+from frazil.io.names import clean_name
+from frazil.io.star import write_particles
+from frazil.records import Moments, Picks, Samples, TomogramHeader
+
+VOLUMES = "volumes"
+RUNS = "ExperimentRuns"
+PARTICLES = "particles.star"
+USER = "frazil"
+"""User of the picks in the copick project."""
+
+TOMOGRAM_TYPE = "generated"
+
+
+def sample_name(index: int, label: str) -> str:
+    """Return the name of a sample: of its file, its run, its tomogram."""
+    return f"{clean_name(label) or 'class'}-{index:05d}"
+
+
+def read_request(out: Path) -> SampleRequest | None:
+    """Return what an earlier call was asked for; None where there was none.
+
+    Raises
+    ------
+    OutputError : the request is damaged, or something stands in the way that no earlier call wrote.
+    """
+    if (out / REQUEST_FILE).exists():
+        return read_record(out / REQUEST_FILE, SampleRequest, OutputError)
+    for name in (VOLUMES, MANIFEST_FILE, PARTICLES, CONFIG_NAME, RUNS):
+        if (out / name).exists():  # not even --force removes it: it may be a project of real data
+            raise OutputError(
+                f"{out / name}: frazil sample did not write it and will not replace it; choose another folder"
+            )
+    return None
+
+
+def remove_samples(out: Path, request: SampleRequest) -> None:
+    """Remove the samples of `request` and nothing else. The request goes last, so that a kill leaves a trace of them.
+
+    Raises
+    ------
+    OutputError : they cannot be removed.
+    """
+    labels = [row.label for row in request.requests for _ in range(row.count)]
+    with output_errors(out):
+        for index, label in enumerate(labels):
+            name = sample_name(index, label)
+            (out / VOLUMES / f"{name}.mrc").unlink(missing_ok=True)
+            if (out / RUNS / name).exists():
+                shutil.rmtree(out / RUNS / name)
+        for name in (MANIFEST_FILE, PARTICLES, CONFIG_NAME, REQUEST_FILE):
+            (out / name).unlink(missing_ok=True)
+
+
+def finished_samples(out: Path) -> dict[int, SampleEntry]:
+    """Return the samples that are there and whole, by index.
+
+    Raises
+    ------
+    OutputError : the manifest is damaged, or a volume was changed since it was written.
+    """
+    path = out / MANIFEST_FILE
+    if not path.exists():
+        return {}
+    entries = {}
+    for entry in read_record(path, SampleManifest, OutputError).samples:
+        file = out / entry.file
+        if not file.exists():
+            continue
+        if file_digest(file) != entry.digest:
+            raise OutputError(
+                f"{file}: changed since it was sampled; move it away and run the same command again to sample it anew"
+            )
+        entries[entry.index] = entry
+    return entries
+
+
+def is_complete(out: Path, plan: SamplePlan, *, copick: bool) -> bool:
+    """Tell whether all that follows from the volumes is there too."""
+    if not read_record(out / MANIFEST_FILE, SampleManifest, OutputError).complete or not (out / PARTICLES).exists():
+        return False
+    return not copick or all(
+        _pick_file(out, sample_name(index, label), label).exists() for index, label, _ in plan.samples()
+    )
+
+
+def write_sample(out: Path, plan: SamplePlan, samples: Samples, row: int, *, bundle_digest: str) -> SampleEntry:
+    """Write volume `row` of `samples` and return its line in the manifest.
+
+    Raises
+    ------
+    OutputError : the place cannot be written.
+    """
+    index, label, volume = samples.indices[row], samples.labels[row], samples.volumes[row]
+    name = sample_name(index, label)
+    file = f"{VOLUMES}/{name}.mrc"
+    write_volume(out / file, volume, samples.voxel_size_angstrom)
+    return SampleEntry(
+        index=index,
+        name=name,
+        file=file,
+        label=label,
+        position=normalised_position(samples.positions[row]),
+        seed=plan.seed,
+        sampler=plan.sampler,
+        steps=plan.steps,
+        bundle_digest=bundle_digest,
+        moments=Moments(float(volume.mean(dtype=np.float64)), float(volume.std(dtype=np.float64))),
+        digest=file_digest(out / file),
+    )
+
+
+def write_relion(out: Path, manifest: SampleManifest) -> None:
+    """Write RELION's view: every sample is a tomogram of its own, and the image of its particle.
+
+    Raises
+    ------
+    OutputError : the place cannot be written.
+    """
+    edge = manifest.box_size_voxel
+    write_particles(
+        out / PARTICLES,
+        [_picks(manifest, entry) for entry in manifest.samples],
+        headers={
+            entry.name: TomogramHeader(entry.name, (edge, edge, edge), manifest.voxel_size_angstrom, entry.file)
+            for entry in manifest.samples
+        },
+        voxel_size_angstrom=manifest.voxel_size_angstrom,
+        box_size_voxel=edge,
+        image_names=[[entry.file] for entry in manifest.samples],
+    )
+
+
+def write_copick(out: Path, manifest: SampleManifest) -> None:
+    """Write copick's view: every sample is a run with a tomogram and one pick. What is there already is left alone.
+
+    Raises
+    ------
+    OutputError : the place cannot be written.
+    """
+    # a bundle knows no radii; a training box leaves its particle about half of the edge
+    radius_angstrom = manifest.box_size_voxel * manifest.voxel_size_angstrom / 4
+    labels = {clean_name(label): radius_angstrom for label in manifest.labels}
+    write_project_config(out, name=out.resolve().name, labels_radius_angstrom=labels)
+    for entry in manifest.samples:
+        if _pick_file(out, entry.name, entry.label).exists():
+            continue
+        write_tomogram(
+            out,
+            run=entry.name,
+            volume=read_volume(out / entry.file),
+            voxel_size_angstrom=manifest.voxel_size_angstrom,
+            tomogram_type=TOMOGRAM_TYPE,
+            tilt_range_degrees=manifest.tilt_range_degrees,
+            simulated=True,  # no microscope saw it
+        )
+        write_picks(out, _picks(manifest, entry), user=USER)  # last: the picks say that the run is whole
+
+
+def _picks(manifest: SampleManifest, entry: SampleEntry) -> Picks:
+    """Return the labelled particle of a sample, at the centre of its box."""
+    centre_angstrom = np.array([manifest.particle_centre_voxel]) * manifest.voxel_size_angstrom
+    return Picks(entry.name, clean_name(entry.label), centre_angstrom, user=USER)
+
+
+def _pick_file(out: Path, name: str, label: str) -> Path:
+    return out / RUNS / name / "Picks" / f"{USER}_0_{clean_name(label)}.json"

@@ -1,0 +1,249 @@
+"""`frazil sample`: a bundle and a request in; MRC volumes, a manifest, copick picks and a RELION STAR file out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.markup import escape
+
+from frazil.errors import OutputError, RequestError
+from frazil.generation.folder import (
+    PARTICLES,
+    VOLUMES,
+    finished_samples,
+    is_complete,
+    read_request,
+    remove_samples,
+    write_copick,
+    write_relion,
+    write_sample,
+)
+from frazil.generation.generator import ParticleGenerator
+from frazil.generation.manifest import (
+    MANIFEST_FILE,
+    REQUEST_FILE,
+    RequestRow,
+    SampleEntry,
+    SampleManifest,
+    SampleRequest,
+    normalised_position,
+    read_record,
+    write_record,
+)
+from frazil.generation.plan import SamplePlan
+from frazil.io.copick import CONFIG_NAME
+from frazil.io.files import make_folder
+from frazil.io.requests import CENTRE, Request, parse_position, read_requests
+from frazil.workflows.console import console, progress_bar
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """How to sample; None takes what the bundle or the device suggests.
+
+    Parameters
+    ----------
+    seed : sample i descends from (seed, i).
+    sampler, steps, batch_size, precision : see `ParticleGenerator.plan`.
+    device : see `ParticleGenerator`.
+    voxel_size_angstrom : only for a bundle that does not know it.
+    """
+
+    seed: int = 0
+    sampler: str | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    precision: str = "32-true"
+    device: str = "auto"
+    voxel_size_angstrom: float | None = None
+
+
+def sample(
+    bundle: Path,
+    out: Path,
+    requests: Sequence[Request] | None = None,
+    *,
+    options: SampleOptions | None = None,
+    copick: bool = True,
+    force: bool = False,
+) -> SampleManifest:
+    """Sample what `requests` asks for into `out`, or go on where an earlier call was interrupted.
+
+    Parameters
+    ----------
+    bundle : folder that `frazil train` or `frazil import-weights` wrote.
+    out : folder for `volumes/*.mrc`, `manifest.json`, `particles.star` and the copick project `copick.json`.
+    requests : what to sample; the label ``all`` stands for every class of the bundle.
+    copick : also write the samples as a copick project.
+    force : begin anew over the samples of another request.
+
+    Raises
+    ------
+    BundleError : no bundle, damaged, or of a newer schema.
+    RequestError : anything in the request that cannot be served.
+    OutputError : `out` holds other samples or something else, or cannot be written.
+    """
+    options = options or SampleOptions()
+    generator = ParticleGenerator.from_bundle(
+        bundle, device=options.device, voxel_size_angstrom=options.voxel_size_angstrom
+    )
+    if math.isnan(generator.voxel_size_angstrom):
+        raise RequestError(
+            f"{bundle}: the bundle does not know its voxel size (imported weights); pass --voxel-size, in angstrom"
+        )
+    there = None if force else read_request(out)
+    batch_size = options.batch_size
+    if batch_size is None and there is not None:
+        batch_size = there.batch_size  # the batches of the interrupted run, so that it ends with the same bits
+    plan = generator.plan(
+        _expand(requests or [], generator.labels),
+        seed=options.seed,
+        sampler=options.sampler,
+        steps=options.steps,
+        batch_size=batch_size,
+        precision=options.precision,
+    )
+    _begin(out, _request(generator, plan), force=force)
+    entries = finished_samples(out)
+    if len(entries) == len(plan) and is_complete(out, plan, copick=copick):
+        _say(f"{out}: all {len(plan)} samples are there already; nothing to do")
+        return read_record(out / MANIFEST_FILE, SampleManifest, OutputError)
+    _sample(out, bundle, generator, plan, entries)
+    manifest = _manifest(bundle, generator, plan, entries)
+    write_relion(out, manifest)
+    if copick:
+        write_copick(out, manifest)
+    write_record(out / MANIFEST_FILE, manifest)
+    _report(out, manifest, copick=copick)
+    return manifest
+
+
+def gather_requests(
+    labels: Sequence[str], position: str | None, count: int | None, table: Path | None
+) -> list[Request]:
+    """Return what the command line asks for: labels that share a position and a count, or a table.
+
+    Parameters
+    ----------
+    position : ``"x,y,z"``; None is the centre.
+    count : of each label; None is 1.
+    table : CSV with the columns label, x, y, z, count.
+
+    Raises
+    ------
+    RequestError : both at once, or a position or a table that cannot be used.
+    """
+    if table is not None:
+        if labels or position is not None or count is not None:
+            raise RequestError(f"--requests {table}: leave out --label, --position and --count, the table has them")
+        return read_requests(table)
+    place = CENTRE if position is None else parse_position(position)
+    return [Request(label, place, 1 if count is None else count) for label in labels]
+
+
+def _expand(requests: Sequence[Request], labels: Sequence[str]) -> list[Request]:
+    """Replace the label ``all`` by every class."""
+    if not requests:
+        raise RequestError(
+            f"nothing is asked for; pass --label (all, {', '.join(labels)}), or --requests with a CSV of them"
+        )
+    return [
+        Request(label, request.position, request.count)
+        for request in requests
+        for label in (labels if request.label == "all" and "all" not in labels else [request.label])
+    ]
+
+
+def _request(generator: ParticleGenerator, plan: SamplePlan) -> SampleRequest:
+    return SampleRequest(
+        bundle_digest=generator.digest,
+        voxel_size_angstrom=generator.voxel_size_angstrom,
+        seed=plan.seed,
+        sampler=plan.sampler,
+        steps=plan.steps,
+        precision=plan.precision,
+        batch_size=plan.batch_size,
+        requests=tuple(
+            RequestRow(label=request.label, position=normalised_position(request.position), count=request.count)
+            for request in plan.requests
+        ),
+    )
+
+
+def _begin(out: Path, wanted: SampleRequest, *, force: bool) -> None:
+    """Write what is asked for, or check that it is what an earlier call in `out` was asked for."""
+    there = read_request(out)
+    if there is not None and force:
+        remove_samples(out, there)
+    elif there is not None and (different := there.differences(wanted)):
+        raise OutputError(
+            f"{out}: holds samples of another request ({'; '.join(different)}); "
+            "choose another folder, or pass --force to replace them"
+        )
+    make_folder(out)
+    if there != wanted or force:
+        write_record(out / REQUEST_FILE, wanted)
+
+
+def _sample(
+    out: Path, bundle: Path, generator: ParticleGenerator, plan: SamplePlan, entries: dict[int, SampleEntry]
+) -> None:
+    """Sample what is missing; after every batch its volumes are in place, then the manifest names them."""
+    batches = plan.batches(entries)
+    if not batches:
+        return
+    if entries:
+        _say(f"{out}: {len(entries)} of {len(plan)} samples are there already; going on")
+    with progress_bar() as bar:
+        task = bar.add_task("network evaluations", total=sum(len(batch) for batch in batches) * plan.steps)
+        for part in generator.run(plan, finished=entries, on_step=lambda count: bar.advance(task, count)):
+            for row, index in enumerate(part.indices):
+                if index not in entries:
+                    entries[index] = write_sample(out, plan, part, row, bundle_digest=generator.digest)
+            write_record(
+                out / MANIFEST_FILE, _manifest(bundle, generator, plan, entries).model_copy(update={"complete": False})
+            )
+
+
+def _manifest(
+    bundle: Path, generator: ParticleGenerator, plan: SamplePlan, entries: dict[int, SampleEntry]
+) -> SampleManifest:
+    centre = generator.box_size_voxel // 2
+    return SampleManifest(
+        complete=len(entries) == len(plan),
+        bundle=bundle.resolve().name,
+        bundle_digest=generator.digest,
+        labels=generator.labels,
+        voxel_size_angstrom=generator.voxel_size_angstrom,
+        box_size_voxel=generator.box_size_voxel,
+        tilt_range_degrees=generator.card.tilt_range_degrees,
+        normalisation=generator.card.normalisation,
+        training_data_digest=generator.card.training_data_digest,
+        training_moments=generator.card.moments,
+        particle_centre_voxel=(centre, centre, centre),
+        precision=plan.precision,
+        samples=tuple(entries[index] for index in sorted(entries)),
+    )
+
+
+def _report(out: Path, manifest: SampleManifest, *, copick: bool) -> None:
+    box = manifest.box_size_voxel
+    voxel_size = f"{manifest.voxel_size_angstrom:.3f} A"
+    _say(f"{len(manifest.samples)} samples of {box}^3 voxels at {voxel_size}, z-scored grey values")
+    for label in dict.fromkeys(entry.label for entry in manifest.samples):
+        _say(f"  {sum(entry.label == label for entry in manifest.samples):5d} {label}")
+    for name, what in [
+        (VOLUMES, "MRC"),
+        (MANIFEST_FILE, "label, position, seed, sampler, moments of every volume"),
+        (PARTICLES, "RELION 5 particles"),
+        (CONFIG_NAME, "copick project: tomograms and picks"),
+    ]:
+        if copick or name != CONFIG_NAME:
+            console.print(f"  {escape(str(out / name))}  [dim]{what}[/dim]", soft_wrap=True)
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,129 @@
+"""Request and manifest: round trips, differences, and what a reader refuses."""
+
+import json
+
+import pytest
+
+from frazil.errors import OutputError, SourceError
+from frazil.generation.manifest import (
+    RequestRow,
+    SampleEntry,
+    SampleManifest,
+    SampleRequest,
+    normalised_position,
+    read_record,
+    write_record,
+)
+from frazil.records import Moments
+
+DIGEST = "sha256:" + "0" * 64
+
+
+def make_request(**changes):
+    row = RequestRow(label="ribosome", position=normalised_position((0.3, 0.2, 0.1)), count=5)
+    fields = {
+        "bundle_digest": DIGEST,
+        "voxel_size_angstrom": 10.0,
+        "seed": 0,
+        "sampler": "ddpm",
+        "steps": 1000,
+        "precision": "32-true",
+        "batch_size": 4,
+        "requests": (row,),
+    }
+    return SampleRequest(**fields | changes)
+
+
+@pytest.fixture
+def manifest():
+    entry = SampleEntry(
+        index=0,
+        name="ribosome-00000",
+        file="volumes/ribosome-00000.mrc",
+        label="ribosome",
+        position=normalised_position((0.3, 0.2, 0.1)),
+        seed=0,
+        sampler="dpm++",
+        steps=20,
+        bundle_digest=DIGEST,
+        moments=Moments(0.1, 1.5),
+        digest=DIGEST,
+    )
+    return SampleManifest(
+        complete=True,
+        bundle="bundle",
+        bundle_digest=DIGEST,
+        labels=("ribosome",),
+        voxel_size_angstrom=10.0125,
+        box_size_voxel=64,
+        tilt_range_degrees=(-48.0, 45.0),
+        normalisation="measured",
+        training_data_digest=None,
+        training_moments=Moments(1e-6, 2e-6),
+        particle_centre_voxel=(32, 32, 32),
+        precision="32-true",
+        samples=(entry,),
+    )
+
+
+def test_a_manifest_comes_back_as_it_was(tmp_path, manifest):
+    write_record(tmp_path / "manifest.json", manifest)
+    assert read_record(tmp_path / "manifest.json", SampleManifest, SourceError) == manifest
+
+
+def test_a_manifest_names_axes_and_moments(tmp_path, manifest):
+    write_record(tmp_path / "manifest.json", manifest)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    assert content["samples"][0]["position"] == {"z": 0.3, "y": 0.2, "x": 0.1}
+    assert content["samples"][0]["moments"] == {"mean": 0.1, "std": 1.5}
+    assert content["training_moments"] == {"mean": 1e-6, "std": 2e-6}
+    assert content["axis_order"] == "zyx"
+    assert "z-scored" in content["grey_values"]
+
+
+def test_a_request_comes_back_as_it_was(tmp_path):
+    write_record(tmp_path / "request.json", make_request())
+    assert read_record(tmp_path / "request.json", SampleRequest, OutputError) == make_request()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 7}, "seed 0, now 7"),
+        ({"steps": 20}, "steps 1000, now 20"),
+        ({"sampler": "ddim"}, "sampler ddpm, now ddim"),
+        ({"voxel_size_angstrom": 10.012}, "voxel size angstrom 10, now 10.012"),
+        ({"bundle_digest": "sha256:" + "1" * 64}, "bundle digest sha256:000000000000…, now sha256:111111111111…"),
+        ({"requests": ()}, "5 x ribosome at x,y,z 0.1,0.2,0.3, now "),
+    ],
+)
+def test_differences_name_both_values(changes, named):
+    assert make_request().differences(make_request(**changes)) == [named]
+
+
+def test_the_batch_size_makes_no_other_samples():
+    assert make_request().differences(make_request(batch_size=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"schema_version": 99}, ("version 99", "newer frazil", "upgrade frazil")),
+        ({"kind": "frazil box store"}, ("no frazil samples", "frazil sample wrote")),
+        ({"box_size_voxel": "many"}, ("damaged", "box_size_voxel", "sample again")),
+    ],
+)
+def test_readers_refuse_what_they_do_not_understand(tmp_path, manifest, change, parts, refuses):
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(manifest.model_dump(mode="json") | change))
+    with refuses(SourceError, str(path), *parts):
+        read_record(path, SampleManifest, SourceError)
+
+
+def test_readers_refuse_what_is_no_json(tmp_path, refuses):
+    path = tmp_path / "manifest.json"
+    path.write_text("{")
+    with refuses(SourceError, str(path), "no JSON"):
+        read_record(path, SampleManifest, SourceError)
+    with refuses(SourceError, "absent.json", "no such file"):
+        read_record(tmp_path / "absent.json", SampleManifest, SourceError)
