@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from frazil import __version__
 from frazil.errors import FrazilError
+from frazil.version import __version__
 
 app = typer.Typer(
     name="frazil",
@@ -29,7 +29,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001 - the callback does the work
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
@@ -39,13 +39,282 @@ def _root(
 # Commands stand below in the order of the work: simulate, curate, train, import-weights, sample, figures.
 
 
+@app.command("simulate")
+def simulate_command(
+    out: Annotated[Path, typer.Argument(help="Folder for the copick project.")],
+    count: Annotated[int, typer.Option(help="Tomograms; may be raised later.")] = 1,
+    seed: Annotated[int, typer.Option(help="Tomogram i depends on (seed, i) alone.")] = 0,
+    shape: Annotated[str, typer.Option(metavar="Z,Y,X", help="Voxels of a tomogram.")] = "128,256,256",
+    voxel_size: Annotated[float, typer.Option(metavar="A", help="Edge of a voxel in angstrom.")] = 10.0,
+    particles_per_class: Annotated[
+        str, typer.Option(metavar="N", help="Of all six particles, or e.g. ribosome=20,apo-ferritin=30.")
+    ] = "12",
+    ice_thickness: Annotated[float | None, typer.Option(metavar="A", help="Default: the whole tomogram.")] = None,
+    tilt_range: Annotated[str, typer.Option(metavar="LOWEST,HIGHEST", help="Degrees about y.")] = "-45,45",
+    tilt_step: Annotated[float, typer.Option(help="Degrees between tilts.")] = 3.0,
+    noise: Annotated[float, typer.Option(help="In a cube of 10 A, dalton per cubic angstrom; protein is 0.8.")] = 0.3,
+    resolution: Annotated[float, typer.Option(metavar="A", help="Where the low-pass of denoising is one half.")] = 42.0,
+    clean: Annotated[bool, typer.Option("--clean", help="Also write tomogram type clean: particles alone.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a simulation with other settings.")] = False,
+) -> None:
+    """Simulate annotated tomograms of six particles and write them as a copick project.
+
+    Interrupted, the same command goes on where it stood.
+    """
+    from frazil.simulation.microscope import MicroscopeSettings
+    from frazil.simulation.specimen import SpecimenSettings
+    from frazil.workflows.simulate import read_settings, simulate
+
+    specimen = {
+        "shape_voxel": shape,
+        "voxel_size_angstrom": voxel_size,
+        "particles_per_class": particles_per_class,
+        "ice_thickness_angstrom": ice_thickness,
+    }
+    microscope = {
+        "tilt_range_degrees": tilt_range,
+        "tilt_step_degrees": tilt_step,
+        "noise": noise,
+        "resolution_angstrom": resolution,
+    }
+    simulate(
+        out,
+        count=count,
+        seed=seed,
+        specimen=read_settings(SpecimenSettings, specimen),
+        microscope=read_settings(MicroscopeSettings, microscope),
+        clean=clean,
+        force=force,
+    )
+
+
+@app.command("curate")
+def curate_command(
+    source: Annotated[
+        Path,
+        typer.Argument(help="A copick project or its configuration, a CZII folder, or MRC files with a CSV or STAR."),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the box store.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table from the picks alone.")] = False,
+    preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file; options go first.")] = "fast",
+    tomogram_type: Annotated[str | None, typer.Option(help="E.g. denoised, where there are several.")] = None,
+    voxel_spacing: Annotated[float | None, typer.Option(help="Of the tomogram's folder, angstrom.")] = None,
+    level: Annotated[int | None, typer.Option(help="Resolution level of OME-Zarr, 0 is the finest.")] = None,
+    voxel_size: Annotated[float | None, typer.Option(help="True voxel size, if the header is wrong, angstrom.")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="Only picks of this user; may be repeated.")] = None,
+    session: Annotated[list[str] | None, typer.Option(help="Only picks of this session; may be repeated.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Only boxes of this class; may be repeated.")] = None,
+    picks: Annotated[Path | None, typer.Option(help="CSV or STAR of picks, if it is not beside the MRC files.")] = None,
+    tilt_range: Annotated[str | None, typer.Option(help="Lowest and highest tilt in degrees, e.g. -45,45.")] = None,
+    box: Annotated[int | None, typer.Option(help="Edge of a box in voxels, a multiple of 8.")] = None,
+    resample_to: Annotated[float | None, typer.Option(help="Voxel size of the boxes, angstrom.")] = None,
+    max_padding: Annotated[float | None, typer.Option(help="Leave out boxes with a larger share of padding.")] = None,
+    drop_outside: Annotated[bool, typer.Option("--drop-outside", help="Leave out picks outside the tomogram.")] = False,
+    split: Annotated[str | None, typer.Option(help="By tomogram, or by particle (the paper).")] = None,
+    validation_run: Annotated[list[str] | None, typer.Option(help="This run validates; may be repeated.")] = None,
+    validation_fraction: Annotated[float | None, typer.Option(help="Share of runs or boxes that validate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the split.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a store with other settings.")] = False,
+) -> None:
+    """Cut boxes around annotated particles into a box store.
+
+    Interrupted, the same command continues. Prints how many particles were found, used and left out, and why.
+    """
+    from frazil.config import load_preset
+    from frazil.workflows.curate import curate, parse_tilt_range, source_settings
+
+    chosen = {
+        "box_size_voxel": box,
+        "voxel_size_angstrom": resample_to,
+        "max_padding": max_padding,
+        "drop_outside": drop_outside or None,
+        "split_by": split,
+        "validation_runs": validation_run or None,
+        "validation_fraction": validation_fraction,
+        "seed": seed,
+    }
+    overrides = {f"curate.{key}": value for key, value in chosen.items() if value is not None}
+    curate(
+        source,
+        out,
+        source_settings(
+            tomogram_type=tomogram_type,
+            voxel_spacing_angstrom=voxel_spacing,
+            level=level,
+            voxel_size_angstrom=voxel_size,
+            users=user,
+            sessions=session,
+            labels=label,
+            picks_file=str(picks) if picks else None,
+            tilt_range_degrees=parse_tilt_range(tilt_range) if tilt_range else None,
+        ),
+        load_preset(preset, overrides).curate,
+        dry_run=dry_run,
+        force=force,
+    )
+
+
+@app.command("train")
+def train_command(
+    store: Annotated[Path, typer.Argument(help="Box store that [bold]frazil curate[/bold] wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoint, losses, Figure 1, bundle.")],
+    preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file.")] = "fast",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training boxes; may be raised later.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Boxes per optimiser step, over all devices.")] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Share a step between N passes, to save memory.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of Adam, constant.")] = None,
+    precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of the average of the weights; 0 keeps none.")] = None,
+    normalisation: Annotated[str | None, typer.Option(help="padded (the paper) or measured voxels only.")] = None,
+    validate_every: Annotated[int | None, typer.Option(help="Epochs between validations.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, shuffling and noise.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting, e.g. --set model.conditioning=sum.")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes on each node.")] = 1,
+    num_nodes: Annotated[int, typer.Option(min=1, help="Nodes; SLURM is detected.")] = 1,
+    strategy: Annotated[str, typer.Option(help="Lightning strategy; auto is DDP for several devices.")] = "auto",
+    workers: Annotated[int | None, typer.Option(min=0, help="Prefetching processes for each device.")] = None,
+    max_time: Annotated[str | None, typer.Option(help="Stop before this time: MM, HH:MM:SS or DD:HH:MM:SS.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Begin anew over a run with other settings.")] = False,
+) -> None:
+    """Train the conditional diffusion model on a box store.
+
+    Killed or out of time, the same command goes on where it stood.
+    """
+    from frazil.config import load_preset
+    from frazil.training.fit import Hardware
+    from frazil.workflows.options import parse_duration, parse_settings
+    from frazil.workflows.train import train
+
+    chosen = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "learning_rate": learning_rate,
+        "precision": precision,
+        "ema_decay": ema,
+        "normalisation": normalisation,
+        "validate_every": validate_every,
+        "seed": seed,
+    }
+    overrides = {f"training.{key}": value for key, value in chosen.items() if value is not None}
+    train(
+        store,
+        out,
+        load_preset(preset, overrides | parse_settings(setting or [])),
+        hardware=Hardware(accelerator, devices, num_nodes, strategy, workers),
+        max_seconds=parse_duration(max_time) if max_time else None,
+        force=force,
+    )
+
+
+@app.command("import-weights")
+def import_weights_command(
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE.pt", help="Checkpoint of the paper's authors.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.")],
+    voxel_size: Annotated[
+        float | None, typer.Option(metavar="ANGSTROM", help="Of their boxes; 10.012444 for the CZII set.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace another bundle at the same place.")] = False,
+) -> None:
+    """Turn a checkpoint of the paper's authors into a bundle, without running any code in it."""
+    from frazil.workflows.import_weights import import_weights
+
+    import_weights(checkpoint, out, voxel_size_angstrom=voxel_size, force=force)
+
+
+@app.command("sample")
+def sample_command(
+    bundle: Annotated[Path, typer.Argument(help="Bundle that [bold]frazil train[/bold] or import-weights wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for MRC volumes, manifest, copick project, STAR.")],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", "-l", help="Class to sample; repeat it for several, or say all.")
+    ] = None,
+    position: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,Z", help="Place in the tomogram, 0 to 1 of its extent.  [dim]\\[default: 0.5,0.5,0.5][/dim]"
+        ),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", help="Samples of each label.  [dim]\\[default: 1][/dim]")
+    ] = None,
+    requests: Annotated[
+        Path | None, typer.Option(help="CSV with the columns label, x, y, z, count, instead of the three above.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Sample i depends on the seed and i alone.")] = 0,
+    sampler: Annotated[
+        str | None, typer.Option(help="ddpm (the paper), ddim, dpm++ or unipc; else the bundle's.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Network evaluations a sample; else the sampler's usual number.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples computed at once; else what suits the device.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or several: cuda:0,cuda:1.")] = "auto",
+    voxel_size: Annotated[
+        float | None,
+        typer.Option(metavar="ANGSTROM", help="Only for a bundle that does not know it (imported weights)."),
+    ] = None,
+    copick: Annotated[bool, typer.Option("--copick/--no-copick", help="Also write a copick project.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Replace the samples of another request.")] = False,
+) -> None:
+    """Generate labelled particle volumes with a bundle.
+
+    Interrupted, the same command goes on where it stood.
+    """
+    from frazil.workflows.sample import SampleOptions, gather_requests, sample
+
+    sample(
+        bundle,
+        out,
+        gather_requests(label or [], position, count, requests),
+        options=SampleOptions(seed, sampler, steps, batch_size, precision, device, voxel_size),
+        copick=copick,
+        force=force,
+    )
+
+
+@app.command("figures")
+def figures_command(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures, each as PNG and PDF.")],
+    store: Annotated[Path | None, typer.Option(help="Box store, for real examples of every class.")] = None,
+    samples: Annotated[Path | None, typer.Option(help="Folder that [bold]frazil sample[/bold] wrote.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder that [bold]frazil train[/bold] wrote, for the losses.")
+    ] = None,
+    examples: Annotated[int, typer.Option(help="Real examples and samples of a class, at most.")] = 5,
+    seed: Annotated[int, typer.Option(help="Draws the real examples; whole boxes and validation boxes go first.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace other figures.")] = False,
+) -> None:
+    """Draw the paper's figures: loss curves, and slices of real examples and samples of every class."""
+    from frazil.workflows.figures import figures
+
+    figures(out, store=store, samples=samples, run=run, examples=examples, seed=seed, force=force)
+
+
 def main() -> None:
     """Run the command line; what a user caused ends in one line on standard error and exit code 2."""
     try:
-        app(standalone_mode=True)
+        app()
     except FrazilError as error:
         typer.secho(f"frazil: {error}", fg="red", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.secho("frazil: interrupted; run the same command again to continue", fg="yellow", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if _comes_from_interrupt(stop):
+            typer.secho("frazil: run the same command again to continue", fg="yellow", err=True)
+            sys.exit(130)
+        raise
+
+
+def _comes_from_interrupt(error: BaseException | None) -> bool:
+    """Tell whether Ctrl-C stands at the beginning of the chain; Typer turns it into an exit with code 1."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
