@@ -20,6 +20,7 @@ from frazil.records import Picks
 from frazil.seeds import numpy_generator
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["COLUMNS"] = "200"  # consoles are made when their module is imported
 
 # Every run draws the same examples: a test that fails here fails everywhere, and no example is timed on a busy machine.
 settings.register_profile(

@@ -78,7 +78,7 @@ def _explain(error: ValidationError) -> str:
         parent = fault["loc"][:-1]
         message = f"{key} is not a setting; known here: {', '.join(_known(parent))}"
     else:
-        value = "" if fault["type"] == "value_error" else f" = {fault['input']!r}"  # the message names the values
+        value = "" if isinstance(fault["input"], dict) else f" = {fault['input']!r}"
         message = f"{key}{value}: {fault['msg'].removeprefix('Value error, ')}"
     return message if len(faults) == 1 else f"{message} (and {len(faults) - 1} more)"
 

@@ -146,9 +146,9 @@ def network():
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 20), ("ddim", 5), ("dpm++", 5), ("unipc", 5)])
+@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 4), ("ddim", 4), ("dpm++", 4), ("unipc", 4)])
 def test_a_sample_is_bitwise_the_same_in_every_batch(network, sampler, steps, precision):
-    count = 5
+    count = 4
     condition = condition_of(count)
 
     def run(first, size):
@@ -165,7 +165,7 @@ def test_a_sample_is_bitwise_the_same_in_every_batch(network, sampler, steps, pr
 
     together = run(0, count)
     assert together.std() > 0
-    for size in (1, 2, 4):
+    for size in (1, 3):
         assert torch.equal(torch.cat([run(first, size) for first in range(0, count, size)]), together)
     assert not torch.equal(together[0], together[2])
 

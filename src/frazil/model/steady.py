@@ -43,7 +43,7 @@ def one_by_one(operation: Callable[[Tensor], Tensor], x: Float[Tensor, "b ..."])
     """
     if len(x) == 1 or not _choice_matters(x):
         return operation(x)
-    return torch.cat([operation(volume) for volume in x.split(1)])
+    return torch.cat([operation(x[i : i + 1]) for i in range(len(x))])
 
 
 class SteadyConv3d(nn.Conv3d):

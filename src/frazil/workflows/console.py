@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +21,21 @@ console = Console(highlight=False)
 
 error_console = Console(stderr=True, highlight=False)
 """Errors, warnings and progress bars go here (standard error), so that output can be piped."""
+
+
+def say(text: str) -> None:
+    """Print a line as it is: never broken, so that a path stays one path, and brackets stay brackets."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def say_written(path: Path, what: str) -> None:
+    """Print what was written where."""
+    console.print(f"  {escape(str(path))}  [dim]{what}[/dim]", soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print what a user should know, on standard error, in one line."""
+    error_console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 def progress_bar() -> Progress:

@@ -14,7 +14,7 @@ from frazil.dataset.plan import Plan, check_plan, make_plan, plan_warnings
 from frazil.errors import FrazilError, SettingsError
 from frazil.io.sources import open_source
 from frazil.settings import SourceSettings
-from frazil.workflows.console import console, error_console, progress_bar
+from frazil.workflows.console import console, progress_bar, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,11 +83,9 @@ def curate(
     # all classes are neighbours, so the filter by label comes after reading
     source = open_source(source_path, source_settings.model_copy(update={"labels": ()}))
     plan = make_plan(source, source_settings, settings)
-    console.print(
-        f"{source.kind} {source.path}: {len(plan.particles):,} picks in {plan.particles['run'].nunique()} runs"
-    )
+    say(f"{source.kind} {source.path}: {len(plan.particles):,} picks in {plan.particles['run'].nunique()} runs")
     for line in plan_warnings(plan):
-        _warn(line)
+        warn(line)
     if dry_run:
         _print_dry_run(plan)
         return None
@@ -96,11 +94,11 @@ def curate(
     check_plan(plan)
     if not force and (finished := find_finished(out, plan)):
         _print_store(finished)
-        console.print(f"{out}: curated already with these settings and picks, nothing to do")
+        say(f"{out}: curated already with these settings and picks, nothing to do")
         return finished
     store = _curate_with_bar(source, plan, out, force=force)
     _print_store(store)
-    console.print(f"wrote {out}: {len(store):,} boxes")
+    say(f"wrote {out}: {len(store):,} boxes")
     return store
 
 
@@ -119,8 +117,8 @@ def _print_dry_run(plan: Plan) -> None:
     try:
         check_plan(plan)
     except FrazilError as error:
-        _warn(f"curating this would stop: {error}")
-    console.print("dry run: no voxel was read, nothing was written")
+        warn(f"curating this would stop: {error}")
+    say("dry run: no voxel was read, nothing was written")
 
 
 def _print_store(store: BoxStore) -> None:
@@ -128,19 +126,19 @@ def _print_store(store: BoxStore) -> None:
     _print_table(described.counts, described.voxel_size_angstrom, used="used")
     training, validation = len(store.boxes("train")), len(store.boxes("validation"))
     edge = described.box_size_voxel
-    console.print(f"{len(store):,} boxes of {edge}^3 voxels at {described.voxel_size_angstrom:.3f} A")
+    say(f"{len(store):,} boxes of {edge}^3 voxels at {described.voxel_size_angstrom:.3f} A")
     where = f" (runs {', '.join(described.validation_runs)})" if described.validation_runs else ""
-    console.print(f"split by {described.split_by}: {training:,} training, {validation:,} validation{where}")
+    say(f"split by {described.split_by}: {training:,} training, {validation:,} validation{where}")
     if validation and described.split_by == "particle":
         share = described.overlapping_validation_boxes / validation
         line = f"{described.overlapping_validation_boxes:,} of {validation:,} validation boxes ({share:.1%}) overlap"
-        _warn(f"{line} a training box; --split tomogram shares no voxel")
+        warn(f"{line} a training box; --split tomogram shares no voxel")
     if not validation:
-        _warn(_no_validation(store))
+        warn(_no_validation(store))
     elif untrained := sorted(set(described.labels) - set(store.particles.loc[store.boxes("train"), "label"])):
-        _warn(f"no training box of {', '.join(untrained)}: all of them are in the validation split")
+        warn(f"no training box of {', '.join(untrained)}: all of them are in the validation split")
     if unused := [count.label for count in described.counts if count.found and not count.used]:
-        _warn(f"no box of {', '.join(unused)}: the store does not have these classes")
+        warn(f"no box of {', '.join(unused)}: the store does not have these classes")
 
 
 def _no_validation(store: BoxStore) -> str:
@@ -172,7 +170,3 @@ def _numbers(counts: Sequence[ClassCount], reasons: Sequence[Reason]) -> list[st
     found, kept = sum(count.found for count in counts), sum(count.used for count in counts)
     why = [sum(count.left_out.get(reason, 0) for count in counts) for reason in reasons]
     return [f"{number:,}" for number in (found, kept, found - kept, *why)]
-
-
-def _warn(line: str) -> None:
-    error_console.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)

@@ -26,7 +26,7 @@ from frazil.reporting.slices import Examples, class_page, overview_page
 from frazil.seeds import numpy_generator
 from frazil.settings import Normalisation
 from frazil.version import __version__
-from frazil.workflows.console import console
+from frazil.workflows.console import say
 from frazil.workflows.simulate import USER as SIMULATED_USER
 
 SCHEMA_VERSION = 1
@@ -137,12 +137,12 @@ def figures(
     names += ["overview"] if len(chosen) > 1 else []
     finished = _begin(out, _plan(inputs, chosen, examples, seed, names), force=force)
     if finished.issuperset(names):
-        _say(f"{out}: all {len(names)} figures are there already; nothing to do")
+        say(f"{out}: all {len(names)} figures are there already; nothing to do")
         return [out / f"{name}.png" for name in names]
     for name, page in _pages(inputs, chosen):
         if name not in finished:
             png, _ = save_figure(page.figure, out / name)
-            _say(f"  {png}  and .pdf")
+            say(f"  {png}  and .pdf")
     return [out / f"{name}.png" for name in names]
 
 
@@ -324,7 +324,3 @@ def _losses_caption(inputs: Inputs) -> str:
 
 def _file_name(label: str) -> str:
     return f"class-{clean_name(label)}"
-
-
-def _say(text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)

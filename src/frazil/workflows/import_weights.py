@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from frazil.bundle import Bundle, BundleCard, check_replaceable, find_fault, loa
 from frazil.config import load_preset
 from frazil.errors import BundleError, OutputError, SettingsError
 from frazil.io.files import file_digest
-from frazil.model.unet import ConditionalUNet, check_box_size, empty_network
+from frazil.model.unet import ConditionalUNet, empty_network
 from frazil.settings import Preset
 from frazil.workflows.console import console
 
@@ -65,7 +66,9 @@ def import_weights(
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     """Read tensors, numbers, strings and plain containers; refuse everything else."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickle protocols: for programmers
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); name the authors' .pt file") from None
     except pickle.UnpicklingError as error:
@@ -96,7 +99,6 @@ def _card(path: Path, content: dict[str, Any], voxel_size_angstrom: float | None
     box_size_voxel = content["patch_size"]
     if not isinstance(box_size_voxel, int):
         raise BundleError(f"{path}: patch_size {box_size_voxel!r} is no whole number; get the file again")
-    check_box_size((box_size_voxel,) * 3)
     preset = _preset(path, content, state)
     epochs = content.get("epoch")
     return BundleCard(

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
-
 from frazil.errors import OutputError, RequestError
 from frazil.generation.folder import (
     PARTICLES,
@@ -37,7 +35,7 @@ from frazil.generation.plan import SamplePlan
 from frazil.io.copick import CONFIG_NAME
 from frazil.io.files import make_folder
 from frazil.io.requests import CENTRE, Request, parse_position, read_requests
-from frazil.workflows.console import console, progress_bar
+from frazil.workflows.console import progress_bar, say, say_written
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def sample(
     _begin(out, _request(generator, plan), force=force)
     entries = finished_samples(out)
     if len(entries) == len(plan) and is_complete(out, plan, copick=copick):
-        _say(f"{out}: all {len(plan)} samples are there already; nothing to do")
+        say(f"{out}: all {len(plan)} samples are there already; nothing to do")
         return read_record(out / MANIFEST_FILE, SampleManifest, OutputError)
     _sample(out, bundle, generator, plan, entries)
     manifest = _manifest(bundle, generator, plan, entries)
@@ -196,7 +194,7 @@ def _sample(
     if not batches:
         return
     if entries:
-        _say(f"{out}: {len(entries)} of {len(plan)} samples are there already; going on")
+        say(f"{out}: {len(entries)} of {len(plan)} samples are there already; going on")
     with progress_bar() as bar:
         task = bar.add_task("network evaluations", total=sum(len(batch) for batch in batches) * plan.steps)
         for part in generator.run(plan, finished=entries, on_step=lambda count: bar.advance(task, count)):
@@ -232,9 +230,9 @@ def _manifest(
 def _report(out: Path, manifest: SampleManifest, *, copick: bool) -> None:
     box = manifest.box_size_voxel
     voxel_size = f"{manifest.voxel_size_angstrom:.3f} A"
-    _say(f"{len(manifest.samples)} samples of {box}^3 voxels at {voxel_size}, z-scored grey values")
+    say(f"{len(manifest.samples)} samples of {box}^3 voxels at {voxel_size}, z-scored grey values")
     for label in dict.fromkeys(entry.label for entry in manifest.samples):
-        _say(f"  {sum(entry.label == label for entry in manifest.samples):5d} {label}")
+        say(f"  {sum(entry.label == label for entry in manifest.samples):5d} {label}")
     for name, what in [
         (VOLUMES, "MRC"),
         (MANIFEST_FILE, "label, position, seed, sampler, moments of every volume"),
@@ -242,8 +240,4 @@ def _report(out: Path, manifest: SampleManifest, *, copick: bool) -> None:
         (CONFIG_NAME, "copick project: tomograms and picks"),
     ]:
         if copick or name != CONFIG_NAME:
-            console.print(f"  {escape(str(out / name))}  [dim]{what}[/dim]", soft_wrap=True)
-
-
-def _say(text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
+            say_written(out / name, what)

@@ -19,7 +19,7 @@ from frazil.simulation.microscope import MicroscopeSettings, image_specimen
 from frazil.simulation.specimen import SpecimenSettings, place_particles, specimen_density
 from frazil.simulation.structures import find_models
 from frazil.version import __version__
-from frazil.workflows.console import console, progress_bar
+from frazil.workflows.console import progress_bar, say
 
 SCHEMA_VERSION = 1
 MANIFEST = "simulation.json"
@@ -84,7 +84,7 @@ def simulate(
     finished = _begin(out, parameters, specimen, force=force)
     names = [run_name(index) for index in range(count)]
     if all(name in finished for name in names):
-        _say(f"{out}: all simulated tomograms are there already ({len(finished)}); nothing to do")
+        say(f"{out}: all simulated tomograms are there already ({len(finished)}); nothing to do")
         return
     with progress_bar() as bar:
         for index, name in enumerate(bar.track(names, description="simulate")):
@@ -93,11 +93,7 @@ def simulate(
                 finished.append(name)
                 _write_manifest(out, parameters, finished)
     particles = sum(specimen.particles_per_class.values())
-    _say(f"{out}: simulated tomograms: {len(finished)}, particles in each: {particles}; copick opens {CONFIG_NAME}")
-
-
-def _say(text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
+    say(f"{out}: simulated tomograms: {len(finished)}, particles in each: {particles}; copick opens {CONFIG_NAME}")
 
 
 def run_name(index: int) -> str:

@@ -23,7 +23,7 @@ from frazil.settings import Preset
 from frazil.training.fit import CHECKPOINT_NAME, Fit, Hardware, epoch_plan, fit, is_first_process
 from frazil.training.history import EpochRecord
 from frazil.version import __version__
-from frazil.workflows.console import console, progress_bar
+from frazil.workflows.console import progress_bar, say, say_written, warn
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
@@ -184,36 +184,36 @@ def _announce(
     boxes: BoxStore, training: Subtomograms, validation: Subtomograms, preset: Preset, hardware: Hardware
 ) -> None:
     described = boxes.description
-    console.print(
-        f"[bold]frazil train[/bold]  preset {preset.name}, {preset.model.conditioning} conditioning, {preset.training.precision}, "
+    say(
+        f"preset {preset.name}, {preset.model.conditioning} conditioning, {preset.training.precision}, "
         f"{hardware.processes} device(s)"
     )
-    console.print(
+    say(
         f"{len(training)} training and {len(validation)} validation boxes of {described.box_size_voxel}^3 voxels at "
         f"{described.voxel_size_angstrom:.3f} A, {len(described.labels)} classes"
     )
     if not len(validation):
-        console.print("[yellow]no validation boxes: the validation loss will stay empty[/yellow]")
+        warn("no validation boxes: the validation loss will stay empty")
     unseen = [label for number, label in enumerate(described.labels) if number not in set(training.labels)]
     if unseen:
-        console.print(f"[yellow]no training box shows {', '.join(unseen)}: the model cannot learn it[/yellow]")
+        warn(f"no training box shows {', '.join(unseen)}: the model cannot learn it")
 
 
 def _report(run: Path, preset: Preset, result: Fit) -> None:
     if result.was_finished:
-        console.print(f"{run}: all {preset.training.epochs} epochs are done, nothing to do; raise --epochs to go on")
+        say(f"{run}: all {preset.training.epochs} epochs are done, nothing to do; raise --epochs to go on")
         return
     if not result.records:
-        console.print("stopped before the end of the first epoch; run the same command again to continue")
+        say("stopped before the end of the first epoch; run the same command again to continue")
         return
     newest = result.records[-1]
     validation = next((r.validation_loss for r in reversed(result.records) if r.validation_loss is not None), None)
     text = f"epoch {newest.epoch}/{preset.training.epochs}: train {newest.train_loss:.4f}"
     if validation is not None:
         text += f", validation {validation:.4f}"
-    console.print(f"{text}, {newest.seconds / 60:.1f} minutes of training")
+    say(f"{text}, {newest.seconds / 60:.1f} minutes of training")
     if not result.finished:
-        console.print("the time is up; run the same command again to continue")
+        say("the time is up; run the same command again to continue")
     for path, what in [
         (run / BUNDLE_FOLDER, "bundle, for frazil sample"),
         (run / "metrics.csv", "losses by epoch and noise level"),
@@ -221,4 +221,4 @@ def _report(run: Path, preset: Preset, result: Fit) -> None:
         (run / "tensorboard", "for tensorboard --logdir"),
     ]:
         if path.exists():
-            console.print(f"  {path}  [dim]{what}[/dim]")
+            say_written(path, what)

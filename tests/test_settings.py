@@ -1,0 +1,68 @@
+"""Settings refuse what cannot be used, and never change."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from frazil.settings import (
+    CurateSettings,
+    DiffusionSettings,
+    ModelSettings,
+    Preset,
+    SamplingSettings,
+    SourceSettings,
+    TrainingSettings,
+)
+
+
+@pytest.mark.parametrize(
+    "settings", [SourceSettings(), CurateSettings(), ModelSettings(), DiffusionSettings(), TrainingSettings()]
+)
+def test_settings_are_frozen_and_misspelt_keys_are_errors(settings):
+    name = next(iter(type(settings).model_fields))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(settings, name, None)
+    with pytest.raises(ValidationError, match="extra"):
+        type(settings)(**{f"{name}_": 1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "values"),
+    [
+        (SourceSettings, {"level": -1}),
+        (SourceSettings, {"voxel_size_angstrom": 0}),
+        (CurateSettings, {"box_size_voxel": 0}),
+        (CurateSettings, {"box_size_voxel": 20}),
+        (CurateSettings, {"max_padding": 1.5}),
+        (CurateSettings, {"validation_fraction": 1.0}),
+        (ModelSettings, {"conditioning": "film"}),
+        (ModelSettings, {"base_channels": 12}),
+        (ModelSettings, {"embedding_width": 9}),
+        (DiffusionSettings, {"timesteps": 1}),
+        (DiffusionSettings, {"beta_end": 1.0}),
+        (TrainingSettings, {"learning_rate": 0}),
+        (TrainingSettings, {"ema_decay": 1.0}),
+        (TrainingSettings, {"precision": "16-mixed"}),
+        (SamplingSettings, {"sampler": "euler"}),
+        (SamplingSettings, {"steps": 0}),
+        (Preset, {"name": ""}),
+    ],
+)
+def test_values_that_cannot_be_used_are_refused(settings, values):
+    with pytest.raises(ValidationError) as caught:
+        settings(**values)
+    assert caught.value.errors()[0]["loc"] in {tuple(values), ()}  # () where two values contradict each other
+
+
+@given(groups=st.integers(1, 16), factor=st.integers(1, 8))
+def test_channels_are_a_multiple_of_the_groups(groups, factor):
+    assert ModelSettings(groups=groups, base_channels=groups * factor).base_channels == groups * factor
+    if groups > 1:
+        with pytest.raises(ValidationError, match=f"not a multiple of groups {groups}"):
+            ModelSettings(groups=groups, base_channels=groups * factor + 1)
+
+
+def test_presets_survive_json():
+    preset = Preset(name="mine", curate=CurateSettings(validation_runs=("TS_1",)), sampling=SamplingSettings(steps=7))
+    assert Preset.model_validate_json(preset.model_dump_json()) == preset
