@@ -40,6 +40,10 @@ class CheckpointError(FrazilError):
     """A training checkpoint is damaged or belongs to another run."""
 
 
+class TrainingError(FrazilError):
+    """A training that cannot go on, such as one whose loss is no number any more."""
+
+
 class RequestError(FrazilError):
     """A request for samples names a label, position, sampler or count that cannot be served."""
 

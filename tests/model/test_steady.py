@@ -69,3 +69,19 @@ def test_layers_compute_what_the_plain_ones_do(steady, plain, shape):
     with torch.no_grad():
         torch.testing.assert_close(steady(x), plain(x), atol=1e-5, rtol=1e-5)
     assert torch.equal(steady(x), plain(x))  # with gradients they are the plain layers
+
+
+@pytest.mark.parametrize(("edge", "stride"), [(1, 2), (2, 1), (4, 2)])
+def test_bf16_weight_gradients_of_tiny_boxes_are_those_of_float32(edge, stride):
+    # without the detour through float32, most of these gradients are NaN where freed memory was
+    conv = SteadyConv3d(16, 16, kernel_size=3, padding=1, stride=stride)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(10):
+        x = torch.randn(7, 16, edge, edge, edge, generator=generator)
+        (expected,) = torch.autograd.grad(conv(x).square().sum(), conv.weight)
+        dirt = [torch.full((size,), float("nan")) for size in (10, 1000, 7000, 40_000, 300_000) for _ in range(4)]
+        del dirt
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = conv(x)
+        (gradient,) = torch.autograd.grad(y.float().square().sum(), conv.weight)
+        assert torch.allclose(gradient, expected, atol=0.05 * float(expected.abs().max()))

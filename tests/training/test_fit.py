@@ -1,6 +1,7 @@
 """A run that was interrupted ends bitwise where one that never stopped ends; the losses are those of eq. 4."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from rich.progress import Progress
 
 from frazil.diffusion.objective import denoising_loss
 from frazil.diffusion.schedule import NoiseSchedule
-from frazil.errors import CheckpointError, SettingsError
+from frazil.errors import CheckpointError, SettingsError, TrainingError
 from frazil.model.unet import build_network
 from frazil.training import plan
 from frazil.training.batches import TrainingBatches, ValidationBatches
@@ -42,6 +43,20 @@ class Run:
             progress=Progress(console=Console(file=self.output)),
             max_seconds=max_seconds,
         )
+
+
+class BrokenFrom:
+    """A training set in which one voxel became no number."""
+
+    def __init__(self, training_set):
+        self.training_set = training_set
+
+    def __len__(self):
+        return len(self.training_set)
+
+    def __getitem__(self, row):
+        item = self.training_set[row]
+        return replace(item, volume=item.volume.index_fill(3, torch.tensor([0]), float("nan")))
 
 
 @pytest.fixture
@@ -148,7 +163,7 @@ def test_metrics_and_tensorboard_are_written(new_run):
     run(epochs=2)
     rows = (run.folder / "metrics.csv").read_text().splitlines()
     assert len(rows) == 3
-    assert list((run.folder / "tensorboard").glob("events.out.tfevents*"))
+    assert len(list((run.folder / "tensorboard").glob("events.out.tfevents*"))) == 1
 
 
 def test_progress_says_loss_speed_and_time_left(new_run):
@@ -175,6 +190,16 @@ def test_bf16_trains_and_its_weights_stay_float32(new_run):
     result = run(epochs=1, precision="bf16-mixed")
     assert result.records[0].train_loss > 0
     assert {tensor.dtype for tensor in run.weights.values()} == {torch.float32}
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(new_run, training_set, refuses):
+    run = new_run("run")
+    run(epochs=1)
+    before = (run.folder / CHECKPOINT_NAME).read_bytes()
+    run.training = BrokenFrom(training_set)
+    with refuses(TrainingError, "training loss is nan at step 6", "lower --learning-rate"):
+        run(epochs=2)
+    assert (run.folder / CHECKPOINT_NAME).read_bytes() == before
 
 
 def test_a_damaged_checkpoint_is_named(new_run):

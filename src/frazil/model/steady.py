@@ -46,11 +46,23 @@ def one_by_one(operation: Callable[[Tensor], Tensor], x: Float[Tensor, "b ..."])
     return torch.cat([operation(x[i : i + 1]) for i in range(len(x))])
 
 
+def _weight_gradient_fails_in_bf16(x: Tensor) -> bool:
+    """Tell whether oneDNN's bf16 weight gradient would read memory that it never wrote: where an edge is 1 or 2 voxels.
+
+    Boxes of 8^3 and 16^3 come down to such edges. The gradient is then often NaN, or merely wrong (torch 2.13, x86).
+    """
+    training = x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
+    return training and min(x.shape[2:]) <= 2
+
+
 class SteadyConv3d(nn.Conv3d):
     """`torch.nn.Conv3d` whose result for a volume is bitwise the same in every batch on the CPU."""
 
     def forward(self, input: Float[Tensor, "b c z y x"]) -> Float[Tensor, "b out_c z y x"]:
         """Convolve a batch."""
+        if _weight_gradient_fails_in_bf16(input):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(input.float())
         if self.kernel_size == (1, 1, 1) and _choice_matters(input):
             # a 1^3 kernel has nothing to dilate; but undilated, batches of 16 would take another kernel on one thread
             return _as_in_a_batch(lambda x: F.conv3d(x, self.weight, self.bias, dilation=2), input)

@@ -11,8 +11,10 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from rich.progress import Progress, TaskID
+from tensorboardX import SummaryWriter
 from torch import Tensor
 
+from frazil.errors import TrainingError
 from frazil.training.batches import NoisyBatch
 from frazil.training.history import NOISE_LEVEL_BINS, EpochRecord, noise_level_names, write_metrics
 from frazil.training.plan import EpochPlan
@@ -102,6 +104,11 @@ class Bookkeeper(Callback):
             total = torch.cat(self._segment_losses).double().sum().cpu()
             self.loss_sum = self.loss_sum + self._sum_over_devices(trainer, pl_module, total)
             self._segment_losses.clear()
+            if not torch.isfinite(self.loss_sum):  # before anything of it is saved
+                raise TrainingError(
+                    f"the training loss is {float(self.loss_sum)} at step {trainer.global_step}; the checkpoint before it is kept: "
+                    "train into another folder with a lower --learning-rate or --precision 32-true"
+                )
         now = time.monotonic()
         self.seconds += now - self._began
         self._began = now
@@ -162,20 +169,26 @@ class MetricsWriter:
     def __init__(self, run: Path, *, timesteps: int) -> None:
         self.run = run
         self.timesteps = timesteps
+        self._events: SummaryWriter | None = None
 
     def __call__(self, records: list[EpochRecord]) -> None:
         """Write all `records`, and the newest to TensorBoard."""
-        from tensorboardX import SummaryWriter
-
         write_metrics(self.run / "metrics.csv", records, timesteps=self.timesteps)
         newest = records[-1]
-        with SummaryWriter(str(self.run / "tensorboard")) as events:
-            events.add_scalar("loss/train", newest.train_loss, newest.epoch)
-            if newest.validation_loss is not None:
-                events.add_scalar("loss/validation", newest.validation_loss, newest.epoch)
-            for name, loss in zip(noise_level_names(self.timesteps), newest.by_noise_level, strict=False):
-                if loss is not None:
-                    events.add_scalar(f"noise_level/{name.removeprefix('validation_loss_')}", loss, newest.epoch)
+        if self._events is None:
+            self._events = SummaryWriter(str(self.run / "tensorboard"))
+        self._events.add_scalar("loss/train", newest.train_loss, newest.epoch)
+        if newest.validation_loss is not None:
+            self._events.add_scalar("loss/validation", newest.validation_loss, newest.epoch)
+        for name, loss in zip(noise_level_names(self.timesteps), newest.by_noise_level, strict=False):
+            if loss is not None:
+                self._events.add_scalar(f"noise_level/{name.removeprefix('validation_loss_')}", loss, newest.epoch)
+        self._events.flush()
+
+    def close(self) -> None:
+        """Close the file of events."""
+        if self._events is not None:
+            self._events.close()
 
 
 class Saver(Callback):

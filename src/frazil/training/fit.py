@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,16 +154,15 @@ def fit(
         return Fit(done, finished=True, was_finished=True)
     network = build_network(preset.model, label_count, generator=torch_generator(settings.seed, "weights"))
     task = DenoisingTask(network, preset)
-    bookkeeper = Bookkeeper(
-        plan, timesteps=preset.diffusion.timesteps, on_epoch=MetricsWriter(run, timesteps=preset.diffusion.timesteps)
-    )
+    metrics = MetricsWriter(run, timesteps=preset.diffusion.timesteps)
+    bookkeeper = Bookkeeper(plan, timesteps=preset.diffusion.timesteps, on_epoch=metrics)
     average = WarmingAverage(settings.ema_decay) if settings.ema_decay else None
     saver = Saver(checkpoint, save_bundle=lambda: write_bundle(_averaged(task, average), bookkeeper.records))
     deadline = Deadline(max_seconds) if max_seconds is not None else None
     display = ProgressDisplay(progress, plan, epochs=settings.epochs, bookkeeper=bookkeeper)
     callbacks: list[pl.Callback] = [c for c in (average, bookkeeper, display, deadline, saver) if c is not None]
 
-    with _quiet_lightning():
+    with _quiet_lightning(), closing(metrics):
         trainer = pl.Trainer(
             accelerator=hardware.accelerator,
             devices=hardware.devices,
