@@ -15,7 +15,7 @@ from frazil.model.unet import build_network
 from frazil.training import plan
 from frazil.training.batches import TrainingBatches, ValidationBatches
 from frazil.training.callbacks import Saver
-from frazil.training.fit import CHECKPOINT_NAME, Fit, Hardware, fit
+from frazil.training.fit import CHECKPOINT_NAME, Fit, Hardware, fit, is_first_process, saved_network
 
 
 class Run:
@@ -30,7 +30,7 @@ class Run:
     def write_bundle(self, network, records):
         self.weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
-    def __call__(self, *, hardware=None, max_seconds=None, **training) -> Fit:
+    def __call__(self, *, hardware=None, end=None, **training) -> Fit:
         preset = self.preset.model_copy(update={"training": self.preset.training.model_copy(update=training)})
         return fit(
             preset,
@@ -41,7 +41,7 @@ class Run:
             hardware=hardware or Hardware(accelerator="cpu"),
             write_bundle=self.write_bundle,
             progress=Progress(console=Console(file=self.output)),
-            max_seconds=max_seconds,
+            end=end,
         )
 
 
@@ -85,10 +85,11 @@ def test_resumed_at_the_end_of_an_epoch_ends_bitwise_equal(new_run):
 
 
 @pytest.mark.parametrize("killed_at", [2, 5, 7])
-def test_killed_anywhere_the_same_call_goes_on_and_ends_bitwise_equal(new_run, monkeypatch, killed_at):
+def test_killed_anywhere_the_same_call_goes_on_and_ends_bitwise_equal(new_run, training_set, monkeypatch, killed_at):
     monkeypatch.setattr(plan, "MAX_STEPS_PER_SEGMENT", 2)  # an epoch is two segments
     monkeypatch.setattr(Saver.__init__, "__kwdefaults__", {"every_seconds": 0.0})
     whole, killed = new_run("whole"), new_run("killed")
+    whole.training = killed.training = type(training_set)(32)
     expected = whole()
     assert expected.records[0].step == 4
 
@@ -120,7 +121,7 @@ def test_finished_is_finished(new_run):
 def test_the_deadline_stops_where_a_segment_ends_and_the_same_call_goes_on(new_run):
     whole, halted = new_run("whole"), new_run("halted")
     expected = whole()
-    result = halted(max_seconds=1e-6)
+    result = halted(end=0.0)
     assert not result.finished
     assert [record.epoch for record in result.records] == [1]
     assert losses(halted()) == losses(expected)
@@ -141,9 +142,12 @@ def test_the_network_learns(new_run):
     assert result.records[-1].validation_loss < 0.1
 
 
-def test_the_validation_loss_is_eq_4_on_the_fixed_pairs(new_run, tiny_preset, validation_set):
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_the_validation_loss_is_eq_4_of_the_bundled_weights_on_the_fixed_pairs(
+    new_run, tiny_preset, validation_set, ema_decay
+):
     run = new_run("run")
-    newest = run(epochs=2, ema_decay=0.0).records[-1]
+    newest = run(epochs=2, ema_decay=ema_decay).records[-1]
     network = build_network(tiny_preset.model, 2)
     network.load_state_dict(run.weights)
     pairs = [(row, draw) for row in range(4) for draw in range(5)]
@@ -200,6 +204,29 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(new_run, traini
     with refuses(TrainingError, "training loss is nan at step 6", "lower --learning-rate"):
         run(epochs=2)
     assert (run.folder / CHECKPOINT_NAME).read_bytes() == before
+
+
+def test_the_saved_network_is_the_bundled_one(new_run, tiny_preset):
+    run = new_run("run")
+    run()
+    saved = saved_network(run.folder, tiny_preset, 2).state_dict()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in run.weights.items())
+
+
+def test_accelerators_and_strategies_that_are_not_there_are_named(new_run, refuses):
+    with refuses(SettingsError, "--accelerator abacus", "auto, cpu, gpu"):
+        new_run("run")(hardware=Hardware(accelerator="abacus"))
+    with refuses(SettingsError, "--strategy hope", "ddp"):
+        new_run("run")(hardware=Hardware(accelerator="cpu", strategy="hope"))
+
+
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"])
+def test_only_the_first_process_speaks(monkeypatch, name):
+    for rank in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(rank, raising=False)
+    assert is_first_process()
+    monkeypatch.setenv(name, "1")
+    assert not is_first_process()
 
 
 def test_a_damaged_checkpoint_is_named(new_run):

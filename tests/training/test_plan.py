@@ -30,10 +30,19 @@ def test_every_box_is_shown_once_an_epoch(boxes, batch_size, devices, epoch):
 @given(boxes=st.integers(1, 5000), batch_size=st.integers(1, 64))
 def test_batches_are_never_larger_than_asked_and_segments_are_short(boxes, batch_size):
     plan = EpochPlan(boxes, batch_size)
-    # a batch of one box cannot shrink: such epochs may stay one segment
-    assert plan.steps_per_segment <= MAX_STEPS_PER_SEGMENT or (batch_size == 1 and plan.segments_per_epoch == 1)
-    assert plan.steps_per_epoch - math.ceil(boxes / batch_size) < plan.segments_per_epoch
-    assert all(1 <= len(piece.rows) <= batch_size for piece in plan.segment(0))
+    steps = math.ceil(boxes / batch_size)
+    assert plan.steps_per_epoch - steps < plan.segments_per_epoch
+    sizes = {len(piece.rows) for piece in plan.segment(0)}
+    assert max(sizes) <= batch_size
+    assert min(sizes) >= boxes // steps
+    # where equal segments would make a batch smaller, the epoch stays one segment
+    assert plan.steps_per_segment <= MAX_STEPS_PER_SEGMENT or plan.segments_per_epoch == 1
+
+
+@pytest.mark.parametrize(("boxes", "batch_size"), [(58, 2), (1496, 8), (1142, 16), (127, 4)])
+def test_a_run_may_go_on_with_another_number_of_devices(boxes, batch_size):
+    one, two = EpochPlan(boxes, batch_size), EpochPlan(boxes, batch_size, devices=2)
+    assert (one.segments_per_epoch, one.steps_per_segment) == (two.segments_per_epoch, two.steps_per_segment)
 
 
 def test_the_paper_takes_72_steps_an_epoch():

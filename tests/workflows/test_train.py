@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,9 +18,10 @@ from frazil.config import load_preset
 from frazil.dataset.curate import curate_boxes
 from frazil.dataset.plan import make_plan
 from frazil.dataset.store import BoxStore
+from frazil.errors import OutputError
 from frazil.io.sources import open_source
 from frazil.settings import CurateSettings, SourceSettings
-from frazil.workflows.train import train
+from frazil.workflows.train import _await_run, train
 
 TINY = [
     *("--preset", "smoke", "--epochs", "2", "--batch-size", "4", "--accelerator", "cpu"),
@@ -118,6 +121,8 @@ def test_a_folder_that_holds_something_else_is_not_touched(frazil, store, tmp_pa
         (["--preset", "paperr"], ["paperr", "paper"]),
         (["--max-time", "soon"], ["--max-time soon", "HH:MM:SS"]),
         (["--devices", "2", "--accelerator", "gpu"], ["GPU", "--accelerator cpu"]),
+        (["--accelerator", "abacus"], ["--accelerator abacus", "cpu"]),
+        (["--strategy", "hope"], ["--strategy hope", "ddp"]),
         (["--batch-size", "1", "--accumulate", "2"], ["a batch of 1 boxes", "raise --batch-size"]),
     ],
 )
@@ -127,6 +132,7 @@ def test_bad_options_end_in_one_line(frazil, store, tmp_path, options, parts):
     assert len(err.strip().splitlines()) == 1
     for part in parts:
         assert part in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_store_that_is_none_is_named(frazil, tmp_path):
@@ -149,14 +155,64 @@ def test_a_damaged_checkpoint_ends_in_one_line(frazil, store, tmp_path):
 
 
 def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half_written(frazil, store, tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
+    original = Path.write_bytes
 
-    monkeypatch.setattr("frazil.training.checkpoint.save_file", full)
+    def full(self, content):
+        if "last.ckpt" in self.name:
+            original(self, content[:100])
+            raise OSError(28, "No space left on device")
+        return original(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
     code, _, err = frazil("train", store, "--out", tmp_path / "run", *TINY)
     assert code == 2
     assert "the disk is full" in err
-    assert not list((tmp_path / "run").glob("*.partial"))
+    assert not [path for path in (tmp_path / "run").iterdir() if "ckpt" in path.name]
+
+
+@pytest.mark.parametrize("lost", ["bundle", "losses.png"])
+def test_a_finished_run_mends_what_a_kill_kept_it_from_writing(frazil, store, tmp_path, lost):
+    run = tmp_path / "run"
+    frazil("train", store, "--out", run, *TINY)
+    before = load_bundle(run / "bundle").network.state_dict()
+    shutil.rmtree(run / lost) if lost == "bundle" else (run / lost).unlink()
+    code, out, err = frazil("train", store, "--out", run, *TINY)
+    assert code == 0, err
+    assert "nothing to do" in out
+    assert (run / lost).exists()
+    after = load_bundle(run / "bundle").network.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_force_goes_on_with_the_same_run_and_clears_away_another(frazil, store, tmp_path):
+    run = tmp_path / "run"
+    frazil("train", store, "--out", run, *TINY)
+    first = rows(run)
+    code, _, err = frazil("train", store, "--out", run, *TINY, "--epochs", "3", "--force")
+    assert code == 0, err
+    assert rows(run)[:2] == first
+    (run / "notes.txt").write_text("mine")
+    code, _, err = frazil("train", store, "--out", run, *TINY, "--seed", "9", "--force")
+    assert code == 0, err
+    assert len(rows(run)) == 2
+    assert len(list((run / "tensorboard").iterdir())) == 1
+    assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_a_loss_that_is_no_number_ends_in_one_line(frazil, store, tmp_path):
+    code, _, err = frazil("train", store, "--out", tmp_path / "run", *TINY, "--learning-rate", "1e30")
+    assert code == 2
+    assert "Traceback" not in err
+    assert "training loss is" in err.strip().splitlines()[-1]  # above it stands the bar that got so far
+    assert not (tmp_path / "run" / "bundle").exists()
+
+
+def test_another_process_waits_for_the_first_and_says_when_it_does_not_come(tmp_path, refuses):
+    described = {"schema_version": 1, "store_digest": "a", "preset": {}}
+    with refuses(OutputError, str(tmp_path), "first process did not prepare it", "all nodes share"):
+        _await_run(tmp_path, described, seconds=0.3)
+    (tmp_path / "run.json").write_text(json.dumps(described))
+    _await_run(tmp_path, described, seconds=5)
 
 
 def command(store, run, *more):

@@ -106,7 +106,7 @@ class Bookkeeper(Callback):
             self._segment_losses.clear()
             if not torch.isfinite(self.loss_sum):  # before anything of it is saved
                 raise TrainingError(
-                    f"the training loss is {float(self.loss_sum)} at step {trainer.global_step}; the checkpoint before it is kept: "
+                    f"the training loss is {float(self.loss_sum)} at step {trainer.global_step}; nothing of it was saved: "
                     "train into another folder with a lower --learning-rate or --precision 32-true"
                 )
         now = time.monotonic()
@@ -204,7 +204,7 @@ class Saver(Callback):
         self.checkpoint = checkpoint
         self.save_bundle = save_bundle
         self.every_seconds = every_seconds
-        self._saved = time.monotonic()
+        self._saved = float("-inf")  # the first segment is saved, so that even a short run is not lost
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save if it is time, or if this was the last segment."""
@@ -218,25 +218,28 @@ class Saver(Callback):
 
 
 class Deadline(Callback):
-    """Stops where a segment ends, so early that the next segment would not end after `seconds`."""
+    """Stops where a segment ends, so early that another as long as the longest yet would not end after `end`.
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._began = self._segment_began = time.monotonic()
+    Parameters
+    ----------
+    end : on the clock `time.monotonic`.
+    """
+
+    def __init__(self, end: float) -> None:
+        self.end = end
+        self._segment_began = time.monotonic()
         self._longest = 0.0
-        self.reached = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self._began = self._segment_began = time.monotonic()
+        """Start the clock of the first segment."""
+        self._segment_began = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Decide whether another segment fits."""
         now = time.monotonic()
         self._longest = max(self._longest, now - self._segment_began)
         self._segment_began = now
-        self.reached = bool(trainer.strategy.broadcast(now - self._began + self._longest > self.seconds))
-        if self.reached:
+        if trainer.strategy.broadcast(now + self._longest > self.end):
             trainer.should_stop = True
 
 
@@ -286,16 +289,17 @@ class ProgressDisplay(Callback):
             self.progress.update(self._task, completed=trainer.global_step, description=text)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print a line where there is no terminal to draw a bar in: for validated epochs, and every ten seconds."""
+        """Print a line where there is no terminal to draw a bar in: every ten seconds, and for the last epoch."""
         records = self.bookkeeper.records
         if len(records) == self._shown or self.progress.console.is_terminal or self.progress.disable:
             return
         self._shown = len(records)
         newest = records[-1]
         now = time.monotonic()
-        if newest.validation_loss is not None or newest.epoch == self.epochs or now - self._printed >= 10:
+        if newest.epoch == self.epochs or now - self._printed >= 10:
             self._printed = now
-            validation = "" if newest.validation_loss is None else f"  validation {newest.validation_loss:.4f}"
+            known = [record.validation_loss for record in records if record.validation_loss is not None]
+            validation = f"  validation {known[-1]:.4f}" if known else ""
             left = (self.epochs - newest.epoch) * newest.seconds / newest.epoch
             speed = self._boxes / max(time.monotonic() - self._began, 1e-9)
             self.progress.console.print(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from frazil.errors import CheckpointError
@@ -65,7 +65,8 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     structure = _flatten(checkpoint, tensors)
     header = {"schema_version": str(SCHEMA_VERSION), "structure": json.dumps(structure), "digest": _digest(tensors)}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        # written by Python, whose errors name what the system said; those of safetensors hide a full disk
+        temporary.write_bytes(save(tensors, metadata=header))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

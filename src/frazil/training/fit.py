@@ -14,6 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.strategies import StrategyRegistry
 from rich.progress import Progress
 from torch import nn
 
@@ -43,6 +44,10 @@ from frazil.training.history import EpochRecord
 from frazil.training.module import DenoisingTask
 from frazil.training.plan import EpochPlan
 
+RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID")
+"""Variables that launchers set; they are all 0 in the first process alone."""
+
+ACCELERATORS = ("auto", "cpu", "gpu")
 CHECKPOINT_NAME = "last.ckpt.safetensors"
 
 
@@ -75,8 +80,12 @@ class Hardware:
 
         Raises
         ------
-        SettingsError : more GPUs than there are, or none.
+        SettingsError : more GPUs than there are, or none; an accelerator or strategy that Lightning does not have.
         """
+        if self.accelerator not in ACCELERATORS:
+            raise SettingsError(f"--accelerator {self.accelerator}: unknown; pass one of {', '.join(ACCELERATORS)}")
+        if self.strategy not in (known := ["auto", *StrategyRegistry.available_strategies()]):
+            raise SettingsError(f"--strategy {self.strategy}: unknown to Lightning; pass one of {', '.join(known)}")
         gpus = torch.cuda.device_count()
         if self.accelerator == "gpu" and gpus == 0:
             raise SettingsError("--accelerator gpu: this machine has no GPU that torch can use; pass --accelerator cpu")
@@ -114,7 +123,7 @@ def epoch_plan(preset: Preset, boxes: int, hardware: Hardware) -> EpochPlan:
 
 def is_first_process() -> bool:
     """Tell whether this process speaks for the run; the others stay silent."""
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+    return all(int(os.environ.get(name, "0")) == 0 for name in RANKS)
 
 
 def fit(
@@ -127,7 +136,7 @@ def fit(
     hardware: Hardware,
     write_bundle: Callable[[nn.Module, list[EpochRecord]], None],
     progress: Progress,
-    max_seconds: float | None = None,
+    end: float | None = None,
 ) -> Fit:
     """Train, or go on training, in the folder `run`.
 
@@ -137,7 +146,7 @@ def fit(
     label_count : classes that the network can be asked for.
     run : holds the checkpoint, `metrics.csv` and TensorBoard events.
     write_bundle : gets the network (averaged where the preset averages) and the history whenever a checkpoint is saved.
-    max_seconds : stop before this time, where a segment ends.
+    end : stop before this time on the clock `time.monotonic`, where a segment ends.
 
     Raises
     ------
@@ -158,7 +167,7 @@ def fit(
     bookkeeper = Bookkeeper(plan, timesteps=preset.diffusion.timesteps, on_epoch=metrics)
     average = WarmingAverage(settings.ema_decay) if settings.ema_decay else None
     saver = Saver(checkpoint, save_bundle=lambda: write_bundle(_averaged(task, average), bookkeeper.records))
-    deadline = Deadline(max_seconds) if max_seconds is not None else None
+    deadline = Deadline(end) if end is not None else None
     display = ProgressDisplay(progress, plan, epochs=settings.epochs, bookkeeper=bookkeeper)
     callbacks: list[pl.Callback] = [c for c in (average, bookkeeper, display, deadline, saver) if c is not None]
 
@@ -193,6 +202,19 @@ def fit(
             raise
     finished = bool(bookkeeper.records) and bookkeeper.records[-1].epoch >= settings.epochs
     return Fit(bookkeeper.records, finished)
+
+
+def saved_network(run: Path, preset: Preset, label_count: int) -> nn.Module:
+    """Return the network in the checkpoint of `run`, averaged where the preset averages.
+
+    Raises
+    ------
+    CheckpointError : the checkpoint is damaged.
+    """
+    network = build_network(preset.model, label_count)
+    state = load_checkpoint(run / CHECKPOINT_NAME)["state_dict"]
+    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in state.items()})
+    return network
 
 
 class _Batches(pl.LightningDataModule):

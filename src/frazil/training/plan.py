@@ -68,11 +68,15 @@ class EpochPlan:
 
     @property
     def segments_per_epoch(self) -> int:
-        """Segments in an epoch: as few as keep them short, such that equal segments leave no batch too small to share."""
+        """Segments in an epoch: as few as keep them short, such that equal segments do not make the smallest batch smaller.
+
+        It does not depend on devices, so a run may go on with another number of them.
+        """
         steps = math.ceil(self.boxes / self.batch_size)
         fewest = math.ceil(steps / MAX_STEPS_PER_SEGMENT)
-        most_steps = self.boxes // (self.devices * self.accumulate)
-        fitting = (n for n in range(fewest, 2 * fewest + 1) if n * math.ceil(steps / n) <= most_steps)
+        fitting = (
+            n for n in range(fewest, 2 * fewest + 1) if self.boxes // (n * math.ceil(steps / n)) == self.boxes // steps
+        )
         return next(fitting, 1)
 
     @property

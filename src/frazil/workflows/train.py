@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from frazil.bundle import BundleCard, save_bundle
+from frazil.bundle import BundleCard, load_bundle, save_bundle
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
-from frazil.errors import OutputError, StoreError
-from frazil.io.files import make_folder, read_json, write_json
+from frazil.errors import BundleError, OutputError, StoreError
+from frazil.io.files import make_folder, output_errors, read_json, write_json
 from frazil.model.unet import check_box_size
 from frazil.records import Moments
 from frazil.reporting.curves import loss_page, read_metrics
 from frazil.reporting.page import save_figure
 from frazil.settings import Preset
-from frazil.training.fit import CHECKPOINT_NAME, Fit, Hardware, epoch_plan, fit, is_first_process
+from frazil.training.fit import CHECKPOINT_NAME, Fit, Hardware, epoch_plan, fit, is_first_process, saved_network
 from frazil.training.history import EpochRecord
 from frazil.version import __version__
 from frazil.workflows.console import progress_bar, say, say_written, warn
@@ -47,7 +49,7 @@ def train(
     run : folder for checkpoint, `metrics.csv`, `losses.png`, TensorBoard events and `bundle/`.
     hardware : accelerator, devices, nodes, strategy; None: one device, the best there is.
     max_seconds : stop before this time; the same call goes on later.
-    force : begin anew over a run with other settings.
+    force : clear away a run with other settings; the same run still goes on.
 
     Raises
     ------
@@ -55,6 +57,7 @@ def train(
     OutputError : `run` was trained with other settings, or cannot be written.
     SettingsError, CheckpointError, ShapeError : see `frazil.training.fit.fit`.
     """
+    end = None if max_seconds is None else time.monotonic() + max_seconds
     boxes = BoxStore.open(store)
     check_box_size([boxes.description.box_size_voxel] * 3)
     hardware = hardware or Hardware()
@@ -68,9 +71,12 @@ def train(
     hardware.check()
     epoch_plan(preset, len(training), hardware)  # refuses what cannot be shared before anything is written
     first = is_first_process()
+    described = _describe_run(preset, boxes)
     if first:
-        _prepare_run(run, preset, boxes, force=force)
+        _prepare_run(run, described, force=force)
         _announce(boxes, training, validation, preset, hardware)
+    else:
+        _await_run(run, described)
 
     def write_bundle(network: nn.Module, records: list[EpochRecord]) -> None:
         save_bundle(run / BUNDLE_FOLDER, network, _card(preset, boxes, records))
@@ -87,10 +93,12 @@ def train(
             hardware=hardware,
             write_bundle=write_bundle,
             progress=bar,
-            max_seconds=max_seconds,
+            end=end,
         )
     if first:
-        if result.records and not result.was_finished:
+        if result.was_finished and _bundled_epochs(run) != result.records[-1].epoch:
+            write_bundle(saved_network(run, preset, len(boxes.description.labels)), result.records)
+        if result.records and not (result.was_finished and (run / "losses.png").exists()):
             save_figure(loss_page(read_metrics(run / "metrics.csv")).figure, run / "losses")
         _report(run, preset, result)
     return result
@@ -102,9 +110,8 @@ def _fits_in_memory(boxes: BoxStore, devices: int) -> bool:
     return needed < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
 
 
-def _prepare_run(run: Path, preset: Preset, boxes: BoxStore, *, force: bool) -> None:
-    """Write what this run is, or check that the run in the folder is the same one."""
-    described: dict[str, Any] = {
+def _describe_run(preset: Preset, boxes: BoxStore) -> dict[str, Any]:
+    return {
         "schema_version": SCHEMA_VERSION,
         "kind": "frazil training run",
         "frazil": __version__,
@@ -113,21 +120,64 @@ def _prepare_run(run: Path, preset: Preset, boxes: BoxStore, *, force: bool) -> 
         "store_digest": boxes.digest,
         "command": shlex.join(["frazil", *sys.argv[1:]]),
     }
-    file = run / RUN_FILE
-    if file.exists() and not force:
-        different = _differences(read_json(file, OutputError), described)
-        if different:
-            raise OutputError(
-                f"{run}: holds a run with other settings ({'; '.join(different)}); train into another folder, or pass --force to begin anew"
-            )
-    elif run.exists() and not run.is_dir():
+
+
+def _prepare_run(run: Path, described: dict[str, Any], *, force: bool) -> None:
+    """Write what this run is, or check that the run in the folder is the same one; `force` clears away another."""
+    if run.exists() and not run.is_dir():
         raise OutputError(f"{run}: is a file; choose a folder")
-    elif run.exists() and any(run.iterdir()):
-        if not force:
+    if (run / RUN_FILE).exists():
+        try:
+            different = _differences(read_json(run / RUN_FILE, OutputError), described)
+        except OutputError:
+            if not force:
+                raise
+            different = ["it is damaged"]
+        if different and not force:
+            raise OutputError(
+                f"{run}: holds a run with other settings ({'; '.join(different)}); "
+                "train into another folder, or pass --force to begin anew"
+            )
+    else:
+        different = [path.name for path in run.iterdir()] if run.exists() else []
+        if different and not force:
             raise OutputError(f"{run}: is not empty and holds no training run; choose another folder, or pass --force")
-        (run / CHECKPOINT_NAME).unlink(missing_ok=True)
     make_folder(run)
-    write_json(file, described)
+    if different:
+        _clear(run)
+    write_json(run / RUN_FILE, described)
+
+
+def _clear(run: Path) -> None:
+    """Remove what a training wrote, and nothing else."""
+    with output_errors(run):
+        for name in (CHECKPOINT_NAME, "metrics.csv", "losses.png", "losses.pdf", RUN_FILE):
+            (run / name).unlink(missing_ok=True)
+        for name in (BUNDLE_FOLDER, "tensorboard"):
+            shutil.rmtree(run / name, ignore_errors=True)
+
+
+def _await_run(run: Path, described: dict[str, Any], *, seconds: float = 120.0) -> None:
+    """Wait until the first process has prepared the folder: launchers such as SLURM's start all processes at once.
+
+    Raises
+    ------
+    OutputError : it did not; the folder is not shared by the nodes, or the first process has stopped.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (run / RUN_FILE).exists() and not _differences(read_json(run / RUN_FILE, OutputError), described):
+            return
+        time.sleep(0.2)
+    raise OutputError(f"{run}: the first process did not prepare it; is the folder on a disk that all nodes share?")
+
+
+def _bundled_epochs(run: Path) -> float | None:
+    """Return how many epochs the bundle of the run has seen; None where there is no whole bundle."""
+    try:
+        return load_bundle(run / BUNDLE_FOLDER).card.losses.get("epochs")
+    except BundleError:
+        return None
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
