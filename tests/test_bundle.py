@@ -32,6 +32,7 @@ def make_card(**changes):
         "normalisation": preset.training.normalisation,
         "moments": Moments(1e-7, 6.5e-6),
         "training_data_digest": "sha256:0",
+        "radius_angstrom": {"ribosome": 150.0},
         "losses": {"train_loss": 0.4, "validation_loss": 0.41},
         "provenance": "trained in a test",
     }
@@ -79,6 +80,7 @@ def test_the_card_says_everything_that_a_reader_needs(bundle):
     assert content["normalisation"] == content["preset"]["training"]["normalisation"] == "measured"
     assert content["losses"]["validation_loss"] == 0.41
     assert content["training_data_digest"] == "sha256:0"
+    assert content["radius_angstrom"] == {"ribosome": 150.0}
     assert content["torch_version"] == str(torch.__version__)
     assert content["frazil_version"]
 
@@ -106,7 +108,7 @@ positive = st.floats(1e-6, 1e6)
     provenance=st.text(st.characters(codec="utf-8")),
 )
 def test_cards_survive_json(**values):
-    card = make_card(**values)
+    card = make_card(**values, radius_angstrom=dict.fromkeys(values["labels"], 60.0))
     assert BundleCard.model_validate_json(card.model_dump_json()) == card
 
 
@@ -132,6 +134,36 @@ def test_an_old_bundle_is_replaced_and_foreign_files_are_not(bundle, network, re
     assert (bundle / "thesis.tex").read_text() == "years of work"
     with refuses(OutputError, "a file of that name", "choose another"):
         save_bundle(bundle / "thesis.tex", network, make_card())
+
+
+def test_what_file_managers_leave_neither_hinders_nor_vanishes(bundle, network):
+    (bundle / ".DS_Store").write_bytes(b"icons")
+    (bundle / ".git").mkdir()
+    (bundle / ".git" / "HEAD").write_text("ref")
+    (bundle / ".link").symlink_to("nowhere")
+    save_bundle(bundle, network, make_card(provenance="again"))
+    assert load_bundle(bundle).card.provenance == "again"
+    assert (bundle / ".DS_Store").read_bytes() == b"icons"
+    assert (bundle / ".git" / "HEAD").read_text() == "ref"
+    assert (bundle / ".link").is_symlink()
+    assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_of_before_radii_were_kept_is_read(bundle):
+    edit_card(bundle, radius_angstrom=...)
+    assert load_bundle(bundle).card.radius_angstrom == {}
+
+
+def test_the_run_folder_stands_for_the_bundle_in_it(tmp_path, bundle, network, refuses):
+    digest = load_bundle(bundle).digest
+    assert bundle == tmp_path / "bundle"
+    assert load_bundle(tmp_path).digest == load_bundle(str(tmp_path)).digest == digest
+    save_bundle(tmp_path / "outer", network, make_card(provenance="outer"))
+    shutil.copytree(bundle, tmp_path / "outer" / "bundle")
+    assert load_bundle(tmp_path / "outer").card.provenance == "outer"  # a bundle stands for itself
+    (bundle / "model.safetensors").unlink()
+    with refuses(BundleError, str(bundle / "model.safetensors"), "no such file"):
+        load_bundle(tmp_path)
 
 
 def test_a_crash_while_writing_keeps_the_old_bundle(bundle, network, monkeypatch):
@@ -183,6 +215,7 @@ def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path, network, m
         ({"preset": ...}, ("preset",)),
         ({"box_size_voxel": 20}, ("box_size_voxel", "8")),
         ({"voxel_size_angstrom": 0}, ("voxel_size_angstrom", "greater than 0")),
+        ({"radius_angstrom": {"ribosome": 0}}, ("radius_angstrom.ribosome", "greater than 0")),
         ({"normalisation": "padded"}, ("normalisation padded", "measured")),
         ({"weights_digest": "sha256:0"}, ("model.safetensors", "damaged")),
         ({"weights_digest": None}, ("model.safetensors", "damaged")),
@@ -195,13 +228,14 @@ def test_cards_that_are_not_understood_are_refused(bundle, changes, parts, refus
 
 
 def test_what_is_no_bundle_is_refused(tmp_path, bundle, refuses):
-    for folder in (tmp_path, tmp_path / "nothing", bundle / "bundle.json"):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "nothing", bundle / "bundle.json"):
         with refuses(BundleError, str(folder), "no bundle", "frazil train"):
             load_bundle(folder)
     (bundle / "bundle.json").write_text("{ half")
     with refuses(BundleError, "bundle.json", "damaged"):
         load_bundle(bundle)
-    (bundle / "bundle.json").write_text("[]")
+    (bundle / "bundle.json").write_text("{}")
     with refuses(BundleError, "bundle.json", "not the card"):
         read_card(bundle)
 

@@ -41,6 +41,17 @@ def test_neighbouring_draws_are_uncorrelated():
     assert np.abs(correlations).max() < 0.11  # five standard errors
 
 
+def test_torch_starts_from_the_low_half_of_a_seed_on_the_cpu(monkeypatch):
+    """What the docstring says of the limit."""
+
+    def draw(seed):
+        monkeypatch.setattr("frazil.seeds.derive_seed", lambda *_: seed)
+        return torch.randn(9, generator=torch_generator(0))
+
+    assert torch.equal(draw(5), draw(5 + 2**32))
+    assert not torch.equal(draw(5), draw(6))
+
+
 def test_generators_are_fresh_and_leave_global_state_alone():
     numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002 - the very state
     for make in (numpy_generator, torch_generator):

@@ -32,6 +32,10 @@ def test_settings_are_frozen_and_misspelt_keys_are_errors(settings):
     [
         (SourceSettings, {"level": -1}),
         (SourceSettings, {"voxel_size_angstrom": 0}),
+        (SourceSettings, {"voxel_size_angstrom": float("inf")}),
+        (SourceSettings, {"voxel_spacing_angstrom": float("nan")}),
+        (CurateSettings, {"voxel_size_angstrom": float("inf")}),
+        (TrainingSettings, {"learning_rate": float("inf")}),
         (CurateSettings, {"box_size_voxel": 0}),
         (CurateSettings, {"box_size_voxel": 20}),
         (CurateSettings, {"max_padding": 1.5}),

@@ -23,7 +23,7 @@ def load(bundle: str | Path, *, device: str = "auto") -> ParticleGenerator:
 
     Parameters
     ----------
-    bundle : folder that `frazil train` or `frazil import-weights` wrote.
+    bundle : folder that `frazil train` or `frazil import-weights` wrote: the bundle, or the run folder that holds it.
     device : ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``.
 
     Raises

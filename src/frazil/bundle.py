@@ -6,13 +6,15 @@ Nothing in it is pickled, and a reader refuses what it does not understand.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -27,6 +29,9 @@ from frazil.version import __version__
 
 CARD_FILE = "bundle.json"
 WEIGHTS_FILE = "model.safetensors"
+RUN_BUNDLE = "bundle"
+"""Where `frazil train` puts the bundle in its run folder."""
+
 SCHEMA_VERSION = 1
 
 
@@ -43,6 +48,7 @@ class BundleCard(Settings):
     normalisation : which voxels gave the statistics of the training boxes' z-score; the same as the preset's.
     moments : typical mean and standard deviation of a training box in the tomograms' grey values; None if not known.
     training_data_digest : digest of the box store, None where it is not known.
+    radius_angstrom : of the particles, by label; holds only the labels whose radius is known.
     losses : what training reached, by name (``train_loss``, ``validation_loss``, ``epochs``, ...).
     provenance : where the weights come from, for people.
     frazil_version, torch_version : of the writer.
@@ -67,6 +73,7 @@ class BundleCard(Settings):
     normalisation: Normalisation
     moments: Moments | None = None
     training_data_digest: str | None = None
+    radius_angstrom: dict[str, PositiveFloat] = Field(default_factory=dict)
     losses: dict[str, float] = Field(default_factory=dict)
     provenance: str = ""
     weights_digest: str | None = None
@@ -101,6 +108,8 @@ class Bundle:
 def save_bundle(folder: Path, network: torch.nn.Module, card: BundleCard) -> Bundle:
     """Write a bundle, whole or not at all; a bundle that is already at `folder` is replaced, anything else is not.
 
+    Dotfiles, which file managers leave anywhere, neither hinder nor vanish.
+
     Parameters
     ----------
     network : weights that fit `card.preset.model` and `card.labels`.
@@ -120,6 +129,7 @@ def save_bundle(folder: Path, network: torch.nn.Module, card: BundleCard) -> Bun
         temporary.mkdir()
         (temporary / WEIGHTS_FILE).write_bytes(weights)
         (temporary / CARD_FILE).write_text(text, encoding="utf-8")
+        _copy_dotfiles(folder, temporary)
     return Bundle(restored, card, text_digest(text))
 
 
@@ -128,14 +138,21 @@ def check_replaceable(folder: Path) -> None:
 
     Raises
     ------
-    OutputError : `folder` is a file, or holds files that are no part of a bundle.
+    OutputError : `folder` is a file, or holds files that are no part of a bundle; dotfiles do not count.
     """
     if folder.is_file():
         raise OutputError(f"{folder}: a file of that name stands in the way; choose another folder")
     if folder.is_dir():
-        strangers = sorted(path.name for path in folder.iterdir() if path.name not in (CARD_FILE, WEIGHTS_FILE))
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        strangers = sorted(names - {CARD_FILE, WEIGHTS_FILE})
         if strangers:
             raise OutputError(f"{folder}: holds {strangers[0]}, which is no part of a bundle; choose another folder")
+
+
+def bundle_folder(folder: Path) -> Path:
+    """Return the bundle that is meant: `folder` itself, or the bundle in it if it is the run folder of `frazil train`."""
+    inside = folder / RUN_BUNDLE
+    return inside if (inside / CARD_FILE).is_file() and not (folder / CARD_FILE).is_file() else folder
 
 
 def read_card(folder: Path) -> BundleCard:
@@ -172,11 +189,15 @@ def read_card(folder: Path) -> BundleCard:
 def load_bundle(folder: str | Path, device: torch.device | str = "cpu") -> Bundle:
     """Read a bundle and check it against its own digest and settings.
 
+    Parameters
+    ----------
+    folder : the bundle, or a run folder of `frazil train`, which holds one.
+
     Raises
     ------
     BundleError : no bundle, damaged, incomplete, or of a newer schema.
     """
-    folder = Path(folder)
+    folder = bundle_folder(Path(folder))
     card = read_card(folder)
     path = folder / WEIGHTS_FILE
     try:
@@ -221,6 +242,15 @@ def _network_of(folder: Path, card: BundleCard, tensors: dict[str, Tensor]) -> C
         raise BundleError(f"{folder}: the weights do not fit the card: {fault}; use the weights that belong to it")
     network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()}, assign=True)
     return network.eval()
+
+
+def _copy_dotfiles(source: Path, target: Path) -> None:
+    for path in source.glob(".*"):
+        with suppress(FileNotFoundError):  # whoever wrote it may have taken it away
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, target / path.name, symlinks=True)
+            else:
+                shutil.copy2(path, target / path.name, follow_symlinks=False)
 
 
 def _digest(content: bytes) -> str:

@@ -100,7 +100,9 @@ def curate_command(
     tomogram_type: Annotated[str | None, typer.Option(help="E.g. denoised, where there are several.")] = None,
     voxel_spacing: Annotated[float | None, typer.Option(help="Of the tomogram's folder, angstrom.")] = None,
     level: Annotated[int | None, typer.Option(help="Resolution level of OME-Zarr, 0 is the finest.")] = None,
-    voxel_size: Annotated[float | None, typer.Option(help="True voxel size, if the header is wrong, angstrom.")] = None,
+    voxel_size: Annotated[
+        float | None, typer.Option(help="True voxel size of the finest level, if the header is wrong, angstrom.")
+    ] = None,
     user: Annotated[list[str] | None, typer.Option(help="Only picks of this user; may be repeated.")] = None,
     session: Annotated[list[str] | None, typer.Option(help="Only picks of this session; may be repeated.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="Only boxes of this class; may be repeated.")] = None,
@@ -227,7 +229,9 @@ def import_weights_command(
 
 @app.command("sample")
 def sample_command(
-    bundle: Annotated[Path, typer.Argument(help="Bundle that [bold]frazil train[/bold] or import-weights wrote.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="Bundle that [bold]frazil train[/bold] or import-weights wrote, or the run folder.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for MRC volumes, manifest, copick project, STAR.")],
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", help="Class to sample; repeat it for several, or say all.")

@@ -24,6 +24,10 @@ class SourceError(FrazilError):
     """A tomogram or a project cannot be read as asked."""
 
 
+class MissingTomogramError(SourceError):
+    """The tomogram or the level asked for is not there; the picks can still be counted."""
+
+
 class PickError(FrazilError):
     """Picks are malformed, empty, of an unknown class, or do not fit their tomogram."""
 

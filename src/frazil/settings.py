@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 
 class Settings(BaseModel):
-    """Base: immutable, and a misspelt key is an error, not a silent default."""
+    """Base: immutable, numbers are finite, and a misspelt key is an error, not a silent default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Conditioning = Literal["concat", "sum"]
@@ -32,7 +32,8 @@ class SourceSettings(Settings):
     tomogram_type : copick tomogram type (``denoised``, ``wbp``, ...); None where the source has only one.
     voxel_spacing_angstrom : copick voxel spacing folder; None where there is only one.
     level : resolution level of an OME-Zarr pyramid, 0 is the finest.
-    voxel_size_angstrom : overrides the voxel size of the file's header; None trusts the header.
+    voxel_size_angstrom : true voxel size of the finest level, where the header is wrong (coarser levels keep their ratio to
+        it); None trusts the header.
     users, sessions, labels : keep only picks of these; empty keeps all.
     picks_file : CSV or STAR beside or apart from the tomograms; None searches the folder.
     tilt_range_degrees : lowest and highest tilt, where the source does not say.

@@ -8,7 +8,7 @@ import pytest
 
 from frazil.dataset.curate import curate_boxes
 from frazil.dataset.plan import check_plan, make_plan
-from frazil.errors import SourceError
+from frazil.errors import MissingTomogramError
 from frazil.records import Picks, Tomogram, TomogramHeader
 from frazil.settings import CurateSettings, SourceSettings
 
@@ -39,7 +39,7 @@ class FakeSource:
 
     def header(self, run):
         if run not in self.volumes:
-            raise SourceError(f"{self.path}: no tomogram of {run}; there are {', '.join(self.volumes)}")
+            raise MissingTomogramError(f"{self.path}: no tomogram of {run}; there are {', '.join(self.volumes)}")
         return TomogramHeader(
             run, self.volumes[run].shape, self.voxel_sizes[run], f"{self.path}/{run}", self.tilts.get(run)
         )

@@ -139,9 +139,24 @@ def test_what_is_left_out_is_counted_and_listed(curated, make_source):
     assert left_out.loc[left_out["reason"] == "NaN or infinite voxels", "centre_x_angstrom"].tolist() == [300]
 
 
-def test_nothing_gave_a_box(curated, source, settings, tmp_path):
-    source.volumes = {run: np.full((24, 30, 36), 3, dtype=np.float32) for run in source.volumes}
-    with pytest.raises(PickError, match=r"no pick gave a box \(7 constant grey value\); check --level"):
+@pytest.mark.parametrize(
+    ("grey", "max_padding", "message"),
+    [
+        (3, 1.0, r"\(7 constant grey value\); .* check that it was written whole"),
+        (np.nan, 1.0, r"\(7 NaN or infinite voxels\); write the tomogram again without NaN"),
+        (None, 1.0, r"\(7 no voxel on disk\); copy the tomogram again, or check --level"),
+        (None, 0.0, r"\(7 too much padding\); pass a larger --max-padding or a smaller --box"),
+    ],
+)
+def test_nothing_gave_a_box(curated, source, tmp_path, grey, max_padding, message):
+    settings = CurateSettings(box_size_voxel=8, max_padding=max_padding)
+    if grey is not None:
+        source.volumes = {run: np.full((24, 30, 36), grey, dtype=np.float32) for run in source.volumes}
+    elif max_padding:
+        source.absent = {(run, *place) for run in source.volumes for place in np.ndindex(3, 4, 5)}
+    else:
+        settings = settings.model_copy(update={"box_size_voxel": 40})
+    with pytest.raises(PickError, match="no pick gave a box " + message):
         curated(source, settings)
     assert list(tmp_path.iterdir()) == []
 
@@ -226,6 +241,30 @@ def test_other_settings_over_an_unfinished_store_want_force(monkeypatch, curated
     assert source.reads == ["a", "bb", "ccc"]
 
 
+@pytest.mark.parametrize("damage", [None, "{", "[]"])
+def test_what_was_begun_without_a_finished_run_is_nothing_to_keep(
+    monkeypatch, curated, source, settings, tmp_path, damage
+):
+    with monkeypatch.context() as patch:
+        kill_at(patch, "finish_run", 1)
+        with pytest.raises(Killed):
+            curated(source, settings)
+    if damage:
+        (tmp_path / "store.partial/plan.json").write_text(damage)
+    assert curated(source, CurateSettings(box_size_voxel=16)).description.box_size_voxel == 16
+
+
+def test_a_damaged_record_of_a_run_is_said(monkeypatch, curated, source, settings, tmp_path):
+    with monkeypatch.context() as patch:
+        kill_at(patch, "finish_run", 2)
+        with pytest.raises(Killed):
+            curated(source, settings)
+    for content in ("[]", "{}"):
+        (tmp_path / "store.partial/runs/00000.json").write_text(content)
+        with pytest.raises(StoreError, match=r"00000.json: damaged, .*; "):
+            curated(source, settings)
+
+
 def test_the_split_may_change_without_cutting_again(monkeypatch, curated, source):
     with pytest.raises(StoreError, match="names all runs"):
         curated(source, CurateSettings(box_size_voxel=8, validation_runs=("a", "bb", "ccc")))
@@ -243,6 +282,14 @@ def test_what_is_no_store_is_never_replaced(curated, source, settings, tmp_path)
     assert (tmp_path / "store/thesis.tex").exists()
     with pytest.raises(OutputError, match="no box store"):
         curated(source, settings, out=tmp_path / "store/thesis.tex", force=True)
+
+
+def test_a_folder_that_only_is_called_like_an_unfinished_store_stays(curated, source, settings, tmp_path):
+    (tmp_path / "store.partial").mkdir()
+    (tmp_path / "store.partial/thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match=r"store.partial: holds something .*; move it away, or choose another --out"):
+        curated(source, settings, force=True)
+    assert (tmp_path / "store.partial/thesis.tex").exists()
 
 
 def test_an_empty_folder_is_taken(curated, source, settings, tmp_path):
@@ -281,6 +328,21 @@ def test_a_folder_that_cannot_be_made(curated, source, settings, tmp_path):
     with pytest.raises(OutputError, match="file"):
         curated(source, settings, out=tmp_path / "file" / "store")
     assert source.reads == []
+
+
+def test_a_name_that_is_too_long(curated, source, settings, tmp_path):
+    with pytest.raises(OutputError, match="the name is too long; choose a shorter one"):
+        curated(source, settings, out=tmp_path / ("x" * 300))
+    assert source.reads == []
+
+
+def test_a_tomogram_that_fails_is_not_blamed_on_the_store(curated, source, settings):
+    def fail(run):
+        raise OSError(errno.EIO, "Input/output error")
+
+    source.read = fail
+    with pytest.raises(OSError, match="Input/output error"):
+        curated(source, settings)
 
 
 def test_progress_counts_every_pick_once(monkeypatch, curated, source, settings):

@@ -5,7 +5,7 @@ import pytest
 
 from frazil.dataset.particles import BOX_CENTER, CENTER_VOXEL, POSITION
 from frazil.dataset.plan import check_plan, make_plan, plan_warnings
-from frazil.errors import PickError, SettingsError, SourceError
+from frazil.errors import MissingTomogramError, PickError, SettingsError, SourceError
 from frazil.settings import CurateSettings, SourceSettings
 
 
@@ -90,9 +90,37 @@ def test_a_missing_tomogram_is_said_and_counted(source):
 def test_many_missing_tomograms_do_not_flood_the_screen(make_source):
     source = make_source({(f"run{number:02d}", "ribosome"): [[9, 9, 9]] for number in range(12)})
     source.volumes = {"run00": source.volumes["run00"]}
-    lines = plan_warnings(plan_of(source))
-    assert len(lines) == 9
-    assert lines[-1] == "3 more runs have no tomogram, their 3 picks are left out: run09, run10, run11"
+    (line,) = plan_warnings(plan_of(source))
+    names = ", ".join(f"run{number:02d}" for number in range(1, 9))
+    assert line == (
+        f"11 runs have no tomogram ({names}, ...), their 11 picks are left out: "
+        "somewhere/fake: no tomogram of run01; there are run00"
+    )
+
+
+def test_other_reasons_get_other_lines(make_source):
+    source = make_source({(run, "ribosome"): [[9, 9, 9]] for run in ("TS_1", "TS_10", "TS_2", "TS_3")})
+    header = source.header
+
+    def fail(run):
+        if run == "TS_3":
+            return header(run)
+        raise MissingTomogramError(f"x/{run}/t.zarr: level {1 if run == 'TS_2' else 0} is missing")
+
+    source.header = fail
+    assert plan_warnings(plan_of(source)) == [
+        "2 runs have no tomogram (TS_1, TS_10), their 2 picks are left out: x/TS_1/t.zarr: level 0 is missing",
+        "TS_2 has no tomogram, its 1 picks are left out: x/TS_2/t.zarr: level 1 is missing",
+    ]
+
+
+def test_a_damaged_tomogram_is_not_a_missing_one(source):
+    def fail(run):
+        raise SourceError(f"{run}: damaged; copy it again")
+
+    source.header = fail
+    with pytest.raises(SourceError, match="a: damaged; copy it again"):
+        plan_of(source)
 
 
 def test_no_tomogram_at_all_is_refused_but_the_picks_are_counted(source):
@@ -100,7 +128,8 @@ def test_no_tomogram_at_all_is_refused_but_the_picks_are_counted(source):
     plan = plan_of(source)
     assert sum(count.found for count in plan.counts()) == 7
     assert np.isnan(plan.voxel_size_angstrom)
-    with pytest.raises(SourceError, match=r"no tomogram of a; .*\(2 more runs have no tomogram either\)"):
+    assert plan_warnings(plan) == []  # check_plan says it all
+    with pytest.raises(MissingTomogramError, match=r"no tomogram of a; .*\(2 more runs have no tomogram either\)"):
         check_plan(plan)
 
 

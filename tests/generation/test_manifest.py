@@ -10,6 +10,7 @@ from frazil.generation.manifest import (
     SampleEntry,
     SampleManifest,
     SampleRequest,
+    is_damaged,
     normalised_position,
     read_record,
     write_record,
@@ -118,6 +119,29 @@ def test_readers_refuse_what_they_do_not_understand(tmp_path, manifest, change, 
     path.write_text(json.dumps(manifest.model_dump(mode="json") | change))
     with refuses(SourceError, str(path), *parts):
         read_record(path, SampleManifest, SourceError)
+
+
+@pytest.mark.parametrize(
+    ("text", "damaged"),
+    [
+        (None, False),
+        ("", True),
+        ("\0" * 100, True),
+        ("[" * 100_000, True),
+        ('{"kind": "frazil sample request", "schema_version": 1, "seed": 0}', True),
+        ('{"kind": "frazil sample request", "schema_version": 99, "seed": 0}', False),  # newer
+        ('{"kind": "another program\'s"}', False),
+        ("[]", False),
+    ],
+)
+def test_only_what_frazil_wrote_can_be_damaged(tmp_path, text, damaged):
+    path = tmp_path / "request.json"
+    assert not is_damaged(path, SampleRequest)
+    if text is None:
+        write_record(path, make_request())
+    else:
+        path.write_text(text)
+    assert is_damaged(path, SampleRequest) == damaged
 
 
 def test_readers_refuse_what_is_no_json(tmp_path, refuses):

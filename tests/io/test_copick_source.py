@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from frazil.errors import PickError, SourceError
+from frazil.errors import MissingTomogramError, PickError, SourceError
 from frazil.io import copick as writer
 from frazil.io.sources import open_source
 from frazil.records import Picks
@@ -67,6 +67,35 @@ def test_a_coarser_level_has_larger_voxels_and_the_same_picks(make_project):
     assert coarse.read("TS_1").volume.shape == (12, 20, 24)
     for one, other in zip(fine.picks(), coarse.picks(), strict=True):
         np.testing.assert_array_equal(one.centers_angstrom, other.centers_angstrom)
+
+
+def scale(project, run, sizes):
+    """Write voxel sizes, one a level, into a tomogram's metadata."""
+    path = tomogram(project, run, "denoised") / ".zattrs"
+    content = json.loads(path.read_text())
+    for level, size in enumerate(sizes):
+        (transformation,) = content["multiscales"][0]["datasets"][level]["coordinateTransformations"]
+        transformation["scale"] = size
+    path.write_text(json.dumps(content))
+
+
+def test_the_true_voxel_size_is_of_the_finest_level(make_project):
+    project = make_project("copick", levels=2)
+    true = {"voxel_size_angstrom": 7.0}
+    assert opened(project.path, level=0, **true).header("TS_1").voxel_size_angstrom == 7.0
+    assert opened(project.path, level=1, **true).header("TS_1").voxel_size_angstrom == pytest.approx(14.0)
+    scale(project, "TS_1", [[9, 9, 10], [27, 27, 30]])  # only the ratio counts
+    assert opened(project.path, level=1, **true).header("TS_1").voxel_size_angstrom == pytest.approx(21.0)
+
+
+def test_the_true_voxel_size_mends_a_header_of_zeros(make_project, refuses):
+    project = make_project("copick", levels=2)
+    scale(project, "TS_1", [[0, 0, 0]] * 2)
+    with refuses(SourceError, "denoised.zarr", "0 x 0 x 0", "--voxel-size"):
+        opened(project.path).header("TS_1")
+    assert opened(project.path, voxel_size_angstrom=10.0).header("TS_1").voxel_size_angstrom == 10.0
+    with refuses(SourceError, "denoised.zarr", "how much coarser level 1", "--level 0"):
+        opened(project.path, level=1, voxel_size_angstrom=10.0).header("TS_1")
 
 
 def test_the_tilt_range_comes_from_the_tomogram_or_else_from_the_settings(tiny_project):
@@ -140,19 +169,19 @@ def test_the_configuration_knows_radii(tiny_project, make_project):
 def test_a_missing_tomogram(tiny_project, refuses):
     shutil.rmtree(tiny_project.path / "ExperimentRuns/TS_2/VoxelSpacing10.012")
     source = opened(tiny_project.path)
-    with refuses(SourceError, "TS_2 has no denoised tomogram", "10.012", "TS_1"):
+    with refuses(MissingTomogramError, "TS_2 has no denoised tomogram", "10.012", "TS_1"):
         source.read("TS_2")
     with refuses(SourceError, "no run TS_9", "TS_1, TS_2"):
         source.header("TS_9")
     shutil.rmtree(tiny_project.path / "ExperimentRuns/TS_1/VoxelSpacing10.012")
-    with refuses(SourceError, "no tomogram", "there are: none"):
+    with refuses(MissingTomogramError, "no tomogram", "there are: none"):
         opened(tiny_project.path).header("TS_1")
 
 
 def test_a_missing_level(make_project, refuses):
     project = make_project("copick", levels=2)
     shutil.rmtree(tomogram(project, "TS_1") / "0")
-    with refuses(SourceError, "denoised.zarr", "level 0 is listed but missing", "--level 1"):
+    with refuses(MissingTomogramError, "denoised.zarr", "level 0 is listed but missing", "--level 1"):
         opened(project.path).header("TS_1")
 
 
@@ -162,11 +191,11 @@ def test_tomograms_to_choose_from(tiny_project, refuses):
     writer.write_tomogram(tiny_project.path, run="TS_2", voxel_size_angstrom=20.0, **more)
     there = ["denoised at voxel spacing 10.012", "wbp at voxel spacing 10.012", "wbp at voxel spacing 20.000"]
     for run in ("TS_1", "TS_2"):  # one choice for the project, so that types never mix
-        with refuses(SourceError, "several tomograms", *there, "--tomogram-type", "--voxel-spacing"):
+        with refuses(MissingTomogramError, "several tomograms", *there, "--tomogram-type", "--voxel-spacing"):
             opened(tiny_project.path).header(run)
-    with refuses(SourceError, "several tomograms", *there):
+    with refuses(MissingTomogramError, "several tomograms", *there):
         opened(tiny_project.path, tomogram_type="wbp").header("TS_2")
-    with refuses(SourceError, "no tomogram ctf at voxel spacing 13.000", *there):
+    with refuses(MissingTomogramError, "no tomogram ctf at voxel spacing 13.000", *there):
         opened(tiny_project.path, tomogram_type="ctf", voxel_spacing_angstrom=13).header("TS_2")
     chosen = opened(tiny_project.path, tomogram_type="wbp", voxel_spacing_angstrom=20).header("TS_2")
     assert (chosen.shape_voxel, chosen.voxel_size_angstrom) == ((4, 4, 4), 20.0)
@@ -208,6 +237,7 @@ def test_filters_that_leave_nothing(tiny_project, refuses):
     ("content", "parts"),
     [
         ("{", ["config.json", "no JSON"]),
+        ("[]", ["config.json", "list", "no JSON object", "make it anew"]),
         ("{}", ["config.json", "no pickable_objects", "check the path"]),
         ('{"pickable_objects": [], "config_type": "tape"}', ["config.json", "tape"]),
         ('{"pickable_objects": [], "overlay_root": "nowhere://x"}', ["config.json", "nowhere"]),
@@ -250,7 +280,7 @@ def test_the_real_voxels(real_data, refuses):
     assert tomogram.volume.dtype == np.float32
     assert (tomogram.volume[:, :256] == 0).all()
     assert tomogram.volume[:, 256:, 256:].std() > 0
-    with refuses(SourceError, "TS_6_4", "level 0", "--level 1"):
+    with refuses(MissingTomogramError, "TS_6_4", "level 0", "--level 1"):
         opened(real_data).header("TS_6_4")
-    with refuses(SourceError, "TS_99_9", "TS_5_4, TS_69_2, TS_6_4"):
+    with refuses(MissingTomogramError, "TS_99_9", "TS_5_4, TS_69_2, TS_6_4"):
         source.header("TS_99_9")

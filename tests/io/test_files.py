@@ -1,10 +1,22 @@
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from frazil.errors import OutputError, StoreError
-from frazil.io.files import atomic_path, file_digest, make_folder, read_json, text_digest, write_json, write_text
+from frazil.io.files import (
+    atomic_path,
+    file_digest,
+    make_folder,
+    output_errors,
+    read_json,
+    text_digest,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_appears_whole_and_replaces_the_old(tmp_path):
@@ -48,6 +60,10 @@ def test_a_block_that_fails_leaves_the_old_and_nothing_else(tmp_path, folder):
         (errno.EDQUOT, "quota"),
         (errno.EACCES, "permission denied"),
         (errno.EROFS, "read-only"),
+        (errno.ENAMETOOLONG, "choose a shorter one"),
+        (errno.EIO, "cannot be written (said so); check the disk, or choose another folder"),
+        (errno.ESTALE, "(said so)"),
+        (errno.EFBIG, "(said so)"),
     ],
 )
 def test_what_the_system_says_becomes_one_line(tmp_path, monkeypatch, number, remedy, refuses):
@@ -60,13 +76,36 @@ def test_what_the_system_says_becomes_one_line(tmp_path, monkeypatch, number, re
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_errors_of_the_system_are_not_hidden(tmp_path, monkeypatch):
-    def fail(self, *args, **kwargs):
-        raise OSError(errno.EIO, "broken disk")
+def test_errors_without_a_number_are_one_line_too(tmp_path, refuses):
+    with refuses(OutputError, "a.txt", "broken disk", "choose"), output_errors(tmp_path / "a.txt"):
+        raise OSError("broken\ndisk")
 
-    monkeypatch.setattr(Path, "write_text", fail)
-    with pytest.raises(OSError, match="broken disk"):
-        write_text(tmp_path / "a.txt", "text")
+
+def test_what_killed_processes_left_of_the_same_file_is_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    path = tmp_path / "a[1].txt"
+    kept = [
+        tmp_path / name
+        for name in (
+            f".{path.name}.{os.getppid()}.partial",  # it runs
+            f".b.txt.{ended.pid}.partial",
+            f".{path.name}.x.{ended.pid}.partial",
+            f".{path.name}.{ended.pid}.old",
+            f"{path.name}.{ended.pid}.partial",
+        )
+    ]
+    for left in kept:
+        left.write_text("half")
+    (tmp_path / f".{path.name}.{ended.pid}.partial").write_text("half")
+    write_text(path, "whole")
+    assert sorted(tmp_path.iterdir()) == sorted([path, *kept])
+    store = tmp_path / "store"
+    for number in (ended.pid, os.getpid()):  # in a container the next process may have the same number
+        (tmp_path / f".store.{number}.partial" / "deep").mkdir(parents=True)
+    with atomic_path(store) as temporary:
+        temporary.mkdir()
+    assert sorted(tmp_path.iterdir()) == sorted([path, store, *kept])
 
 
 def test_folders_that_cannot_be_written(tmp_path, monkeypatch, refuses):
@@ -90,11 +129,17 @@ def test_json_is_read_back_and_has_no_nan(tmp_path):
 
 
 def test_json_that_cannot_be_read(tmp_path, refuses):
-    with refuses(StoreError, "absent.json", "no such file"):
+    with refuses(StoreError, "absent.json", "no such file", "check the path"):
         read_json(tmp_path / "absent.json", StoreError)
-    for content in (b"{", b"\xff\xfe"):
+    with refuses(StoreError, "cannot be read", "check the path"):
+        read_json(tmp_path / ("x" * 300), StoreError)
+    for content in (b"{", b"\xff\xfe", b"[" * 100_000):
         (tmp_path / "bad.json").write_bytes(content)
-        with refuses(StoreError, "bad.json", "no JSON"):
+        with refuses(StoreError, "bad.json", "no JSON", "make it anew"):
+            read_json(tmp_path / "bad.json", StoreError)
+    for content, kind in (("[]", "list"), ('"a"', "str"), ("null", "NoneType")):
+        (tmp_path / "bad.json").write_text(content)
+        with refuses(StoreError, "bad.json", kind, "no JSON object", "make it anew"):
             read_json(tmp_path / "bad.json", StoreError)
 
 

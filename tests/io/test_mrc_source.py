@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from frazil.errors import PickError, SourceError
+from frazil.errors import MissingTomogramError, PickError, SourceError
 from frazil.io.mrc import write_volume
 from frazil.io.sources import open_source
 from frazil.settings import SourceSettings
@@ -22,7 +22,7 @@ def test_a_missing_tomogram_hides_its_picks_and_is_named(make_project, form, ref
     for picks in source.picks():
         assert np.isnan(picks.centers_angstrom).all() == (picks.run == "TS_2")
         assert len(picks) == 4
-    with refuses(SourceError, "no tomogram of TS_2", "rec_TS_2.mrc", "there are TS_1.mrc"):
+    with refuses(MissingTomogramError, "no tomogram of TS_2", "rec_TS_2.mrc", "there are TS_1.mrc"):
         source.header("TS_2")
     with refuses(SourceError, "no run TS_9", "TS_1, TS_2"):
         source.read("TS_9")

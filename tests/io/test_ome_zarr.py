@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from frazil.errors import OutputError, SourceError
+from frazil.errors import MissingTomogramError, OutputError, SourceError
 from frazil.io.ome_zarr import open_pyramid, write_pyramid
 
 VOLUME = np.random.default_rng(0).standard_normal((9, 20, 150)).astype(np.float32)
@@ -124,13 +124,13 @@ def test_a_scale_over_all_levels_and_other_units_count(image):
 
 
 def test_levels_that_are_missing(image, refuses):
-    with refuses(SourceError, "denoised.zarr", "level 2 does not exist", "on disk: 0, 1", "--level 0"):
+    with refuses(MissingTomogramError, "denoised.zarr", "level 2 does not exist", "on disk: 0, 1", "--level 0"):
         opened(image).read(2)
     shutil.rmtree(image / "0")
-    with refuses(SourceError, "denoised.zarr", "level 0 is listed but missing", "on disk: 1", "--level 1"):
+    with refuses(MissingTomogramError, "denoised.zarr", "level 0 is listed but missing", "on disk: 1", "--level 1"):
         opened(image).read(0)
     shutil.rmtree(image / "1")
-    with refuses(SourceError, "denoised.zarr", "none of its 2", "copy the tomogram again"):
+    with refuses(MissingTomogramError, "denoised.zarr", "none of its 2", "copy the tomogram again"):
         opened(image).chunk_present(0)
 
 

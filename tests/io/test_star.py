@@ -175,7 +175,7 @@ def test_star_files_that_cannot_be_used(tmp_path, refuses):
         read_particles(star(tmp_path, []))
     with refuses(PickError, "ribosome.star, particle 2", "rlnCenteredCoordinateYAngst", "'left'", "finite number"):
         read_particles(star(tmp_path, ["TS_1 0 0 0", "TS_1 0 left 0"]))
-    with refuses(PickError, "particle 1", "rlnAnglePsi", "finite number"):
+    with refuses(PickError, "particle 1", "rlnAnglePsi: nan; a finite number"):
         read_particles(star(tmp_path, ["TS_1 0 0 0 1 2 nan"], "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"))
     with refuses(PickError, "particle 1", "'__'", "letters"):
         read_particles(star(tmp_path, ["TS_1 0 0 0 __"], "frazilLabel"))

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from frazil.errors import SourceError
-from frazil.io.voxel_size import isotropic_voxel_size, refuse_picks_beyond_unit_voxels, refuse_unknown_voxel_size
+from frazil.io.voxel_size import (
+    isotropic_voxel_size,
+    refuse_picks_beyond_unit_voxels,
+    refuse_unknown_voxel_size,
+    true_voxel_size,
+)
 from frazil.records import Picks, TomogramHeader
 
 
@@ -23,6 +28,12 @@ def test_sizes_that_cannot_be_are_refused(edges, refuses):
 def test_voxels_that_are_no_cubes_are_refused(refuses):
     with refuses(SourceError, "TS_1.mrc", "10 x 10 x 10.02", "resample"):
         isotropic_voxel_size((10.0, 10.0, 10.02), "TS_1.mrc")
+
+
+def test_a_true_voxel_size_keeps_the_ratio_between_levels():
+    assert true_voxel_size((4.0, 4.0, 4.0), (1.0, 1.0, 1.0), 7.0) == 28.0
+    for edges, finest in (((0.0,) * 3, (0.0,) * 3), ((4.0,) * 3, (0.0,) * 3), ((2.0, 2.0, 1.0), (1.0,) * 3)):
+        assert np.isnan(true_voxel_size(edges, finest, 7.0))
 
 
 def test_one_angstrom_is_refused_where_picks_in_voxels_depend_on_it(refuses):

@@ -117,8 +117,9 @@ def test_a_dry_run_needs_no_tomogram(tiny_project, run):
     assert code == 0
     assert rows(output)["ribosome"] == [120, 8, 0, 8, 8]  # its size in angstrom: nothing says the voxel size
     assert rows(output)["total"] == [16, 0, 16, 16]
-    assert "TS_1 has no tomogram, its 8 picks are left out" in errors
-    assert "curating this would stop" in errors
+    (line,) = errors.splitlines()
+    assert line.startswith("warning: curating this would stop: ")
+    assert line.endswith("pass --tomogram-type and --voxel-spacing of these")
 
 
 def test_without_out_and_dry_run(tiny_project, run):
@@ -179,6 +180,9 @@ def test_a_class_that_gives_no_box_is_said(tiny_project, run, tmp_path):
         (["--tilt-range", "steep"], r"--tilt-range steep: not a range of tilts; .* e.g. -45,45"),
         (["--voxel-size", 0], r"--voxel-size 0.0: .*greater than 0"),
         (["--voxel-size", 3], r"picks of TS_\d lie outside .*--drop-outside"),
+        (["--voxel-size", "inf"], r"--voxel-size inf: .*finite number; correct it"),
+        (["--resample-to", "inf"], r"voxel_size_angstrom = inf: .*finite number"),
+        (["--voxel-spacing", "nan"], r"--voxel-spacing nan: .*finite number; correct it"),
         (["--level", -1], r"--level -1: .*greater than or equal to 0"),
         (["--preset", "none"], r"preset none"),
     ],
@@ -186,16 +190,88 @@ def test_a_class_that_gives_no_box_is_said(tiny_project, run, tmp_path):
 def test_what_cannot_be_is_one_line_with_the_remedy(tiny_project, run, tmp_path, options, message):
     code, _, errors = run(tiny_project.path, "--out", tmp_path / "store", *options)
     assert code == 2
-    last = errors.strip().splitlines()[-1]
-    assert last.startswith("frazil: ")
-    assert re.search(message, last), last
-    assert "Traceback" not in errors
+    (line,) = errors.splitlines()
+    assert line.startswith("frazil: ")
+    assert re.search(message, line), line
     assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "store.partial").exists()
+
+
+def damage_metadata(tomogram):
+    (tomogram / ".zattrs").write_text("{")
+
+
+def no_voxel_size(tomogram):
+    text = (tomogram / ".zattrs").read_text()
+    (tomogram / ".zattrs").write_text(text.replace("10.0125", "0"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_metadata, r"TS_1/.*\.zattrs: damaged, .*; copy the tomogram again"),
+        (no_voxel_size, r"TS_1/.*: a voxel size of 0 x 0 x 0 A cannot be; .*--voxel-size"),
+    ],
+)
+def test_damage_in_one_of_two_runs_stops_in_one_line(tiny_project, run, tmp_path, damage, message):
+    (tomogram,) = tiny_project.path.rglob("TS_1/*/denoised.zarr")
+    damage(tomogram)
+    code, _, errors = run(tiny_project.path, "--out", tmp_path / "store", "--box", 8)
+    (line,) = errors.splitlines()
+    assert (code, re.search(message, line) is not None) == (2, True), line
+
+
+def test_the_remedy_for_a_voxel_size_of_zero_works(make_project, run, tmp_path):
+    project = make_project("copick", levels=2)
+    assert run(project.path, "--out", tmp_path / "right", "--box", 8, "--level", 1)[0] == 0
+    assert run(project.path, "--out", tmp_path / "same", "--box", 8, "--level", 1, "--voxel-size", 10.0125)[0] == 0
+    right, same = BoxStore.open(tmp_path / "right"), BoxStore.open(tmp_path / "same")
+    assert same.digest == right.digest  # the true size is that of level 0
+    for tomogram in project.path.rglob("denoised.zarr"):
+        no_voxel_size(tomogram)
+    code, _, _ = run(project.path, "--out", tmp_path / "mended", "--box", 8, "--voxel-size", 10.0125)
+    assert code == 0
+    assert BoxStore.open(tmp_path / "mended").description.voxel_size_angstrom == 10.0125
+
+
+def test_no_tomogram_at_all_is_one_line(tiny_project, run, tmp_path):
+    for level in tiny_project.path.rglob("denoised.zarr/0"):
+        shutil.rmtree(level)
+    code, _, errors = run(tiny_project.path, "--out", tmp_path / "store", "--box", 8)
+    (line,) = errors.splitlines()
+    assert code == 2
+    assert "none of its 1 resolution levels is on disk" in line
+    assert line.endswith("(1 more runs have no tomogram either)")
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("occupied", "holds something that is no box store; choose another --out"),
+        ("occupied/file.txt/store", "a part of the path is a file, not a folder; choose another folder"),
+        ("damaged", "dataset.json: damaged, it is no JSON"),
+        ("x" * 300, "the name is too long; choose a shorter one"),
+    ],
+)
+def test_a_place_that_cannot_be_taken_is_one_line_before_any_warning_or_bar(
+    tiny_project, run, tmp_path, where, message
+):
+    for tomogram in tiny_project.path.rglob("TS_1/VoxelSpacing*"):
+        shutil.rmtree(tomogram)  # worth a warning
+    for name, text in (("occupied/file.txt", "mine"), ("damaged/dataset.json", "{")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    code, _, errors = run(tiny_project.path, "--out", tmp_path / where, "--box", 8)
+    (line,) = errors.splitlines()
+    assert (code, message in line) == (2, True), line
 
 
 def test_a_source_that_is_not_there(run, tmp_path):
     code, _, errors = run(tmp_path / "nowhere", "--out", tmp_path / "store")
     assert (code, "nowhere: no such file or folder" in errors) == (2, True)
+    code, _, errors = run(tmp_path / ("x" * 300), "--out", tmp_path / "store")
+    (line,) = errors.splitlines()
+    assert (code, "cannot be read (File name too long); check the path" in line) == (2, True)
 
 
 def test_tilt_ranges():

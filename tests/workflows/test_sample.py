@@ -16,6 +16,7 @@ import frazil
 from frazil.cli import main
 from frazil.errors import OutputError, RequestError
 from frazil.generation.generator import ParticleGenerator
+from frazil.generation.manifest import write_record
 from frazil.io.files import file_digest
 from frazil.io.requests import Request
 from frazil.io.star import read_particles
@@ -59,7 +60,7 @@ def test_files_hold_the_samples_that_the_python_interface_gives(bundle, tmp_path
     assert [entry.name for entry in manifest.samples] == NAMES
     for entry, volume in zip(manifest.samples[:3], expected.volumes, strict=True):
         with mrcfile.open(tmp_path / "out" / entry.file) as mrc:
-            np.testing.assert_allclose(mrc.data, volume, atol=1e-4)
+            np.testing.assert_array_equal(mrc.data, volume)
             assert mrc.voxel_size.tolist() == pytest.approx((10.0125,) * 3)
             assert mrc.is_volume()
 
@@ -135,18 +136,19 @@ def test_the_same_request_gives_the_same_bytes(bundle, tmp_path):
     assert contents(out) == first
 
 
-def test_a_finished_request_is_left_alone(bundle, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("force", [False, True])
+def test_a_finished_request_is_left_alone(bundle, tmp_path, monkeypatch, capsys, force):
     out = tmp_path / "out"
     first = sample(bundle, out, REQUESTS, options=CPU)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    stop_after(monkeypatch, 0)
-    assert sample(bundle, out, REQUESTS, options=CPU) == first
+    stop_after(monkeypatch, 0, AssertionError("sampled again"))
+    assert sample(bundle, out, REQUESTS, options=CPU, force=force) == first
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert "all 5 samples are there already; nothing to do" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("batches", [0, 1, 2])
-def test_an_interrupted_request_continues_to_the_same_bytes(bundle, tmp_path, monkeypatch, capsys, batches):
+@pytest.mark.parametrize(("batches", "force"), [(0, False), (1, False), (2, False), (1, True)])
+def test_an_interrupted_request_continues_to_the_same_bytes(bundle, tmp_path, monkeypatch, capsys, batches, force):
     whole, out = tmp_path / "whole" / "out", tmp_path / "out"
     sample(bundle, whole, REQUESTS, options=CPU)
     resume = stop_after(monkeypatch, batches)
@@ -155,12 +157,30 @@ def test_an_interrupted_request_continues_to_the_same_bytes(bundle, tmp_path, mo
     assert len(list(out.glob("volumes/*.mrc"))) == 2 * batches
     resume()
     # without a batch size the batches of the interrupted run are kept
-    sample(bundle, out, REQUESTS, options=SampleOptions(device="cpu", seed=3))
+    sample(bundle, out, REQUESTS, options=SampleOptions(device="cpu", seed=3), force=force)
     ignored = {"copick.json"}  # holds its own path
     left, right = contents(whole), contents(out)
     assert left.keys() == right.keys()
     assert all(left[name] == right[name] for name in left.keys() - ignored)
     assert (f"{2 * batches} of 5 samples are there already" in capsys.readouterr().out) == (batches > 0)
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0, 5 + 1), (3600, 1 + 1)])
+def test_the_manifest_is_written_at_intervals_and_at_the_end(bundle, tmp_path, monkeypatch, seconds, times):
+    """It names every sample, so that writing it after every batch would take a time that grows with their square."""
+    written = []
+    monkeypatch.setattr("frazil.workflows.sample.MANIFEST_SECONDS", seconds)
+    monkeypatch.setattr(
+        "frazil.workflows.sample.write_record",
+        lambda path, record: (
+            written.append(record) if path.name == "manifest.json" else None,
+            write_record(path, record),
+        ),
+    )
+    sample(bundle, tmp_path / "out", REQUESTS, options=SampleOptions(device="cpu", batch_size=1), copick=False)
+    assert len(written) == times
+    assert [record.complete for record in written] == [False] * (times - 1) + [True]
+    assert [len(record.samples) for record in written[-2:]] == [5, 5]
 
 
 def test_a_volume_that_the_manifest_does_not_name_is_computed_again(bundle, tmp_path):
@@ -215,6 +235,34 @@ def test_another_request_in_the_same_folder_is_refused_and_replaces_with_force(b
     assert contents(out)["volumes/ribosome-00000.mrc"] != before["volumes/ribosome-00000.mrc"]
 
 
+@pytest.mark.parametrize("name", ["request.json", "manifest.json"])
+def test_a_damaged_record_is_replaced_with_force(bundle, tmp_path, refuses, name):
+    out = tmp_path / "out"
+    sample(bundle, out, REQUESTS, options=CPU)
+    whole = contents(out)
+    (out / name).write_text((out / name).read_text()[:100])
+    (out / "volumes" / "mine.mrc").write_text("mine")
+    with refuses(OutputError, str(out / name), "damaged", "another folder", "--force"):
+        sample(bundle, out, REQUESTS, options=CPU)
+    one = [Request("apo-ferritin")]
+    sample(bundle, out, one if name == "request.json" else REQUESTS, options=CPU, force=True)
+    if name == "request.json":  # whatever it was
+        assert sorted(path.name for path in (out / "volumes").iterdir()) == ["apo-ferritin-00000.mrc", "mine.mrc"]
+        assert [path.name for path in (out / "ExperimentRuns").iterdir()] == ["apo-ferritin-00000"]
+    else:
+        assert contents(out) == whole | {"volumes/mine.mrc": b"mine"}
+
+
+@pytest.mark.parametrize("change", ['"schema_version": 2', '"kind": "another program\'s"'])
+def test_force_does_not_replace_the_request_of_a_newer_frazil_or_of_another_program(bundle, tmp_path, change):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "request.json").write_text(f'{{"kind": "frazil sample request", {change}}}')
+    before = contents(tmp_path / "out")
+    with pytest.raises(OutputError, match=r"request\.json"):
+        sample(bundle, tmp_path / "out", REQUESTS, options=CPU, force=True)
+    assert contents(tmp_path / "out") == before
+
+
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("name", ["ExperimentRuns", "volumes", "copick.json"])
 def test_what_others_wrote_is_never_overwritten(bundle, tmp_path, refuses, name, force):
@@ -252,6 +300,21 @@ def test_class_names_that_copick_cannot_take_get_names_that_it_can(make_bundle, 
     assert [entry.label for entry in manifest.samples] == ["beta_amylase", "80S ribosome"]
     root = copick.from_file(str(tmp_path / "out" / "copick.json"))
     assert sorted(item.name for item in root.pickable_objects) == ["80S-ribosome", "beta-amylase"]
+
+
+def test_a_run_folder_stands_for_its_bundle(make_bundle, tmp_path):
+    bundle = make_bundle(name="run/bundle")
+    manifest = sample(bundle.parent, tmp_path / "out", REQUESTS, options=CPU, copick=False)
+    assert manifest == sample(bundle, tmp_path / "other", REQUESTS, options=CPU, copick=False)
+    assert frazil.load(bundle.parent, device="cpu").digest == manifest.bundle_digest
+
+
+def test_copick_gets_the_radii_that_the_bundle_knows(make_bundle, tmp_path):
+    bundle = make_bundle(labels=("apo-ferritin", "beta_amylase"), radius_angstrom={"beta_amylase": 33.0})
+    sample(bundle, tmp_path / "out", [Request("all")], options=CPU)
+    root = copick.from_file(str(tmp_path / "out" / "copick.json"))
+    radii = {item.name: item.radius for item in root.pickable_objects}
+    assert radii == {"beta-amylase": 33.0, "apo-ferritin": pytest.approx(8 * 10.0125 / 4)}
 
 
 def test_a_bundle_without_voxel_size_has_to_be_told(make_bundle, tmp_path, refuses):
@@ -319,12 +382,14 @@ def test_killed_it_leaves_whole_files_and_the_same_command_ends_with_the_same_by
     manifest = json.loads((out / "manifest.json").read_text()) if (out / "manifest.json").exists() else {"samples": []}
     files = sorted((out / "volumes").glob("*.mrc"))
     assert 1 <= len(files) < 5
-    assert len(files) - 1 <= len(manifest["samples"]) <= len(files)
+    assert len(manifest["samples"]) <= len(files)  # those of the last seconds are not named yet
     for entry in manifest["samples"]:
         assert entry["digest"] == file_digest(out / entry["file"])
+    before = contents(out / "volumes")
 
     options = SampleOptions(device="cpu", steps=30)
     sample(bundle, out, [Request("ribosome", count=5)], options=options, copick=False)
     whole = frazil.load(bundle, device="cpu").sample(label="ribosome", count=5, steps=30, batch_size=1)
+    assert contents(out / "volumes").items() >= {name: before[name] for name in before if name.endswith("mrc")}.items()
     written = [mrcfile.read(path) for path in sorted((out / "volumes").glob("*.mrc"))]
     np.testing.assert_array_equal(written, whole.volumes)

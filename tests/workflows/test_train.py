@@ -72,6 +72,7 @@ def test_a_run_writes_all_it_promises_and_a_second_call_does_nothing(frazil, sto
     assert bundle.card.tilt_range_degrees == (-48.0, 45.0)
     assert bundle.card.training_data_digest == opened.digest
     assert bundle.card.losses["epochs"] == 2
+    assert bundle.card.radius_angstrom == {"apo-ferritin": 30.0, "ribosome": 60.0}
     assert bundle.card.losses["validation_loss"] == pytest.approx(float(rows(run)[-1]["validation_loss"]))
 
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "run.json"}

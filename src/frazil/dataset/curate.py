@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from frazil.dataset.cut import Box, cut_box
-from frazil.dataset.particles import CENTER_VOXEL, summary
+from frazil.dataset.particles import CENTER_VOXEL, Reason, summary
 from frazil.dataset.split import split_boxes
 from frazil.dataset.store import BoxStore, read_description
 from frazil.dataset.tables import MOMENTS, box_table, describe, store_tables
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 BATCH_BYTES = 64 * 1024**2
 """Boxes that wait to be written take about this much memory."""
+
+_REMEDIES = {
+    Reason.ABSENT: "copy the tomogram again, or check --level",
+    Reason.CONSTANT: "the tomogram is empty there; check that it was written whole",
+    Reason.NOT_FINITE: "write the tomogram again without NaN and infinite voxels",
+    Reason.PADDED: "pass a larger --max-padding or a smaller --box",
+}
+"""What to do when no pick gave a box, by the commonest reason."""
 
 
 class OnProgress(Protocol):
@@ -75,14 +83,14 @@ def curate_boxes(
     refuse_occupied(path, force=force)
     writer = StoreWriter(path)
     writer.begin(plan.digest, boxes=len(plan.to_cut()), box_size_voxel=plan.settings.box_size_voxel, force=force)
-    with output_errors(writer.partial):
-        results = _cut_all(source, plan, writer, on_progress or _ignore)
+    results = _cut_all(source, plan, writer, on_progress or _ignore)
     particles = plan.particles.join(results.drop(columns="reason"))
     particles.loc[results.index, "reason"] = results["reason"]
     boxes = box_table(particles)
     if not len(boxes):
         writer.abandon()
-        raise PickError(f"{source.path}: no pick gave a box ({summary(particles)}); check --level and --max-padding")
+        remedy = _REMEDIES[Reason(str(results["reason"].value_counts().idxmax()))]
+        raise PickError(f"{source.path}: no pick gave a box ({summary(particles)}); {remedy}")
     split = split_boxes(boxes, plan.settings)
     boxes["split"] = split.names
     writer.write_tables(store_tables(plan, particles, boxes))
@@ -142,8 +150,9 @@ class _Cutting:
                     next_box += 1
                 else:
                     yield {"particle": int(particle), "reason": box.value}
-            for write in writes:
-                write.result()
+            with output_errors(self.writer.partial):
+                for write in writes:
+                    write.result()
             on_boxes(len(cuts))
 
 

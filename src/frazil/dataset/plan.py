@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ from frazil.dataset.particles import (
     find_outside,
     summary,
 )
-from frazil.errors import PickError, SettingsError, SourceError
+from frazil.errors import MissingTomogramError, PickError, SettingsError
 from frazil.io.files import text_digest
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ SAME_VOXEL_SIZE = 1e-3
 """Voxel sizes that differ by less than this share are the same."""
 
 _NAMED_MISSING = 8
-"""So many runs without a tomogram get a line each."""
+"""So many runs without a tomogram are named."""
 
 _CUTTING = {"box_size_voxel", "voxel_size_angstrom", "max_padding", "drop_outside"}
 """The settings that decide which boxes there are; the others decide the split."""
@@ -98,6 +100,7 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
     Raises
     ------
     PickError : a class is asked for that the source does not have.
+    SourceError : a tomogram is damaged, or its voxel size cannot be.
     SettingsError : the tomograms differ in voxel size and none is asked for.
     """
     picks = source.picks()
@@ -130,7 +133,7 @@ def check_plan(plan: Plan) -> None:
 
     Raises
     ------
-    SourceError : no run has a tomogram.
+    MissingTomogramError : no run has a tomogram.
     PickError : there are no picks, a class that was asked for is empty, picks lie outside their tomogram and are not
         to be dropped, or none is left.
     SettingsError : a validation run does not exist.
@@ -142,8 +145,8 @@ def check_plan(plan: Plan) -> None:
         raise PickError(f"{plan.source_path}: label {', '.join(empty)} was asked for and has no picks; leave it out")
     if not plan.headers:
         first = next(iter(plan.missing.values()))
-        others = len(plan.missing) - 1
-        raise SourceError(first + (f" ({others} more runs have no tomogram either)" if others else ""))
+        others = sum(why != first for why in plan.missing.values())
+        raise MissingTomogramError(first + (f" ({others} more runs have no tomogram either)" if others else ""))
     runs = sorted(plan.headers)
     if unknown := sorted(set(plan.settings.validation_runs) - set(runs)):
         raise SettingsError(
@@ -157,8 +160,8 @@ def check_plan(plan: Plan) -> None:
 
 
 def plan_warnings(plan: Plan) -> list[str]:
-    """Say what a user should know before the boxes are cut, one line each."""
-    lines = _missing_lines(plan)
+    """Say what a user should know before the boxes are cut, one line each; where nothing can be cut, `check_plan` says why."""
+    lines = _missing_lines(plan) if plan.headers else []
     lines += [f"label {count.label} has no picks" for count in plan.counts() if not count.found]
     annotators = plan.particles.loc[
         plan.particles["label"].isin(plan.labels), ["run", "label", "user", "session"]
@@ -177,12 +180,19 @@ def plan_warnings(plan: Plan) -> list[str]:
 
 
 def _missing_lines(plan: Plan) -> list[str]:
+    """One line a reason; reasons that differ only in the run's name are one, said of the first run."""
     per_run = plan.particles["run"].value_counts()
-    named, others = list(plan.missing)[:_NAMED_MISSING], list(plan.missing)[_NAMED_MISSING:]
-    lines = [f"{run} has no tomogram, its {per_run[run]} picks are left out: {plan.missing[run]}" for run in named]
-    if others:
-        picks = sum(int(per_run[run]) for run in others)
-        lines.append(f"{len(others)} more runs have no tomogram, their {picks} picks are left out: {', '.join(others)}")
+    same = defaultdict(list)
+    for run, why in plan.missing.items():
+        same[re.sub(rf"(?<![A-Za-z0-9]){re.escape(run)}(?![A-Za-z0-9])", "*", why)].append(run)
+    lines = []
+    for runs in same.values():
+        picks, why = sum(int(per_run[run]) for run in runs), plan.missing[runs[0]]
+        if len(runs) == 1:
+            lines.append(f"{runs[0]} has no tomogram, its {picks} picks are left out: {why}")
+        else:
+            names = ", ".join([*runs[:_NAMED_MISSING], *(["..."] if len(runs) > _NAMED_MISSING else [])])
+            lines.append(f"{len(runs)} runs have no tomogram ({names}), their {picks} picks are left out: {why}")
     return lines
 
 
@@ -191,7 +201,7 @@ def _find_headers(source: Source, runs: list[str]) -> tuple[dict[str, TomogramHe
     for run in runs:
         try:
             headers[run] = source.header(run)
-        except SourceError as error:
+        except MissingTomogramError as error:
             missing[run] = str(error)
     return headers, missing
 

@@ -239,10 +239,14 @@ def read_description(path: Path) -> StoreDescription:
     StoreError : no store, a newer schema, or a damaged description.
     """
     file = path / DESCRIPTION
-    if not file.is_file():
+    try:
+        missing = not file.is_file()
+    except OSError:  # a folder that may not be looked into, a name too long
+        missing = False
+    if missing:
         raise StoreError(f"{path}: no box store ({DESCRIPTION} is missing); make one with frazil curate")
     content = read_json(file, StoreError)
-    if not isinstance(content, dict) or content.get("kind") != KIND:
+    if content.get("kind") != KIND:
         raise StoreError(f"{file}: does not describe a {KIND}; make one with frazil curate")
     version = content.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:

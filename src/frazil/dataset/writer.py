@@ -6,6 +6,7 @@ it is whole.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import warnings
@@ -49,24 +50,26 @@ class StoreWriter:
 
         Parameters
         ----------
-        plan_digest : a folder of another plan is not gone on with.
+        plan_digest : a folder of another plan is not gone on with; without a finished run in it, it is begun anew.
         boxes : the most that there can be.
         force : begin anew over a folder of another plan.
 
         Raises
         ------
-        StoreError : the folder belongs to another plan.
-        OutputError : it cannot be written.
+        StoreError : the folder belongs to another plan and has finished runs.
+        OutputError : it cannot be written, or holds something that frazil did not put there.
         """
-        if self.partial.exists():
-            begun = read_json(self.partial / _PLAN, StoreError) if (self.partial / _PLAN).is_file() else {}
-            if begun.get("plan_digest") != plan_digest:
-                if not force and begun:
+        if os.path.lexists(self.partial):
+            begun = self._begun()
+            if begun != plan_digest:
+                if not force and begun and any((self.partial / _RUNS).glob("*.json")):
                     raise StoreError(
                         f"{self.partial}: begun with other settings or picks; pass --force to begin anew, or another "
                         "--out"
                     )
                 with output_errors(self.partial):
+                    if begun is None:
+                        self._refuse_foreign()
                     shutil.rmtree(self.partial)
         make_folder(self.partial / _RUNS)
         if not (self.partial / _PLAN).is_file():
@@ -79,7 +82,9 @@ class StoreWriter:
         file = self._record(number)
         if not file.is_file():
             return None
-        rows: list[dict[str, Any]] = read_json(file, StoreError)["particles"]
+        rows = read_json(file, StoreError).get("particles")
+        if not isinstance(rows, list):
+            raise StoreError(f"{file}: damaged, it lists no particles; remove {self.partial} and run the command again")
         return rows
 
     def finish_run(self, number: int, run: str, rows: list[dict[str, Any]]) -> None:
@@ -133,6 +138,21 @@ class StoreWriter:
         self.partial.replace(self.path)
         self.tidy()
 
+    def _begun(self) -> str | None:
+        """Digest of the plan that was begun; None where nothing can be gone on with."""
+        try:
+            return str(read_json(self.partial / _PLAN, StoreError).get("plan_digest"))
+        except StoreError:
+            return None
+
+    def _refuse_foreign(self) -> None:
+        """Without a plan, there can only be what is made before it."""
+        foreign = [file.name for file in self.partial.iterdir() if file.name not in (_PLAN, _RUNS, BOXES)]
+        if any(not name.startswith(".") for name in foreign):
+            raise OutputError(
+                f"{self.partial}: holds something that is no unfinished box store; move it away, or choose another --out"
+            )
+
     def _record(self, number: int) -> Path:
         return self.partial / _RUNS / f"{number:05d}.json"
 
@@ -163,10 +183,12 @@ def refuse_occupied(path: Path, *, force: bool) -> None:
     OutputError : a file, or a folder that holds something else than a store.
     StoreError : a store with other settings, or a damaged one.
     """
-    if not path.exists():
-        return
-    if not path.is_dir() or (any(path.iterdir()) and not (path / DESCRIPTION).exists() and not (path / BOXES).exists()):
-        raise OutputError(f"{path}: holds something that is no box store; choose another --out")
-    if not force and any(path.iterdir()):
+    with output_errors(path):
+        if not path.exists():
+            return
+        occupied = not path.is_dir() or any(path.iterdir())
+        if occupied and not (path / DESCRIPTION).exists() and not (path / BOXES).exists():
+            raise OutputError(f"{path}: holds something that is no box store; choose another --out")
+    if not force and occupied:
         read_description(path)
         raise StoreError(f"{path}: curated with other settings or picks; pass --force to replace it, or another --out")

@@ -2,14 +2,16 @@
 
 DIR/request.json         what was asked for; written first
 DIR/volumes/*.mrc        one file a sample
-DIR/manifest.json        what is there; grows batch by batch
+DIR/manifest.json        what is there; grows every few seconds
 DIR/particles.star       RELION 5 particles
 DIR/copick.json, DIR/ExperimentRuns    copick project, one run a sample
 """
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from frazil.generation.manifest import (
     SampleEntry,
     SampleManifest,
     SampleRequest,
+    is_damaged,
     normalised_position,
     read_record,
 )
@@ -47,12 +50,14 @@ def sample_name(index: int, label: str) -> str:
 
 
 def read_request(out: Path) -> SampleRequest | None:
-    """Return what an earlier call was asked for; None where there was none.
+    """Return what an earlier call was asked for; None where there was none, or where it is damaged (`damaged_record`).
 
     Raises
     ------
-    OutputError : the request is damaged, or something stands in the way that no earlier call wrote.
+    OutputError : a newer frazil wrote the request, or something stands in the way that no earlier call wrote.
     """
+    if is_damaged(out / REQUEST_FILE, SampleRequest):
+        return None
     if (out / REQUEST_FILE).exists():
         return read_record(out / REQUEST_FILE, SampleRequest, OutputError)
     for name in (VOLUMES, MANIFEST_FILE, PARTICLES, CONFIG_NAME, RUNS):
@@ -63,22 +68,43 @@ def read_request(out: Path) -> SampleRequest | None:
     return None
 
 
-def remove_samples(out: Path, request: SampleRequest) -> None:
-    """Remove the samples of `request` and nothing else. The request goes last, so that a kill leaves a trace of them.
+def damaged_record(out: Path) -> Path | None:
+    """Return the request or the manifest if it can no longer be understood, None if neither is damaged."""
+    if is_damaged(out / REQUEST_FILE, SampleRequest):
+        return out / REQUEST_FILE
+    return out / MANIFEST_FILE if is_damaged(out / MANIFEST_FILE, SampleManifest) else None
+
+
+def remove_samples(out: Path, request: SampleRequest | None) -> None:
+    """Remove the samples of `request` and nothing else. The request stays, so that a kill leaves a trace of them.
+
+    Parameters
+    ----------
+    request : None if it is damaged: then what bears the names of samples is removed.
 
     Raises
     ------
     OutputError : they cannot be removed.
     """
-    labels = [row.label for row in request.requests for _ in range(row.count)]
     with output_errors(out):
-        for index, label in enumerate(labels):
-            name = sample_name(index, label)
+        for name in _names_in(out) if request is None else _names_of(request):
             (out / VOLUMES / f"{name}.mrc").unlink(missing_ok=True)
             if (out / RUNS / name).exists():
                 shutil.rmtree(out / RUNS / name)
-        for name in (MANIFEST_FILE, PARTICLES, CONFIG_NAME, REQUEST_FILE):
+        for name in (MANIFEST_FILE, PARTICLES, CONFIG_NAME):
             (out / name).unlink(missing_ok=True)
+
+
+def _names_of(request: SampleRequest) -> list[str]:
+    labels = [row.label for row in request.requests for _ in range(row.count)]
+    return [sample_name(index, label) for index, label in enumerate(labels)]
+
+
+def _names_in(out: Path) -> list[str]:
+    """Return the names in `out` that `sample_name` gives: of MRC files, and of runs with a generated tomogram."""
+    runs = (out / RUNS).glob(f"*/VoxelSpacing*/*{TOMOGRAM_TYPE}.zarr*")  # whole, or left by a kill
+    names = {path.stem for path in (out / VOLUMES).glob("*.mrc")} | {path.parent.parent.name for path in runs}
+    return sorted(name for name in names if re.fullmatch(r"[^.].*-\d{5,}", name))
 
 
 def finished_samples(out: Path) -> dict[int, SampleEntry]:
@@ -86,7 +112,7 @@ def finished_samples(out: Path) -> dict[int, SampleEntry]:
 
     Raises
     ------
-    OutputError : the manifest is damaged, or a volume was changed since it was written.
+    OutputError : the manifest cannot be read, or a volume was changed since it was written.
     """
     path = out / MANIFEST_FILE
     if not path.exists():
@@ -160,17 +186,21 @@ def write_relion(out: Path, manifest: SampleManifest) -> None:
     )
 
 
-def write_copick(out: Path, manifest: SampleManifest) -> None:
+def write_copick(out: Path, manifest: SampleManifest, *, radius_angstrom: Mapping[str, float]) -> None:
     """Write copick's view: every sample is a run with a tomogram and one pick. What is there already is left alone.
+
+    Parameters
+    ----------
+    radius_angstrom : of the particles, by label, where it is known.
 
     Raises
     ------
     OutputError : the place cannot be written.
     """
-    # a bundle knows no radii; a training box leaves its particle about half of the edge
-    radius_angstrom = manifest.box_size_voxel * manifest.voxel_size_angstrom / 4
-    labels = {clean_name(label): radius_angstrom for label in manifest.labels}
-    write_project_config(out, name=out.resolve().name, labels_radius_angstrom=labels)
+    # a box leaves its particle about half of the edge
+    usual = manifest.box_size_voxel * manifest.voxel_size_angstrom / 4
+    radii = {clean_name(label): radius_angstrom.get(label, usual) for label in manifest.labels}
+    write_project_config(out, name=out.resolve().name, labels_radius_angstrom=radii)
     for entry in manifest.samples:
         if _pick_file(out, entry.name, entry.label).exists():
             continue

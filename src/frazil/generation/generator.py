@@ -59,7 +59,7 @@ class ParticleGenerator:
     def from_bundle(
         cls, folder: str | Path, *, device: str = "auto", voxel_size_angstrom: float | None = None
     ) -> ParticleGenerator:
-        """Open the bundle in `folder`; see the class for the options.
+        """Open the bundle in `folder`, or in the run folder of `frazil train`; see the class for the options.
 
         Raises
         ------
@@ -98,8 +98,9 @@ class ParticleGenerator:
         seed : sample i descends from (seed, i).
         sampler : ``ddpm`` (the paper), ``ddim``, ``dpm++`` or ``unipc``; None takes the bundle's.
         steps : network evaluations a sample; None takes the bundle's for its own sampler, else the usual number.
-        batch_size : samples computed at once; None suits the device. It never changes the noise of a sample; it may change
-            how a library rounds, by some 1e-5 in ``32-true`` and visibly in ``bf16-mixed``.
+        batch_size : samples computed at once; None suits the device. It never changes the noise of a sample, and on the
+            CPU not a bit of it. Other devices may round differently from batch size to batch size, as a CPU may from
+            number to number of threads: by some 1e-5 in ``32-true`` and visibly in ``bf16-mixed``.
         precision : ``32-true`` or ``bf16-mixed``.
         first : number of the first sample: ask for five more with ``first=5``.
 

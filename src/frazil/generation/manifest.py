@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -41,8 +42,8 @@ class SampleRequest(Settings):
     Parameters
     ----------
     bundle_digest : names exactly one model.
-    batch_size : samples computed at once. It decides nothing but the last bits, and is kept so that a run that was
-        interrupted goes on with the same bits.
+    batch_size : samples computed at once. On the CPU it decides nothing; elsewhere the last bits may hang on it, and it is
+        kept so that a run that was interrupted goes on with the same bits.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -162,18 +163,41 @@ def read_record(path: Path, kind: type[Record], error: type[FrazilError]) -> Rec
     error : no such file, damaged, something else, or of a newer schema.
     """
     content: Any = read_json(path, error)
-    name = kind.model_fields["kind"].default
-    if not isinstance(content, dict) or content.get("kind") != name:
-        raise error(f"{path}: this is no {name}; name a folder that frazil sample wrote")
-    version = content.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise error(f"{path}: schema version {version} was written by a newer frazil; upgrade frazil")
+    if refusal := _refusal(content, kind):
+        raise error(f"{path}: {refusal}")
     try:
         return kind.model_validate(content)
     except ValidationError as fault:
         first = fault.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise error(f"{path}: damaged, {where}: {first['msg']}; sample again into another folder") from None
+
+
+def is_damaged(path: Path, kind: type[Record]) -> bool:
+    """Tell whether a request or a manifest is no longer what frazil wrote.
+
+    One that is absent, that may not be read, that something else or a newer frazil wrote is not damaged.
+    """
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        if _refusal(content, kind) is None:
+            kind.model_validate(content)
+    except OSError:
+        return False
+    except (ValueError, RecursionError):  # no text, no JSON, or fields that are wrong
+        return True
+    return False
+
+
+def _refusal(content: Any, kind: type[Record]) -> str | None:
+    """Say why `content` is not for this frazil; None if it is, damaged or not."""
+    name = kind.model_fields["kind"].default
+    if not isinstance(content, dict) or content.get("kind") != name:
+        return f"this is no {name}; name a folder that frazil sample wrote"
+    version = content.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        return f"schema version {version} was written by a newer frazil; upgrade frazil"
+    return None
 
 
 def _short(value: object) -> str:

@@ -39,7 +39,7 @@ class SamplePlan:
     """All samples of a request, numbered from 0 in the order of the request, and how they are computed.
 
     Sample i has the same noise in every plan of the same seed. The batches are cut by index alone, so that a run that
-    was interrupted computes the same batches again.
+    was interrupted computes the same batches again; off the CPU they decide how a sample is rounded.
 
     Parameters
     ----------

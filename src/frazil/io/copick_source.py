@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from frazil.errors import SourceError
+from frazil.errors import MissingTomogramError, SourceError
 from frazil.io.copick_library import CopickConfigFSSpec, CopickRootFSSpec, copick
 from frazil.io.copick_picks import pick_files, reading
 from frazil.io.files import read_json
@@ -50,8 +51,8 @@ class CopickSource:
 
         Raises
         ------
-        SourceError : the tomogram or the level is missing (what exists is named), the choice is not unique, or the
-            voxel size cannot be.
+        MissingTomogramError : the tomogram or the level is missing (what exists is named), or the choice is not unique.
+        SourceError : the metadata are damaged, or the voxel size cannot be.
         """
         return self._header(run, self._pyramid(run))
 
@@ -119,11 +120,11 @@ class CopickSource:
             ]
         )
         if not left:
-            raise SourceError(
+            raise MissingTomogramError(
                 f"{self.path}: no tomogram {asked}".rstrip()
                 + f"; there are: {there}; pass --tomogram-type and --voxel-spacing of these"
             )
-        raise SourceError(
+        raise MissingTomogramError(
             f"{self.path}: several tomograms to choose from: {there}; pass --tomogram-type and --voxel-spacing"
         )
 
@@ -133,27 +134,33 @@ class CopickSource:
         spacing, kind = self._choice
         tomograms = self._tomograms[self._choice]
         if run not in tomograms:
-            raise SourceError(
+            raise MissingTomogramError(
                 f"{self.path}: {run} has no {kind} tomogram at voxel spacing {spacing:.3f}; those that have one: "
                 f"{', '.join(sorted(tomograms))}"
             )
         with reading(f"{self.path}: {run}"):
             store = tomograms[run].zarr()
-            return open_pyramid(store, str(getattr(store, "path", f"{run}/{kind}")))
+            origin = str(getattr(store, "path", f"{run}/{kind}"))
+            return open_pyramid(store, origin, voxel_size_angstrom=self._settings.voxel_size_angstrom)
 
     def _header(self, run: str, pyramid: Pyramid) -> TomogramHeader:
         level = self._settings.level
         with reading(pyramid.origin):
             z, y, x = pyramid.array(level).shape
-        override = self._settings.voxel_size_angstrom
+        voxel_size = pyramid.levels[level].voxel_size_angstrom
+        if math.isnan(voxel_size):
+            raise SourceError(
+                f"{pyramid.origin}: its .zattrs does not say how much coarser level {level} is than level 0; pass "
+                "--level 0, or correct the scales in its .zattrs"
+            )
         header = TomogramHeader(
             run=run,
             shape_voxel=(z, y, x),
-            voxel_size_angstrom=override or pyramid.levels[level].voxel_size_angstrom,
+            voxel_size_angstrom=voxel_size,
             origin=pyramid.origin,
             tilt_range_degrees=pyramid.tilt_range_degrees or self._settings.tilt_range_degrees,
         )
-        if override is None and pyramid.levels[0].voxel_size_angstrom == UNKNOWN_ANGSTROM:
+        if self._settings.voxel_size_angstrom is None and pyramid.levels[0].voxel_size_angstrom == UNKNOWN_ANGSTROM:
             finest = replace(
                 header, voxel_size_angstrom=UNKNOWN_ANGSTROM, shape_voxel=(z << level, y << level, x << level)
             )
@@ -176,7 +183,7 @@ def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> C
     SourceError : no copick configuration, or a root that cannot be opened.
     """
     config = read_json(config_path, SourceError)
-    if not isinstance(config, dict) or not {"pickable_objects", "config_type"} & set(config):
+    if not {"pickable_objects", "config_type"} & set(config):
         raise SourceError(f"{config_path}: no pickable_objects in it, so it is no copick configuration; check the path")
     config.setdefault("config_type", "filesystem")
     for key in ("static_root", "overlay_root"):

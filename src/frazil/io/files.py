@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only; choose a folder that you may write to",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
     errno.EEXIST: "a file of that name stands in the way; choose another folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
 
@@ -31,22 +32,21 @@ def output_errors(path: Path) -> Iterator[None]:
 
     Raises
     ------
-    OutputError : disk full, no permission, read-only, a file in the way.
+    OutputError : disk full, no permission, read-only, a file in the way, or whatever else the system says.
     """
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
-        if remedy is None:
-            raise
-        raise OutputError(f"{path}: {remedy}") from error
+        said = f"cannot be written ({error.strerror or one_line(error)}); check the disk, or choose another folder"
+        raise OutputError(f"{path}: {_REMEDIES.get(error.errno or 0, said)}") from error
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place when the block ends well, remove it when it does not.
 
-    Works for files and for folders. The folder above `path` is made if need be.
+    Works for files and for folders. The folder above `path` is made if need be. Temporary paths that killed processes left
+    of the same `path` are removed.
 
     Raises
     ------
@@ -55,6 +55,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         try:
             yield temporary
             if path.is_dir() and temporary.is_dir():  # os.replace refuses a folder that is not empty
@@ -65,10 +66,37 @@ def atomic_path(path: Path) -> Iterator[Path]:
             else:
                 temporary.replace(path)
         finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary, ignore_errors=True)
-            else:
-                temporary.unlink(missing_ok=True)
+            _remove(temporary)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary paths beside `path` whose process no longer runs."""
+    start, end = f".{path.name}.", ".partial"
+    with suppress(OSError):  # a folder that may be written but not listed
+        for name in os.listdir(path.parent):  # noqa: PTH208 - the folder may be large, and only names are wanted
+            number = name[len(start) : -len(end)]
+            if name.startswith(start) and name.endswith(end) and number.isdecimal() and not _runs(int(number)):
+                _remove(path.with_name(name))
+
+
+def _runs(process: int) -> bool:
+    """Tell whether another process of this number runs; one of ours was left by an earlier one of the same number."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it runs, and is somebody else's
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> Path:
@@ -96,21 +124,28 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, error: type[FrazilError]) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, error: type[FrazilError]) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
 
     Parameters
     ----------
-    error : what to raise when the file is absent or is no JSON.
+    error : what to raise when the file cannot be read, is no JSON, or holds something else than an object.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise error(f"{path}: no such file") from None
+        raise error(f"{path}: no such file; check the path") from None
     except PermissionError:
         raise error(f"{path}: permission denied; make it readable") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
-        raise error(f"{path}: damaged, it is no JSON ({fault})") from None
+    except OSError as fault:
+        raise error(f"{path}: cannot be read ({fault.strerror or one_line(fault)}); check the path") from None
+    except (ValueError, RecursionError) as fault:  # no UTF-8, no JSON, or nested without end
+        raise error(f"{path}: damaged, it is no JSON ({one_line(fault)}); mend the file, or make it anew") from None
+    if not isinstance(content, dict):
+        raise error(
+            f"{path}: damaged, it holds a {type(content).__name__} and no JSON object; mend the file, or make it anew"
+        )
+    return content
 
 
 def one_line(fault: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from frazil.errors import PickError, SourceError
+from frazil.errors import MissingTomogramError, PickError, SourceError
 from frazil.io.mrc import read_header, read_volume
 from frazil.io.picks_table import read_table
 from frazil.io.selection import Annotated, select
@@ -76,7 +76,8 @@ class MrcSource:
 
         Raises
         ------
-        SourceError : the tomogram is missing (what exists is named), no MRC, or its voxel size cannot be.
+        MissingTomogramError : the tomogram is missing (what exists is named).
+        SourceError : it is no MRC, or its voxel size cannot be.
         """
         header = read_header(self._file(run), self._settings.voxel_size_angstrom)
         if self._settings.voxel_size_angstrom is None and self.kind == "MRC + CSV":
@@ -131,7 +132,9 @@ class MrcSource:
             raise SourceError(f"{self.path}: several tomograms of {run}: {names}; keep one of them in the folder")
         if not files:
             there = ", ".join(file.name for file in tomogram_files(self.path)) or "none"
-            raise SourceError(f"{self.path}: no tomogram of {run} ({run}.mrc or rec_{run}.mrc); there are {there}")
+            raise MissingTomogramError(
+                f"{self.path}: no tomogram of {run} ({run}.mrc or rec_{run}.mrc); there are {there}"
+            )
         return files[0]
 
 

@@ -21,9 +21,9 @@ import numpy as np
 import zarr
 from numcodecs import Blosc
 
-from frazil.errors import SourceError
+from frazil.errors import MissingTomogramError, SourceError
 from frazil.io.files import atomic_path, one_line
-from frazil.io.voxel_size import isotropic_voxel_size
+from frazil.io.voxel_size import isotropic_voxel_size, true_voxel_size
 from frazil.records import TiltRange
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _ANGSTROM_PER_UNIT = {
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of a pyramid: the path of its array and the edge of its voxels."""
+    """One resolution of a pyramid: the path of its array and the edge of its voxels, NaN where nothing says it."""
 
     path: str
     voxel_size_angstrom: float
@@ -69,18 +69,20 @@ class Pyramid:
 
         Raises
         ------
-        SourceError : the level is not listed, or is listed and missing on disk (the message names those that exist).
+        MissingTomogramError : the level is not listed, or is listed and missing on disk (the message names those that
+            exist).
+        SourceError : its metadata are damaged, or it is no volume.
         """
         there = self.levels_on_disk()
         if level not in there:
             if not there:
-                raise SourceError(
+                raise MissingTomogramError(
                     f"{self.origin}: none of its {len(self.levels)} resolution levels is on disk; copy the "
                     "tomogram again"
                 )
             known = "is listed but missing on disk" if level < len(self.levels) else "does not exist"
             names = ", ".join(str(index) for index in there)
-            raise SourceError(
+            raise MissingTomogramError(
                 f"{self.origin}: resolution level {level} {known}; on disk: {names}; pass --level {there[0]}"
             )
         path = self.levels[level].path
@@ -142,13 +144,14 @@ class Pyramid:
         return present
 
 
-def open_pyramid(store: MutableMapping[str, Any], origin: str) -> Pyramid:
+def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_angstrom: float | None = None) -> Pyramid:
     """Read the metadata of an OME-Zarr image.
 
     Parameters
     ----------
     store : a Zarr v2 store, local or remote.
     origin : path or address, for messages.
+    voxel_size_angstrom : true voxel size of the finest level, where the scales are wrong; only their ratio counts then.
 
     Raises
     ------
@@ -179,10 +182,16 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str) -> Pyramid:
             f"{origin}: unit {', '.join(sorted(map(str, units)))}, expected angstrom; correct the axes in its .zattrs"
         )
     factor = _ANGSTROM_PER_UNIT[units.pop()]
-    sized = tuple(
-        Level(path, isotropic_voxel_size((z * factor, y * factor, x * factor), f"{origin}/{path}"))
-        for path, (z, y, x) in levels
-    )
+    if voxel_size_angstrom is None:
+        sized = tuple(
+            Level(path, isotropic_voxel_size((z * factor, y * factor, x * factor), f"{origin}/{path}"))
+            for path, (z, y, x) in levels
+        )
+    else:
+        sized = (
+            Level(levels[0][0], voxel_size_angstrom),
+            *(Level(path, true_voxel_size(edges, levels[0][1], voxel_size_angstrom)) for path, edges in levels[1:]),
+        )
     return Pyramid(store, origin, sized, _tilt_range(attributes, origin))
 
 

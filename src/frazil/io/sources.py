@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from frazil.errors import SourceError
+from frazil.io.files import one_line
 from frazil.records import Picks, Tomogram, TomogramHeader
 from frazil.settings import SourceSettings
 
@@ -36,7 +37,7 @@ class Source(Protocol):
         ...
 
     def header(self, run: str) -> TomogramHeader:
-        """Shape and voxel size of the run's tomogram. Raises SourceError where it is missing, naming what exists."""
+        """Shape and voxel size of the run's tomogram. Raises MissingTomogramError where it is not there."""
         ...
 
     def read(self, run: str) -> Tomogram:
@@ -56,6 +57,14 @@ def open_source(path: Path, settings: SourceSettings) -> Source:
     ------
     SourceError : nothing is there, or it is in none of the four forms (they are listed).
     """
+    try:
+        return _open(path, settings)
+    except OSError as fault:
+        said = fault.strerror or one_line(fault)
+        raise SourceError(f"{path}: cannot be read ({said}); check the path and its permissions") from None
+
+
+def _open(path: Path, settings: SourceSettings) -> Source:
     from frazil.io.copick import CONFIG_NAME
     from frazil.io.copick_source import RUNS, open_config, open_tree
     from frazil.io.mrc_source import open_folder, tomogram_files

@@ -218,7 +218,7 @@ def _numbers(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
     if bad.any():
         row = int(np.argmax(bad))
         raise PickError(
-            f"{path}, particle {row + 1}, column {column.name}: {column.iloc[row]!r}; a finite number is expected"
+            f"{path}, particle {row + 1}, column {column.name}: {column.iloc[[row]].tolist()[0]!r}; a finite number is expected"
         )
     return numbers
 

@@ -40,6 +40,27 @@ def isotropic_voxel_size(edges_angstrom: tuple[float, float, float], origin: str
     return float(edges.mean())
 
 
+def true_voxel_size(
+    edges_angstrom: tuple[float, float, float], finest_angstrom: tuple[float, float, float], true_finest_angstrom: float
+) -> float:
+    """Return the voxel size of a level where the metadata are wrong in all but the ratio between levels.
+
+    Parameters
+    ----------
+    edges_angstrom, finest_angstrom : voxel edges of the level and of the finest one as the metadata give them, zyx.
+    true_finest_angstrom : true voxel size of the finest level.
+
+    Returns
+    -------
+    angstrom; NaN where the metadata give no ratio, or not the same for all axes.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.asarray(edges_angstrom, dtype=np.float64) / np.asarray(finest_angstrom, dtype=np.float64)
+    if not np.all(np.isfinite(ratios)) or np.any(ratios <= 0) or np.ptp(ratios) > ANISOTROPY_LIMIT * ratios.mean():
+        return float("nan")
+    return true_finest_angstrom * float(ratios.mean())
+
+
 def refuse_unknown_voxel_size(header: TomogramHeader) -> None:
     """Refuse a voxel size of exactly 1 A where picks in voxels depend on it.
 

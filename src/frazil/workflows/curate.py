@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -84,15 +85,15 @@ def curate(
     source = open_source(source_path, source_settings.model_copy(update={"labels": ()}))
     plan = make_plan(source, source_settings, settings)
     say(f"{source.kind} {source.path}: {len(plan.particles):,} picks in {plan.particles['run'].nunique()} runs")
-    for line in plan_warnings(plan):
-        warn(line)
     if dry_run:
+        _warn(plan)
         _print_dry_run(plan)
         return None
     if out is None:
         raise SettingsError("--out is missing: say where the box store goes, or pass --dry-run to see the table only")
     check_plan(plan)
     if not force and (finished := find_finished(out, plan)):
+        _warn(plan)
         _print_store(finished)
         say(f"{out}: curated already with these settings and picks, nothing to do")
         return finished
@@ -102,11 +103,21 @@ def curate(
     return store
 
 
+def _warn(plan: Plan) -> None:
+    for line in plan_warnings(plan):
+        warn(line)
+
+
 def _curate_with_bar(source: Source, plan: Plan, out: Path, *, force: bool) -> BoxStore:
-    with progress_bar() as bar:
+    """Warn and show the bar when the work begins, and not before: what is refused is refused in one line."""
+    with ExitStack() as stack:
+        bar = progress_bar()
         task = bar.add_task("curating", total=len(plan.to_cut()))
 
         def on_progress(run: str, picks: int) -> None:
+            if not bar.live.is_started:
+                _warn(plan)
+                stack.enter_context(bar)
             bar.update(task, description=run if picks else f"{run}: reading", advance=picks)
 
         return curate_boxes(source, plan, out, force=force, on_progress=on_progress)

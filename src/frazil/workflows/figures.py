@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from frazil.bundle import CARD_FILE, BundleCard, read_card
+from frazil.bundle import CARD_FILE, RUN_BUNDLE, BundleCard, read_card
 from frazil.dataset.store import BoxStore, StoreDescription
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.errors import OutputError, RequestError, SourceError
@@ -32,8 +32,7 @@ from frazil.workflows.simulate import USER as SIMULATED_USER
 SCHEMA_VERSION = 1
 PLAN_FILE = "figures.json"
 METRICS_FILE = "metrics.csv"
-RUN_BUNDLE = "bundle"
-"""Where `frazil train` puts metrics and bundle in its run folder."""
+"""Where `frazil train` puts its losses in its run folder."""
 
 OVERVIEW_REAL = 3
 """Real examples of a class in the overview, beside its samples."""

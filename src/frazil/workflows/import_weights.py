@@ -12,7 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frazil.bundle import Bundle, BundleCard, check_replaceable, find_fault, load_bundle, save_bundle
+from frazil.bundle import (
+    CARD_FILE,
+    WEIGHTS_FILE,
+    Bundle,
+    BundleCard,
+    check_replaceable,
+    find_fault,
+    load_bundle,
+    save_bundle,
+)
 from frazil.config import load_preset
 from frazil.errors import BundleError, OutputError, SettingsError
 from frazil.io.files import file_digest
@@ -55,7 +64,7 @@ def import_weights(
     check_replaceable(out)
     content = _read_checkpoint(checkpoint)
     card = _card(checkpoint, content, voxel_size_angstrom)
-    if any(out.glob("*")) and not force:
+    if any((out / name).exists() for name in (CARD_FILE, WEIGHTS_FILE)) and not force:
         return _already_there(out, card)
     network = _network(checkpoint, content["model_state"], card)
     bundle = save_bundle(out, network, card)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from frazil.bundle import bundle_folder
 from frazil.errors import OutputError, RequestError
 from frazil.generation.folder import (
     PARTICLES,
     VOLUMES,
+    damaged_record,
     finished_samples,
     is_complete,
     read_request,
@@ -36,6 +39,9 @@ from frazil.io.copick import CONFIG_NAME
 from frazil.io.files import make_folder
 from frazil.io.requests import CENTRE, Request, parse_position, read_requests
 from frazil.workflows.console import progress_bar, say, say_written
+
+MANIFEST_SECONDS = 5.0
+"""The manifest names every sample, so it is not written after every batch: a kill costs so much work at most."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +78,20 @@ def sample(
 
     Parameters
     ----------
-    bundle : folder that `frazil train` or `frazil import-weights` wrote.
+    bundle : folder that `frazil train` or `frazil import-weights` wrote: the bundle, or the run folder that holds it.
     out : folder for `volumes/*.mrc`, `manifest.json`, `particles.star` and the copick project `copick.json`.
     requests : what to sample; the label ``all`` stands for every class of the bundle.
     copick : also write the samples as a copick project.
-    force : begin anew over the samples of another request.
+    force : replace the samples of another request, or of one that is damaged; those of the same request stay.
 
     Raises
     ------
     BundleError : no bundle, damaged, or of a newer schema.
     RequestError : anything in the request that cannot be served.
-    OutputError : `out` holds other samples or something else, or cannot be written.
+    OutputError : `out` holds other samples, damaged ones or something else, or cannot be written.
     """
     options = options or SampleOptions()
+    bundle = bundle_folder(bundle)
     generator = ParticleGenerator.from_bundle(
         bundle, device=options.device, voxel_size_angstrom=options.voxel_size_angstrom
     )
@@ -92,19 +99,18 @@ def sample(
         raise RequestError(
             f"{bundle}: the bundle does not know its voxel size (imported weights); pass --voxel-size, in angstrom"
         )
-    there = None if force else read_request(out)
-    batch_size = options.batch_size
-    if batch_size is None and there is not None:
-        batch_size = there.batch_size  # the batches of the interrupted run, so that it ends with the same bits
     plan = generator.plan(
         _expand(requests or [], generator.labels),
         seed=options.seed,
         sampler=options.sampler,
         steps=options.steps,
-        batch_size=batch_size,
+        batch_size=options.batch_size,
         precision=options.precision,
     )
-    _begin(out, _request(generator, plan), force=force)
+    there = read_request(out)
+    if options.batch_size is None and there is not None and not there.differences(_request(generator, plan)):
+        plan = replace(plan, batch_size=there.batch_size)  # off the CPU, only the same batches end with the same bits
+    _begin(out, there, _request(generator, plan), force=force)
     entries = finished_samples(out)
     if len(entries) == len(plan) and is_complete(out, plan, copick=copick):
         say(f"{out}: all {len(plan)} samples are there already; nothing to do")
@@ -113,7 +119,7 @@ def sample(
     manifest = _manifest(bundle, generator, plan, entries)
     write_relion(out, manifest)
     if copick:
-        write_copick(out, manifest)
+        write_copick(out, manifest, radius_angstrom=generator.card.radius_angstrom)
     write_record(out / MANIFEST_FILE, manifest)
     _report(out, manifest, copick=copick)
     return manifest
@@ -171,39 +177,53 @@ def _request(generator: ParticleGenerator, plan: SamplePlan) -> SampleRequest:
     )
 
 
-def _begin(out: Path, wanted: SampleRequest, *, force: bool) -> None:
+def _begin(out: Path, there: SampleRequest | None, wanted: SampleRequest, *, force: bool) -> None:
     """Write what is asked for, or check that it is what an earlier call in `out` was asked for."""
-    there = read_request(out)
-    if there is not None and force:
+    damaged = damaged_record(out)
+    different = there.differences(wanted) if there is not None else []
+    if (damaged or different) and not force:
+        other = f"{out}: holds samples of another request ({'; '.join(different)})"
+        fault = f"{damaged}: damaged" if damaged else other
+        raise OutputError(f"{fault}; choose another folder, or pass --force to replace the samples")
+    if damaged or different:
         remove_samples(out, there)
-    elif there is not None and (different := there.differences(wanted)):
-        raise OutputError(
-            f"{out}: holds samples of another request ({'; '.join(different)}); "
-            "choose another folder, or pass --force to replace them"
-        )
     make_folder(out)
-    if there != wanted or force:
+    if there != wanted:
         write_record(out / REQUEST_FILE, wanted)
 
 
 def _sample(
     out: Path, bundle: Path, generator: ParticleGenerator, plan: SamplePlan, entries: dict[int, SampleEntry]
 ) -> None:
-    """Sample what is missing; after every batch its volumes are in place, then the manifest names them."""
+    """Sample what is missing; after every batch its volumes are in place.
+
+    Those that the manifest does not name yet when the process is killed are computed again, to the same bytes.
+    """
     batches = plan.batches(entries)
     if not batches:
         return
     if entries:
         say(f"{out}: {len(entries)} of {len(plan)} samples are there already; going on")
+    named, written = len(entries), time.monotonic()
+
+    def write_manifest() -> None:
+        nonlocal named, written
+        unfinished = _manifest(bundle, generator, plan, entries).model_copy(update={"complete": False})
+        write_record(out / MANIFEST_FILE, unfinished)
+        named, written = len(entries), time.monotonic()
+
     with progress_bar() as bar:
         task = bar.add_task("network evaluations", total=sum(len(batch) for batch in batches) * plan.steps)
-        for part in generator.run(plan, finished=entries, on_step=lambda count: bar.advance(task, count)):
-            for row, index in enumerate(part.indices):
-                if index not in entries:
-                    entries[index] = write_sample(out, plan, part, row, bundle_digest=generator.digest)
-            write_record(
-                out / MANIFEST_FILE, _manifest(bundle, generator, plan, entries).model_copy(update={"complete": False})
-            )
+        try:
+            for part in generator.run(plan, finished=entries, on_step=lambda count: bar.advance(task, count)):
+                for row, index in enumerate(part.indices):
+                    if index not in entries:
+                        entries[index] = write_sample(out, plan, part, row, bundle_digest=generator.digest)
+                if time.monotonic() - written >= MANIFEST_SECONDS:
+                    write_manifest()
+        finally:  # Ctrl-C and errors lose nothing
+            if len(entries) > named:
+                write_manifest()
 
 
 def _manifest(

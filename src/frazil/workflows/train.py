@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from frazil.bundle import BundleCard, load_bundle, save_bundle
+from frazil.bundle import RUN_BUNDLE, BundleCard, load_bundle, save_bundle
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.errors import BundleError, OutputError, StoreError
@@ -29,7 +29,6 @@ from frazil.workflows.console import progress_bar, say, say_written, warn
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
-BUNDLE_FOLDER = "bundle"
 
 
 def train(
@@ -79,7 +78,7 @@ def train(
         _await_run(run, described)
 
     def write_bundle(network: nn.Module, records: list[EpochRecord]) -> None:
-        save_bundle(run / BUNDLE_FOLDER, network, _card(preset, boxes, records))
+        save_bundle(run / RUN_BUNDLE, network, _card(preset, boxes, records))
 
     bar = progress_bar()
     bar.disable = not first
@@ -153,7 +152,7 @@ def _clear(run: Path) -> None:
     with output_errors(run):
         for name in (CHECKPOINT_NAME, "metrics.csv", "losses.png", "losses.pdf", RUN_FILE):
             (run / name).unlink(missing_ok=True)
-        for name in (BUNDLE_FOLDER, "tensorboard"):
+        for name in (RUN_BUNDLE, "tensorboard"):
             shutil.rmtree(run / name, ignore_errors=True)
 
 
@@ -175,7 +174,7 @@ def _await_run(run: Path, described: dict[str, Any], *, seconds: float = 120.0) 
 def _bundled_epochs(run: Path) -> float | None:
     """Return how many epochs the bundle of the run has seen; None where there is no whole bundle."""
     try:
-        return load_bundle(run / BUNDLE_FOLDER).card.losses.get("epochs")
+        return load_bundle(run / RUN_BUNDLE).card.losses.get("epochs")
     except BundleError:
         return None
 
@@ -218,6 +217,7 @@ def _card(preset: Preset, boxes: BoxStore, records: list[EpochRecord]) -> Bundle
         normalisation=preset.training.normalisation,
         training_data_digest=boxes.digest,
         moments=_typical_moments(preset, boxes),
+        radius_angstrom={c.label: c.diameter_angstrom / 2 for c in described.counts if c.diameter_angstrom},
         losses=losses,
         provenance=f"trained by frazil {__version__} on {described.source_path}",
     )
@@ -265,7 +265,7 @@ def _report(run: Path, preset: Preset, result: Fit) -> None:
     if not result.finished:
         say("the time is up; run the same command again to continue")
     for path, what in [
-        (run / BUNDLE_FOLDER, "bundle, for frazil sample"),
+        (run / RUN_BUNDLE, "bundle, for frazil sample"),
         (run / "metrics.csv", "losses by epoch and noise level"),
         (run / "losses.png", "Figure 1"),
         (run / "tensorboard", "for tensorboard --logdir"),
