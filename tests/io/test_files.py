@@ -9,6 +9,7 @@ import pytest
 from frazil.errors import OutputError, StoreError
 from frazil.io.files import (
     atomic_path,
+    exclusive,
     file_digest,
     make_folder,
     output_errors,
@@ -147,3 +148,22 @@ def test_digests(tmp_path):
     empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     (tmp_path / "empty").write_bytes(b"")
     assert file_digest(tmp_path / "empty") == text_digest("") == empty
+
+
+def test_a_folder_is_held_by_one_process_and_let_go_by_a_kill(tmp_path, refuses):
+    code = (
+        "import sys; from pathlib import Path; from frazil.io.files import exclusive\n"
+        "with exclusive(Path(sys.argv[1]), 'trains'): print('held', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        with (
+            refuses(OutputError, str(tmp_path), "another process trains here", "choose another folder"),
+            exclusive(tmp_path, "trains"),
+        ):
+            pass
+        other.kill()
+    with exclusive(tmp_path, "trains"):
+        pass

@@ -19,6 +19,7 @@ from frazil.dataset.curate import curate_boxes
 from frazil.dataset.plan import make_plan
 from frazil.dataset.store import BoxStore
 from frazil.errors import OutputError
+from frazil.io.files import exclusive
 from frazil.io.sources import open_source
 from frazil.settings import CurateSettings, SourceSettings
 from frazil.workflows.train import _await_run, train
@@ -198,6 +199,17 @@ def test_force_goes_on_with_the_same_run_and_clears_away_another(frazil, store, 
     assert len(rows(run)) == 2
     assert len(list((run / "tensorboard").iterdir())) == 1
     assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_two_runs_do_not_share_a_folder(frazil, store, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with exclusive(run, "trains"):
+        code, _, err = frazil("train", store, "--out", run, *TINY, "--force")
+    assert code == 2
+    assert "another process trains here" in err
+    code, _, err = frazil("train", store, "--out", run, *TINY, "--force")
+    assert code == 0, err
 
 
 def test_a_loss_that_is_no_number_ends_in_one_line(frazil, store, tmp_path):

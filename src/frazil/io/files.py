@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -97,6 +98,28 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(folder: Path, doing: str) -> Iterator[None]:
+    """Hold `folder` for this process while the block runs; the operating system lets go of it even after a kill.
+
+    Parameters
+    ----------
+    doing : what the holder does, for the message: ``trains``.
+
+    Raises
+    ------
+    OutputError : another process holds the folder, or it cannot be written.
+    """
+    with output_errors(folder), (folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"{folder}: another process {doing} here; wait for it, or choose another folder"
+            ) from None
+        yield
 
 
 def make_folder(path: Path) -> Path:

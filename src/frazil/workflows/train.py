@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from frazil.bundle import RUN_BUNDLE, BundleCard, load_bundle, save_bundle
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.errors import BundleError, OutputError, StoreError
-from frazil.io.files import make_folder, output_errors, read_json, write_json
+from frazil.io.files import exclusive, make_folder, output_errors, read_json, write_json
 from frazil.model.unet import check_box_size
 from frazil.records import Moments
 from frazil.reporting.curves import loss_page, read_metrics
@@ -71,35 +72,36 @@ def train(
     epoch_plan(preset, len(training), hardware)  # refuses what cannot be shared before anything is written
     first = is_first_process()
     described = _describe_run(preset, boxes)
-    if first:
-        _prepare_run(run, described, force=force)
-        _announce(boxes, training, validation, preset, hardware)
-    else:
-        _await_run(run, described)
 
     def write_bundle(network: nn.Module, records: list[EpochRecord]) -> None:
         save_bundle(run / RUN_BUNDLE, network, _card(preset, boxes, records))
 
     bar = progress_bar()
     bar.disable = not first
-    with bar:
-        result = fit(
-            preset,
-            training,
-            validation,
-            label_count=len(boxes.description.labels),
-            run=run,
-            hardware=hardware,
-            write_bundle=write_bundle,
-            progress=bar,
-            end=end,
-        )
-    if first:
-        if result.was_finished and _bundled_epochs(run) != result.records[-1].epoch:
-            write_bundle(saved_network(run, preset, len(boxes.description.labels)), result.records)
-        if result.records and not (result.was_finished and (run / "losses.png").exists()):
-            save_figure(loss_page(read_metrics(run / "metrics.csv")).figure, run / "losses")
-        _report(run, preset, result)
+    with ExitStack() as held:
+        if first:
+            _prepare_run(run, described, held, force=force)
+            _announce(boxes, training, validation, preset, hardware)
+        else:
+            _await_run(run, described)
+        with bar:
+            result = fit(
+                preset,
+                training,
+                validation,
+                label_count=len(boxes.description.labels),
+                run=run,
+                hardware=hardware,
+                write_bundle=write_bundle,
+                progress=bar,
+                end=end,
+            )
+        if first:
+            if result.was_finished and _bundled_epochs(run) != result.records[-1].epoch:
+                write_bundle(saved_network(run, preset, len(boxes.description.labels)), result.records)
+            if result.records and not (result.was_finished and (run / "losses.png").exists()):
+                save_figure(loss_page(read_metrics(run / "metrics.csv")).figure, run / "losses")
+            _report(run, preset, result)
     return result
 
 
@@ -121,8 +123,11 @@ def _describe_run(preset: Preset, boxes: BoxStore) -> dict[str, Any]:
     }
 
 
-def _prepare_run(run: Path, described: dict[str, Any], *, force: bool) -> None:
-    """Write what this run is, or check that the run in the folder is the same one; `force` clears away another."""
+def _prepare_run(run: Path, described: dict[str, Any], held: ExitStack, *, force: bool) -> None:
+    """Write what this run is, or check that the run in the folder is the same one; `force` clears away another.
+
+    The folder stays locked until `held` is closed.
+    """
     if run.exists() and not run.is_dir():
         raise OutputError(f"{run}: is a file; choose a folder")
     if (run / RUN_FILE).exists():
@@ -138,10 +143,11 @@ def _prepare_run(run: Path, described: dict[str, Any], *, force: bool) -> None:
                 "train into another folder, or pass --force to begin anew"
             )
     else:
-        different = [path.name for path in run.iterdir()] if run.exists() else []
+        different = [path.name for path in run.iterdir() if not path.name.startswith(".")] if run.exists() else []
         if different and not force:
             raise OutputError(f"{run}: is not empty and holds no training run; choose another folder, or pass --force")
     make_folder(run)
+    held.enter_context(exclusive(run, "trains"))
     if different:
         _clear(run)
     write_json(run / RUN_FILE, described)
