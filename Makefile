@@ -14,8 +14,8 @@ test: $(VENV)/.installed-dev lint
 	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/pytest -n 2 --dist worksteal -q
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/ruff format --check src tests benchmarks scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 

@@ -15,8 +15,8 @@ from scipy.stats import kurtosis, skew
 
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
-from frazil.generation.manifest import MANIFEST_FILE, SampleManifest, read_record
 from frazil.errors import RequestError
+from frazil.generation.manifest import MANIFEST_FILE, SampleManifest, read_record
 from frazil.io.mrc import read_volume
 from frazil.volume.fourier import frequency_axes, radial_power
 
@@ -47,7 +47,7 @@ def log_power(volumes: np.ndarray, axes: str) -> np.ndarray:
 
 
 def wedge_profile(volumes: np.ndarray) -> np.ndarray:
-    """Return power at 0.05 to 0.4 cycles a voxel by angle to the kx axis in the kz-kx plane, in steps of 15 degrees, over its maximum."""
+    """Return power by angle to kx in the kz-kx plane, in steps of 15 degrees, at 0.05 to 0.4 cycles a voxel, over its maximum."""
     kz, _, kx = frequency_axes(volumes.shape[1:])
     angle = torch.rad2deg(torch.atan2(kz.abs(), kx.abs())).expand(*volumes.shape[1:])[:, 0]
     radius = (kz**2 + kx**2).sqrt()[:, 0]
@@ -58,12 +58,13 @@ def wedge_profile(volumes: np.ndarray) -> np.ndarray:
 
 
 def nearest(volumes: np.ndarray, training: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Return the highest correlation of each volume with a training box, over the voxels that were measured in it, shifts up to 2."""
+    """Return the highest correlation of each volume with a training box, over its measured voxels and shifts of up to two."""
     shifts = [(z, y, x) for z in (-2, 0, 2) for y in (-2, 0, 2) for x in (-2, 0, 2)]
     best = np.full(len(volumes), -1.0)
     for box, mask in zip(training, measured, strict=True):
         for shift in shifts:
-            moved, there = np.roll(box, shift, (0, 1, 2))[mask], mask
+            there = np.roll(mask, shift, (0, 1, 2))
+            moved = np.roll(box, shift, (0, 1, 2))[there]
             a = volumes[:, there] - volumes[:, there].mean(1, keepdims=True)
             b = moved - moved.mean()
             best = np.maximum(best, (a @ b) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b) + 1e-12))
@@ -89,7 +90,9 @@ def main() -> None:
     # spectra need boxes without padding, whose edge would be the strongest feature
     whole = np.concatenate([train[train_measured.all((1, 2, 3))], held[held_measured.all((1, 2, 3))]])
 
-    print(f"{len(train)} training, {len(held)} validation boxes ({len(whole)} without padding), {len(generated)} samples\n")
+    print(
+        f"{len(train)} training, {len(held)} validation boxes ({len(whole)} without padding), {len(generated)} samples\n"
+    )
     print("| grey values | skew | excess kurtosis |\n|---|---|---|")
     print(row("training boxes, measured voxels", skew(train[train_measured]), kurtosis(train[train_measured])))
     print(row("validation boxes, measured voxels", skew(held[held_measured]), kurtosis(held[held_measured])))
@@ -98,11 +101,15 @@ def main() -> None:
     print("\n| log10 power, mean absolute difference to whole real boxes (dex) | XY | XZ | YZ |\n|---|---|---|---|")
     planes = ("XY", "XZ", "YZ")
     half = len(whole) // 2
-    print(row("one half of the real boxes against the other (floor)", *(np.abs(log_power(whole[:half], p) - log_power(whole[half:], p)).mean() for p in planes)))
-    print(row("samples", *(np.abs(log_power(generated, p) - log_power(whole, p)).mean() for p in planes)))
-    print(row("white noise (ceiling)", *(np.abs(log_power(noise, p) - log_power(whole, p)).mean() for p in planes)))
+    for name, one, other in (
+        ("one half of the real boxes against the other (floor)", whole[:half], whole[half:]),
+        ("samples", generated, whole),
+        ("white noise (ceiling)", noise, whole),
+    ):
+        print(row(name, *(np.abs(log_power(one, p) - log_power(other, p)).mean() for p in planes)))
 
-    print("\n| power by angle to kx in the kz-kx plane | 0-15 | 15-30 | 30-45 | 45-60 | 60-75 | 75-90 |\n|---|---|---|---|---|---|---|")
+    print("\n| power by angle to kx in the kz-kx plane | 0-15 | 15-30 | 30-45 | 45-60 | 60-75 | 75-90 |")
+    print("|---|---|---|---|---|---|---|")
     print(row("whole real boxes", *wedge_profile(whole)))
     print(row("samples", *wedge_profile(generated)))
 
@@ -113,11 +120,13 @@ def main() -> None:
         ("white noise", nearest(noise, train, train_measured)),
     ):
         print(row(name, float(np.median(values)), float(values.max())))
-    print("\n| class | training boxes | validation boxes | samples | highest correlation with a training box, median |\n|---|---|---|---|---|")
+    print("\n| class | training boxes | validation boxes | samples | highest correlation with a training box, median |")
+    print("|---|---|---|---|---|")
     close = nearest(generated, train, train_measured)
     for label in sorted(set(labels)):
         mine = np.array([other == label for other in labels])
-        print(f"| {label} | {train_labels.count(label)} | {held_labels.count(label)} | {mine.sum()} | {np.median(close[mine]):.2f} |")
+        counts = f"{train_labels.count(label)} | {held_labels.count(label)} | {mine.sum()}"
+        print(f"| {label} | {counts} | {np.median(close[mine]):.2f} |")
 
 
 if __name__ == "__main__":

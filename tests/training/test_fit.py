@@ -25,10 +25,15 @@ class Run:
         self.folder, self.preset, self.training, self.validation = folder, preset, training, validation
         folder.mkdir(exist_ok=True)
         self.weights: dict[str, torch.Tensor] = {}
+        self.best: tuple[int, dict[str, torch.Tensor]] = (0, {})
         self.output = io.StringIO()
 
-    def write_bundle(self, network, records):
-        self.weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    def write_bundle(self, network, records, best):
+        weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        if best:
+            self.best = (records[-1].epoch, weights)
+        else:
+            self.weights = weights
 
     def __call__(self, *, hardware=None, end=None, **training) -> Fit:
         preset = self.preset.model_copy(update={"training": self.preset.training.model_copy(update=training)})
@@ -204,6 +209,17 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(new_run, traini
     with refuses(TrainingError, "training loss is nan at step 6", "lower --learning-rate"):
         run(epochs=2)
     assert (run.folder / CHECKPOINT_NAME).read_bytes() == before
+
+
+def test_the_best_bundle_is_that_of_the_lowest_validation_loss(new_run):
+    # a learning rate this high makes the loss go up and down
+    run = new_run("run")
+    records = run(epochs=8, ema_decay=0.0, learning_rate=5e-2).records
+    lowest = min(records, key=lambda record: record.validation_loss)
+    assert run.best[0] == lowest.epoch
+    shorter = new_run("shorter")
+    shorter(epochs=lowest.epoch, ema_decay=0.0, learning_rate=5e-2)
+    assert all(torch.equal(run.best[1][name], tensor) for name, tensor in shorter.weights.items())
 
 
 def test_the_saved_network_is_the_bundled_one(new_run, tiny_preset):

@@ -76,6 +76,9 @@ def test_a_run_writes_all_it_promises_and_a_second_call_does_nothing(frazil, sto
     assert bundle.card.radius_angstrom == {"apo-ferritin": 30.0, "ribosome": 60.0}
     assert bundle.card.losses["validation_loss"] == pytest.approx(float(rows(run)[-1]["validation_loss"]))
 
+    best = load_bundle(run / "bundle-best").card.losses
+    assert best["validation_loss"] == pytest.approx(min(float(row["validation_loss"]) for row in rows(run)))
+
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "run.json"}
     code, out, _ = frazil("train", store, "--out", run, *TINY)
     assert code == 0

@@ -192,29 +192,53 @@ class MetricsWriter:
 
 
 class Saver(Callback):
-    """Saves the checkpoint, and the bundle with it, where a segment ends: at most every `every_seconds`, and always at the end.
+    """Saves where a segment ends: the checkpoint with the newest bundle, and the bundle of the lowest validation loss.
 
     Parameters
     ----------
-    checkpoint : the file that the same command resumes from.
-    save_bundle : writes the network, averaged where there is an average, as a bundle.
+    checkpoint : the file that the same command resumes from; written at most every `every_seconds`, and always at the end.
+    bookkeeper : knows the losses.
+    save_bundle : writes the network, averaged where there is an average; its argument says whether it is the best one yet.
     """
 
-    def __init__(self, checkpoint: Path, *, save_bundle: Callable[[], None], every_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        *,
+        bookkeeper: Bookkeeper,
+        save_bundle: Callable[[bool], None],
+        every_seconds: float = 60.0,
+    ) -> None:
         self.checkpoint = checkpoint
+        self.bookkeeper = bookkeeper
         self.save_bundle = save_bundle
         self.every_seconds = every_seconds
         self._saved = float("-inf")  # the first segment is saved, so that even a short run is not lost
+        self._records = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note which epochs were done before."""
+        self._records = len(self.bookkeeper.records)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save if it is time, or if this was the last segment."""
+        """Save what is due."""
+        records = self.bookkeeper.records
+        if trainer.is_global_zero and len(records) > self._records and is_best(records):
+            self.save_bundle(True)
+        self._records = len(records)
         last = trainer.should_stop or segments_done(trainer) >= (trainer.max_epochs or 0)
         due = bool(trainer.strategy.broadcast(time.monotonic() - self._saved >= self.every_seconds))
         if last or due:
             trainer.save_checkpoint(self.checkpoint)
             if trainer.is_global_zero:
-                self.save_bundle()
+                self.save_bundle(False)
             self._saved = time.monotonic()
+
+
+def is_best(records: list[EpochRecord]) -> bool:
+    """Tell whether the newest epoch was validated and has the lowest validation loss of all."""
+    losses = [record.validation_loss for record in records if record.validation_loss is not None]
+    return bool(losses) and records[-1].validation_loss is not None and losses[-1] <= min(losses)
 
 
 class Deadline(Callback):

@@ -134,7 +134,7 @@ def fit(
     label_count: int,
     run: Path,
     hardware: Hardware,
-    write_bundle: Callable[[nn.Module, list[EpochRecord]], None],
+    write_bundle: Callable[[nn.Module, list[EpochRecord], bool], None],
     progress: Progress,
     end: float | None = None,
 ) -> Fit:
@@ -145,7 +145,8 @@ def fit(
     training, validation : the boxes of the two splits; `validation` may be empty.
     label_count : classes that the network can be asked for.
     run : holds the checkpoint, `metrics.csv` and TensorBoard events.
-    write_bundle : gets the network (averaged where the preset averages) and the history whenever a checkpoint is saved.
+    write_bundle : gets the network (averaged where the preset averages), the history, and False whenever a checkpoint is saved
+        or True whenever the validation loss is lower than ever.
     end : stop before this time on the clock `time.monotonic`, where a segment ends.
 
     Raises
@@ -166,7 +167,11 @@ def fit(
     metrics = MetricsWriter(run, timesteps=preset.diffusion.timesteps)
     bookkeeper = Bookkeeper(plan, timesteps=preset.diffusion.timesteps, on_epoch=metrics)
     average = WarmingAverage(settings.ema_decay) if settings.ema_decay else None
-    saver = Saver(checkpoint, save_bundle=lambda: write_bundle(_averaged(task, average), bookkeeper.records))
+    saver = Saver(
+        checkpoint,
+        bookkeeper=bookkeeper,
+        save_bundle=lambda best: write_bundle(_averaged(task, average), bookkeeper.records, best),
+    )
     deadline = Deadline(end) if end is not None else None
     display = ProgressDisplay(progress, plan, epochs=settings.epochs, bookkeeper=bookkeeper)
     callbacks: list[pl.Callback] = [c for c in (average, bookkeeper, display, deadline, saver) if c is not None]

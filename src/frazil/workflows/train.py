@@ -30,6 +30,7 @@ from frazil.workflows.console import progress_bar, say, say_written, warn
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
+BEST_BUNDLE = "bundle-best"
 
 
 def train(
@@ -73,8 +74,8 @@ def train(
     first = is_first_process()
     described = _describe_run(preset, boxes)
 
-    def write_bundle(network: nn.Module, records: list[EpochRecord]) -> None:
-        save_bundle(run / RUN_BUNDLE, network, _card(preset, boxes, records))
+    def write_bundle(network: nn.Module, records: list[EpochRecord], best: bool = False) -> None:
+        save_bundle(run / (BEST_BUNDLE if best else RUN_BUNDLE), network, _card(preset, boxes, records))
 
     bar = progress_bar()
     bar.disable = not first
@@ -158,7 +159,7 @@ def _clear(run: Path) -> None:
     with output_errors(run):
         for name in (CHECKPOINT_NAME, "metrics.csv", "losses.png", "losses.pdf", RUN_FILE):
             (run / name).unlink(missing_ok=True)
-        for name in (RUN_BUNDLE, "tensorboard"):
+        for name in (RUN_BUNDLE, BEST_BUNDLE, "tensorboard"):
             shutil.rmtree(run / name, ignore_errors=True)
 
 
@@ -263,15 +264,18 @@ def _report(run: Path, preset: Preset, result: Fit) -> None:
         say("stopped before the end of the first epoch; run the same command again to continue")
         return
     newest = result.records[-1]
-    validation = next((r.validation_loss for r in reversed(result.records) if r.validation_loss is not None), None)
+    validated = [(r.validation_loss, r.epoch) for r in result.records if r.validation_loss is not None]
     text = f"epoch {newest.epoch}/{preset.training.epochs}: train {newest.train_loss:.4f}"
-    if validation is not None:
-        text += f", validation {validation:.4f}"
+    best = ""
+    if validated:
+        text += f", validation {validated[-1][0]:.4f}"
+        best = f"the same at epoch {min(validated)[1]}, where the validation loss was lowest ({min(validated)[0]:.4f})"
     say(f"{text}, {newest.seconds / 60:.1f} minutes of training")
     if not result.finished:
         say("the time is up; run the same command again to continue")
     for path, what in [
         (run / RUN_BUNDLE, "bundle, for frazil sample"),
+        (run / BEST_BUNDLE, best),
         (run / "metrics.csv", "losses by epoch and noise level"),
         (run / "losses.png", "Figure 1"),
         (run / "tensorboard", "for tensorboard --logdir"),
