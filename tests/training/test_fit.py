@@ -236,6 +236,13 @@ def test_accelerators_and_strategies_that_are_not_there_are_named(new_run, refus
         new_run("run")(hardware=Hardware(accelerator="cpu", strategy="hope"))
 
 
+@pytest.mark.parametrize(("cuda", "chosen"), [(True, "gpu"), (False, "cpu")])
+def test_auto_is_cuda_or_the_cpu_and_nothing_else(monkeypatch, cuda, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert Hardware().chosen_accelerator == chosen
+    assert Hardware(accelerator="cpu").chosen_accelerator == "cpu"
+
+
 @pytest.mark.parametrize("name", ["LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"])
 def test_only_the_first_process_speaks(monkeypatch, name):
     for rank in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID"):

@@ -57,7 +57,7 @@ class Hardware:
 
     Parameters
     ----------
-    accelerator : ``auto``, ``cpu``, ``gpu``.
+    accelerator : ``auto`` (CUDA where there is one, else the CPU: the noise schedule needs float64), ``cpu``, ``gpu``.
     devices : processes on each node.
     num_nodes : nodes.
     strategy : ``auto`` is DDP where there is more than one process.
@@ -75,6 +75,13 @@ class Hardware:
         """All processes of the run."""
         return self.devices * self.num_nodes
 
+    @property
+    def chosen_accelerator(self) -> str:
+        """What ``auto`` comes to on this machine."""
+        if self.accelerator != "auto":
+            return self.accelerator
+        return "gpu" if torch.cuda.is_available() else "cpu"
+
     def check(self) -> None:
         """Refuse what the machine does not have.
 
@@ -89,8 +96,7 @@ class Hardware:
         gpus = torch.cuda.device_count()
         if self.accelerator == "gpu" and gpus == 0:
             raise SettingsError("--accelerator gpu: this machine has no GPU that torch can use; pass --accelerator cpu")
-        on_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and gpus > 0)
-        if on_gpu and self.devices > gpus:
+        if self.chosen_accelerator == "gpu" and self.devices > gpus:
             raise SettingsError(f"--devices {self.devices}: this machine has {gpus} GPUs; pass --devices {gpus}")
 
 
@@ -178,7 +184,7 @@ def fit(
 
     with _quiet_lightning(), closing(metrics):
         trainer = pl.Trainer(
-            accelerator=hardware.accelerator,
+            accelerator=hardware.chosen_accelerator,
             devices=hardware.devices,
             num_nodes=hardware.num_nodes,
             strategy="ddp" if hardware.strategy == "auto" and hardware.processes > 1 else hardware.strategy,
