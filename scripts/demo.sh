@@ -6,7 +6,7 @@ out=${1:-demo}
 
 step() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
 
-step frazil simulate "$out/tomograms" --count 4 --seed 1 --shape 64,128,128 --voxel-size 20 --particles-per-class 12
+step frazil simulate "$out/tomograms" --preset small --count 4 --seed 1 --shape 64,128,128 --voxel-size 20 --types denoised
 step frazil curate "$out/tomograms" --out "$out/store" --box 32
 step frazil train "$out/store" --out "$out/run" --preset smoke --epochs 12 --max-time 2
 step frazil sample "$out/run/bundle" --label all --count 5 --seed 0 --out "$out/samples"

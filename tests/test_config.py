@@ -8,8 +8,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.config import load_preset, preset_names
-from frazil.errors import SettingsError
+from frazil.config import load_preset, load_simulation_preset, preset_names, simulation_preset_names
+from frazil.errors import SettingsError, SimulationError
 from frazil.settings import Preset
 
 
@@ -120,3 +120,66 @@ def test_a_broken_file_is_named(refuses, tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with refuses(SettingsError, "broken.toml", "readable TOML"):
         load_preset(path)
+
+
+@pytest.mark.parametrize("load", [load_preset, load_simulation_preset])
+def test_a_preset_says_only_what_differs_from_its_base(load, tmp_path, refuses):
+    shipped = (preset_names() if load is load_preset else simulation_preset_names())[0]
+    changed = "training.epochs" if load is load_preset else "microscope.tilts.step_degrees"
+    *tables, key = changed.split(".")
+    (tmp_path / "mine.toml").write_text(f'base = "{shipped}"\n[{".".join(tables)}]\n{key} = 5\n')
+    mine = load(tmp_path / "mine.toml")
+    assert mine == load(shipped, {changed: 5, "name": "mine"})
+    (tmp_path / "theirs.toml").write_text('base = "mine.toml"\nname = "third"\n')
+    assert load(tmp_path / "theirs.toml") == load(shipped, {changed: 5, "name": "third"})
+    (tmp_path / "round.toml").write_text('base = "about.toml"')
+    (tmp_path / "about.toml").write_text('base = "round.toml"')
+    with refuses(SettingsError, "round.toml: is its own base", "take base out"):
+        load(tmp_path / "round.toml")
+    (tmp_path / "lost.toml").write_text('base = "nowhere"')
+    with refuses(SettingsError, "nowhere: neither a readable TOML", shipped):
+        load(tmp_path / "lost.toml")
+
+
+def test_the_simulation_presets_that_are_promised_exist():
+    assert simulation_preset_names() == ["czii", "small"]
+
+
+def test_structures_are_found_beside_the_preset_that_names_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "far" / "maps").mkdir(parents=True)
+    text = 'base = "small"\n[[specimen.structures]]\nlabel = "ribosome"\nsource = "maps/ribosome.mrc"\n'
+    (tmp_path / "far" / "mine.toml").write_text(text)
+    (tmp_path / "near.toml").write_text('base = "far/mine.toml"')
+    for preset in ("far/mine.toml", "near.toml"):
+        (entry,) = load_simulation_preset(preset).specimen.structures
+        assert (tmp_path / entry.source).resolve() == tmp_path / "far" / "maps" / "ribosome.mrc"
+    absolute = tmp_path / "elsewhere.mrc"
+    (tmp_path / "far" / "mine.toml").write_text(text.replace("maps/ribosome.mrc", str(absolute)))
+    assert load_simulation_preset("far/mine.toml").specimen.structures[0].source == str(absolute)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        ({"specimen.shape_voxel": "64,256"}, ("specimen.shape_voxel = 64,256", "too few numbers", "add")),
+        ({"specimen.shape_voxel": "a,b,c"}, ("specimen.shape_voxel.0 = 'a'", "valid integer")),
+        ({"specimen.particles_per_class": "many"}, ("specimen.particles_per_class", "'many'", "valid integer")),
+        ({"specimen.voxel_size_angstrom": float("nan")}, ("specimen.voxel_size_angstrom = nan", "finite")),
+        ({"microscope.tilts.steps": 3}, ("microscope.tilts.steps is not a setting", "step_degrees")),
+        (
+            {"specimen.structures": [{"label": "ribosome", "file": "x"}]},
+            ("specimen.structures.0.file is not a setting", "source"),
+        ),
+        ({"denoiser.noise_left": 2}, ("denoiser.noise_left = 2", "less than or equal to 1")),
+        ({"microscope.correction.ctf": "full"}, ("microscope.correction.ctf = 'full'", "phase-flip")),
+    ],
+)
+def test_simulation_settings_that_cannot_be_used_are_named(overrides, parts, refuses):
+    with refuses(SettingsError, "preset small", *parts):
+        load_simulation_preset("small", overrides)
+
+
+def test_what_cannot_be_simulated_is_said_by_the_simulator(refuses):
+    with refuses(SimulationError, "voxel size 70 A", "apo-ferritin", "finer voxel"):
+        load_simulation_preset("small", {"specimen.voxel_size_angstrom": 70.0})

@@ -42,48 +42,159 @@ def _root(
 @app.command("simulate")
 def simulate_command(
     out: Annotated[Path, typer.Argument(help="Folder for the copick project.")],
-    count: Annotated[int, typer.Option(help="Tomograms; may be raised later.")] = 1,
-    seed: Annotated[int, typer.Option(help="Tomogram i depends on (seed, i) alone.")] = 0,
-    shape: Annotated[str, typer.Option(metavar="Z,Y,X", help="Voxels of a tomogram.")] = "128,256,256",
-    voxel_size: Annotated[float, typer.Option(metavar="A", help="Edge of a voxel in angstrom.")] = 10.0,
+    preset: Annotated[str, typer.Option(help="czii, small, or a TOML file; options go over it.")] = "czii",
+    count: Annotated[
+        int | None, typer.Option(help="Tomograms; may be raised later.  [dim]\\[default: 1][/dim]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Tomogram i depends on the seed, i and the settings alone.")] = 0,
+    shape: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Voxels of a tomogram.")] = None,
+    voxel_size: Annotated[float | None, typer.Option(metavar="A", help="Edge of a voxel in angstrom.")] = None,
     particles_per_class: Annotated[
-        str, typer.Option(metavar="N", help="Of all six particles, or e.g. ribosome=20,apo-ferritin=30.")
-    ] = "12",
-    ice_thickness: Annotated[float | None, typer.Option(metavar="A", help="Default: the whole tomogram.")] = None,
-    tilt_range: Annotated[str, typer.Option(metavar="LOWEST,HIGHEST", help="Degrees about y.")] = "-45,45",
-    tilt_step: Annotated[float, typer.Option(help="Degrees between tilts.")] = 3.0,
-    noise: Annotated[float, typer.Option(help="In a cube of 10 A, dalton per cubic angstrom; protein is 0.8.")] = 0.3,
-    resolution: Annotated[float, typer.Option(metavar="A", help="Where the low-pass of denoising is one half.")] = 42.0,
-    clean: Annotated[bool, typer.Option("--clean", help="Also write tomogram type clean: particles alone.")] = False,
+        str | None, typer.Option(metavar="N", help="Of all six particles, or e.g. ribosome=20,apo-ferritin=30.")
+    ] = None,
+    concentrations: Annotated[
+        str | None, typer.Option(metavar="N", help="The same in particles per cubic micrometre of ice.")
+    ] = None,
+    crowding: Annotated[
+        float | None, typer.Option(help="Share of the ice that particles fill, at most 0.3, in these proportions.")
+    ] = None,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=FILE", help="Density map (MRC) or atoms (mmCIF, PDB) of a class; may be repeated."),
+    ] = None,
+    ice_thickness: Annotated[str | None, typer.Option(metavar="A", help="Or full: ice fills the tomogram.")] = None,
+    tilt_range: Annotated[str | None, typer.Option(metavar="LOWEST,HIGHEST", help="Degrees.")] = None,
+    tilt_step: Annotated[float | None, typer.Option(help="Degrees between tilts.")] = None,
+    dose: Annotated[float | None, typer.Option(help="Of the whole tilt series, electrons per square angstrom.")] = None,
+    defocus: Annotated[
+        str | None, typer.Option(metavar="LOWEST,HIGHEST", help="Micrometres; each tomogram draws its own.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting, e.g. --set microscope.optics.voltage_kv=200."),
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(metavar="PROJECT", help="Simulate the picks of this project again, run by run.")
+    ] = None,
+    run: Annotated[list[str] | None, typer.Option(help="With --like: only this run; may be repeated.")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="With --like: only picks of this user.")] = None,
+    session: Annotated[list[str] | None, typer.Option(help="With --like: only picks of this session.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="With --like: only this class; may be repeated.")] = None,
+    picks: Annotated[Path | None, typer.Option(help="With --like: CSV or STAR of picks apart from MRC files.")] = None,
+    tomogram_type: Annotated[str | None, typer.Option(help="With --like: says shape and voxel size.")] = None,
+    voxel_spacing: Annotated[float | None, typer.Option(help="With --like: of the tomogram's folder.")] = None,
+    level: Annotated[int | None, typer.Option(help="With --like: resolution level, 0 is the finest.")] = None,
+    true_voxel_size: Annotated[
+        float | None, typer.Option(metavar="A", help="With --like: if its headers are wrong.")
+    ] = None,
+    types: Annotated[str, typer.Option(help="Tomogram types to write.")] = "wbp,denoised,clean",
+    levels: Annotated[int, typer.Option(help="Resolutions of each OME-Zarr.")] = 3,
+    mrc: Annotated[bool, typer.Option("--mrc", help="Also write each tomogram as mrc/TYPE/RUN.mrc.")] = False,
+    workers: Annotated[int, typer.Option(help="Tomograms at a time; each takes one core, 3 GB for czii.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace a simulation with other settings.")] = False,
 ) -> None:
-    """Simulate annotated tomograms of six particles and write them as a copick project.
+    """Simulate annotated tomograms and write them as a copick project, with masks and orientations.
 
     Interrupted, the same command goes on where it stood.
     """
-    from frazil.simulation.microscope import MicroscopeSettings
-    from frazil.simulation.specimen import SpecimenSettings
-    from frazil.workflows.simulate import read_settings, simulate
+    from frazil.workflows.options import parse_settings
+    from frazil.workflows.simulate import SimulatedOutput, parse_types, simulate, simulation_preset
+    from frazil.workflows.simulation_like import like_options
 
-    specimen = {
-        "shape_voxel": shape,
-        "voxel_size_angstrom": voxel_size,
-        "particles_per_class": particles_per_class,
-        "ice_thickness_angstrom": ice_thickness,
-    }
-    microscope = {
-        "tilt_range_degrees": tilt_range,
-        "tilt_step_degrees": tilt_step,
-        "noise": noise,
-        "resolution_angstrom": resolution,
+    options = {
+        "specimen.shape_voxel": shape,
+        "specimen.voxel_size_angstrom": voxel_size if like is None or shape else None,
+        "specimen.particles_per_class": particles_per_class,
+        "specimen.concentrations": concentrations,
+        "specimen.crowding": crowding,
+        "specimen.ice_thickness_angstrom": ice_thickness,
+        "microscope.tilts.range_degrees": tilt_range,
+        "microscope.tilts.step_degrees": tilt_step,
+        "microscope.tilts.dose_e_per_angstrom2": dose,
+        "microscope.optics.defocus_um": defocus,
     }
     simulate(
         out,
+        simulation_preset(preset, options, parse_settings(setting or []), structure or []),
         count=count,
         seed=seed,
-        specimen=read_settings(SpecimenSettings, specimen),
-        microscope=read_settings(MicroscopeSettings, microscope),
-        clean=clean,
+        like=like_options(
+            like,
+            runs=run,
+            voxel_size_angstrom=voxel_size,
+            users=user,
+            sessions=session,
+            labels=label,
+            picks_file=str(picks) if picks else None,
+            tomogram_type=tomogram_type,
+            voxel_spacing_angstrom=voxel_spacing,
+            level=level,
+            true_voxel_size_angstrom=true_voxel_size,
+        ),
+        output=SimulatedOutput(parse_types(types), levels, mrc),
+        workers=workers,
+        force=force,
+    )
+
+
+@app.command("calibrate")
+def calibrate_command(
+    out: Annotated[Path, typer.Argument(help="Folder for the preset, the report and its curves.")],
+    real: Annotated[Path, typer.Option(metavar="PROJECT", help="Annotated tomograms, as frazil curate takes them.")],
+    preset: Annotated[str, typer.Option(help="Where the fit starts: czii, small, or a TOML file.")] = "czii",
+    name: Annotated[str, typer.Option(help="Of the fitted preset, written as OUT/NAME.toml.")] = "calibrated",
+    run: Annotated[list[str] | None, typer.Option(help="Fit to this run; may be repeated.")] = None,
+    fall: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DEX",
+            help="If only coarse voxels are there: known fall of in-plane power, 0.1 to 0.45 cycles per 10 A.",
+        ),
+    ] = None,
+    evaluations: Annotated[int, typer.Option(help="Simulations that the search may make, of each piece.")] = 400,
+    replicates: Annotated[int, typer.Option(help="Simulations of a piece that are averaged in the search.")] = 1,
+    checks: Annotated[int, typer.Option(help="Simulations of each piece with fresh seeds, after the fit.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the simulations.")] = 0,
+    tomogram_type: Annotated[str | None, typer.Option(help="E.g. denoised, where there are several.")] = None,
+    voxel_spacing: Annotated[float | None, typer.Option(help="Of the tomogram's folder, angstrom.")] = None,
+    level: Annotated[int | None, typer.Option(help="Resolution level of OME-Zarr, 0 is the finest.")] = None,
+    voxel_size: Annotated[
+        float | None, typer.Option(help="True voxel size of the finest level, if the header is wrong, angstrom.")
+    ] = None,
+    user: Annotated[list[str] | None, typer.Option(help="Only picks of this user; may be repeated.")] = None,
+    session: Annotated[list[str] | None, typer.Option(help="Only picks of this session; may be repeated.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Only picks of this class; may be repeated.")] = None,
+    picks: Annotated[Path | None, typer.Option(help="CSV or STAR of picks, if it is not beside the MRC files.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Begin anew.")] = False,
+) -> None:
+    """Fit a simulation preset to real tomograms with picks: spectra, missing wedge, grey values.
+
+    Simulates the picks at their places and compares with what was measured there. Interrupted, the same command goes on.
+    """
+    from frazil.workflows.calibrate import calibrate
+    from frazil.workflows.curate import source_settings
+
+    calibrate(
+        real,
+        out,
+        preset=preset,
+        name=name,
+        source_settings=source_settings(
+            tomogram_type=tomogram_type,
+            voxel_spacing_angstrom=voxel_spacing,
+            level=level,
+            voxel_size_angstrom=voxel_size,
+            users=user,
+            sessions=session,
+            labels=label,
+            picks_file=str(picks) if picks else None,
+        ),
+        runs=run or (),
+        fine_fall_dex=fall,
+        evaluations=evaluations,
+        replicates=replicates,
+        checks=checks,
+        seed=seed,
         force=force,
     )
 

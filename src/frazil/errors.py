@@ -28,6 +28,10 @@ class MissingTomogramError(SourceError):
     """The tomogram or the level asked for is not there; the picks can still be counted."""
 
 
+class AmbiguousTomogramError(MissingTomogramError):
+    """There are several tomograms to choose from."""
+
+
 class PickError(FrazilError):
     """Picks are malformed, empty, of an unknown class, or do not fit their tomogram."""
 

@@ -55,6 +55,25 @@ def test_copick_reads_picks_and_their_orientation(tmp_path):
     writer.write_picks(tmp_path, Picks("TS_1", "ribosome", np.zeros((2, 3))), user="frazil", session="6")
     (read,) = project(tmp_path).get_run("TS_1").get_picks("ribosome", session_id="6")
     assert not read.load().trust_orientation
+    assert read.instance_ids().tolist() == [0, 0]
+
+
+def test_copick_reads_which_particle_of_a_mask_a_pick_is(tmp_path):
+    picks = Picks("TS_1", "ribosome", np.zeros((3, 3)))
+    writer.write_picks(tmp_path, picks, user="frazil", instances=np.array([7, 300, 2]))
+    (read,) = project(tmp_path).get_run("TS_1").get_picks("ribosome")
+    assert [point.instance_id for point in read.points] == [7, 300, 2]
+
+
+def test_simulated_is_said(tmp_path):
+    path = writer.write_project_config(tmp_path, name="x", labels_radius_angstrom={"ribosome": 150}, simulated=True)
+    assert json.loads(path.read_text())["description"].startswith("Simulated by frazil")
+    zeros = np.zeros((2, 2, 2), np.uint8)
+    options = {"run": "TS_1", "volume": zeros, "voxel_size_angstrom": 10.0, "name": "classes", "user": "frazil"}
+    path = writer.write_segmentation(tmp_path, **options, simulated=True)
+    assert json.loads((path / ".zattrs").read_text())["frazil"] == {"simulated": True}
+    path = writer.write_segmentation(tmp_path, **options)
+    assert "frazil" not in json.loads((path / ".zattrs").read_text())
 
 
 @pytest.mark.parametrize(("multilabel", "kind"), [(True, "multilabel"), (False, "binary")])

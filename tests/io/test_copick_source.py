@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from frazil.errors import MissingTomogramError, PickError, SourceError
+from frazil.errors import AmbiguousTomogramError, MissingTomogramError, PickError, SourceError
 from frazil.io import copick as writer
 from frazil.io.sources import open_source
 from frazil.records import Picks
@@ -191,9 +191,9 @@ def test_tomograms_to_choose_from(tiny_project, refuses):
     writer.write_tomogram(tiny_project.path, run="TS_2", voxel_size_angstrom=20.0, **more)
     there = ["denoised at voxel spacing 10.012", "wbp at voxel spacing 10.012", "wbp at voxel spacing 20.000"]
     for run in ("TS_1", "TS_2"):  # one choice for the project, so that types never mix
-        with refuses(MissingTomogramError, "several tomograms", *there, "--tomogram-type", "--voxel-spacing"):
+        with refuses(AmbiguousTomogramError, "several tomograms", *there, "--tomogram-type", "--voxel-spacing"):
             opened(tiny_project.path).header(run)
-    with refuses(MissingTomogramError, "several tomograms", *there):
+    with refuses(AmbiguousTomogramError, "several tomograms", *there):
         opened(tiny_project.path, tomogram_type="wbp").header("TS_2")
     with refuses(MissingTomogramError, "no tomogram ctf at voxel spacing 13.000", *there):
         opened(tiny_project.path, tomogram_type="ctf", voxel_spacing_angstrom=13).header("TS_2")

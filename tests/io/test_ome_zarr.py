@@ -8,6 +8,7 @@ from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numcodecs import blosc
 
 from frazil.errors import MissingTomogramError, OutputError, SourceError
 from frazil.io.ome_zarr import open_pyramid, write_pyramid
@@ -71,6 +72,17 @@ def test_simulated_is_said(tmp_path):
     path = write_pyramid(tmp_path / "s.zarr", VOLUME, 10.0, tilt_range_degrees=(-45.0, 48.0), simulated=True)
     ours = json.loads((path / ".zattrs").read_text())["frazil"]
     assert ours == {"simulated": True, "tilt_range_degrees": [-45.0, 48.0]}
+
+
+def test_the_same_volume_gives_the_same_bytes(tmp_path):
+    volume = np.random.default_rng(0).standard_normal((128, 128, 128), dtype=np.float32)
+    volume[:40] = 0  # some blocks are ready long before others
+    written = set()
+    for turn in range(6):
+        path = write_pyramid(tmp_path / f"{turn}.zarr", volume, 10.0)
+        written.add((path / "0" / "0" / "0" / "0").read_bytes())
+    assert len(written) == 1
+    assert blosc.use_threads is None  # as it was
 
 
 def test_a_level_is_the_mean_of_the_one_above_and_an_odd_layer_stands_for_itself(image):

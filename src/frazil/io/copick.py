@@ -16,12 +16,14 @@ from frazil.records import Picks, TiltRange
 from frazil.version import __version__
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Shaped
+    from jaxtyping import Float, Int64, Shaped
 
 CONFIG_NAME = "copick.json"
 
 
-def write_project_config(root: Path, *, name: str, labels_radius_angstrom: Mapping[str, float]) -> Path:
+def write_project_config(
+    root: Path, *, name: str, labels_radius_angstrom: Mapping[str, float], simulated: bool = False
+) -> Path:
     """Write ``root/copick.json``, which `copick.from_file` opens with `root` as its overlay.
 
     Parameters
@@ -29,6 +31,7 @@ def write_project_config(root: Path, *, name: str, labels_radius_angstrom: Mappi
     name : name of the project.
     labels_radius_angstrom : radius of every particle class. The number of a class in segmentations is its place in the
         sorted names, from 1; 0 is background.
+    simulated : say so in the description.
 
     Raises
     ------
@@ -47,7 +50,7 @@ def write_project_config(root: Path, *, name: str, labels_radius_angstrom: Mappi
     config = {
         "config_type": "filesystem",
         "name": name,
-        "description": f"Written by frazil {__version__}",
+        "description": f"{'Simulated' if simulated else 'Written'} by frazil {__version__}",
         "version": "1.0.0",
         "pickable_objects": objects,
         "overlay_root": f"local://{root.resolve()}",
@@ -95,10 +98,21 @@ def write_tomogram(
     )
 
 
-def write_picks(root: Path, picks: Picks, *, user: str, session: str = "0") -> Path:
+def write_picks(
+    root: Path,
+    picks: Picks,
+    *,
+    user: str,
+    session: str = "0",
+    instances: Int64[np.ndarray, "n"] | None = None,
+) -> Path:
     """Write one pick file, replacing one of the same run, user, session and class.
 
     Where the orientation is not known, identities are written and ``trust_orientation`` is false.
+
+    Parameters
+    ----------
+    instances : number of each particle in an instance mask; 0, copick's default, where there is none.
 
     Raises
     ------
@@ -123,7 +137,7 @@ def write_picks(root: Path, picks: Picks, *, user: str, session: str = "0") -> P
         "run_name": picks.run,
         "voxel_spacing": None,
         "unit": "angstrom",
-        "points": _points(picks),
+        "points": _points(picks, np.zeros(len(picks), dtype=np.int64) if instances is None else instances),
         "trust_orientation": picks.rotations is not None,
     }
     write_json(path, content)
@@ -140,6 +154,7 @@ def write_segmentation(
     user: str,
     session: str = "0",
     multilabel: bool = True,
+    simulated: bool = False,
 ) -> Path:
     """Write a label volume in the unsigned integer type it has, whole or not at all.
 
@@ -147,6 +162,7 @@ def write_segmentation(
     ----------
     volume : `(z, y, x)` numbers of `write_project_config`, 0 is background.
     name : copick's name of the segmentation; with `multilabel` false, the class it shows.
+    simulated : kept in the metadata for readers that know frazil.
 
     Raises
     ------
@@ -160,14 +176,14 @@ def write_segmentation(
         check_name(text, what, OutputError)
     suffix = "-multilabel" if multilabel else ""
     path = _run_folder(root, run) / "Segmentations" / f"{voxel_size_angstrom:.3f}_{user}_{session}_{name}{suffix}.zarr"
-    return write_pyramid(path, volume, voxel_size_angstrom)
+    return write_pyramid(path, volume, voxel_size_angstrom, simulated=simulated)
 
 
 def _run_folder(root: Path, run: str) -> Path:
     return root / "ExperimentRuns" / run
 
 
-def _points(picks: Picks) -> list[dict[str, Any]]:
+def _points(picks: Picks, instances: Int64[np.ndarray, "n"]) -> list[dict[str, Any]]:
     transformations = np.tile(np.eye(4), (len(picks), 1, 1))
     if picks.rotations is not None:
         transformations[:, :3, :3] = picks.rotations[:, ::-1, ::-1]  # zyx -> xyz
@@ -175,10 +191,10 @@ def _points(picks: Picks) -> list[dict[str, Any]]:
         {
             "location": dict(zip("xyz", center[::-1].tolist(), strict=True)),
             "transformation_": transformation.tolist(),
-            "instance_id": 0,
+            "instance_id": int(instance),
             "score": 1.0,
         }
-        for center, transformation in zip(
-            np.asarray(picks.centers_angstrom, dtype=np.float64), transformations, strict=True
+        for center, transformation, instance in zip(
+            np.asarray(picks.centers_angstrom, dtype=np.float64), transformations, instances, strict=True
         )
     ]

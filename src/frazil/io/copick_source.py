@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from frazil.errors import MissingTomogramError, SourceError
+from frazil.errors import AmbiguousTomogramError, MissingTomogramError, SourceError
 from frazil.io.copick_library import CopickConfigFSSpec, CopickRootFSSpec, copick
 from frazil.io.copick_picks import pick_files, reading
 from frazil.io.files import read_json
@@ -124,7 +124,7 @@ class CopickSource:
                 f"{self.path}: no tomogram {asked}".rstrip()
                 + f"; there are: {there}; pass --tomogram-type and --voxel-spacing of these"
             )
-        raise MissingTomogramError(
+        raise AmbiguousTomogramError(
             f"{self.path}: several tomograms to choose from: {there}; pass --tomogram-type and --voxel-spacing"
         )
 

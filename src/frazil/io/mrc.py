@@ -77,13 +77,16 @@ def read_volume(path: Path) -> Float[np.ndarray, "z y x"]:
         return np.asarray(mrc.data, dtype=np.float32).reshape(shape)
 
 
-def write_volume(path: Path, volume: Shaped[np.ndarray, "z y x"], voxel_size_angstrom: float) -> None:
+def write_volume(
+    path: Path, volume: Shaped[np.ndarray, "z y x"], voxel_size_angstrom: float, *, simulated: bool = False
+) -> None:
     """Write float32 (mode 2), whole or not at all; the same volume gives the same bytes.
 
     Parameters
     ----------
     volume : `(z, y, x)` grey values.
     voxel_size_angstrom : edge of a voxel.
+    simulated : say so in the label of the header.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def write_volume(path: Path, volume: Shaped[np.ndarray, "z y x"], voxel_size_ang
         mrc.set_volume()
         mrc.voxel_size = voxel_size_angstrom
         mrc.header.label = b""  # mrcfile puts the time of writing here
-        mrc.header.label[0] = f"Written by frazil {__version__}".encode()
+        mrc.header.label[0] = f"{'Simulated' if simulated else 'Written'} by frazil {__version__}".encode()
         mrc.header.nlabl = 1
 
 

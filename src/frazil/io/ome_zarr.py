@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from numcodecs import Blosc
+from numcodecs import Blosc, blosc
 
 from frazil.errors import MissingTomogramError, SourceError
 from frazil.io.files import atomic_path, one_line
@@ -206,6 +207,8 @@ def write_pyramid(
 ) -> Path:
     """Write an OME-NGFF 0.4 image, whole or not at all. Each further level is the 2 x 2 x 2 mean of the one before.
 
+    The same volume gives the same bytes.
+
     Parameters
     ----------
     volume : `(z, y, x)`, kept in its own type.
@@ -216,7 +219,7 @@ def write_pyramid(
     ------
     OutputError : the place cannot be written.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, _one_compressor_thread():
         group = zarr.open_group(zarr.DirectoryStore(str(temporary)), mode="w")
         array = np.asarray(volume)
         for level in range(levels):
@@ -238,6 +241,17 @@ def write_pyramid(
                 ours["tilt_range_degrees"] = list(tilt_range_degrees)
             group.attrs[ATTRIBUTE] = ours
     return path
+
+
+@contextmanager
+def _one_compressor_thread() -> Iterator[None]:
+    """Several threads of Blosc put blocks into a chunk in the order in which they happen to be ready."""
+    before = blosc.use_threads
+    blosc.use_threads = False
+    try:
+        yield
+    finally:
+        blosc.use_threads = before
 
 
 def _multiscales(name: str, levels: int, voxel_size_angstrom: float) -> dict[str, Any]:

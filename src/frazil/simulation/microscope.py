@@ -1,152 +1,141 @@
-"""The microscope: what a tilt series and its reconstruction make of a specimen.
-
-Parallel-beam projection and weighted back-projection of a slab that goes on sideways are linear and the same at every
-place, so the whole chain is one product in Fourier space: one transform each way, whatever the number of tilts. Noise
-that is white in the ice projects to white noise in every image, so noise takes the same way as the particles.
-"""
+"""The microscope: what a tilt series and its reconstruction make of a specimen."""
 
 from __future__ import annotations
 
-import math
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from pydantic import BeforeValidator, ConfigDict, model_validator
+from jaxtyping import Complex, Float
 from torch import Tensor
 
-from frazil.errors import SimulationError
 from frazil.settings import Settings
-from frazil.simulation.specimen import split_numbers
-from frazil.volume.fourier import frequency_axes
-from frazil.volume.wedge import check_tilt_range
+from frazil.simulation.optics import (
+    VOLT_ANGSTROM3_PER_DALTON,
+    CorrectionSettings,
+    OpticsSettings,
+    contrast_transfer,
+    correction_filter,
+    damage,
+    draw_defocus_um,
+    interaction_radian_per_volt_angstrom,
+    noise_std,
+)
+from frazil.simulation.projection import back_project, image_frequencies, project
+from frazil.simulation.tilts import TiltSeries, TiltSettings, acquire
 
 
 class MicroscopeSettings(Settings):
-    """How the specimen is imaged and reconstructed. The defaults resemble the denoised CZII tomograms.
+    """How the specimen is imaged and reconstructed."""
+
+    tilts: TiltSettings = TiltSettings()
+    optics: OpticsSettings = OpticsSettings()
+    correction: CorrectionSettings = CorrectionSettings()
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """A reconstruction, and how its tilt series was taken.
 
     Parameters
     ----------
-    tilt_range_degrees : lowest and highest tilt about y; short of edge-on, where a slab cannot be seen through.
-    tilt_step_degrees : between two tilts.
-    tilt_falloff : the amplitude of a tilt falls as its cosine to this power: longer way in the ice, later dose.
-    resolution_angstrom : where the low-pass of binning and denoising has fallen to one half.
-    contrast_loss_angstrom : features larger than this lose most of their contrast, as they do without much defocus.
-    noise : standard deviation of the white noise in a cube of 10 A, dalton per cubic angstrom; in larger voxels it
-        averages out.
-    grey_std : standard deviation of the grey values of a tomogram; their mean is 0.
+    signal, noise : zyx; their sum is the weighted back-projection, matter dark. The unit is the image contrast that a voxel's
+        edge of path makes.
+    series : tilts, doses and errors, in the order of acquisition.
+    defocus_um : of each image.
     """
 
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    tilt_range_degrees: Annotated[tuple[float, float], BeforeValidator(split_numbers)] = (-45.0, 45.0)
-    tilt_step_degrees: float = 3.0
-    tilt_falloff: float = 4.0
-    resolution_angstrom: float = 42.0
-    contrast_loss_angstrom: float = 800.0
-    noise: float = 0.3
-    grey_std: float = 6.5e-6
-
-    @model_validator(mode="after")
-    def _possible(self) -> MicroscopeSettings:
-        lowest, highest = check_tilt_range(self.tilt_range_degrees)
-        if max(-lowest, highest) > 85:
-            raise SimulationError(
-                f"tilt range {lowest:g},{highest:g}: a slab is not seen edge-on; keep within -85 and 85"
-            )
-        if not 0 < self.tilt_step_degrees <= highest - lowest:
-            raise SimulationError(
-                f"tilt step {self.tilt_step_degrees:g}: make it above 0 and at most {highest - lowest:g}, the range"
-            )
-        for name in ("resolution_angstrom", "contrast_loss_angstrom", "grey_std"):
-            if not getattr(self, name) > 0:
-                raise SimulationError(f"{name} {getattr(self, name):g}: not above 0; give a positive value")
-        if self.noise < 0 or self.tilt_falloff < 0:
-            raise SimulationError(f"noise {self.noise:g}, tilt_falloff {self.tilt_falloff:g}: below 0; give 0 for none")
-        return self
-
-    @property
-    def tilts_degrees(self) -> tuple[float, ...]:
-        """All tilts, lowest first."""
-        lowest, highest = self.tilt_range_degrees
-        count = math.floor((highest - lowest) / self.tilt_step_degrees + 1e-6) + 1
-        return tuple(lowest + i * self.tilt_step_degrees for i in range(count))
+    signal: Float[np.ndarray, "z y x"]
+    noise: Float[np.ndarray, "z y x"]
+    series: TiltSeries
+    defocus_um: Float[np.ndarray, "n"]
 
 
-def image_specimen(
+def take_tomogram(
     density: Float[np.ndarray, "z y x"],
     voxel_size_angstrom: float,
     settings: MicroscopeSettings,
     generator: np.random.Generator,
-) -> Float[np.ndarray, "z y x"]:
-    """Return the tomogram of a specimen: particles dark, mean 0, standard deviation `grey_std`.
+    *,
+    ice_thickness_angstrom: float | None = None,
+) -> Acquisition:
+    """Take a tilt series of a specimen and reconstruct it by weighted back-projection.
 
     Parameters
     ----------
-    density : mass density over the ice, dalton per cubic angstrom.
+    density : mass density over the ice, dalton per cubic angstrom; goes on periodically along y and x.
+    ice_thickness_angstrom : what electrons pass at tilt 0; None is the depth of the volume.
     """
-    noise = generator.standard_normal(density.shape, dtype=np.float32)
-    noise *= np.float32(settings.noise * (10.0 / voxel_size_angstrom) ** 1.5)
-    noise += density
-    tomogram = -reconstruct(torch.from_numpy(noise), voxel_size_angstrom, settings).numpy()
-    tomogram -= tomogram.mean(dtype=np.float64).astype(np.float32)
-    tomogram *= np.float32(settings.grey_std / tomogram.std(dtype=np.float64))
-    return tomogram
+    thickness = density.shape[0] * voxel_size_angstrom if ice_thickness_angstrom is None else ice_thickness_angstrom
+    series = acquire(settings.tilts, generator)
+    defocus_um = draw_defocus_um(settings.optics, len(series.angles_degrees), generator)
+    about_x = settings.tilts.axis == "x"
+    specimen = torch.from_numpy(np.ascontiguousarray(density.swapaxes(1, 2)) if about_x else density)
+    shape_voxel = tuple(specimen.shape)
+    signal_filter, noise_filter = image_filters(shape_voxel, voxel_size_angstrom, series, defocus_um, settings)
+    signal = project(specimen, series.true_angles_degrees.tolist()) * signal_filter
+    noise = image_noise(shape_voxel, voxel_size_angstrom, thickness, series, settings.optics, generator) * noise_filter
+    del specimen
+    reconstructions = []
+    for images in (signal, noise):
+        volume = back_project(images, shape_voxel, series.angles_degrees.tolist()).numpy()
+        reconstructions.append(np.ascontiguousarray(volume.swapaxes(1, 2)) if about_x else volume)
+    return Acquisition(reconstructions[0], reconstructions[1], series, defocus_um)
 
 
-def reconstruct(
-    density: Float[Tensor, "z y x"], voxel_size_angstrom: float, settings: MicroscopeSettings
-) -> Float[Tensor, "z y x"]:
-    """Return the reconstruction from a tilt series: missing wedge, streaks of single tilts, lost contrast, low-pass.
+def image_filters(
+    shape_voxel: Sequence[int],
+    voxel_size_angstrom: float,
+    series: TiltSeries,
+    defocus_um: Float[np.ndarray, "n"],
+    settings: MicroscopeSettings,
+) -> tuple[Complex[Tensor, "tilt ky kx"], Float[Tensor, "tilt ky kx"]]:
+    """Return what turns projections (`project`) into corrected images, and what the correction does to noise.
 
-    The volume goes on periodically along y and x, but not along z: what is near one face must not appear at the other.
+    Parameters
+    ----------
+    shape_voxel : zyx of the tomogram, its tilt axis along y.
     """
-    depth, height, width = density.shape
-    padded_voxel = (2 * depth, height, width)
-    spectrum = torch.fft.rfftn(density, s=padded_voxel)
-    kz, ky, kx = frequency_axes(padded_voxel)
-    kx = kx[..., : spectrum.shape[-1]].abs()
-    spectrum *= back_projection_transfer(depth, width, settings)[:, None, :]
-    frequency_squared = (kz**2 + ky**2 + kx**2) / voxel_size_angstrom**2
-    spectrum *= _contrast(frequency_squared, settings)
-    padded: Tensor = torch.fft.irfftn(spectrum, s=padded_voxel)
-    return padded[:depth]
+    optics = settings.optics
+    frequency_squared = image_frequencies(shape_voxel, voxel_size_angstrom, series.true_angles_degrees.tolist())
+    transfer = contrast_transfer(frequency_squared, torch.from_numpy(defocus_um)[:, None, None], optics)
+    correction = correction_filter(transfer, frequency_squared, series, optics, settings.correction)
+    middle = torch.from_numpy(series.dose_before_e_per_angstrom2 + series.dose_e_per_angstrom2 / 2)
+    signal = transfer * damage(frequency_squared, middle[:, None, None], optics) * correction
+    radian_per_dalton = interaction_radian_per_volt_angstrom(optics.voltage_kv) * VOLT_ANGSTROM3_PER_DALTON
+    # A sum over voxels times their edge is the integral along the beam.
+    signal *= -2 * optics.contrast * radian_per_dalton * voxel_size_angstrom
+    return signal.float() * _misalignment(shape_voxel, voxel_size_angstrom, series), correction.float()
 
 
-def back_projection_transfer(
-    depth_voxel: int, width_voxel: int, settings: MicroscopeSettings
-) -> Float[Tensor, "kz kx"]:
-    """Return what projection and weighted back-projection do to the coefficients of one ky.
-
-    The image of the origin at tilt theta, back-projected, passes height z at ``x = -z tan(theta)``. With the ramp, the
-    spectrum along x at height z is the sum over tilts of ``|kx| / cos(theta)^2 exp(2 pi i z kx tan(theta))``, cut off
-    where the images have no higher frequency. The transform along z puts each tilt on its line ``kz = kx tan(theta)``,
-    as wide as the slab is thin; where lines lie close together their sum is 1.
-
-    Returns
-    -------
-    `(2 depth, width // 2 + 1)` in the order of `rfftn` of a volume padded to twice its depth.
-    """
-    height = torch.fft.fftfreq(2 * depth_voxel, dtype=torch.float64) * 2 * depth_voxel
-    inside = (height.abs() < depth_voxel).double()
-    kx = torch.fft.rfftfreq(width_voxel, dtype=torch.float64)
-    ramp = kx.clamp(min=0.25 / width_voxel)  # the share of the zero frequency in a sampled ramp; 0 would lose it wholly
-    step_radian = math.radians(settings.tilt_step_degrees)
-    lines = torch.zeros(2 * depth_voxel, len(kx), dtype=torch.complex128)
-    for tilt_radian in map(math.radians, settings.tilts_degrees):
-        cosine = math.cos(tilt_radian)
-        weight = step_radian * cosine**settings.tilt_falloff / cosine**2 * ramp * (kx <= 0.5 * cosine)
-        phase = 2 * math.pi * math.tan(tilt_radian) * height[:, None] * kx
-        lines += torch.polar(weight.expand_as(phase), phase)
-    # Symmetric in height, hence real; the sum over heights is the length of the line in voxels.
-    transfer: Tensor = torch.fft.fft(lines * inside[:, None], dim=0)
-    return transfer.real.float()
+def image_noise(
+    shape_voxel: Sequence[int],
+    voxel_size_angstrom: float,
+    ice_thickness_angstrom: float,
+    series: TiltSeries,
+    optics: OpticsSettings,
+    generator: np.random.Generator,
+) -> Complex[Tensor, "tilt ky kx"]:
+    """Return the Fourier coefficients of the shot noise of every image, white and independent."""
+    _, height, width = shape_voxel
+    images = torch.empty(len(series.angles_degrees), height, width // 2 + 1, dtype=torch.complex64)
+    stds = noise_std(series, voxel_size_angstrom, ice_thickness_angstrom, optics)
+    cosines = np.cos(np.radians(series.true_angles_degrees))
+    for tilt, std in enumerate(stds * np.sqrt(cosines)):  # a tilted image shows the field of view on fewer pixels
+        white = torch.from_numpy(generator.standard_normal((height, width), dtype=np.float32))
+        images[tilt] = float(std) * torch.fft.rfftn(white)
+    return images
 
 
-def _contrast(frequency_squared: Float[Tensor, "..."], settings: MicroscopeSettings) -> Float[Tensor, "..."]:
-    """Return the band-pass of imaging and denoising, from squared frequencies in 1 / angstrom^2."""
-    half = math.log(2.0)
-    kept = 1 - torch.exp(-half * settings.contrast_loss_angstrom**2 * frequency_squared)
-    passed = torch.exp(-half * settings.resolution_angstrom**2 * frequency_squared)
-    return kept * passed
+def _misalignment(
+    shape_voxel: Sequence[int], voxel_size_angstrom: float, series: TiltSeries
+) -> Complex[Tensor, "tilt ky kx"]:
+    """Return the phases of images that alignment has left shifted."""
+    _, height, width = shape_voxel
+    shift_y, shift_x = torch.from_numpy(series.shifts_angstrom / voxel_size_angstrom).T[:, :, None, None]
+    cosine = torch.from_numpy(np.cos(np.radians(series.true_angles_degrees)))[:, None, None]
+    ky = torch.fft.fftfreq(height, dtype=torch.float64)[None, :, None]
+    kx = torch.fft.rfftfreq(width, dtype=torch.float64)[None, None, :] / cosine
+    phase = -2 * torch.pi * (ky * shift_y + kx * shift_x)
+    return torch.polar(torch.ones_like(phase), phase).to(torch.complex64)

@@ -1,90 +1,29 @@
-"""The specimen: particles at random places and orientations in a slab of ice."""
+"""The specimen: particles at random places, or at those of existing picks, in a slab of ice; its density and its masks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
 
 import numpy as np
-from jaxtyping import Float
-from pydantic import BeforeValidator, ConfigDict, model_validator
-from scipy.spatial.transform import Rotation
+from jaxtyping import Float, Int64, UInt8, UInt16
 
-from frazil.errors import SimulationError
-from frazil.settings import Settings
-from frazil.simulation.structures import PARTICLES, ParticleModel, find_models
+from frazil.errors import PickError, SimulationError
+from frazil.records import Picks, TomogramHeader
+from frazil.simulation.orientations import preferred_rotation, random_rotation
+from frazil.simulation.packing import Body, Canvas, Place, box_edge, draw_body
+from frazil.simulation.recipe import SpecimenSettings, joined, specimen_structures
+from frazil.simulation.structures import Structure
+from frazil.simulation.surroundings import draw_surroundings
 
-_ATTEMPTS = 10  # to fill the slab, before it counts as too small
-_ROUNDS = 50  # of candidates for one particle
-_CANDIDATES = 64
+__all__ = ["Likeness", "PlacedParticles", "Specimen", "SpecimenSettings", "build_specimen", "place_like"]
 
-
-def split_numbers(value: Any) -> Any:
-    """Split text such as ``64,256,256`` at its commas: settings read the same from a command line and a preset."""
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-def _count_by_label(value: Any) -> Any:
-    """Read ``12`` (of every built-in particle) or ``ribosome=20,apo-ferritin=30``."""
-    parts = str(value).split(",") if isinstance(value, (int, str)) else []
-    if len(parts) == 1 and "=" not in parts[0]:
-        return dict.fromkeys(PARTICLES, parts[0].strip())
-    pairs = [part.partition("=") for part in parts]
-    labels = [label.strip() for label, _, _ in pairs]
-    repeated = sorted({label for label in labels if labels.count(label) > 1})
-    if repeated:
-        raise SimulationError(f"particles {value}: {', '.join(repeated)} named twice; name each particle once")
-    return {label: count.strip() for label, (_, _, count) in zip(labels, pairs, strict=True)} or value
-
-
-class SpecimenSettings(Settings):
-    """What is in the ice.
-
-    Parameters
-    ----------
-    shape_voxel : zyx shape of a tomogram.
-    voxel_size_angstrom : edge of a voxel; must be finer than the radius of the smallest particle.
-    particles_per_class : how many of each particle; one number stands for all built-in particles.
-    ice_thickness_angstrom : thickness of the slab, in the middle of the tomogram; None fills the tomogram.
-    """
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    shape_voxel: Annotated[tuple[int, int, int], BeforeValidator(split_numbers)] = (128, 256, 256)
-    voxel_size_angstrom: float = 10.0
-    particles_per_class: Annotated[dict[str, int], BeforeValidator(_count_by_label)] = dict.fromkeys(PARTICLES, 12)
-    ice_thickness_angstrom: float | None = None
-
-    @model_validator(mode="after")
-    def _possible(self) -> SpecimenSettings:
-        if min(self.shape_voxel) < 8:
-            raise SimulationError(
-                f"shape {_joined(self.shape_voxel)}: an edge is too short; make every edge at least 8"
-            )
-        if not self.voxel_size_angstrom > 0:
-            raise SimulationError(
-                f"voxel size {self.voxel_size_angstrom:g} A: not above 0; give a voxel's edge in angstrom"
-            )
-        if not self.particles_per_class:
-            raise SimulationError("particles: none named; name at least one particle")
-        models = find_models(self.particles_per_class).values()
-        for label, count in self.particles_per_class.items():
-            if count < 1:
-                raise SimulationError(f"{label}: {count} particles; ask for at least 1 or do not name it")
-        smallest = min(models, key=lambda model: model.radius_angstrom)
-        if self.voxel_size_angstrom > smallest.radius_angstrom:
-            raise SimulationError(
-                f"voxel size {self.voxel_size_angstrom:g} A: coarser than {smallest.label}, whose radius is "
-                f"{smallest.radius_angstrom:g} A; use a finer voxel or leave that particle out"
-            )
-        thickness = self.ice_thickness_angstrom
-        if thickness is not None and not 0 < thickness <= self.shape_voxel[0] * self.voxel_size_angstrom:
-            raise SimulationError(
-                f"ice {thickness:g} A thick in a tomogram of {self.shape_voxel[0] * self.voxel_size_angstrom:g} A; "
-                "make it above 0 and at most as thick as the tomogram"
-            )
-        return self
+_ROTATIONS = (8, 32)  # fewest and most that are tried where a body fits nowhere
+_SEARCHED_TILES = 300  # the more, the quicker a search of the whole ice
+_LIKE_ROTATIONS = 32  # tried at a pick whose rotation is not known
+_MOST_ANNOTATED = 65535  # numbers of a uint16 mask
+_Put = tuple[np.ndarray, np.ndarray, int]  # centre in angstrom, rotation and instance of a particle
+_DENSEST = 0.5  # share of the ice that is not worth trying: spheres put at random and never moved jam at 0.38
 
 
 @dataclass(frozen=True)
@@ -93,116 +32,309 @@ class PlacedParticles:
 
     Parameters
     ----------
-    model : what they look like.
+    structure : what they look like.
     centers_angstrom : `(n, 3)` zyx, from the centre of voxel (0, 0, 0).
     rotations : `(n, 3, 3)` object -> tomogram, acting on zyx vectors.
+    instances : `(n,)` their numbers in the specimen's mask; 0 for distractors, which are not in it.
     """
 
-    model: ParticleModel
+    structure: Structure
     centers_angstrom: Float[np.ndarray, "n 3"]
     rotations: Float[np.ndarray, "n 3 3"]
+    instances: Int64[np.ndarray, "n"]
+
+    def __len__(self) -> int:
+        return len(self.centers_angstrom)
 
 
-def place_particles(settings: SpecimenSettings, generator: np.random.Generator) -> list[PlacedParticles]:
-    """Place every particle wholly inside the ice, so that no two solid bodies overlap, in uniform random orientations.
+@dataclass(frozen=True)
+class Specimen:
+    """What is in the ice, with everything that is known of it.
 
-    The largest particles go first: the small ones find room between them.
+    Parameters
+    ----------
+    density : `(z, y, x)` mass density over the ice, dalton per cubic angstrom, float32.
+    instances : `(z, y, x)` number of the annotated particle whose solid body a voxel belongs to; 0 elsewhere.
+    placed : the annotated classes in the order of their labels, also those without a particle.
+    distractors : the classes that are in the density but are not annotated.
+    voxel_size_angstrom : edge of a voxel.
+    crowding : share of the ice that solid bodies fill, distractors included.
+    """
+
+    density: Float[np.ndarray, "z y x"]
+    instances: UInt16[np.ndarray, "z y x"]
+    placed: list[PlacedParticles]
+    distractors: list[PlacedParticles]
+    voxel_size_angstrom: float
+    crowding: float
+
+    @property
+    def classes(self) -> UInt8[np.ndarray, "z y x"]:
+        """The mask by class: i + 1 where a particle of ``placed[i]`` is, 0 elsewhere."""
+        class_of = np.zeros(1 + sum(map(len, self.placed)), dtype=np.uint8)
+        for index, particles in enumerate(self.placed):
+            class_of[particles.instances] = index + 1
+        return np.asarray(class_of[self.instances])
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Existing picks of one run, to be simulated again.
+
+    Parameters
+    ----------
+    header : shape and voxel size of the tomogram.
+    picks : of this run; those with rotations keep them.
+    """
+
+    header: TomogramHeader
+    picks: Sequence[Picks]
+
+
+def build_specimen(
+    settings: SpecimenSettings,
+    generator: np.random.Generator,
+    *,
+    like: Likeness | None = None,
+    structures: Mapping[str, Structure] | None = None,
+) -> Specimen:
+    """Fill the ice: the largest particles first, so that the small ones find room between them.
+
+    Solid bodies never overlap, and lie in the ice. They may be cut by the y and x borders, as in a real tomogram; the
+    centre of every particle lies in the tomogram, so all that is to be seen of a class is annotated.
+
+    Parameters
+    ----------
+    like : place the annotated classes as these picks, and only distractors at random (`place_like`).
+    structures : what `specimen_structures` returns, where it is at hand: files are then not read again.
 
     Raises
     ------
-    SimulationError : the ice is too thin for a particle, or full before all are placed.
+    SimulationError : the particles do not fit into the ice, or a structure cannot be used.
+    PickError : as in `place_like`.
     """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _place_once(settings, generator)
-        except SimulationError:
-            continue  # the first particles lay badly; begin with an empty slab
-    return _place_once(settings, generator)
+    if like is not None:
+        picked = {picks.label for picks in like.picks}
+        structures = structures or specimen_structures(settings, picked=picked)
+        return place_like(like.picks, like.header, structures, settings, generator)
+    structures = structures or specimen_structures(settings)
+    distractors = [label for label in settings.amounts if settings.is_distractor(label)]
+    filling = _Filling(settings, structures, distractors, generator)
+    filling.fill(list(settings.amounts))
+    return filling.specimen()
 
 
-def specimen_density(
-    placed: list[PlacedParticles], shape_voxel: tuple[int, int, int], voxel_size_angstrom: float
-) -> Float[np.ndarray, "z y x"]:
-    """Return the mass density of the particles over the ice, dalton per cubic angstrom, float32.
-
-    Each particle is drawn in a box that just holds it, so the cost grows with the particles and not with the tomogram.
-    """
-    density = np.zeros(shape_voxel, dtype=np.float32)
-    for particles in placed:
-        reach = particles.model.support_radius_angstrom / voxel_size_angstrom
-        for center, rotation in zip(particles.centers_angstrom / voxel_size_angstrom, particles.rotations, strict=True):
-            start = np.maximum(np.floor(center - reach).astype(int), 0)
-            stop = np.minimum(np.ceil(center + reach).astype(int) + 1, shape_voxel)
-            box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-            z, y, x = (int(edge) for edge in stop - start)
-            density[box] += particles.model.density(
-                (z, y, x), voxel_size_angstrom, rotation=rotation, center_voxel=(center - start).tolist()
-            )
-    return density
-
-
-def _place_once(settings: SpecimenSettings, generator: np.random.Generator) -> list[PlacedParticles]:
-    """Place the particles one by one, never moving one that is placed."""
-    counts = settings.particles_per_class
-    models = sorted(find_models(counts).values(), key=lambda model: (-model.solid_radius_angstrom, model.label))
-    lowest, highest = _ice(settings)
-    centers = np.empty((0, 3))
-    radii = np.empty(0)
-    placed: list[PlacedParticles] = []
-    for model in models:
-        radius = model.solid_radius_angstrom
-        count = counts[model.label]
-        for done in range(count):
-            center = _free_place(lowest + radius, highest - radius, centers, radii + radius, generator)
-            if center is None:
-                raise SimulationError(_no_room(settings, model.label, done, count))
-            centers = np.concatenate([centers, center[None]])
-            radii = np.append(radii, radius)
-        # A normal quaternion points in a uniform random direction, so its rotation is uniform.
-        rotations = np.asarray(Rotation.from_quat(generator.normal(size=(count, 4))).as_matrix())
-        placed.append(PlacedParticles(model, centers[-count:], rotations))
-    return sorted(placed, key=lambda particles: particles.model.label)
-
-
-def _ice(settings: SpecimenSettings) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
-    """Return the lower and upper corner of the ice, zyx, angstrom from the centre of voxel (0, 0, 0)."""
-    extent = np.asarray(settings.shape_voxel) * settings.voxel_size_angstrom
-    lowest, highest = np.zeros(3), extent.copy()
-    if settings.ice_thickness_angstrom is not None:
-        lowest[0] = (extent[0] - settings.ice_thickness_angstrom) / 2
-        highest[0] = lowest[0] + settings.ice_thickness_angstrom
-    half_voxel = settings.voxel_size_angstrom / 2
-    return lowest - half_voxel, highest - half_voxel
-
-
-def _free_place(
-    lowest: Float[np.ndarray, "3"],
-    highest: Float[np.ndarray, "3"],
-    centers: Float[np.ndarray, "n 3"],
-    distances: Float[np.ndarray, "n"],
+def place_like(
+    picks: Sequence[Picks],
+    header: TomogramHeader,
+    structures: Mapping[str, Structure],
+    settings: SpecimenSettings,
     generator: np.random.Generator,
-) -> Float[np.ndarray, "3"] | None:
-    """Return a random point between the corners that keeps its distance from all centres; None if none is found."""
-    if np.any(highest < lowest):
-        return None
-    for _ in range(_ROUNDS):
-        candidates = generator.uniform(lowest, highest, size=(_CANDIDATES, 3))
-        apart = np.linalg.norm(candidates[:, None] - centers[None], axis=-1)
-        free = np.flatnonzero((apart >= distances).all(axis=1))
-        if len(free):
-            return np.asarray(candidates[free[0]])
-    return None
+) -> Specimen:
+    """Put the same classes at the same places as existing picks, in their rotations where these are known.
+
+    Real picks can lie closer than bodies can: among some random rotations the one that overlaps least is taken, and what
+    is overlapped still belongs to the first. Then the distractors of the settings are packed around the picks. Where the
+    surroundings of the settings lie on a pick, both are there.
+
+    Parameters
+    ----------
+    picks : of one run.
+    header : its shape and voxel size stand for those of the settings.
+    structures : by label; annotated ones without a pick are in the result too, without particles, so that a class has
+        the same number in all runs of a project.
+
+    Raises
+    ------
+    PickError : a class without a structure, or a centre that is not in the tomogram.
+    SimulationError : the distractors do not fit.
+    """
+    for some in picks:
+        if some.label not in structures:
+            raise PickError(
+                f"{some.label}: picked in {some.run}, but no such structure; take only the labels "
+                f"{', '.join(sorted(structures))}, or give the file of a map or of atoms"
+            )
+    settings = settings.for_tomogram(header.shape_voxel, header.voxel_size_angstrom)
+    distractors = [label for label in settings.amounts if settings.is_distractor(label) and label in structures]
+    filling = _Filling(settings, structures, distractors, generator)
+    filling.place(picks)
+    filling.fill(distractors)
+    return filling.specimen()
 
 
-def _no_room(settings: SpecimenSettings, label: str, done: int, wanted: int) -> str:
-    extent = [edge * settings.voxel_size_angstrom for edge in settings.shape_voxel]
-    if settings.ice_thickness_angstrom is not None:
-        extent[0] = settings.ice_thickness_angstrom
-    return (
-        f"{label}: room for {done} of {wanted} in ice of {_joined(extent)} A (z,y,x) besides what is there already; "
-        "ask for fewer particles or a larger shape"
-    )
+class _Filling:
+    """A specimen in the making."""
+
+    def __init__(
+        self,
+        settings: SpecimenSettings,
+        structures: Mapping[str, Structure],
+        distractors: Sequence[str],
+        generator: np.random.Generator,
+    ) -> None:
+        self._settings = settings
+        self._structures = structures
+        self._distractors = set(distractors)
+        self._generator = generator
+        self._particles: dict[str, list[_Put]] = {label: [] for label in sorted(structures)}
+        self._annotated = 0
+        edges = [box_edge(structure, settings.voxel_size_angstrom) for structure in structures.values()]
+        self._canvas = Canvas(settings.slab, margin_voxel=max(edges) // 2, cut_at_border=settings.cut_at_border)
+        self._surround()
+
+    def _surround(self) -> None:
+        """Put what is not a particle; particles then keep off it."""
+        voxel_size_angstrom = self._settings.voxel_size_angstrom
+        lowest, highest = (face * voxel_size_angstrom for face in self._settings.slab.faces_voxel)
+        stream = self._generator.spawn(1)[0]  # its own: other surroundings leave orientations and order as they are
+        surroundings = draw_surroundings(
+            self._settings.surroundings, self._settings.shape_voxel, voxel_size_angstrom, lowest, highest, stream
+        )
+        if surroundings.density is not None:
+            self._canvas.density += surroundings.density
+        if surroundings.solid is not None:
+            self._canvas.block(surroundings.solid)
+
+    def fill(self, labels: Sequence[str]) -> None:
+        """Place the asked amounts of these classes at random, the largest first."""
+        body_voxel = {label: self._body_voxel(label) for label in labels}
+        ordered = sorted(labels, key=lambda label: (-body_voxel[label], label))
+        if self._settings.crowding is not None:
+            self._fill_share(self._settings.crowding, {label: body_voxel[label] for label in ordered})
+            return
+        room, filled = self._canvas.room_voxel, self._canvas.filled_voxel
+        counts = self._settings.counts(ordered, room, self._generator)
+        asked = filled + sum(count * body_voxel[label] for label, count in counts.items())
+        if asked > _DENSEST * room:
+            raise SimulationError(
+                f"particles: {sum(counts.values())} would fill {asked / max(room, 1):.0%} of the ice, and about 35 % can "
+                "be filled at random; ask for fewer particles, a larger shape or thicker ice"
+            )
+        for label, count in counts.items():
+            for done in range(count):
+                if not self._place_at_random(label):
+                    raise SimulationError(self._no_room(label, done, count))
+
+    def _fill_share(self, crowding: float, body_voxel: Mapping[str, int]) -> None:
+        """Place particles until they fill a share of the ice, what was filled before included.
+
+        What a class lacks or has too much, the next makes up for, so that the sum is as near as the smallest body.
+        """
+        amounts = self._settings.amounts
+        whole = sum(amounts[label] * volume for label, volume in body_voxel.items())
+        missing = max(crowding * self._canvas.room_voxel - self._canvas.filled_voxel, 0)
+        goal = float(self._canvas.filled_voxel)
+        for label, volume in body_voxel.items():
+            goal += missing * amounts[label] * volume / whole
+            done = 0
+            while self._canvas.filled_voxel + volume / 2 < goal:
+                if not self._place_at_random(label):
+                    lacking = round((goal - self._canvas.filled_voxel) / volume)
+                    raise SimulationError(self._no_room(label, done, done + max(lacking, 1)))
+                done += 1
+
+    def place(self, picks: Sequence[Picks]) -> None:
+        """Place particles where they were picked, the largest first."""
+        for some in sorted(picks, key=lambda some: (-self._body_voxel(some.label), some.label)):
+            centers_voxel = some.centers_angstrom / self._settings.voxel_size_angstrom
+            _refuse_outside(some, centers_voxel, self._settings.shape_voxel)
+            for index, center in enumerate(centers_voxel):
+                known = None if some.rotations is None else some.rotations[index]
+                self._place_at(some.label, center, known)
+
+    def specimen(self) -> Specimen:
+        """Return what was made."""
+        placed = {label: self._collect(label) for label in self._particles}
+        return Specimen(
+            density=self._canvas.density,
+            instances=self._canvas.instances,
+            placed=[particles for label, particles in placed.items() if label not in self._distractors],
+            distractors=[particles for label, particles in placed.items() if label in self._distractors],
+            voxel_size_angstrom=self._settings.voxel_size_angstrom,
+            crowding=self._canvas.filled_voxel / max(self._canvas.room_voxel, 1),
+        )
+
+    def _body_voxel(self, label: str) -> int:
+        body = draw_body(self._structures[label], self._settings.voxel_size_angstrom, np.eye(3), np.zeros(3))
+        return len(body.offsets)
+
+    def _place_at_random(self, label: str) -> bool:
+        """Place one particle; say whether there was room. Another orientation is drawn only where one fits nowhere."""
+        fewest, most = _ROTATIONS
+        for _ in range(max(fewest, min(most, _SEARCHED_TILES // self._canvas.tile_count))):
+            rotation = self._random_rotation()
+            shift = self._generator.uniform(-0.5, 0.5, size=3)
+            body = draw_body(self._structures[label], self._settings.voxel_size_angstrom, rotation, shift)
+            place = self._canvas.find_place(body, self._generator)
+            if place is not None:
+                self._put(label, body, place)
+                return True
+        return False
+
+    def _place_at(
+        self, label: str, center_voxel: Float[np.ndarray, "3"], known: Float[np.ndarray, "3 3"] | None
+    ) -> None:
+        """Place one particle at a given centre, in the known or in the least overlapping orientation."""
+        z, y, x = np.rint(center_voxel).astype(int).tolist()
+        place = (z, y, x)
+        best: tuple[int, Body] | None = None
+        for _ in range(1 if known is not None else _LIKE_ROTATIONS):
+            rotation = self._random_rotation() if known is None else known
+            shift = center_voxel - place
+            body = draw_body(self._structures[label], self._settings.voxel_size_angstrom, rotation, shift)
+            overlap = self._canvas.overlap(body, place)
+            if best is None or overlap < best[0]:
+                best = (overlap, body)
+            if not overlap:
+                break
+        assert best is not None  # at least one was tried
+        self._put(label, best[1], place)
+
+    def _random_rotation(self) -> Float[np.ndarray, "3 3"]:
+        if self._settings.orientations == "uniform":
+            return random_rotation(self._generator)
+        normal = self._settings.slab.normal
+        return preferred_rotation(normal, self._settings.orientation_concentration, self._generator)
+
+    def _put(self, label: str, body: Body, place: Place) -> None:
+        instance = 0
+        if label not in self._distractors:
+            self._annotated += 1
+            instance = self._annotated
+        if instance > _MOST_ANNOTATED:
+            raise SimulationError(
+                f"particles: more than {_MOST_ANNOTATED} in one tomogram, which an instance mask cannot number; ask for "
+                "fewer or a smaller shape"
+            )
+        self._canvas.put(body, place, instance)
+        center_angstrom = (np.asarray(place) + body.shift_voxel) * self._settings.voxel_size_angstrom
+        self._particles[label].append((center_angstrom, body.rotation, instance))
+
+    def _collect(self, label: str) -> PlacedParticles:
+        put = self._particles[label]
+        return PlacedParticles(
+            self._structures[label],
+            np.array([center for center, _, _ in put]).reshape(-1, 3),
+            np.array([rotation for _, rotation, _ in put]).reshape(-1, 3, 3),
+            np.array([instance for _, _, instance in put], dtype=np.int64),
+        )
+
+    def _no_room(self, label: str, done: int, wanted: int) -> str:
+        extent = [edge * self._settings.voxel_size_angstrom for edge in self._settings.shape_voxel]
+        extent[0] = self._settings.ice_thickness_angstrom or extent[0]
+        share = self._canvas.filled_voxel / max(self._canvas.room_voxel, 1)
+        return (
+            f"{label}: room for {done} of {wanted} in ice of {joined(extent)} A (z,y,x), which is then {share:.1%} full; "
+            f"ask for {'fewer particles' if self._settings.crowding is None else 'less crowding'}, a larger shape or thicker ice"
+        )
 
 
-def _joined(numbers: Sequence[float]) -> str:
-    return ",".join(f"{number:g}" for number in numbers)
+def _refuse_outside(picks: Picks, centers_voxel: Float[np.ndarray, "n 3"], shape_voxel: tuple[int, int, int]) -> None:
+    """Refuse picks whose centre is in no voxel of the tomogram, or is not known."""
+    inside = ((centers_voxel > -0.5) & (centers_voxel < np.asarray(shape_voxel) - 0.5)).all(axis=1)
+    if not inside.all():
+        raise PickError(
+            f"{picks.label}: {int((~inside).sum())} of {len(picks)} picks of {picks.run} lie outside its tomogram of "
+            f"{joined(shape_voxel)} voxels; check its voxel size, or take them out of the picks"
+        )

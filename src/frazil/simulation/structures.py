@@ -1,92 +1,60 @@
-"""Parametric particles: size, mass, symmetry and coarse shape of the six species of the CZII phantom.
+"""The library of structures: what can be put into the ice.
 
-A particle is a cloud of Gaussian grains. The lobes of one asymmetric unit are filled with grains on a lattice and
-repeated by the point group, so the symmetry is exact. Isotropic Gaussians are separable whatever the orientation: a
-density costs one matrix product, and its integral over a voxel is closed (erf), so mass is right on any voxel size.
-
-Sizes and masses are field knowledge (PDB entries of the species); radii for scoring are those of the CZII challenge.
+A structure is a mass density over ice: dalton per cubic angstrom, its integral is the particle's mass. Built in are
+parametric models of the six species of the CZII phantom and of distractors; maps and atomic models come from files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
-from scipy.special import erf
+from pydantic import Field
 
 from frazil.errors import SimulationError
+from frazil.io.atoms import ATOM_SUFFIXES, is_atoms
+from frazil.io.names import check_name
+from frazil.settings import Settings
+from frazil.simulation.atoms import read_atomic_structure
+from frazil.simulation.maps import Contrast, read_map
+from frazil.simulation.particles import DISTRACTORS as DISTRACTORS
+from frazil.simulation.particles import PARTICLES as PARTICLES
+from frazil.simulation.solid import solid_body as solid_body
 
-Symmetry = Literal["C1", "C2", "D2", "O", "I"]
-
-Triple = tuple[float, float, float]
-
-_GRAIN_SPACING_ANGSTROM = 16.0
-# Grains this soft lie on such a lattice without ripple, and edges are as soft as a denoised tomogram shows them.
-_GRAIN_SIGMA_ANGSTROM = 9.6
-_HALF_HEIGHT = 1.18  # of a Gaussian, in sigmas
-
-
-@dataclass(frozen=True)
-class Lobe:
-    """An ellipsoid of evenly spread mass.
-
-    Parameters
-    ----------
-    center_angstrom : zyx, before the particle is centred on its mass.
-    semi_axes_angstrom : zyx; an ellipsoid thinner than a grain is a single grain.
-    mass_density : relative to protein; RNA is about 1.4.
-    """
-
-    center_angstrom: Triple
-    semi_axes_angstrom: Triple = (0.0, 0.0, 0.0)
-    mass_density: float = 1.0
+_MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
 
 
-@dataclass(frozen=True)
-class ParticleModel:
-    """A particle that can be drawn on any grid.
+class Structure(Protocol):
+    """Anything that can be drawn as a mass density on a grid."""
 
-    Parameters
-    ----------
-    label : class name.
-    radius_angstrom : radius of the challenge's score; goes into the project's config.
-    mass_kda : integral of the density.
-    symmetry : point group; rotation axes of C2 and D2 along z (and y, x), of O along all three.
-    lobes : one asymmetric unit; the origin of the particle is its centre of mass.
-    """
+    @property
+    def label(self) -> str:
+        """Class name, as copick takes it."""
+        ...
 
-    label: str
-    radius_angstrom: float
-    mass_kda: float
-    symmetry: Symmetry
-    lobes: tuple[Lobe, ...]
+    @property
+    def radius_angstrom(self) -> float:
+        """Of the challenge's score; goes into the project's config. The enclosing radius where there is none."""
+        ...
 
-    @cached_property
-    def grains(self) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
-        """Centres (zyx, angstrom) and masses (kDa) of all grains."""
-        unit = [_fill(lobe) for lobe in self.lobes]
-        centers = np.concatenate(unit)
-        masses = np.repeat([lobe.mass_density for lobe in self.lobes], [len(points) for points in unit])
-        copies = symmetry_rotations(self.symmetry)
-        centers = np.einsum("gij,nj->gni", copies, centers).reshape(-1, 3)
-        masses = np.tile(masses, len(copies))
-        centers = centers - np.average(centers, axis=0, weights=masses)  # C1 and C2 do not fix the centre by themselves
-        return centers, masses * (self.mass_kda / masses.sum())
+    @property
+    def mass_kda(self) -> float:
+        """Integral of the density."""
+        ...
 
-    @cached_property
+    @property
     def solid_radius_angstrom(self) -> float:
-        """Radius of the sphere about the centre that holds the body; bodies do not overlap if these spheres do not."""
-        return float(np.linalg.norm(self.grains[0], axis=1).max()) + _HALF_HEIGHT * _GRAIN_SIGMA_ANGSTROM
+        """Of the sphere about the centre that holds the solid body."""
+        ...
 
-    @cached_property
+    @property
     def support_radius_angstrom(self) -> float:
-        """Radius beyond which the density is nothing (less than a ten-thousandth of the mass)."""
-        return float(np.linalg.norm(self.grains[0], axis=1).max()) + 4 * _GRAIN_SIGMA_ANGSTROM
+        """Beyond it the density is nothing."""
+        ...
 
     def density(
         self,
@@ -96,119 +64,99 @@ class ParticleModel:
         rotation: Float[np.ndarray, "3 3"] | None = None,
         center_voxel: Sequence[float] | None = None,
     ) -> Float[np.ndarray, "z y x"]:
-        """Return the mass density, dalton per cubic angstrom, averaged over each voxel.
+        """Return the mass density, dalton per cubic angstrom, float32.
 
         Parameters
         ----------
         shape_voxel : zyx.
         rotation : object -> grid, acting on zyx vectors; None leaves the particle as it is.
-        center_voxel : zyx place of the particle's centre, fractions allowed; None is the box centre N // 2.
+        center_voxel : zyx place of the particle's centre of mass, fractions allowed; None is the box centre N // 2.
         """
-        centers, masses = self.grains
-        if rotation is not None:
-            centers = centers @ np.asarray(rotation).T
-        middle = [edge // 2 for edge in shape_voxel] if center_voxel is None else center_voxel
-        centers_voxel = centers / voxel_size_angstrom + np.asarray(middle)
-        sigma_voxel = _GRAIN_SIGMA_ANGSTROM / voxel_size_angstrom
-        along_z, along_y, along_x = (
-            _voxel_share(centers_voxel[:, axis], edge, sigma_voxel) for axis, edge in enumerate(shape_voxel)
-        )
-        planes = (along_z[:, :, None] * along_y[:, None, :]).reshape(len(masses), -1)
-        dalton = 1000 * masses[:, None].astype(np.float32) * along_x
-        density: np.ndarray = (planes.T @ dalton).reshape(shape_voxel) / np.float32(voxel_size_angstrom**3)
-        return density
+        ...
 
 
-def symmetry_rotations(symmetry: Symmetry) -> Float[np.ndarray, "g 3 3"]:
-    """Return the rotations of a point group, acting on zyx vectors."""
-    if symmetry == "C1":
-        return np.eye(3)[None]
-    group: Any = symmetry  # scipy's stubs do not know C2 and D2
-    matrices = np.asarray(Rotation.create_group(group).as_matrix())
-    return matrices[:, ::-1, ::-1]  # xyz -> zyx
+class StructureSettings(Settings):
+    """One structure of a preset, or of `--structure`.
+
+    Parameters
+    ----------
+    label : class name; the built-in structure of that label where there is no `source`.
+    source : density map (.mrc, .map) or atoms (.cif, .pdb, also .gz); None takes the built-in.
+    mass_kda : None takes the built-in's, the atoms', or the volume of the map above its contour times protein's 0.81 Da/A^3.
+    radius_angstrom : for scoring; None takes the built-in's of that label, or the enclosing radius.
+    contrast : of a map; ``white`` where the particle is brighter than its surroundings.
+    voxel_size_angstrom : of a map whose header lacks it or is wrong.
+    assembly : name of a biological assembly of an atomic model; None takes the atoms as they are.
+    scale : enlarges the particle by this factor.
+    distractor : in the ice, but not annotated.
+    """
+
+    label: str
+    source: str | None = None
+    mass_kda: float | None = Field(None, gt=0)
+    radius_angstrom: float | None = Field(None, gt=0)
+    contrast: Contrast = "auto"
+    voxel_size_angstrom: float | None = Field(None, gt=0)
+    assembly: str | None = None
+    scale: float = Field(1.0, gt=0)
+    distractor: bool = False
 
 
-def find_models(labels: Iterable[str]) -> dict[str, ParticleModel]:
-    """Return the built-in particles of these labels.
+def find_structures(entries: Iterable[StructureSettings]) -> dict[str, Structure]:
+    """Return the structures by label, in the order of the entries.
 
     Raises
     ------
-    SimulationError : a label that is not built in.
+    SimulationError : a label that is not built in and has no source, is given twice, or cannot be a copick name; a file
+        that is no structure.
+    SourceError : a file that cannot be read.
     """
-    labels = list(labels)
-    unknown = [label for label in labels if label not in PARTICLES]
-    if unknown:
-        raise SimulationError(f"{', '.join(unknown)}: no such particle; choose from {', '.join(PARTICLES)}")
-    return {label: PARTICLES[label] for label in labels}
+    found: dict[str, Structure] = {}
+    for entry in entries:
+        check_name(entry.label, "structure", SimulationError)
+        if entry.label in found:
+            raise SimulationError(f"{entry.label}: given twice; give every structure its own label")
+        found[entry.label] = _built_in(entry) if entry.source is None else _from_file(entry, Path(entry.source))
+    return found
 
 
-def _fill(lobe: Lobe) -> Float[np.ndarray, "n 3"]:
-    """Return lattice points inside the lobe."""
-    semi_axes = np.maximum(lobe.semi_axes_angstrom, _GRAIN_SPACING_ANGSTROM / 2)
-    reach = np.floor(semi_axes / _GRAIN_SPACING_ANGSTROM).astype(int)
-    steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
-    points = steps * _GRAIN_SPACING_ANGSTROM
-    inside = ((points / semi_axes) ** 2).sum(axis=1) <= 1
-    return np.asarray(points[inside] + np.asarray(lobe.center_angstrom))
+def _built_in(entry: StructureSettings) -> Structure:
+    known = PARTICLES | DISTRACTORS
+    if entry.label not in known:
+        raise SimulationError(
+            f"{entry.label}: no such structure; choose from {', '.join(known)}, or give the file of a map or of atoms"
+        )
+    model = known[entry.label]
+    return replace(
+        model.scaled(entry.scale),
+        mass_kda=entry.mass_kda or model.mass_kda * entry.scale**3,
+        radius_angstrom=entry.radius_angstrom or model.radius_angstrom * entry.scale,
+    )
 
 
-def _voxel_share(centers_voxel: Float[np.ndarray, "n"], edge: int, sigma_voxel: float) -> Float[np.ndarray, "n edge"]:
-    """Return the share of a unit Gaussian at each centre that falls into each of `edge` voxels of a line."""
-    borders = np.arange(edge + 1) - 0.5
-    cumulative = erf((borders[None, :] - centers_voxel[:, None]) / (np.sqrt(2.0) * sigma_voxel)) / 2
-    return np.asarray(np.diff(cumulative, axis=1), dtype=np.float32)
-
-
-def _on_sphere(radius_angstrom: float, *directions: Triple) -> tuple[Lobe, ...]:
-    """Return one grain in each direction (zyx, unit vectors)."""
-    return tuple(Lobe((radius_angstrom * z, radius_angstrom * y, radius_angstrom * x)) for z, y, x in directions)
-
-
-# Two grains for each of the 24 helix bundles, spread as evenly as the group allows.
-_FERRITIN_UNIT: tuple[Triple, ...] = ((0.292, 0.622, 0.726), (0.344, -0.118, -0.932))
-# The three quasi-equivalent subunits of a T = 3 capsid, spread as evenly as the group allows.
-_CAPSID_UNIT: tuple[Triple, ...] = ((-0.229, 0.968, 0.098), (0.321, -0.376, 0.869), (-0.698, 0.031, 0.715))
-
-_MODELS = (
-    ParticleModel("apo-ferritin", 60, 480, "O", _on_sphere(50, *_FERRITIN_UNIT)),
-    ParticleModel("beta-amylase", 65, 220, "D2", (Lobe((18, 26, 30), (22, 26, 28)), Lobe((20, 14, 50)))),
-    ParticleModel(
-        "beta-galactosidase",
-        90,
-        465,
-        "D2",
-        (Lobe((16, 28, 24), (24, 30, 28)), Lobe((14, 20, 58), (18, 24, 22)), Lobe((18, 52, 18))),
-    ),
-    ParticleModel(
-        "ribosome",
-        150,
-        3200,
-        "C1",
-        (
-            Lobe((-44, 0, 0), (80, 98, 104), 1.2),  # large subunit
-            Lobe((-34, 84, 70), (24, 24, 46)),  # L1 stalk
-            Lobe((-50, 44, -104), (22, 24, 38)),  # P stalk
-            Lobe((50, -34, 6), (46, 84, 66), 1.3),  # body of the small subunit
-            Lobe((58, 70, 10), (44, 48, 56), 1.3),  # its head
-            Lobe((44, -108, -18), (26, 34, 30)),  # its foot
-        ),
-    ),
-    ParticleModel(
-        "thyroglobulin",
-        130,
-        660,
-        "C2",
-        (
-            Lobe((2, 14, 24), (42, 40, 30)),
-            Lobe((-20, -22, 58), (32, 36, 34)),
-            Lobe((16, 8, 92), (26, 28, 24)),
-        ),
-    ),
-    # Two layers of grains give the shell its thickness of about 30 A around a radius of 117 A.
-    ParticleModel(
-        "virus-like-particle", 135, 2800, "I", _on_sphere(110, *_CAPSID_UNIT) + _on_sphere(124, *_CAPSID_UNIT)
-    ),
-)
-
-PARTICLES: dict[str, ParticleModel] = {model.label: model for model in _MODELS}
-"""The built-in particles by label."""
+def _from_file(entry: StructureSettings, path: Path) -> Structure:
+    known = PARTICLES | DISTRACTORS
+    radius_angstrom = entry.radius_angstrom
+    if radius_angstrom is None and entry.label in known:
+        radius_angstrom = known[entry.label].radius_angstrom
+    if is_atoms(path):
+        return read_atomic_structure(
+            path,
+            label=entry.label,
+            mass_kda=entry.mass_kda,
+            radius_angstrom=radius_angstrom,
+            assembly=entry.assembly,
+            scale=entry.scale,
+        )
+    if path.suffix.lower() in _MAP_SUFFIXES:
+        return read_map(
+            path,
+            label=entry.label,
+            mass_kda=entry.mass_kda,
+            radius_angstrom=radius_angstrom,
+            contrast=entry.contrast,
+            voxel_size_angstrom=entry.voxel_size_angstrom,
+            scale=entry.scale,
+        )
+    known_suffixes = ", ".join((*_MAP_SUFFIXES, *ATOM_SUFFIXES))
+    raise SimulationError(f"{path}: neither a map nor atoms; give {entry.label} a file that ends in {known_suffixes}")

@@ -27,7 +27,7 @@ from frazil.seeds import numpy_generator
 from frazil.settings import Normalisation
 from frazil.version import __version__
 from frazil.workflows.console import say
-from frazil.workflows.simulate import USER as SIMULATED_USER
+from frazil.workflows.simulation_project import USER as SIMULATED_USER
 
 SCHEMA_VERSION = 1
 PLAN_FILE = "figures.json"

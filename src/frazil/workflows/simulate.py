@@ -1,99 +1,112 @@
-"""`frazil simulate`: settings and a seed in; a copick project of simulated tomograms and their exact picks out."""
+"""`frazil simulate`: a preset and a seed in; a copick project of simulated tomograms and the truth about them out."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from signal import SIG_IGN, SIGINT, SIGTERM, signal
+from typing import Any
 
-from pydantic import ValidationError
+import torch
 
-from frazil.errors import OutputError, SettingsError, SimulationError
-from frazil.io.copick import CONFIG_NAME, write_picks, write_project_config, write_tomogram
-from frazil.io.files import make_folder, output_errors, read_json, write_json
-from frazil.records import Picks
-from frazil.seeds import numpy_generator
-from frazil.settings import Settings
-from frazil.simulation.microscope import MicroscopeSettings, image_specimen
-from frazil.simulation.specimen import SpecimenSettings, place_particles, specimen_density
-from frazil.simulation.structures import find_models
-from frazil.version import __version__
-from frazil.workflows.console import progress_bar, say
+from frazil.config import load_simulation_preset
+from frazil.errors import SettingsError, SimulationError
+from frazil.io.copick import CONFIG_NAME
+from frazil.io.files import exclusive, file_digest, make_folder
+from frazil.simulation.preset import SimulationPreset
+from frazil.simulation.recipe import specimen_structures
+from frazil.workflows.console import progress_bar, say, warn
+from frazil.workflows.simulation_like import LikeOptions, plan_like
+from frazil.workflows.simulation_project import TYPES, FinishedRun, RunPlan, SimulationProject, read_manifest
 
-SCHEMA_VERSION = 1
-MANIFEST = "simulation.json"
-USER = "simulated"
-_RUNS_FOLDER = "ExperimentRuns"
+MANIFEST_SECONDS = 5.0
+"""The manifest names every run, so it is not written after every one: a kill costs so much work at most."""
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
+_STRUCTURES = "specimen.structures"
+_stopping = threading.Event()  # of a worker process
 
 
-def read_settings(kind: type[AnySettings], options: Mapping[str, Any]) -> AnySettings:
-    """Turn options, as text or as values, into settings.
+@dataclass(frozen=True)
+class SimulatedOutput:
+    """What is written of each tomogram.
 
-    Raises
-    ------
-    SettingsError : a value of the wrong kind.
-    SimulationError : a value that cannot be simulated.
+    Parameters
+    ----------
+    types : of `TYPES`. By default all: a detector is trained on ``denoised`` or ``wbp``, a denoiser on ``wbp`` with ``clean`` as
+        the truth; of a tomogram of the size of CZII's the first two take about 0.3 GB each, the third a tenth of it.
+    levels : resolutions of the OME-Zarr pyramids; viewers of copick and napari expect three.
+    mrc : also write each tomogram as ``mrc/<type>/<run>.mrc``.
     """
-    try:
-        return kind.model_validate(dict(options))
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        name = str(fault["loc"][0]) if fault["loc"] else "settings"
-        what = "too few numbers" if fault["type"] == "missing" else fault["msg"]
-        raise SettingsError(f"{name} {options.get(name)!r}: {what}; see frazil simulate --help") from None
+
+    types: tuple[str, ...] = tuple(TYPES)
+    levels: int = 3
+    mrc: bool = False
 
 
 def simulate(
     out: Path,
+    preset: SimulationPreset,
     *,
-    count: int,
+    count: int | None = None,
     seed: int = 0,
-    specimen: SpecimenSettings | None = None,
-    microscope: MicroscopeSettings | None = None,
-    clean: bool = False,
+    like: LikeOptions | None = None,
+    output: SimulatedOutput | None = None,
+    workers: int = 1,
     force: bool = False,
 ) -> None:
-    """Write a copick project of `count` simulated tomograms, or go on where an earlier call was interrupted.
+    """Write a copick project of simulated tomograms, or go on where an earlier call was interrupted.
 
     Tomogram i depends on (seed, i) and the settings alone, so a larger `count` adds to what is there.
 
     Parameters
     ----------
     out : folder of the project.
-    clean : also write the density of the particles alone (type ``clean``: dark, without ice, noise and wedge).
+    count : tomograms; None is 1, or one for each run of `like`.
+    like : simulate the picks of a project again, instead of random places.
+    workers : processes; each holds one tomogram, with one thread.
     force : replace what an earlier call with other settings left in `out`.
 
     Raises
     ------
     OutputError : `out` holds something else, or cannot be written.
-    SimulationError : no tomograms asked for, or the particles do not fit into the ice.
+    SimulationError : a number that makes no sense, or particles that do not fit into the ice.
+    SourceError, PickError : the project to be like cannot be used.
     """
-    if count < 1:
-        raise SimulationError(f"count {count}: no tomograms to simulate; ask for at least 1")
-    specimen = specimen or SpecimenSettings()
-    microscope = microscope or MicroscopeSettings()
-    parameters = {
-        "seed": seed,
-        "clean": clean,
-        "specimen": specimen.model_dump(mode="json"),
-        "microscope": microscope.model_dump(mode="json"),
-    }
-    finished = _begin(out, parameters, specimen, force=force)
-    names = [run_name(index) for index in range(count)]
-    if all(name in finished for name in names):
-        say(f"{out}: all simulated tomograms are there already ({len(finished)}); nothing to do")
-        return
-    with progress_bar() as bar:
-        for index, name in enumerate(bar.track(names, description="simulate")):
-            if name not in finished:
-                _simulate_run(out, index, seed, specimen, microscope, clean=clean)
-                finished.append(name)
-                _write_manifest(out, parameters, finished)
-    particles = sum(specimen.particles_per_class.values())
-    say(f"{out}: simulated tomograms: {len(finished)}, particles in each: {particles}; copick opens {CONFIG_NAME}")
+    output = output or SimulatedOutput()
+    _check(count, workers, output, like)
+    if like is None:
+        plans = [RunPlan(run_name(index), index) for index in range(count or 1)]
+        structures = specimen_structures(preset.specimen)
+    else:
+        planned = plan_like(like, preset.specimen)
+        plans = planned.plans
+        structures = specimen_structures(preset.specimen, picked=planned.labels)
+    entries = preset.specimen.structures
+    if unused := [entry.label for entry in entries if entry.label not in structures]:
+        warn(f"structure of {', '.join(unused)} not used: none of it is asked for, see --particles-per-class")
+    project = SimulationProject(
+        out=out,
+        preset=preset,
+        seed=seed,
+        structures=structures,
+        types=tuple(name for name in TYPES if name in output.types),
+        levels=output.levels,
+        mrc=output.mrc,
+        digests=_digests(entry.source for entry in entries if entry.label in structures),
+        like=None if like is None else like.parameters(),
+    )
+    read_manifest(out, force=force)  # what is somebody else's is not touched
+    make_folder(out)
+    with exclusive(out, "simulates"):
+        _simulate(project, plans, workers=workers, force=force)
 
 
 def run_name(index: int) -> str:
@@ -101,104 +114,177 @@ def run_name(index: int) -> str:
     return f"SIM_{index:03d}"
 
 
-def _simulate_run(
-    out: Path, index: int, seed: int, specimen: SpecimenSettings, microscope: MicroscopeSettings, *, clean: bool
-) -> None:
-    """Write the picks and the tomogram of one run."""
-    run = run_name(index)
-    folder = out / _RUNS_FOLDER / run
-    with output_errors(folder):
-        if folder.exists():  # left by a call that was killed
-            shutil.rmtree(folder)
-    generator = numpy_generator(seed, "tomogram", index)
-    voxel_size_angstrom = specimen.voxel_size_angstrom
-    placed = place_particles(specimen, generator)
-    density = specimen_density(placed, specimen.shape_voxel, voxel_size_angstrom)
-    volumes = {"denoised": image_specimen(density, voxel_size_angstrom, microscope, generator)}
-    if clean:
-        volumes["clean"] = -density
-    for particles in placed:
-        picks = Picks(run, particles.model.label, particles.centers_angstrom, particles.rotations)
-        write_picks(out, picks, user=USER)
-    for tomogram_type, volume in volumes.items():
-        write_tomogram(
-            out,
-            run=run,
-            volume=volume,
-            voxel_size_angstrom=voxel_size_angstrom,
-            tomogram_type=tomogram_type,
-            tilt_range_degrees=microscope.tilt_range_degrees if tomogram_type == "denoised" else None,
-            simulated=True,
-        )
+def simulation_preset(
+    preset: str, options: Mapping[str, Any], settings: Mapping[str, Any], structures: Iterable[str] = ()
+) -> SimulationPreset:
+    """Return a preset with what the command line puts over it.
 
-
-def _begin(out: Path, parameters: dict[str, Any], specimen: SpecimenSettings, *, force: bool) -> list[str]:
-    """Make `out` a project of these parameters, and return the runs that are finished."""
-    there, runs = _read_manifest(out, force=force)
-    if there == parameters and (out / CONFIG_NAME).exists():
-        return [name for name in runs if (out / _RUNS_FOLDER / name).is_dir()]
-    if runs and not force:
-        raise OutputError(f"{out}: holds tomograms with {_difference(there, parameters)}; pass --force to replace them")
-    make_folder(out)
-    # A manifest without parameters first: killed while the old runs are removed, the next call begins anew as well.
-    _write_manifest(out, {}, [])
-    with output_errors(out):
-        if (out / _RUNS_FOLDER).exists():
-            shutil.rmtree(out / _RUNS_FOLDER)
-    radii = {label: model.radius_angstrom for label, model in find_models(specimen.particles_per_class).items()}
-    write_project_config(out, name=out.resolve().name, labels_radius_angstrom=radii)
-    _write_manifest(out, parameters, [])
-    return []
-
-
-def _read_manifest(out: Path, *, force: bool) -> tuple[dict[str, Any], list[str]]:
-    """Return the parameters and the finished runs of a project; neither where there is no project yet.
+    Parameters
+    ----------
+    options : dotted key to value; None leaves the preset's. Ice of thickness ``full`` fills the tomogram.
+    settings : the same, from ``--set``; they go last.
+    structures : ``label=path``, instead of the preset's structure of that label.
 
     Raises
     ------
-    OutputError : `out` is no project of ours, or of a newer frazil, or its manifest is damaged.
+    SettingsError : an option that cannot be read.
+    SimulationError : a value that cannot be simulated.
     """
-    path = out / MANIFEST
-    with output_errors(out):
-        if not path.exists():
-            if out.exists() and (not out.is_dir() or any(out.iterdir())):
-                raise OutputError(f"{out}: holds something that frazil simulate did not write; choose a new folder")
-            return {}, []
-    try:
-        content = read_json(path, OutputError)
-        version, there, runs = (
-            content["schema_version"],
-            dict(content["parameters"]),
-            [str(run) for run in content["runs"]],
+    overrides = {key: value for key, value in options.items() if value is not None} | dict(settings)
+    if overrides.get("specimen.ice_thickness_angstrom") == "full":
+        overrides["specimen.ice_thickness_angstrom"] = None
+    if any(key.startswith("specimen.concentrations") for key in overrides):
+        overrides.setdefault("specimen.particles_per_class", None)  # they stand for the preset's counts
+    given = [_labelled_path(text) for text in structures]
+    if given and _STRUCTURES not in overrides:
+        kept = [entry.model_dump() for entry in load_simulation_preset(preset).specimen.structures]
+        labels = {label for label, _ in given}
+        overrides[_STRUCTURES] = [entry for entry in kept if entry["label"] not in labels]
+        overrides[_STRUCTURES] += [{"label": label, "source": path} for label, path in given]
+    return load_simulation_preset(preset, overrides)
+
+
+def parse_types(text: str) -> tuple[str, ...]:
+    """Return the tomogram types of a text such as ``wbp,denoised``.
+
+    Raises
+    ------
+    SettingsError : none, or one that does not exist.
+    """
+    types = tuple(part.strip() for part in text.split(","))
+    if unknown := [name for name in types if name not in TYPES]:
+        raise SettingsError(f"--types {text}: no type {', '.join(unknown)}; choose from {', '.join(TYPES)}")
+    return types
+
+
+def _check(count: int | None, workers: int, output: SimulatedOutput, like: LikeOptions | None) -> None:
+    if count is not None and like is not None:
+        raise SimulationError(
+            f"count {count}: a project that is simulated again has its own number of runs; leave --count out, "
+            "and choose with --run"
         )
-    except (OutputError, KeyError, TypeError, ValueError):
-        if force:
-            return {}, []
-        raise OutputError(f"{path}: damaged; pass --force to simulate anew, or choose a new folder") from None
-    if version > SCHEMA_VERSION:
-        raise OutputError(f"{path}: written by a newer frazil; upgrade frazil, or choose a new folder")
-    return there, runs
+    if count is not None and count < 1:
+        raise SimulationError(f"count {count}: no tomograms to simulate; ask for at least 1")
+    if workers < 1:
+        raise SimulationError(f"workers {workers}: nobody to do the work; give at least 1")
+    if output.levels < 1:
+        raise SimulationError(f"levels {output.levels}: no resolution to write; ask for at least 1")
 
 
-def _write_manifest(out: Path, parameters: dict[str, Any], runs: list[str]) -> None:
-    content = {
-        "schema_version": SCHEMA_VERSION,
-        "frazil_version": __version__,
-        "simulated": True,
-        "axis_order": "zyx",
-        "parameters": parameters,
-        "runs": runs,
-    }
-    write_json(out / MANIFEST, content)
+def _digests(paths: Iterable[str | None]) -> dict[str, str]:
+    return {path: file_digest(Path(path)) for path in paths if path is not None}
 
 
-def _difference(there: dict[str, Any], parameters: dict[str, Any]) -> str:
-    """Name the parameters of an existing project that differ, with its values."""
-    pairs = []
-    for name, value in parameters.items():
-        old = there.get(name)
-        if isinstance(value, dict) and isinstance(old, dict):
-            pairs += [f"{key} {old.get(key)}" for key in value if old.get(key) != value[key]]
-        elif old != value:
-            pairs.append(f"{name} {old}")
-    return ", ".join(pairs) or "other settings"
+def _labelled_path(text: str) -> tuple[str, str]:
+    label, equals, path = text.partition("=")
+    if not equals or not label.strip() or not path.strip():
+        raise SettingsError(f"--structure {text}: not of the form label=path, e.g. --structure proteasome=1pma.cif")
+    return label.strip(), path.strip()
+
+
+def _simulate(project: SimulationProject, plans: Sequence[RunPlan], *, workers: int, force: bool) -> None:
+    """Simulate what is not there yet, and say what was done."""
+    finished = project.finished(list(plans), force=force)
+    missing = [plan for plan in plans if plan.run not in finished]
+    if not missing:
+        say(f"{project.out}: all simulated tomograms are there already ({len(finished)}); nothing to do")
+        return
+    seconds: list[dict[str, float]] = []
+    written = time.monotonic()
+    with progress_bar() as bar:
+        task = bar.add_task("simulate", total=len(plans), completed=len(plans) - len(missing))
+
+        def on_finished(done: FinishedRun) -> None:
+            nonlocal written
+            finished[done.run] = done.record
+            seconds.append(done.seconds)
+            bar.advance(task)
+            if time.monotonic() - written > MANIFEST_SECONDS:
+                project.write_manifest(finished)
+                written = time.monotonic()
+
+        try:
+            if workers == 1 or len(missing) == 1:
+                _in_this_process(project.write_run, missing, on_finished)
+            else:
+                _in_processes(project.write_run, missing, min(workers, len(missing)), on_finished)
+        finally:
+            project.write_manifest(finished)
+    _report(project, finished, seconds)
+
+
+def _report(
+    project: SimulationProject, finished: Mapping[str, Mapping[str, Any]], seconds: Sequence[Mapping[str, float]]
+) -> None:
+    particles = sum(sum(record["particles"].values()) for record in finished.values())
+    say(f"{project.out}: simulated tomograms: {len(finished)}, particles: {particles:,}; copick opens {CONFIG_NAME}")
+    parts = [f"{stage} {sum(run[stage] for run in seconds) / len(seconds):.1f}" for stage in seconds[0]]
+    say(f"seconds a tomogram: {', '.join(parts)}")
+
+
+def _in_this_process(
+    task: Callable[[RunPlan], FinishedRun], plans: Sequence[RunPlan], on_finished: Callable[[FinishedRun], None]
+) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker does, so that it rounds as a worker does
+    try:
+        for plan in plans:
+            on_finished(task(plan))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_processes(
+    task: Callable[[RunPlan], FinishedRun],
+    plans: Sequence[RunPlan],
+    workers: int,
+    on_finished: Callable[[FinishedRun], None],
+) -> None:
+    """Share the plans between processes; the first error, or Ctrl-C, stops all of them."""
+    context = multiprocessing.get_context("spawn")
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+    try:
+        futures = [pool.submit(_work, task, plan) for plan in plans]
+        for future in as_completed(futures):
+            on_finished(future.result())
+    except BrokenProcessPool:
+        raise SimulationError(
+            f"workers {workers}: one was killed, most likely for want of memory; run the same command with fewer to continue"
+        ) from None
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()  # what it works on is not wanted any more
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _work(task: Callable[[RunPlan], FinishedRun], plan: RunPlan) -> FinishedRun:
+    """Do a plan in a worker that was not told to stop."""
+    if _stopping.is_set():
+        raise SystemExit
+    return task(plan)
+
+
+def _begin_worker() -> None:
+    """Use one thread, leave Ctrl-C to the parent, stop tidily when it says so, and end with it, however it ends."""
+    torch.set_num_threads(1)
+    signal(SIGINT, SIG_IGN)
+    signal(SIGTERM, _stop)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def end_with_it() -> None:
+            with suppress(Exception):
+                parent.join()
+            os._exit(1)
+
+        threading.Thread(target=end_with_it, daemon=True).start()
+
+
+def _stop(*_: Any) -> None:
+    """Give up the tomogram at hand, so that what is half-written is removed."""
+    _stopping.set()
+    signal(SIGTERM, SIG_IGN)
+    raise SystemExit

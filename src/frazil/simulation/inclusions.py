@@ -1,0 +1,166 @@
+"""Things in the ice that are no protein: membrane vesicles, gold beads, the carbon film about a hole.
+
+All of it is given as the mass density of protein that scatters as much: volt over ice divided by 4.2 volt cubic angstrom
+per dalton. Mean inner potentials are field knowledge: ice 4.5 V, amorphous carbon 10.7 V, gold some 26 V over ice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.special import erfc
+
+VOLT_PER_DENSITY = 4.2
+GOLD_DENSITY = 26.0 / VOLT_PER_DENSITY
+CARBON_DENSITY = (10.7 - 4.5) / VOLT_PER_DENSITY
+
+# A bilayer across: hydrated head groups 2.5 V over ice, tails 0.8 V, less where the two leaflets' ends meet.
+# Place from the middle (angstrom), sigma (angstrom), density (dalton per cubic angstrom).
+BILAYER = ((-19.0, 5.0, 0.6), (19.0, 5.0, 0.6), (-9.0, 5.5, 0.19), (9.0, 5.5, 0.19), (0.0, 4.0, -0.1))
+BILAYER_HALF_ANGSTROM = 27.0
+
+
+@dataclass(frozen=True)
+class Vesicle:
+    """A closed bilayer: an ellipsoid with two shells of head groups some 40 A apart.
+
+    Parameters
+    ----------
+    center_angstrom : zyx, from the centre of voxel (0, 0, 0).
+    semi_axes_angstrom : to the middle of the bilayer.
+    rotation : object -> tomogram, acting on zyx vectors.
+    """
+
+    center_angstrom: Float[np.ndarray, "3"]
+    semi_axes_angstrom: Float[np.ndarray, "3"]
+    rotation: Float[np.ndarray, "3 3"]
+
+    @property
+    def reach_angstrom(self) -> float:
+        """Radius of the sphere that holds it."""
+        return float(np.max(self.semi_axes_angstrom)) + BILAYER_HALF_ANGSTROM
+
+    def add_to(
+        self, density: Float[np.ndarray, "z y x"], solid: Bool[np.ndarray, "z y x"], voxel_size_angstrom: float
+    ) -> None:
+        """Add the bilayer to `density`; the vesicle with its inside becomes solid, for nothing gets in."""
+        box, offset = box_around(self.center_angstrom, self.reach_angstrom + 10, density.shape, voxel_size_angstrom)
+        across = _outward(offset, self.semi_axes_angstrom, self.rotation)
+        for place, sigma, height in BILAYER:
+            blurred = math.hypot(sigma, voxel_size_angstrom / math.sqrt(12))  # a voxel's own blur
+            density[box] += (height * sigma / blurred) * np.exp(-0.5 * ((across - place) / blurred) ** 2)
+        solid[box] |= across < BILAYER_HALF_ANGSTROM
+
+
+@dataclass(frozen=True)
+class GoldBead:
+    """A dense sphere.
+
+    Parameters
+    ----------
+    center_angstrom : zyx, from the centre of voxel (0, 0, 0).
+    radius_angstrom : of the gold.
+    """
+
+    center_angstrom: Float[np.ndarray, "3"]
+    radius_angstrom: float
+
+    @property
+    def reach_angstrom(self) -> float:
+        """Radius of the sphere that holds it."""
+        return self.radius_angstrom
+
+    def add_to(
+        self, density: Float[np.ndarray, "z y x"], solid: Bool[np.ndarray, "z y x"], voxel_size_angstrom: float
+    ) -> None:
+        """Add the bead to `density`, and to what is solid."""
+        reach = self.radius_angstrom + 2 * voxel_size_angstrom
+        box, offset = box_around(self.center_angstrom, reach, density.shape, voxel_size_angstrom)
+        outward = norm(offset) - self.radius_angstrom
+        density[box] += GOLD_DENSITY * _edge(outward, voxel_size_angstrom)
+        solid[box] |= outward < voxel_size_angstrom / 2
+
+
+@dataclass(frozen=True)
+class CarbonFilm:
+    """Amorphous carbon outside a round hole.
+
+    Parameters
+    ----------
+    hole_angstrom : yx of the hole's centre.
+    hole_radius_angstrom : of the rim's mean.
+    rim_angstrom : how far the rim lies outward of its mean, at equal steps of the angle about the hole's centre.
+    lowest_angstrom, highest_angstrom : z of the film's faces.
+    """
+
+    hole_angstrom: Float[np.ndarray, "2"]
+    hole_radius_angstrom: float
+    rim_angstrom: Float[np.ndarray, "n"]
+    lowest_angstrom: float
+    highest_angstrom: float
+
+    def add_to(
+        self, density: Float[np.ndarray, "z y x"], solid: Bool[np.ndarray, "z y x"], voxel_size_angstrom: float
+    ) -> None:
+        """Add the film to `density`, and to what is solid."""
+        depth, height, width = density.shape
+        y = np.arange(height)[:, None] * voxel_size_angstrom - self.hole_angstrom[0]
+        x = np.arange(width) * voxel_size_angstrom - self.hole_angstrom[1]
+        angle = np.arctan2(y, x) % (2 * np.pi) * len(self.rim_angstrom) / (2 * np.pi)
+        rim = np.interp(
+            angle, np.arange(len(self.rim_angstrom) + 1), np.append(self.rim_angstrom, self.rim_angstrom[0])
+        )
+        covered = _edge(self.hole_radius_angstrom + rim - np.hypot(y, x), voxel_size_angstrom).astype(np.float32)
+        z = np.arange(depth) * voxel_size_angstrom
+        outward = np.maximum(self.lowest_angstrom - z, z - self.highest_angstrom)
+        filled = _edge(outward, voxel_size_angstrom)
+        for plane in np.flatnonzero(filled > 1e-3):  # a plane at a time: the film is wide
+            density[plane] += np.float32(CARBON_DENSITY * filled[plane]) * covered
+            solid[plane] |= (covered > 0.05) & (filled[plane] > 0.05)
+
+
+def box_around(
+    center_angstrom: Float[np.ndarray, "3"],
+    reach_angstrom: float,
+    shape_voxel: tuple[int, ...],
+    voxel_size_angstrom: float,
+) -> tuple[tuple[slice, ...], list[Float[np.ndarray, "..."]]]:
+    """Return the part of a grid within reach, and its voxels' offsets from the centre, angstrom, one array an axis."""
+    box, offsets = [], []
+    for axis, (center, edge) in enumerate(zip(center_angstrom, shape_voxel, strict=True)):
+        start = min(max(math.floor((center - reach_angstrom) / voxel_size_angstrom), 0), edge)
+        stop = min(max(math.ceil((center + reach_angstrom) / voxel_size_angstrom) + 1, start), edge)
+        box.append(slice(start, stop))
+        offset = (np.arange(start, stop) * voxel_size_angstrom - center).astype(np.float32)
+        offsets.append(offset.reshape([-1 if other == axis else 1 for other in range(3)]))
+    return tuple(box), offsets
+
+
+def norm(offset: Sequence[Float[np.ndarray, "..."]]) -> Float[np.ndarray, "z y x"]:
+    """Return the lengths of offsets that are given one array an axis."""
+    z, y, x = offset
+    return np.asarray(np.sqrt(z**2 + y**2 + x**2))
+
+
+def _outward(
+    offset: Sequence[Float[np.ndarray, "..."]], semi_axes: Float[np.ndarray, "3"], rotation: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "z y x"]:
+    """Return how far outside an ellipsoid each place lies: exact for a sphere, else to first order near the surface."""
+    z, y, x = offset
+    # So small that they matter at the centre only, which is no direction: there the shortest way out counts.
+    level, slope = np.float32(1e-12), np.float32(1e-12 / semi_axes.min() ** 2)
+    for column, semi_axis in zip(rotation.T.astype(np.float32), semi_axes.astype(np.float32), strict=True):
+        along = (column[0] * z + column[1] * y + column[2] * x) / semi_axis
+        level = level + along**2
+        slope = slope + (along / semi_axis) ** 2
+    root = np.sqrt(level)
+    return np.asarray((root - 1) * root / np.sqrt(slope))
+
+
+def _edge(outward_angstrom: Float[np.ndarray, "..."], voxel_size_angstrom: float) -> Float[np.ndarray, "..."]:
+    """Return the share of a voxel that lies inside a surface, from how far its centre lies outside."""
+    return np.asarray(erfc(outward_angstrom * (math.sqrt(6) / voxel_size_angstrom)) / 2)

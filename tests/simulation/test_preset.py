@@ -1,0 +1,50 @@
+"""Simulation presets: what the shipped ones promise, and what a preset refuses."""
+
+import pytest
+from pydantic import ValidationError
+
+from frazil.config import load_simulation_preset
+from frazil.simulation.preset import SimulationPreset
+from frazil.simulation.structures import PARTICLES
+
+
+def test_czii_is_the_acquisition_of_the_challenge():
+    # CryoET Data Portal, dataset 10440: acquisition, and the mean counts of its seven training tomograms
+    czii = load_simulation_preset("czii")
+    assert czii.specimen.shape_voxel == (184, 630, 630)
+    assert czii.specimen.voxel_size_angstrom == 10.012444
+    picks = dict.fromkeys(PARTICLES, 0) | {
+        "apo-ferritin": 375,
+        "beta-amylase": 87,
+        "beta-galactosidase": 112,
+        "ribosome": 331,
+        "thyroglobulin": 251,
+        "virus-like-particle": 113,
+    }
+    assert sum(picks.values()) == 1269
+    assert czii.specimen.amounts == {label: round(count / 7) for label, count in picks.items()}
+    tilts, optics = czii.microscope.tilts, czii.microscope.optics
+    assert (len(tilts.angles_degrees), tilts.angles_degrees[0], tilts.angles_degrees[-1]) == (31, -45, 45)
+    assert (tilts.order, tilts.axis, tilts.dose_e_per_angstrom2) == ("dose-symmetric", "y", 62.93)
+    assert (optics.voltage_kv, optics.spherical_aberration_mm, optics.phase_shift_degrees) == (300, 2.7, 0)
+    assert 6e-6 <= czii.grey_std <= 7e-6
+
+
+def test_small_is_less_of_czii():
+    small, czii = load_simulation_preset("small"), load_simulation_preset("czii")
+    assert small.specimen.shape_voxel == (128, 256, 256)
+    assert small.specimen.amounts == dict.fromkeys(PARTICLES, 12)
+    assert (small.microscope, small.denoiser, small.grey_std) == (czii.microscope, czii.denoiser, czii.grey_std)
+    same = set(type(small.specimen).model_fields) - {"shape_voxel", "voxel_size_angstrom", "particles_per_class"}
+    assert small.specimen.model_dump(include=same) == czii.specimen.model_dump(include=same)
+
+
+def test_a_preset_survives_its_own_dump():
+    small = load_simulation_preset("small")
+    assert SimulationPreset.model_validate(small.model_dump(mode="json")) == small
+
+
+@pytest.mark.parametrize("content", [{"name": ""}, {"name": "x", "grey_std": 0}, {"name": "x", "grain": 1}, {}])
+def test_a_preset_that_makes_no_sense_is_refused(content):
+    with pytest.raises(ValidationError):
+        SimulationPreset.model_validate(content)
