@@ -70,6 +70,37 @@ def test_a_bundle_is_two_plain_files_and_comes_back_as_it_was(bundle, network):
         assert torch.equal(loaded.network(x, t, condition), network(x, t, condition))
 
 
+def test_a_network_with_all_options_comes_back_as_it_was(tmp_path):
+    options = {
+        "model.base_channels": 8,
+        "model.front_end": "haar",
+        "model.preconditioning": "edm",
+        "model.modulation": "scale-shift",
+        "model.attention_heads": 2,
+        "diffusion.timesteps": 50,
+    }
+    card = make_card(preset=load_preset("smoke", options))
+    network = build_network(card.preset.model, len(LABELS), card.preset.diffusion).eval()
+    network.front_end.std.copy_(torch.linspace(2.5, 0.1, 8))  # as training measures it
+    save_bundle(tmp_path / "bundle", network, card)
+    loaded = load_bundle(tmp_path / "bundle").network
+    assert torch.equal(loaded.front_end.std, network.front_end.std)
+    x, condition, t = torch.randn(1, 1, 16, 16, 16), Condition(torch.tensor([1]), torch.rand(1, 3)), torch.tensor([30])
+    with torch.no_grad():
+        assert torch.equal(loaded(x, t, condition), network(x, t, condition))
+
+
+def test_a_card_from_before_the_options_existed_is_read(bundle, network):
+    preset = json.loads((bundle / "bundle.json").read_text())["preset"]
+    for name in ("front_end", "band_std", "channel_multipliers", "preconditioning", "modulation", "attention_heads"):
+        del preset["model"][name]
+    for name in ("loss_weighting", "min_snr_gamma", "class_dropout", "checkpoint_activations"):
+        del preset["training"][name]
+    edit_card(bundle, preset=preset)
+    weights = network.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in load_bundle(bundle).network.state_dict().items())
+
+
 def test_the_card_says_everything_that_a_reader_needs(bundle):
     content = json.loads((bundle / "bundle.json").read_text())
     assert content["schema_version"] == 1

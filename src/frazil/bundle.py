@@ -236,7 +236,7 @@ def find_fault(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tens
 
 def _network_of(folder: Path, card: BundleCard, tensors: dict[str, Tensor]) -> ConditionalUNet:
     """Build the card's network around `tensors`, in evaluation mode."""
-    network = empty_network(card.preset.model, len(card.labels))
+    network = empty_network(card.preset.model, len(card.labels), card.preset.diffusion)
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     if fault := find_fault(shapes, tensors):
         raise BundleError(f"{folder}: the weights do not fit the card: {fault}; use the weights that belong to it")

@@ -361,16 +361,24 @@ def sample_command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Sample i depends on the seed and i alone.")] = 0,
     sampler: Annotated[
-        str | None, typer.Option(help="ddpm (the paper), ddim, dpm++ or unipc; else the bundle's.")
+        str | None, typer.Option(help="ddpm (the paper), ddim, dpm++, sde-dpm++ or unipc; else the bundle's.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Network evaluations a sample; else the sampler's usual number.")
+    steps: Annotated[int | None, typer.Option(help="Of the sampler; else its usual number.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Exaggerates what sets the class apart; 1 is none; else the bundle's.")
+    ] = None,
+    guidance_interval: Annotated[
+        str | None, typer.Option(metavar="LOWEST,HIGHEST", help="Noise levels that are guided; 1 is noise as signal.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples computed at once; else what suits the device.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
+    precision: Annotated[
+        str | None, typer.Option(help="32-true or bf16-mixed; else that of the bundle's training.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or several: cuda:0,cuda:1.")] = "auto",
+    devices: Annotated[int, typer.Option(help="Processes on each node, each with a device of its own.")] = 1,
+    num_nodes: Annotated[int, typer.Option(help="Nodes; SLURM and torchrun are detected.")] = 1,
     voxel_size: Annotated[
         float | None,
         typer.Option(metavar="ANGSTROM", help="Only for a bundle that does not know it (imported weights)."),
@@ -382,13 +390,25 @@ def sample_command(
 
     Interrupted, the same command goes on where it stood.
     """
-    from frazil.workflows.sample import SampleOptions, gather_requests, sample
+    from frazil.workflows.sample import SampleOptions, gather_requests, parse_interval, sample
 
     sample(
         bundle,
         out,
         gather_requests(label or [], position, count, requests),
-        options=SampleOptions(seed, sampler, steps, batch_size, precision, device, voxel_size),
+        options=SampleOptions(
+            seed=seed,
+            sampler=sampler,
+            steps=steps,
+            guidance=guidance,
+            guidance_interval=parse_interval(guidance_interval) if guidance_interval is not None else None,
+            batch_size=batch_size,
+            precision=precision,
+            device=device,
+            devices=devices,
+            num_nodes=num_nodes,
+            voxel_size_angstrom=voxel_size,
+        ),
         copick=copick,
         force=force,
     )

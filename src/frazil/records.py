@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TiltRange = tuple[float, float]
 """Lowest and highest tilt in degrees; the tilt axis is y, the beam is along z (SCIENCE: CZII acquisition)."""
 
+NULL_LABEL = -1
+"""In place of a class index: no class is asked for."""
+
 
 class Moments(NamedTuple):
     """Mean and standard deviation of grey values, in the tomogram's own unit."""
@@ -102,7 +105,8 @@ class Condition:
 
     Parameters
     ----------
-    label : `(b,)` class indices; -1 is the null label (unconditional).
+    label : `(b,)` class indices; `NULL_LABEL` asks for no class. A network knows what that means only if labels were hidden from it
+        in training (`TrainingSettings.class_dropout`); it sees a one-hot row of zeros.
     position : `(b, 3)` zyx centre in the tomogram, divided by its extent, in [0, 1]; NaN is the null position.
     """
 
@@ -114,6 +118,10 @@ class Condition:
 
     def __getitem__(self, item: slice | Tensor) -> Condition:
         return Condition(self.label[item], self.position[item])
+
+    def without_label(self) -> Condition:
+        """Return the same condition with every label null: what guidance contrasts it with."""
+        return replace(self, label=self.label * 0 + NULL_LABEL)
 
     def to(self, device: torch.device | str) -> Condition:
         """Return the same condition on `device`."""

@@ -35,7 +35,10 @@ def derive_seed(seed: int, *path: int | str) -> int:
 
 
 def numpy_generator(seed: int, *path: int | str) -> np.random.Generator:
-    """Return a fresh NumPy generator for the draw named by `path`."""
+    """Return a fresh NumPy generator for the draw named by `path`, from all 63 bits: samples and simulations use it.
+
+    Among n draws about n^2 / 2^64 pairs have the same numbers: none among a million.
+    """
     return np.random.default_rng(derive_seed(seed, *path))
 
 

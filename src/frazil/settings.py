@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 
 class Settings(BaseModel):
@@ -19,9 +19,15 @@ class Settings(BaseModel):
 
 Conditioning = Literal["concat", "sum"]
 Normalisation = Literal["padded", "measured"]
-SamplerName = Literal["ddpm", "ddim", "dpm++", "unipc"]
+SamplerName = Literal["ddpm", "ddim", "dpm++", "sde-dpm++", "unipc"]
 Precision = Literal["32-true", "bf16-mixed"]
 SplitBy = Literal["tomogram", "particle"]
+FrontEndName = Literal["none", "haar", "space-to-depth"]
+Modulation = Literal["bias", "scale-shift"]
+Preconditioning = Literal["none", "edm"]
+LossWeighting = Literal["uniform", "min-snr"]
+NoiseInterval = tuple[float, float]
+"""Lowest and highest noise level, in sigma = sqrt((1 - abar) / abar)."""
 
 
 class SourceSettings(Settings):
@@ -83,20 +89,52 @@ class CurateSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """The paper's conditional 3D U-Net.
+    """The conditional 3D U-Net; the defaults are the paper's.
 
     Parameters
     ----------
     conditioning : ``concat`` of time, class and position vectors (the paper) or their ``sum`` (the authors' code and weights).
-    base_channels : channels of the finest level; the levels have 1, 2 and 4 times as many.
+    base_channels : channels of the finest level.
+    channel_multipliers : one a level, finest first: a level has so many times `base_channels`; the bottleneck has as many as
+        the coarsest level. Every level halves the box.
     embedding_width : width of each of the three condition vectors.
-    groups : groups of every GroupNorm but the very first, which has one.
+    groups : groups of every GroupNorm but the very first, which has one a band of the front end.
+    front_end : ``haar`` and ``space-to-depth`` turn a box into 8 bands of half its edges, without loss, so that the network works
+        at half the resolution (`frazil.model.wavelet`).
+    band_std : standard deviation of each of the 8 bands in the training boxes (`BANDS` in `frazil.model.wavelet` names them);
+        empty: training measures it. It scales the output, and with ``edm`` also the input.
+    preconditioning : ``edm`` scales input and output by the noise level (Karras et al. 2022; `frazil.model.precondition`).
+    modulation : how a residual block takes the condition: as a ``bias`` a channel after the first convolution (the paper), or as
+        ``scale-shift`` of the second norm's output (Perez et al. 2018; Dhariwal & Nichol 2021), which starts as none.
+    attention_heads : heads of self-attention in the bottleneck; 0 is no attention. Its cost grows with the square of the
+        bottleneck's voxels: in a box of 128^3 with three levels, 4096 voxels without a front end and 512 with one.
     """
 
     conditioning: Conditioning = "concat"
     base_channels: int = Field(32, gt=0)
+    channel_multipliers: tuple[PositiveInt, ...] = Field((1, 2, 4), min_length=1)
     embedding_width: int = Field(128, gt=3)
     groups: int = Field(8, gt=0)
+    front_end: FrontEndName = "none"
+    band_std: tuple[PositiveFloat, ...] = ()
+    preconditioning: Preconditioning = "none"
+    modulation: Modulation = "bias"
+    attention_heads: int = Field(0, ge=0)
+
+    @property
+    def bands(self) -> int:
+        """Channels that the front end makes of a box."""
+        return 1 if self.front_end == "none" else 8
+
+    @property
+    def halvings(self) -> int:
+        """How often a box is halved: once a level, and once by a front end."""
+        return len(self.channel_multipliers) + (self.front_end != "none")
+
+    @property
+    def level_channels(self) -> tuple[int, ...]:
+        """Channels of each level, finest first."""
+        return tuple(self.base_channels * multiplier for multiplier in self.channel_multipliers)
 
     @model_validator(mode="after")
     def _divisible(self) -> ModelSettings:
@@ -104,6 +142,14 @@ class ModelSettings(Settings):
             raise ValueError(f"base_channels {self.base_channels} is not a multiple of groups {self.groups}")
         if self.embedding_width % 2:
             raise ValueError(f"embedding_width {self.embedding_width} is odd; sines and cosines need an even width")
+        if self.attention_heads and self.level_channels[-1] % self.attention_heads:
+            raise ValueError(
+                f"attention_heads {self.attention_heads} do not divide the {self.level_channels[-1]} channels of the bottleneck"
+            )
+        if self.band_std and (self.front_end == "none" or len(self.band_std) != self.bands):
+            raise ValueError(
+                f"band_std has {len(self.band_std)} values; give 8 with a front end of haar or space-to-depth, else leave it out"
+            )
         return self
 
 
@@ -123,6 +169,10 @@ class TrainingSettings(Settings):
     batch_size : boxes per optimiser step, whatever the number of devices and accumulated batches.
     accumulate : share one optimiser step between this many forward passes, to save memory.
     ema_decay : decay of the exponential moving average of the weights; 0 keeps none.
+    loss_weighting : factor on the loss of a box by its noise level: ``uniform`` (the paper), or ``min-snr``, Hang et al. 2023: the
+        signal-to-noise ratio, at most `min_snr_gamma`. Reported losses are never weighted.
+    class_dropout : share of the training boxes whose label is hidden, so that samples can be guided; 0 hides none.
+    checkpoint_activations : compute activations again for the gradients instead of keeping them: less memory, a quarter more time.
     normalisation : statistics of eq. 1 over the whole box, padding included (``padded``, the paper), or over measured voxels.
     validate_every : epochs between validations.
     validation_draws : fixed (t, noise) pairs per validation box, spread over the noise levels.
@@ -134,6 +184,10 @@ class TrainingSettings(Settings):
     learning_rate: float = Field(1e-4, gt=0)
     precision: Precision = "32-true"
     ema_decay: float = Field(0.0, ge=0, lt=1)
+    loss_weighting: LossWeighting = "uniform"
+    min_snr_gamma: float = Field(5.0, gt=0)
+    class_dropout: float = Field(0.0, ge=0, lt=1)
+    checkpoint_activations: bool = False
     normalisation: Normalisation = "padded"
     validate_every: int = Field(1, gt=0)
     validation_draws: int = Field(4, gt=0)
@@ -141,10 +195,29 @@ class TrainingSettings(Settings):
 
 
 class SamplingSettings(Settings):
-    """Defaults of `frazil sample`: the sampler, and its network evaluations a sample (None: the sampler's usual number)."""
+    """Defaults of `frazil sample`.
+
+    Parameters
+    ----------
+    sampler : see `frazil.diffusion.schedule.make_solver`.
+    steps : of the sampler; None is its usual number.
+    guidance : scale of classifier-free guidance; 1 is none, 0 ignores the label. Other scales need `class_dropout` in training, and
+        cost a second network evaluation a step.
+    guidance_interval : lowest and highest noise level that is guided, in sigma = sqrt((1 - abar) / abar): 1 is as much noise as
+        signal, a schedule of 1000 steps goes from 0.01 to 157. None is every level.
+    """
 
     sampler: SamplerName = "ddpm"
     steps: int | None = Field(None, gt=0)
+    guidance: float = Field(1.0, ge=0)
+    guidance_interval: NoiseInterval | None = None
+
+    @field_validator("guidance_interval")
+    @classmethod
+    def _rises(cls, value: NoiseInterval | None) -> NoiseInterval | None:
+        if value is not None and not 0 <= value[0] < value[1]:
+            raise ValueError("give the lower noise level first, then the higher, both as sigma from 0 up")
+        return value
 
 
 class Preset(Settings):
@@ -156,3 +229,11 @@ class Preset(Settings):
     diffusion: DiffusionSettings = DiffusionSettings()
     training: TrainingSettings = TrainingSettings()
     sampling: SamplingSettings = SamplingSettings()
+
+    @model_validator(mode="after")
+    def _guidance_is_trained(self) -> Preset:
+        if self.sampling.guidance != 1 and not self.training.class_dropout:
+            raise ValueError(
+                f"sampling.guidance {self.sampling.guidance:g} needs labels hidden in training; set training.class_dropout, e.g. to 0.1"
+            )
+        return self

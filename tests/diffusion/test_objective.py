@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.diffusion.objective import denoising_loss, noise_volumes, posterior
-from frazil.diffusion.schedule import NoiseSchedule
+from frazil.diffusion.objective import denoising_loss, loss_weights, noise_volumes, posterior
+from frazil.model.noise import NoiseSchedule
 from frazil.records import Condition
 from frazil.settings import DiffusionSettings
 
@@ -78,3 +78,17 @@ def test_loss_is_float32_where_the_network_is_bf16():
         lambda x_t, t, condition: x_t.bfloat16(), x0, some_condition(1), torch.tensor([999]), x0 * 0, SCHEDULE
     )
     assert loss.dtype == torch.float32
+
+
+@given(t=st.lists(st.integers(0, 999), min_size=1, max_size=4), gamma=st.floats(0.1, 100))
+def test_min_snr_is_the_signal_to_noise_ratio_up_to_gamma(t, gamma):
+    weights = loss_weights(torch.tensor(t), SCHEDULE, weighting="min-snr", min_snr_gamma=gamma)
+    assert weights.dtype == torch.float32
+    for step, weight in zip(t, weights.tolist(), strict=True):
+        abar = torch.prod(1 - torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)[: step + 1]).item()
+        assert weight == pytest.approx(min(abar / (1 - abar), gamma), rel=1e-6)
+
+
+def test_uniform_weights_are_one():
+    weights = loss_weights(torch.tensor([0, 500, 999]), SCHEDULE, weighting="uniform", min_snr_gamma=5.0)
+    assert weights.tolist() == [1, 1, 1]

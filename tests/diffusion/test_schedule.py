@@ -1,7 +1,8 @@
-"""Schedulers of diffusers against the closed form in float64, and what each sampler can be asked for."""
+"""Samplers' steps against the closed form in float64, where they stand, and what each can be asked for."""
 
 import inspect
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,107 +11,131 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frazil.diffusion.objective import posterior
-from frazil.diffusion.schedule import _SCHEDULERS, NoiseSchedule, make_scheduler, resolve_steps
+from frazil.diffusion.schedule import _RECIPES, make_solver, noise_levels, resolve_steps
 from frazil.errors import RequestError
-from frazil.settings import DiffusionSettings
+from frazil.model.noise import NoiseSchedule
+from frazil.settings import DiffusionSettings, SamplerName
 
 PAPER = DiffusionSettings()
+SAMPLERS = get_args(SamplerName)
+ABAR = NoiseSchedule.from_settings(PAPER).alphas_cumprod
 
 
-def test_schedule_is_the_closed_form():
-    t = np.arange(1000)
-    betas = 1e-4 + (2e-2 - 1e-4) * t / 999
-    schedule = NoiseSchedule.from_settings(PAPER)
-    np.testing.assert_allclose(schedule.betas, betas, rtol=1e-13)
-    np.testing.assert_allclose(schedule.alphas_cumprod, np.exp(np.cumsum(np.log1p(-betas))), rtol=1e-12)
-    assert len(schedule) == 1000
+def random_volumes(count):
+    random = torch.Generator().manual_seed(0)
+    return [torch.randn(2, 1, 4, 4, 4, generator=random) * 5 for _ in range(count)]
 
 
-@given(
-    timesteps=st.integers(2, 1200),
-    start=st.floats(1e-5, 1e-2),
-    end=st.floats(1e-2, 0.1),
-)
-def test_signal_fades_and_diffusers_agrees(timesteps, start, end):
-    settings = DiffusionSettings(timesteps=timesteps, beta_start=start, beta_end=end)
-    abar = NoiseSchedule.from_settings(settings).alphas_cumprod
-    assert (abar.diff() < 0).all()
-    assert 0 < abar[-1] < abar[0] < 1
-    for name in ("ddpm", "ddim", "dpm++", "unipc"):
-        scheduler_class, fields = _SCHEDULERS[name]
-        theirs = scheduler_class(num_train_timesteps=timesteps, beta_start=start, beta_end=end, **fields)
-        torch.testing.assert_close(theirs.alphas_cumprod.double(), abar, rtol=1e-3, atol=1e-6)
-        assert torch.equal(make_scheduler(name, settings, 1).alphas_cumprod, abar)
+def test_noise_levels_are_the_closed_form():
+    betas = 1e-4 + (2e-2 - 1e-4) * np.arange(1000) / 999
+    abar = np.exp(np.cumsum(np.log1p(-betas)))
+    np.testing.assert_allclose(noise_levels(PAPER), np.sqrt(1 / abar - 1), rtol=1e-10)
+    assert noise_levels(PAPER)[[0, -1]] == pytest.approx([0.01, 157.4], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm++", "unipc"])
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_every_field_is_set_and_none_left_to_a_default_for_images(name):
-    scheduler_class, fields = _SCHEDULERS[name]
-    parameters = set(inspect.signature(scheduler_class.__init__).parameters) - {"self"}
-    assert parameters == set(fields) | {"num_train_timesteps", "beta_start", "beta_end"}
-    config = make_scheduler(name, PAPER, 20).config
-    assert config.prediction_type == "sample"
-    assert not config.get("clip_sample", False)
-    assert not config.thresholding
+    recipe = _RECIPES[name]
+    parameters = set(inspect.signature(recipe.scheduler.__init__).parameters) - {"self"}
+    assert parameters == set(recipe.fields) | {"num_train_timesteps", "beta_start", "beta_end"}
+    assert recipe.fields["prediction_type"] == "sample"
+    assert not recipe.fields["thresholding"]
+    assert not recipe.fields.get("clip_sample", False)
+    assert recipe.fields["final_sigmas_type"] == "zero"
+
+
+@given(timesteps=st.integers(2, 1200), share=st.floats(0, 1), name=st.sampled_from(SAMPLERS))
+def test_any_number_of_steps_falls_from_pure_noise_without_a_repetition(timesteps, share, name):
+    settings = DiffusionSettings(timesteps=timesteps)
+    steps = 1 + round(share * (timesteps - 1))
+    solver = make_solver(name, settings, steps)
+    assert len(solver.timesteps) == steps
+    assert solver.timesteps[0] == timesteps - 1
+    assert all(earlier > later for earlier, later in pairwise(solver.timesteps))
+    assert solver.timesteps[-1] >= 0
+    np.testing.assert_array_equal(solver.sigmas, noise_levels(settings)[solver.timesteps])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_all_steps_are_every_timestep_once(name):
+    assert make_solver(name, PAPER, 1000).timesteps == list(range(999, -1, -1))
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ddim"])
+def test_even_in_time(name):
+    assert make_solver(name, PAPER, 4).timesteps == [999, 749, 499, 249]
+
+
+@pytest.mark.parametrize("name", ["dpm++", "sde-dpm++", "unipc"])
+@pytest.mark.parametrize("steps", [5, 10, 20, 30])
+def test_even_in_log_snr_as_nearly_as_whole_timesteps_allow(name, steps):
+    solver = make_solver(name, PAPER, steps)
+    assert solver.timesteps[-1] == 0
+    log_sigmas = np.log(noise_levels(PAPER))
+    even = np.linspace(log_sigmas[-1], log_sigmas[0], steps)
+    gaps = np.maximum(np.diff(log_sigmas, prepend=-np.inf), np.diff(log_sigmas, append=np.inf))  # to the neighbours
+    apart = np.abs(np.log(solver.sigmas) - even)
+    assert (apart[1:-1] <= gaps[solver.timesteps][1:-1]).all()
+    assert apart[solver.sigmas > 0.3].max() < 0.02  # where timesteps are dense
 
 
 def test_ancestral_steps_are_eq_3_with_the_posterior_variance():
+    x_t, x0, noise = random_volumes(3)
     schedule = NoiseSchedule.from_settings(PAPER)
-    random = torch.Generator().manual_seed(0)
-    x_t, x0 = (torch.randn(2, 1, 4, 4, 4, generator=random) * 5 for _ in range(2))
     for t in (999, 998, 500, 10, 1, 0):
-        scheduler = make_scheduler("ddpm", PAPER, 1000)
-        generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-        stepped = scheduler.step(x0, t, x_t, generator=generators, return_dict=False)[0]
-        noise = torch.stack([torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(s)) for s in (1, 2)])
+        solver = make_solver("ddpm", PAPER, 1000)
+        solver._scheduler._begin_index = 999 - t
         exact = posterior(x0.double(), x_t.double(), torch.tensor([t, t]), schedule)
         expected = exact.mean + exact.variance.sqrt() * noise
-        torch.testing.assert_close(stepped.double(), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(solver.step(x0, x_t, noise).double(), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_paper_sampling_visits_every_timestep_once():
-    assert make_scheduler("ddpm", PAPER, 1000).timesteps.tolist() == list(range(999, -1, -1))
+@pytest.mark.parametrize("steps", [3, 37, 64, 999])
+def test_longer_ancestral_steps_are_the_posterior_between_their_timesteps(steps):
+    """Ho et al. eq. 7 for the chain that stands at these timesteps alone: beta is 1 - abar_t / abar_s."""
+    x, x0, noise = random_volumes(3)
+    solver = make_solver("ddpm", PAPER, steps)
+    s = solver.timesteps[1]
+    abar_t, abar_s = ABAR[999], ABAR[s]
+    beta = 1 - abar_t / abar_s
+    mean = (abar_s.sqrt() * beta * x0.double() + (1 - beta).sqrt() * (1 - abar_s) * x.double()) / (1 - abar_t)
+    expected = mean + ((1 - abar_s) / (1 - abar_t) * beta).sqrt() * noise
+    torch.testing.assert_close(solver.step(x0, x, noise).double(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm++", "unipc"])
-@pytest.mark.parametrize("steps", [1, 2, 5, 10, 20, 50, 100, 250, 500, 1000])
-def test_steps_start_at_pure_noise_and_fall(name, steps):
-    timesteps = make_scheduler(name, PAPER, steps).timesteps.tolist()
-    assert len(timesteps) == resolve_steps(name, PAPER, steps)
-    assert timesteps[0] == 999
-    assert all(later <= earlier for earlier, later in pairwise(timesteps))
+@pytest.mark.parametrize("steps", [1, 3, 37, 300, 1000])
+def test_ddim_steps_are_those_of_song_et_al(steps):
+    """Eq. 12 with eta 0, for step counts that do not divide T too."""
+    x, *predictions = random_volumes(4)
+    solver = make_solver("ddim", PAPER, steps)
+    abars = torch.cat([ABAR[solver.timesteps], torch.ones(1)]).double()
+    expected = x.double()
+    for abar, abar_next, x0 in zip(abars, abars[1:], predictions, strict=False):
+        noise = (expected - abar.sqrt() * x0) / (1 - abar).sqrt()
+        expected = abar_next.sqrt() * x0 + (1 - abar_next).sqrt() * noise
+        x = solver.step(x0, x)
+        torch.testing.assert_close(x.double(), expected, atol=1e-5, rtol=1e-5)
 
 
-@given(steps=st.integers(1, 1000), name=st.sampled_from(["ddpm", "dpm++", "unipc"]))
-def test_any_number_of_steps_is_taken_exactly(steps, name):
-    assert len(make_scheduler(name, PAPER, steps).timesteps) == resolve_steps(name, PAPER, steps)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_noise_is_demanded_exactly_where_it_is_used(name):
+    """diffusers would otherwise draw it from global random state."""
+    solver = make_solver(name, PAPER, 4)
+    (x,) = random_volumes(1)
+    assert solver.draws_noise == (name in ("ddpm", "sde-dpm++"))
+    with pytest.raises(TypeError, match="noise is"):
+        solver.step(x, x, None if solver.draws_noise else x)
 
 
 def test_usual_steps():
-    usual = {name: resolve_steps(name, PAPER, None) for name in ("ddpm", "ddim", "dpm++", "unipc")}
-    assert usual == {"ddpm": 1000, "ddim": 50, "dpm++": 20, "unipc": 20}
+    usual = {name: resolve_steps(name, PAPER, None) for name in SAMPLERS}
+    assert usual == {"ddpm": 1000, "ddim": 50, "dpm++": 20, "sde-dpm++": 30, "unipc": 20}
     short = DiffusionSettings(timesteps=12)
-    assert [resolve_steps(name, short, None) for name in ("ddpm", "ddim", "dpm++")] == [12, 12, 11]
-    odd = DiffusionSettings(timesteps=77)  # ddim takes the largest divisor that is not above 50
-    assert resolve_steps("ddim", odd, None) == 11
+    assert {resolve_steps(name, short, None) for name in SAMPLERS} == {12}
 
 
-def test_solvers_stop_one_short_of_all_timesteps():
-    assert resolve_steps("dpm++", PAPER, 1000) == 999
-    assert resolve_steps("unipc", PAPER, 1000) == 999
-
-
-@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm++", "unipc"])
+@pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("steps", [-1, 0, 1001])
 def test_impossible_step_counts_are_refused(name, steps, refuses):
     with refuses(RequestError, f"{steps} steps", "choose 1 to 1000"):
-        make_scheduler(name, PAPER, steps)
-
-
-def test_ddim_names_the_nearest_divisors(refuses):
-    with refuses(RequestError, "300 steps", "ddim", "250 and 500"):
-        make_scheduler("ddim", PAPER, 300)
-
-
-def test_schedulers_are_never_shared():
-    assert make_scheduler("dpm++", PAPER, 20) is not make_scheduler("dpm++", PAPER, 20)
+        make_solver(name, PAPER, steps)

@@ -6,6 +6,7 @@ import torch
 
 import frazil
 from frazil.bundle import Bundle, load_bundle
+from frazil.config import load_preset
 from frazil.errors import BundleError, RequestError
 from frazil.generation.generator import ParticleGenerator
 from frazil.io.requests import Request
@@ -60,7 +61,7 @@ def test_the_network_is_told_the_class_and_the_position_in_zyx(make_bundle):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm++", "unipc"])
+@pytest.mark.parametrize("sampler", ["ddpm", "sde-dpm++", "unipc"])
 def test_no_bit_of_a_sample_depends_on_the_batch_size_on_the_cpu(generator, sampler, precision):
     alone, *others = (
         generator.sample(
@@ -147,6 +148,75 @@ def test_the_bundle_suggests_sampler_and_steps(generator):
     assert generator.plan(request, sampler="ddim").steps == 6  # the usual 50 are more than there are timesteps
 
 
+@pytest.fixture
+def guided(make_bundle):
+    """A generator whose bundle was trained with hidden labels, and suggests guidance."""
+    return frazil.load(
+        make_bundle(name="guided", preset=guided_preset()),
+        device="cpu",
+    )
+
+
+def guided_preset():
+    settings = {"training.class_dropout": 0.1, "sampling.guidance": 1.5, "sampling.guidance_interval": [0.3, 5.0]}
+    small = {"diffusion.timesteps": 6, "model.embedding_width": 8, "sampling.steps": 6}
+    return load_preset("smoke", small | settings)
+
+
+def test_the_bundle_suggests_guidance(guided):
+    request = [Request("ribosome")]
+
+    def chosen(**options):
+        plan = guided.plan(request, **options)
+        return plan.guidance, plan.guidance_interval
+
+    assert chosen() == (1.5, (0.3, 5.0))
+    assert chosen(guidance=2.0) == (2.0, (0.3, 5.0))
+    assert chosen(guidance_interval=(0.1, 1.0)) == (1.5, (0.1, 1.0))
+    assert chosen(guidance=1.0) == (1.0, None)
+    assert chosen(guidance=0.0) == (0.0, (0.3, 5.0))
+
+
+def test_guidance_changes_the_samples_and_no_bit_of_them_depends_on_the_batch_size(guided):
+    options = {"label": "ribosome", "count": 3, "guidance_interval": (0.0, 1e3)}
+    one, all_ = (guided.sample(guidance=2.0, batch_size=size, **options).volumes for size in (1, 3))
+    np.testing.assert_array_equal(one, all_)
+    assert np.abs(one - guided.sample(label="ribosome", count=3, guidance=1.0).volumes).max() > 1e-3
+    without = [guided.sample(label=label, guidance=0.0, guidance_interval=(0.0, 1e3)) for label in guided.labels]
+    np.testing.assert_array_equal(without[0].volumes, without[1].volumes)
+
+
+def test_the_precision_is_that_of_the_training(generator, make_bundle):
+    request = [Request("ribosome")]
+    assert generator.plan(request).precision == "32-true"
+    rough = load_preset("smoke", {"training.precision": "bf16-mixed", "model.embedding_width": 8})
+    assert frazil.load(make_bundle(name="rough", preset=rough), device="cpu").plan(request).precision == "bf16-mixed"
+
+
+def test_processes_share_the_samples_without_changing_them(generator):
+    plan = generator.plan([Request("ribosome", count=7)], seed=3, batch_size=2)
+    whole = {
+        index: volume for part in generator.run(plan) for index, volume in zip(part.indices, part.volumes, strict=True)
+    }
+    shared = {}
+    for rank in range(3):
+        for part in generator.run(plan, finished=[0], rank=rank, size=3):
+            for index, volume in zip(part.indices, part.volumes, strict=True):
+                assert index not in shared
+                shared[index] = volume
+    assert shared.keys() == whole.keys()
+    for index, volume in whole.items():
+        np.testing.assert_array_equal(shared[index], volume)
+
+
+def test_a_box_that_cannot_fit_in_memory_is_refused_before_anything_is_computed(generator, monkeypatch, refuses):
+    monkeypatch.setattr("frazil.generation.devices.memory_of", lambda device, processes=1: 2**22 // processes)
+    request = [Request("ribosome", count=7)]
+    assert generator.plan(request).batch_size == 32  # more than there are
+    with refuses(RequestError, "a batch of 7 boxes of 8 voxels", "GiB", "cpu has", "pass --batch-size 5"):
+        generator.plan(request, processes=2)
+
+
 def test_a_bundle_without_voxel_size_takes_the_given_one(make_bundle):
     bundle = make_bundle(voxel_size_angstrom=None)
     assert np.isnan(frazil.load(bundle, device="cpu").voxel_size_angstrom)
@@ -163,8 +233,17 @@ def test_a_bundle_without_voxel_size_takes_the_given_one(make_bundle):
         ({"label": "ribosome", "count": -2}, ("count -2", "at least 1")),
         ({"label": "ribosome", "steps": 0}, ("0 steps", "1 to 6")),
         ({"label": "ribosome", "steps": 7}, ("7 steps", "1 to 6")),
-        ({"label": "ribosome", "sampler": "euler"}, ("euler", "ddpm, ddim, dpm++, unipc")),
+        ({"label": "ribosome", "sampler": "euler"}, ("euler", "ddpm, ddim, dpm++, sde-dpm++, unipc")),
         ({"label": "ribosome", "precision": "16"}, ("precision '16'", "32-true or bf16-mixed")),
+        ({"label": "ribosome", "guidance": -0.5}, ("guidance -0.5", "1 (none)")),
+        ({"label": "ribosome", "guidance": float("nan")}, ("guidance nan", "1 (none)")),
+        ({"label": "ribosome", "guidance": 2.0}, ("guidance 2", "every label shown", "training.class_dropout=0.1")),
+        ({"label": "ribosome", "guidance": 2.0, "guidance_interval": (5.0, 0.3)}, ("interval 5,0.3", "lower", "first")),
+        ({"label": "ribosome", "guidance": 2.0, "guidance_interval": (-1.0, 5.0)}, ("interval -1,5", "from 0")),
+        (
+            {"label": "ribosome", "guidance_interval": (0.3, 5.0)},
+            ("interval 0.3,5", "guidance 1 is none", "--guidance"),
+        ),
         ({"label": "ribosome", "batch_size": 0}, ("batch size 0", "at least 1")),
         ({"label": "ribosome", "first": -1}, ("first sample -1", "from 0")),
     ],

@@ -1,16 +1,19 @@
 """Request and manifest: round trips, differences, and what a reader refuses."""
 
 import json
+from fnmatch import fnmatch
 
 import pytest
 
 from frazil.errors import OutputError, SourceError
 from frazil.generation.manifest import (
+    PARTS,
     RequestRow,
     SampleEntry,
     SampleManifest,
     SampleRequest,
     is_damaged,
+    manifest_file,
     normalised_position,
     read_record,
     write_record,
@@ -82,6 +85,21 @@ def test_a_manifest_names_axes_and_moments(tmp_path, manifest):
     assert "z-scored" in content["grey_values"]
 
 
+def test_a_manifest_of_the_first_schema_is_read(tmp_path, manifest):
+    content = manifest.model_dump(mode="json") | {"schema_version": 1}
+    for entry in content["samples"]:
+        del entry["guidance"], entry["guidance_interval"]
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    read = read_record(tmp_path / "manifest.json", SampleManifest, SourceError)
+    assert (read.samples[0].guidance, read.samples[0].guidance_interval) == (1.0, None)
+
+
+@pytest.mark.parametrize(("rank", "name"), [(0, "manifest.json"), (1, "manifest.part-00001.json")])
+def test_every_process_has_a_manifest_of_its_own(rank, name):
+    assert manifest_file(rank) == name
+    assert (rank > 0) == fnmatch(name, PARTS)
+
+
 def test_a_request_comes_back_as_it_was(tmp_path):
     write_record(tmp_path / "request.json", make_request())
     assert read_record(tmp_path / "request.json", SampleRequest, OutputError) == make_request()
@@ -92,6 +110,9 @@ def test_a_request_comes_back_as_it_was(tmp_path):
     [
         ({"seed": 7}, "seed 0, now 7"),
         ({"steps": 20}, "steps 1000, now 20"),
+        ({"guidance": 1.5}, "guidance 1, now 1.5"),
+        ({"guidance_interval": (0.3, 5.0)}, "guidance interval None, now (0.3, 5.0)"),
+        ({"schema_version": 1}, "schema version 2, now 1"),
         ({"sampler": "ddim"}, "sampler ddpm, now ddim"),
         ({"voxel_size_angstrom": 10.012}, "voxel size angstrom 10, now 10.012"),
         ({"bundle_digest": "sha256:" + "1" * 64}, "bundle digest sha256:000000000000…, now sha256:111111111111…"),

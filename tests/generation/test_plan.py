@@ -37,6 +37,17 @@ def test_batches_of_an_interrupted_run_are_batches_of_the_whole_run(count, batch
     assert all(missing & {index for index, _, _ in batch} for batch in rest)
 
 
+@given(
+    count=st.integers(1, 30), batch_size=st.integers(1, 4), size=st.integers(1, 5), finished=st.sets(st.integers(0, 29))
+)
+def test_processes_deal_out_the_batches_each_once_and_evenly(count, batch_size, size, finished):
+    asked = plan(Request("ribosome", count=count), batch_size=batch_size)
+    shares = [asked.batches(finished, rank=rank, size=size) for rank in range(size)]
+    dealt = [batch for share in shares for batch in share]
+    assert sorted(dealt) == asked.batches(finished)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
 @pytest.mark.parametrize(
     ("request_", "parts"),
     [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frazil.model.embed import ConditionEmbedding, null_label_one_hot, sinusoid
-from frazil.records import Condition
+from frazil.records import NULL_LABEL, Condition
 
 
 @given(t=st.integers(0, 999), half=st.integers(2, 64))
@@ -26,6 +26,20 @@ def test_sinusoid_tells_neighbouring_timesteps_apart_under_bf16():
 
 def test_null_label_is_a_row_of_zeros():
     assert null_label_one_hot(torch.tensor([2, -1, 0]), 3).tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("conditioning", ["concat", "sum"])
+def test_without_label_all_classes_are_one_and_no_class_weight_matters(conditioning):
+    embedding = ConditionEmbedding(3, 8, conditioning)
+    t, position = torch.full((4,), 5), torch.full((4, 3), 0.3)
+    condition = Condition(torch.tensor([0, 1, 2, NULL_LABEL]), position)
+    null = embedding(t, condition.without_label())
+    assert torch.equal(null, embedding(t, Condition(torch.full((4,), NULL_LABEL), position)))
+    assert torch.equal(null, null[:1].expand_as(null))
+    assert torch.equal(null[3], embedding(t, condition)[3])
+    assert not torch.equal(null[0], embedding(t, condition)[0])
+    torch.nn.init.normal_(embedding.label.weight)
+    assert torch.equal(embedding(t, condition.without_label()), null)
 
 
 @pytest.mark.parametrize("conditioning", ["concat", "sum"])

@@ -2,8 +2,9 @@
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from frazil.model.layers import ConditionalResidualBlock, Double, Halve
+from frazil.model.layers import ConditionalResidualBlock, Double, Halve, SelfAttention
 
 
 def test_block_without_second_convolution_is_its_residual_path():
@@ -34,6 +35,40 @@ def test_condition_is_a_bias_a_channel_before_the_second_norm():
         outputs[groups] = block(x, condition)
     assert outputs[4].abs().max() < 1e-5
     assert outputs[1].abs().max() > 1e-2
+
+
+def test_scale_and_shift_start_as_none_and_then_act_after_the_second_norm():
+    block = ConditionalResidualBlock(4, 4, 5, in_groups=1, out_groups=2, modulation="scale-shift")
+    x, condition = torch.randn(2, 4, 4, 4, 4), torch.randn(2, 5)
+    normed = block.norm2(block.conv1(F.silu(block.norm1(x))))
+    torch.testing.assert_close(block(x, condition), x + block.conv2(F.silu(normed)))
+    nn.init.normal_(block.cond_proj.weight)
+    nn.init.normal_(block.cond_proj.bias)
+    scale, shift = block.cond_proj(condition)[:, :, None, None, None].split(4, dim=1)
+    torch.testing.assert_close(block(x, condition), x + block.conv2(F.silu(normed * (1 + scale) + shift)))
+
+
+def test_attention_starts_as_the_identity_and_is_then_softmax_attention():
+    attention = SelfAttention(8, heads=2, groups=4)
+    x = torch.randn(2, 8, 2, 3, 4)
+    assert torch.equal(attention(x), x)
+    nn.init.normal_(attention.out.weight)
+    query, key, value = attention.qkv(attention.norm(x)).flatten(2).chunk(3, dim=1)
+    heads = []
+    for head in (slice(0, 4), slice(4, 8)):
+        weights = torch.softmax(torch.einsum("bcq,bck->bqk", query[:, head], key[:, head]) / 4**0.5, dim=-1)
+        heads.append(torch.einsum("bqk,bck->bcq", weights, value[:, head]))
+    expected = x + attention.out(torch.cat(heads, dim=1).view_as(x))
+    torch.testing.assert_close(attention(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_does_not_know_where_a_voxel_is():
+    attention = SelfAttention(8, heads=4, groups=4)
+    nn.init.normal_(attention.out.weight)
+    x = torch.randn(1, 8, 3, 4, 2)
+    order = torch.randperm(24)
+    shuffled = attention(x.flatten(2)[..., order].view_as(x)).flatten(2)
+    torch.testing.assert_close(shuffled, attention(x).flatten(2)[..., order], atol=1e-5, rtol=1e-5)
 
 
 def test_halve_and_double_change_the_edges_only():

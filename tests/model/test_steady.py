@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from frazil.model.layers import SelfAttention
 from frazil.model.steady import SteadyConv3d, SteadyConvTranspose3d, SteadyLinear, SteadySiLU
 from frazil.model.unet import build_network
 from frazil.records import Condition
-from frazil.settings import ModelSettings
+from frazil.settings import DiffusionSettings, ModelSettings
 
 
 @pytest.fixture
@@ -17,13 +18,34 @@ def restore_threads():
     torch.set_num_threads(threads)
 
 
+def fast(base_channels, front_end="haar", preconditioning="edm", modulation="scale-shift", heads=4):
+    return ModelSettings(
+        base_channels=base_channels,
+        front_end=front_end,
+        preconditioning=preconditioning,
+        modulation=modulation,
+        attention_heads=heads,
+    )
+
+
 @pytest.mark.usefixtures("restore_threads")
 @pytest.mark.parametrize(
-    ("base_channels", "edges", "precision"),
-    [(8, (16, 16, 16), "float32"), (32, (8, 16, 24), "float32"), (16, (16, 16, 16), "bf16"), (8, (8, 8, 8), "bf16")],
+    ("settings", "edges", "precision"),
+    [
+        (ModelSettings(base_channels=8), (16, 16, 16), "float32"),
+        (ModelSettings(base_channels=32), (8, 16, 24), "float32"),
+        (ModelSettings(base_channels=16), (16, 16, 16), "bf16"),
+        (ModelSettings(base_channels=8), (8, 8, 8), "bf16"),
+        (fast(16), (32, 32, 32), "float32"),
+        (fast(32, heads=1), (16, 32, 48), "bf16"),
+        (fast(8, "space-to-depth", "none", "bias", 2), (16, 16, 16), "float32"),
+    ],
 )
-def test_network_is_bitwise_independent_of_the_batch(base_channels, edges, precision):
-    network = build_network(ModelSettings(base_channels=base_channels), 4)
+def test_network_is_bitwise_independent_of_the_batch(settings, edges, precision):
+    network = build_network(settings, 4, DiffusionSettings())
+    for layer in network.modules():
+        if getattr(layer, "starts_at_zero", False):
+            nn.init.normal_(layer.weight, std=0.1, generator=torch.Generator().manual_seed(0))
     count = 4
     random = torch.Generator().manual_seed(0)
     x = torch.randn(count, 1, *edges, generator=random)
@@ -50,6 +72,20 @@ def test_sixteen_volumes_are_computed_as_fifteen_and_one():
     with torch.no_grad():
         parts = [network(x[part], t[part], condition[part]) for part in (slice(0, 15), slice(15, 16))]
         assert torch.equal(torch.cat(parts), network(x, t, condition))
+
+
+@pytest.mark.usefixtures("restore_threads")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("edges", [(4, 4, 4), (8, 8, 10)])
+def test_attention_is_bitwise_independent_of_the_batch(dtype, edges):
+    attention = SelfAttention(32, heads=4, groups=8)
+    nn.init.normal_(attention.out.weight, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(6, 32, *edges, generator=torch.Generator().manual_seed(1)).to(dtype)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            together = attention(x)
+            assert torch.equal(torch.cat([attention(x[:1]), attention(x[1:])]), together)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The paper's network: published size and cost, boxes of any size, nulls, weights from one generator."""
 
 import math
+from contextlib import nullcontext
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,7 +13,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from frazil.errors import ShapeError
 from frazil.model.unet import build_network, check_box_size, empty_network
 from frazil.records import Condition
-from frazil.settings import ModelSettings
+from frazil.settings import DiffusionSettings, ModelSettings
+
+EVERYTHING = ModelSettings(
+    base_channels=8,
+    embedding_width=16,
+    channel_multipliers=(1, 2),
+    front_end="haar",
+    band_std=(2.5, 0.8, 0.8, 0.3, 0.8, 0.3, 0.3, 0.06),
+    preconditioning="edm",
+    modulation="scale-shift",
+    attention_heads=2,
+)
+"""All that the paper does not have."""
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +83,31 @@ def test_other_boxes_are_refused_with_the_edge_and_the_nearest_that_work(network
         network(torch.zeros(1, 1, 16, 20, 16), torch.tensor([0]), conditions(1))
 
 
+@pytest.mark.parametrize(
+    ("settings", "multiple"),
+    [
+        (ModelSettings(), 8),
+        (ModelSettings(channel_multipliers=(1, 2, 4, 4)), 16),
+        (ModelSettings(front_end="haar"), 16),
+        (ModelSettings(front_end="space-to-depth", channel_multipliers=(1, 2, 2, 4)), 32),
+    ],
+)
+def test_boxes_of_the_usual_sizes_fit_and_the_message_names_the_multiple(settings, multiple, refuses):
+    for edge in (32, 64, 96, 128):
+        check_box_size([edge] * 3, settings)
+    with refuses(ShapeError, "box edge z = 100", f"no multiple of {multiple}", f"halves it {settings.halvings} times"):
+        check_box_size((100, 64, 64), settings)
+
+
 @given(st.tuples(*[st.integers(1, 200)] * 3))
 def test_check_box_size_accepts_multiples_of_eight_and_suggests_some(edges):
     if all(edge % 8 == 0 for edge in edges):
-        check_box_size(edges)
+        check_box_size(edges, ModelSettings())
     else:
         with pytest.raises(ShapeError) as caught:
-            check_box_size(edges)
+            check_box_size(edges, ModelSettings())
         for suggestion in str(caught.value).rpartition(": ")[2].split(" or "):
-            check_box_size((int(suggestion),) * 3)
+            check_box_size((int(suggestion),) * 3, ModelSettings())
 
 
 def test_the_output_depends_on_every_input(network):
@@ -146,3 +176,184 @@ def test_weights_are_spread_as_pytorch_spreads_them():
 def test_a_network_without_classes_is_refused(refuses):
     with refuses(ShapeError, "label count 0", "at least one class"):
         build_network(ModelSettings(), 0)
+
+
+def expected_parameters(settings, labels):
+    """Count by hand: 3^3 convolutions, norms (two numbers a channel), projections, 1^3 residual paths, embeddings."""
+    width = settings.embedding_width
+    joint = width if settings.conditioning == "sum" else 3 * width
+
+    def conv(a, b, edge):
+        return a * b * edge**3 + b
+
+    def block(a, b):
+        modulation = (joint + 1) * b * (2 if settings.modulation == "scale-shift" else 1)
+        return 2 * a + conv(a, b, 3) + 2 * b + conv(b, b, 3) + modulation + (conv(a, b, 1) if a != b else 0)
+
+    widths = [settings.base_channels * multiplier for multiplier in settings.channel_multipliers]
+    bands = 1 if settings.front_end == "none" else 8
+    total = labels * width + width + 3 * width + width + width**2 + width
+    if settings.conditioning == "sum":
+        total += 2 * (width**2 + width)
+    for finer, coarser in zip([bands, *widths], widths, strict=False):
+        total += block(finer, coarser) + conv(coarser, coarser, 3)
+    total += block(widths[-1], widths[-1])
+    if settings.attention_heads:
+        total += 2 * widths[-1] + conv(widths[-1], 4 * widths[-1], 1)
+    below = widths[-1]
+    for level in reversed(range(len(widths))):
+        total += conv(below, below, 2) + block(below + widths[level], widths[max(level - 1, 0)])
+        below = widths[max(level - 1, 0)]
+    return total + conv(below, bands, 3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ModelSettings(),
+        ModelSettings(conditioning="sum"),
+        ModelSettings(base_channels=48, front_end="haar"),
+        ModelSettings(front_end="space-to-depth", channel_multipliers=(1, 2, 3, 4), attention_heads=4),
+        ModelSettings(channel_multipliers=(2,), modulation="scale-shift"),
+        EVERYTHING,
+    ],
+)
+def test_sizes_are_those_of_the_formula(settings):
+    network = empty_network(settings, 6, DiffusionSettings())
+    assert sum(parameter.numel() for parameter in network.parameters()) == expected_parameters(settings, 6)
+
+
+def flop(settings, edge):
+    """Count on the meta device, where nothing is computed."""
+    network = empty_network(settings, 6, DiffusionSettings())
+    condition = Condition(torch.zeros(1, dtype=torch.int64, device="meta"), torch.zeros(1, 3, device="meta"))
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.device("meta"),
+        patch("torch.autocast", lambda *_, **__: nullcontext()),  # which the meta device does not know
+    ):
+        network(torch.zeros(1, 1, edge, edge, edge), torch.zeros(1, dtype=torch.int64), condition)
+    return sum(counter.get_flop_counts()["Global"].values())
+
+
+@pytest.mark.parametrize("front_end", ["none", "haar"])
+def test_cost_grows_with_the_voxels_and_attention_adds_little(front_end):
+    plain = ModelSettings(front_end=front_end)
+    attentive = plain.model_copy(update={"attention_heads": 4})
+    for edge in (32, 64, 96, 128):
+        assert flop(plain, edge) / edge**3 == pytest.approx(flop(plain, 64) / 64**3, rel=0.02)
+    # the square of the bottleneck's voxels: 16^3 in a box of 128^3, 8^3 behind a front end
+    assert flop(attentive, 128) / flop(plain, 128) < {"none": 1.015, "haar": 1.005}[front_end]
+
+
+def test_a_front_end_makes_a_pass_eight_times_cheaper():
+    assert flop(ModelSettings(), 64) / flop(ModelSettings(front_end="haar"), 64) == pytest.approx(8, rel=0.08)
+
+
+@pytest.mark.parametrize("front_end", ["none", "haar", "space-to-depth"])
+@pytest.mark.parametrize("preconditioning", ["none", "edm"])
+def test_a_network_that_says_nothing_passes_what_its_scales_say(front_end, preconditioning):
+    settings = ModelSettings(base_channels=8, embedding_width=8, front_end=front_end, preconditioning=preconditioning)
+    network = build_network(settings, 2, DiffusionSettings())
+    for parameter in network.out_conv.parameters():
+        torch.nn.init.zeros_(parameter)
+    x_t = torch.randn(3, 1, 16, 16, 16)
+    with torch.no_grad():
+        x0_hat = network(x_t, torch.tensor([0, 400, 999]), conditions(3))
+    abar = torch.cumprod(1 - torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64), 0)[[0, 400, 999]]
+    skip = abar.sqrt().float() if preconditioning == "edm" else torch.zeros(3)
+    torch.testing.assert_close(x0_hat, skip[:, None, None, None, None] * x_t)
+    if preconditioning == "edm":  # with hardly any noise the volume passes, from pure noise nothing does
+        assert (x0_hat[0] - x_t[0]).abs().max() < 1e-3
+        assert x0_hat[2].abs().max() < 0.05
+
+
+def test_the_deviation_of_a_band_scales_what_the_network_says_of_it():
+    faint = ModelSettings(base_channels=8, embedding_width=8, front_end="haar", band_std=(1,) * 7 + (0.01,))
+    network = build_network(faint, 2)
+    torch.nn.init.zeros_(network.out_conv.weight)
+    torch.nn.init.ones_(network.out_conv.bias)
+    with torch.no_grad():
+        bands = network.front_end.split(network(torch.randn(1, 1, 16, 16, 16), torch.tensor([5]), conditions(1)))
+    expected = torch.tensor([1.0] * 7 + [0.01])[None, :, None, None, None].expand_as(bands)
+    torch.testing.assert_close(bands, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_preconditioning_without_a_noise_schedule_is_a_mistake():
+    with pytest.raises(ValueError, match="pass diffusion"):
+        build_network(EVERYTHING, 2)
+
+
+def everything(**changes):
+    """Return the network with all options, none of whose parts is still at zero."""
+    settings = EVERYTHING.model_copy(update=changes)
+    network = build_network(settings, 3, DiffusionSettings())
+    random = torch.Generator().manual_seed(1)
+    for layer in network.modules():
+        if getattr(layer, "starts_at_zero", False):
+            torch.nn.init.normal_(layer.weight, std=0.2, generator=random)
+    return network
+
+
+def test_parts_that_start_at_zero_do_and_all_others_are_drawn():
+    network = build_network(EVERYTHING, 3, DiffusionSettings())
+    zero = {name for name, parameter in network.named_parameters() if not parameter.any()}
+    norms = {name for name in zero if "norm" in name and name.endswith("bias")}
+    modulations = {f"{block}.cond_proj" for block in ("enc1", "enc2", "bot", "dec1", "dec2")}
+    assert zero - norms == {f"{name}.{kind}" for name in {*modulations, "attention.out"} for kind in ("weight", "bias")}
+
+
+def test_all_options_together_keep_shape_and_use_every_weight():
+    network = everything()
+    x_t = torch.randn(2, 1, 16, 8, 24)
+    x0_hat = network(x_t, torch.tensor([5, 700]), Condition(torch.tensor([0, -1]), torch.rand(2, 3)))
+    assert x0_hat.shape == x_t.shape
+    x0_hat.square().mean().backward()
+    unused = {name for name, parameter in network.named_parameters() if not parameter.grad.abs().max() > 0}
+    assert not unused
+
+
+def test_all_options_together_are_close_in_bf16():
+    network = everything().to(memory_format=torch.channels_last_3d)
+    x_t, t = torch.randn(3, 1, 16, 16, 16), torch.tensor([3, 300, 900])
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            exact = network(x_t, t, conditions(3))
+            with torch.autocast("cpu", torch.bfloat16):
+                rounded = network(x_t, t, conditions(3))
+        assert rounded.dtype == torch.float32
+        assert rounded.isfinite().all()
+        assert (rounded - exact).square().mean().sqrt() < 0.03 * exact.std()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_checkpointed_gradients_are_the_plain_ones(precision):
+    network = everything()
+    x_t, t = torch.randn(2, 1, 16, 16, 16), torch.tensor([5, 700])
+    gradients = {}
+    state = torch.get_rng_state()
+    for network.checkpoint_activations in (False, True):
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            x0_hat = network(x_t, t, conditions(2))
+        x0_hat.square().mean().backward()
+        gradients[network.checkpoint_activations] = [parameter.grad for parameter in network.parameters()]
+    for plain, recomputed in zip(gradients[False], gradients[True], strict=True):
+        assert torch.equal(plain, recomputed)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def kept_for_the_gradients(network):
+    """Return how many numbers autograd keeps."""
+    kept = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.setdefault(x.data_ptr(), x), lambda x: x):
+        network(torch.randn(1, 1, 16, 16, 16), torch.tensor([5]), conditions(1))
+    parameters = {parameter.data_ptr() for parameter in network.parameters()}
+    return sum(tensor.numel() for pointer, tensor in kept.items() if pointer not in parameters)
+
+
+def test_checkpoints_keep_less():
+    network = everything()
+    whole = kept_for_the_gradients(network)
+    network.checkpoint_activations = True
+    assert kept_for_the_gradients(network) < 0.5 * whole

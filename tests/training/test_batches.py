@@ -2,6 +2,7 @@
 
 import torch
 
+from frazil.records import NULL_LABEL
 from frazil.training.batches import (
     SegmentSampler,
     TrainingBatches,
@@ -38,6 +39,30 @@ def test_noise_is_standard_normal_and_t_uniform(training_set):
     counts = torch.bincount(torch.cat([batch.t for batch in drawn]), minlength=10)
     assert len(counts) == 10
     assert ((counts - 100).abs() < 4 * (1000 * 0.1 * 0.9) ** 0.5).all()
+
+
+def test_labels_are_hidden_as_often_as_asked_and_nothing_else_changes(training_set):
+    rows = tuple(range(20))
+    plain = TrainingBatches(training_set, timesteps=10, seed=0)
+    dropping = TrainingBatches(training_set, timesteps=10, seed=0, class_dropout=0.2)
+    hidden = 0
+    for epoch in range(50):
+        whole, some = plain[MicroBatch(epoch, rows, 1.0)], dropping[MicroBatch(epoch, rows, 1.0)]
+        null = some.condition.label == NULL_LABEL
+        assert torch.equal(some.condition.label[~null], whole.condition.label[~null])
+        assert (whole.condition.label >= 0).all()
+        for one, other in [(whole.noise, some.noise), (whole.t, some.t), (whole.volumes, some.volumes)]:
+            assert torch.equal(one, other)
+        assert torch.equal(whole.condition.position, some.condition.position)
+        hidden += int(null.sum())
+    assert abs(hidden - 200) < 4 * (1000 * 0.2 * 0.8) ** 0.5
+
+
+def test_a_hidden_label_belongs_to_seed_epoch_and_box(training_set):
+    batches = TrainingBatches(training_set, timesteps=10, seed=0, class_dropout=0.5)
+    labels = batches[MicroBatch(3, tuple(range(20)), 1.0)].condition.label
+    assert torch.equal(batches[MicroBatch(3, tuple(range(10, 20)), 1.0)].condition.label, labels[10:])
+    assert not torch.equal(batches[MicroBatch(4, tuple(range(20)), 1.0)].condition.label, labels)
 
 
 def test_validation_draws_are_stratified_and_fixed(validation_set):

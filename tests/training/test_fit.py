@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from frazil.diffusion.objective import denoising_loss
-from frazil.diffusion.schedule import NoiseSchedule
 from frazil.errors import CheckpointError, SettingsError, TrainingError
+from frazil.model.noise import NoiseSchedule
 from frazil.model.unet import build_network
+from frazil.model.wavelet import haar_split
 from frazil.training import plan
 from frazil.training.batches import TrainingBatches, ValidationBatches
 from frazil.training.callbacks import Saver
@@ -87,6 +88,39 @@ def test_resumed_at_the_end_of_an_epoch_ends_bitwise_equal(new_run):
     resumed = parts()
     assert losses(resumed) == losses(expected)
     assert_same(parts, whole)
+
+
+def test_the_fast_options_train_resume_bitwise_and_keep_the_measured_bands(new_run, training_set):
+    whole, parts = new_run("whole"), new_run("parts")
+    model = whole.preset.model.model_copy(
+        update={
+            "front_end": "haar",
+            "channel_multipliers": (1, 2),
+            "preconditioning": "edm",
+            "modulation": "scale-shift",
+            "attention_heads": 2,
+        }
+    )
+    whole.preset = parts.preset = whole.preset.model_copy(update={"model": model})
+    options = {"class_dropout": 0.2, "loss_weighting": "min-snr", "checkpoint_activations": True}
+    expected = whole(epochs=2, learning_rate=1e-2, **options)
+    parts(epochs=1, learning_rate=1e-2, **options)
+    assert losses(parts(epochs=2, learning_rate=1e-2, **options)) == losses(expected)
+    assert_same(parts, whole)
+    volumes = torch.stack([training_set[row].volume for row in range(20)])
+    std = haar_split(volumes).square().mean(dim=(0, 2, 3, 4)).sqrt()
+    torch.testing.assert_close(whole.weights["front_end.std"], std)
+    assert expected.records[-1].validation_loss < expected.records[0].train_loss < 1
+
+
+def test_deviations_from_the_settings_are_not_measured(new_run):
+    run = new_run("run")
+    model = run.preset.model.model_copy(
+        update={"front_end": "haar", "channel_multipliers": (1,), "band_std": (0.5,) * 8}
+    )
+    run.preset = run.preset.model_copy(update={"model": model})
+    run(epochs=1)
+    assert run.weights["front_end.std"].tolist() == [0.5] * 8
 
 
 @pytest.mark.parametrize("killed_at", [2, 5, 7])

@@ -1,26 +1,30 @@
 """`frazil sample`: what it writes agrees in every format, and nothing is lost, doubled or overwritten."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import copick
 import mrcfile
 import numpy as np
 import pytest
+import torch
 
 import frazil
 from frazil.cli import main
+from frazil.config import load_preset
 from frazil.errors import OutputError, RequestError
 from frazil.generation.generator import ParticleGenerator
 from frazil.generation.manifest import write_record
 from frazil.io.files import file_digest
 from frazil.io.requests import Request
 from frazil.io.star import read_particles
-from frazil.workflows.sample import SampleOptions, gather_requests, sample
+from frazil.workflows.sample import SampleOptions, gather_requests, parse_interval, sample
 
 CPU = SampleOptions(device="cpu", seed=3, batch_size=2)
 REQUESTS = [Request("ribosome", (0.1, 0.2, 0.3), 3), Request("apo-ferritin", count=2)]
@@ -253,7 +257,7 @@ def test_a_damaged_record_is_replaced_with_force(bundle, tmp_path, refuses, name
         assert contents(out) == whole | {"volumes/mine.mrc": b"mine"}
 
 
-@pytest.mark.parametrize("change", ['"schema_version": 2', '"kind": "another program\'s"'])
+@pytest.mark.parametrize("change", ['"schema_version": 99', '"kind": "another program\'s"'])
 def test_force_does_not_replace_the_request_of_a_newer_frazil_or_of_another_program(bundle, tmp_path, change):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "request.json").write_text(f'{{"kind": "frazil sample request", {change}}}')
@@ -283,9 +287,21 @@ def test_a_request_of_a_newer_frazil_is_refused(bundle, tmp_path, refuses):
     out = tmp_path / "out"
     sample(bundle, out, REQUESTS, options=CPU, copick=False)
     path = out / "request.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
-    with refuses(OutputError, str(path), "version 2", "upgrade frazil"):
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 99'))
+    with refuses(OutputError, str(path), "version 99", "upgrade frazil"):
         sample(bundle, out, REQUESTS, options=CPU)
+
+
+def test_samples_of_the_first_schema_are_not_mixed_with_ours(bundle, tmp_path, refuses):
+    """They came from other noise."""
+    out = tmp_path / "out"
+    sample(bundle, out, REQUESTS, options=CPU, copick=False)
+    path = out / "request.json"
+    request = json.loads(path.read_text())
+    del request["guidance"], request["guidance_interval"]
+    path.write_text(json.dumps(request | {"schema_version": 1}))
+    with refuses(OutputError, str(out), "schema version 1, now 2", "another folder", "--force"):
+        sample(bundle, out, REQUESTS, options=CPU, copick=False)
 
 
 def test_all_stands_for_every_class(bundle, tmp_path):
@@ -393,3 +409,72 @@ def test_killed_it_leaves_whole_files_and_the_same_command_ends_with_the_same_by
     assert contents(out / "volumes").items() >= {name: before[name] for name in before if name.endswith("mrc")}.items()
     written = [mrcfile.read(path) for path in sorted((out / "volumes").glob("*.mrc"))]
     np.testing.assert_array_equal(written, whole.volumes)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_two_processes_write_byte_for_byte_what_one_writes(bundle, tmp_path):
+    one, two = tmp_path / "one" / "out", tmp_path / "two" / "out"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the processes: on a CPU, their number may change the last bits
+    try:
+        sample(bundle, one, REQUESTS, options=CPU)
+    finally:
+        torch.set_num_threads(threads)
+    table = tmp_path / "requests.csv"
+    table.write_text("label,x,y,z,count\nribosome,0.3,0.2,0.1,3\napo-ferritin,0.5,0.5,0.5,2\n")
+    options = ["--device", "cpu", "--devices", "2", "--seed", "3", "--batch-size", "2"]
+    command = [sys.executable, "-m", "frazil", "sample", bundle, "--out", two, "--requests", table, *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=200, check=True
+    )
+    assert done.stdout.count("5 samples of 8^3 voxels") == 1
+    assert contents(two).keys() == contents(one).keys()
+    different = [name for name, content in contents(one).items() if contents(two)[name] != content]
+    assert different == ["copick.json"]  # holds its own path
+
+
+def test_what_several_processes_had_made_when_they_were_killed_is_kept(bundle, tmp_path, capsys):
+    """A manifest beside the first's, of the second of two processes."""
+    out = tmp_path / "out"
+    sample(bundle, out, REQUESTS, options=CPU)
+    whole = contents(out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    shares = {"manifest.json": [0, 1], "manifest.part-00001.json": [2, 3]}
+    for name, indices in shares.items():
+        share = [manifest["samples"][index] for index in indices]
+        (out / name).write_text(json.dumps(manifest | {"complete": False, "samples": share}))
+    for path in out.glob("volumes/apo-ferritin-00004.mrc"):
+        path.unlink()
+    capsys.readouterr()
+    sample(bundle, out, REQUESTS, options=CPU)
+    assert "4 of 5 samples are there already; going on" in capsys.readouterr().out
+    assert contents(out) == whole
+
+
+def test_what_several_processes_made_is_replaced_with_force(bundle, tmp_path):
+    out = tmp_path / "out"
+    sample(bundle, out, REQUESTS, options=CPU)
+    (out / "manifest.part-00001.json").write_text("{")
+    with pytest.raises(OutputError, match=r"manifest\.part-00001\.json: damaged"):
+        sample(bundle, out, REQUESTS, options=CPU)
+    sample(bundle, out, [Request("ribosome")], options=CPU, force=True)
+    assert sorted(path.name for path in out.glob("*.json")) == ["copick.json", "manifest.json", "request.json"]
+
+
+def test_guidance_is_written_down(make_bundle, tmp_path, refuses):
+    small = {"diffusion.timesteps": 6, "model.embedding_width": 8, "sampling.steps": 2}
+    bundle = make_bundle(name="guided", preset=load_preset("smoke", small | {"training.class_dropout": 0.1}))
+    out = tmp_path / "out"
+    options = SampleOptions(device="cpu", guidance=1.5, guidance_interval=(0.01, 3.0))
+    manifest = sample(bundle, out, [Request("ribosome")], options=options, copick=False)
+    assert (manifest.samples[0].guidance, manifest.samples[0].guidance_interval) == (1.5, (0.01, 3.0))
+    with refuses(OutputError, str(out), "guidance 1.5, now 2", "--force"):
+        sample(bundle, out, [Request("ribosome")], options=replace(options, guidance=2.0), copick=False)
+
+
+@pytest.mark.parametrize("text", ["0.3", "0.3,5,7", "low,high", ""])
+def test_an_interval_is_two_numbers(text, refuses):
+    assert parse_interval("0.3, 5") == (0.3, 5.0)
+    with refuses(RequestError, f"--guidance-interval {text}", "LOWEST,HIGHEST"):
+        parse_interval(text)

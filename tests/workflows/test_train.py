@@ -109,6 +109,21 @@ def test_other_settings_or_another_store_are_refused_and_force_begins_anew(frazi
     assert len(rows(run)) == 1
 
 
+def test_a_run_from_before_a_setting_existed_goes_on(frazil, store, tmp_path):
+    run = tmp_path / "run"
+    frazil("train", store, "--out", run, *TINY)
+    described = json.loads((run / "run.json").read_text())
+    for section, name in [("model", "front_end"), ("model", "channel_multipliers"), ("training", "class_dropout")]:
+        del described["preset"][section][name]
+    (run / "run.json").write_text(json.dumps(described))
+    code, out, err = frazil("train", store, "--out", run, *TINY)
+    assert code == 0, err
+    assert "nothing to do" in out
+    code, _, err = frazil("train", store, "--out", run, *TINY, "--set", "training.class_dropout=0.1")
+    assert code == 2
+    assert "training.class_dropout was 0.0, is 0.1" in err
+
+
 def test_a_folder_that_holds_something_else_is_not_touched(frazil, store, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "mother.txt").write_text("dear mother")

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int64
     from torch import Tensor, nn
 
-    from frazil.diffusion.schedule import NoiseSchedule
+    from frazil.model.noise import NoiseSchedule
     from frazil.records import Condition
+    from frazil.settings import LossWeighting
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,25 @@ def denoising_loss(
     """
     x0_hat = network(noise_volumes(x0, t, noise, schedule), t, condition)
     return (x0_hat.to(x0.dtype) - x0).square().flatten(1).mean(dim=1)  # type: ignore[no-any-return]
+
+
+def loss_weights(
+    t: Int64[Tensor, "b"], schedule: NoiseSchedule, *, weighting: LossWeighting, min_snr_gamma: float
+) -> Float[Tensor, "b"]:
+    """Return the factor on each volume's loss.
+
+    ``uniform`` is 1. ``min-snr`` is ``min(SNR, gamma)`` with ``SNR = abar / (1 - abar)``: the weights of Hang et al. 2023
+    for a network that predicts x0. They take from the noise levels where hardly anything of the volume is left to see.
+
+    Parameters
+    ----------
+    t : `(b,)` timesteps.
+    min_snr_gamma : the highest weight.
+    """
+    abar = schedule.alphas_cumprod.to(t.device)[t]
+    if weighting == "uniform":
+        return torch.ones_like(abar, dtype=torch.float32)
+    return (abar / (1 - abar)).clamp(max=min_snr_gamma).float()
 
 
 def _per_sample(coefficient: Float[Tensor, "b"], x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from frazil.errors import RequestError
-from frazil.settings import ModelSettings
+from frazil.settings import ModelSettings, Precision
 
 _CPU_VOXELS = 64**3
-"""On a CPU a batch of larger boxes is no faster than one box after the other."""
+"""Of a batch at the network's finest level: on a CPU larger batches are no faster."""
 
 _MAX_BATCH = 32
 
@@ -51,7 +53,67 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def default_batch_size(devices: tuple[torch.device, ...], settings: ModelSettings, box_size_voxel: int) -> int:
+def bytes_per_box(settings: ModelSettings, box_size_voxel: int, precision: Precision) -> int:
+    """Return about how much memory one box of a batch takes while it is sampled: an upper bound, measured to be below twice.
+
+    The finest level decides: it holds input, output, skip, and what the kernels need, some 12 times its channels.
+    """
+    voxels = box_size_voxel**3
+    level = 12 * settings.level_channels[0] * (voxels // settings.bands) * (2 if precision == "bf16-mixed" else 4)
+    return level + 8 * voxels * 4  # and the volumes that the sampler keeps, in float32
+
+
+def memory_of(device: torch.device, processes: int = 1) -> int:
+    """Return the bytes of memory of a device; `processes` share that of a CPU."""
+    if device.type == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // processes
+    return torch.cuda.get_device_properties(device).total_memory
+
+
+def check_memory(
+    devices: tuple[torch.device, ...],
+    settings: ModelSettings,
+    box_size_voxel: int,
+    *,
+    batch_size: int,
+    precision: Precision,
+    processes: int = 1,
+) -> None:
+    """Refuse a batch that cannot fit into the memory of a device.
+
+    Parameters
+    ----------
+    devices : as `choose_devices` returns them.
+    settings : of the network.
+    processes : that share the memory of this node's CPU.
+
+    Raises
+    ------
+    RequestError : it cannot; says what would fit.
+    """
+    copies = devices.count(devices[0]) if devices[0].type == "cpu" else 1
+    has = min(memory_of(device, processes * copies) for device in devices)
+    per_box = bytes_per_box(settings, box_size_voxel, precision)
+    if batch_size * per_box <= has:
+        return
+    fits = has // per_box
+    if fits:
+        advice = f"pass --batch-size {fits}"
+    elif precision == "32-true" and bytes_per_box(settings, box_size_voxel, "bf16-mixed") <= has:
+        advice = "pass --precision bf16-mixed --batch-size 1"
+    else:
+        edges = range(box_size_voxel, 0, -(2**settings.halvings))
+        largest = next((edge for edge in edges if bytes_per_box(settings, edge, precision) <= has), 0)
+        advice = f"use a larger device, or a bundle of boxes of at most {largest} voxels"
+    raise RequestError(
+        f"a batch of {batch_size} boxes of {box_size_voxel} voxels needs about {batch_size * per_box / 2**30:.1f} GiB, "
+        f"and {devices[0]} has {has / 2**30:.1f} GiB for it; {advice}"
+    )
+
+
+def default_batch_size(
+    devices: tuple[torch.device, ...], settings: ModelSettings, box_size_voxel: int, precision: Precision = "32-true"
+) -> int:
     """Return how many boxes to sample at once: a function of the hardware, not of what else runs on it.
 
     Parameters
@@ -60,10 +122,7 @@ def default_batch_size(devices: tuple[torch.device, ...], settings: ModelSetting
     settings : of the network.
     box_size_voxel : edge of a box.
     """
-    voxels = box_size_voxel**3
     if devices[0].type == "cpu":
-        return max(1, min(_MAX_BATCH, _CPU_VOXELS // voxels))
-    # the finest level holds input, output, skip and what the convolution needs: some 8 times c channels in float32
-    per_box = 8 * settings.base_channels * voxels * 4
-    memory = min(torch.cuda.get_device_properties(device).total_memory for device in devices)
-    return max(1, min(_MAX_BATCH, memory // 2 // per_box))
+        return max(1, min(_MAX_BATCH, _CPU_VOXELS * settings.bands // box_size_voxel**3))
+    memory = min(memory_of(device) for device in devices)
+    return max(1, min(_MAX_BATCH, memory // 2 // bytes_per_box(settings, box_size_voxel, precision)))

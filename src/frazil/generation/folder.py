@@ -2,7 +2,7 @@
 
 DIR/request.json         what was asked for; written first
 DIR/volumes/*.mrc        one file a sample
-DIR/manifest.json        what is there; grows every few seconds
+DIR/manifest.json        what is there; grows every few seconds; beside it one of each further process
 DIR/particles.star       RELION 5 particles
 DIR/copick.json, DIR/ExperimentRuns    copick project, one run a sample
 """
@@ -19,6 +19,7 @@ import numpy as np
 from frazil.errors import OutputError
 from frazil.generation.manifest import (
     MANIFEST_FILE,
+    PARTS,
     REQUEST_FILE,
     SampleEntry,
     SampleManifest,
@@ -72,7 +73,16 @@ def damaged_record(out: Path) -> Path | None:
     """Return the request or the manifest if it can no longer be understood, None if neither is damaged."""
     if is_damaged(out / REQUEST_FILE, SampleRequest):
         return out / REQUEST_FILE
-    return out / MANIFEST_FILE if is_damaged(out / MANIFEST_FILE, SampleManifest) else None
+    return next((path for path in _manifests(out) if is_damaged(path, SampleManifest)), None)
+
+
+def _manifests(out: Path) -> list[Path]:
+    return [path for path in (out / MANIFEST_FILE, *parts(out)) if path.exists()]
+
+
+def parts(out: Path) -> list[Path]:
+    """Return the manifests that the further processes of a call wrote."""
+    return sorted(out.glob(PARTS))
 
 
 def remove_samples(out: Path, request: SampleRequest | None) -> None:
@@ -91,8 +101,8 @@ def remove_samples(out: Path, request: SampleRequest | None) -> None:
             (out / VOLUMES / f"{name}.mrc").unlink(missing_ok=True)
             if (out / RUNS / name).exists():
                 shutil.rmtree(out / RUNS / name)
-        for name in (MANIFEST_FILE, PARTICLES, CONFIG_NAME):
-            (out / name).unlink(missing_ok=True)
+        for path in (out / MANIFEST_FILE, *parts(out), out / PARTICLES, out / CONFIG_NAME):
+            path.unlink(missing_ok=True)
 
 
 def _names_of(request: SampleRequest) -> list[str]:
@@ -107,18 +117,26 @@ def _names_in(out: Path) -> list[str]:
     return sorted(name for name in names if re.fullmatch(r"[^.].*-\d{5,}", name))
 
 
+def named_samples(out: Path) -> dict[int, SampleEntry]:
+    """Return the samples that the manifests name, by index.
+
+    Raises
+    ------
+    OutputError : a manifest cannot be read.
+    """
+    records = [read_record(path, SampleManifest, OutputError) for path in _manifests(out)]
+    return {entry.index: entry for record in records for entry in record.samples}
+
+
 def finished_samples(out: Path) -> dict[int, SampleEntry]:
     """Return the samples that are there and whole, by index.
 
     Raises
     ------
-    OutputError : the manifest cannot be read, or a volume was changed since it was written.
+    OutputError : a manifest cannot be read, or a volume was changed since it was written.
     """
-    path = out / MANIFEST_FILE
-    if not path.exists():
-        return {}
     entries = {}
-    for entry in read_record(path, SampleManifest, OutputError).samples:
+    for index, entry in named_samples(out).items():
         file = out / entry.file
         if not file.exists():
             continue
@@ -126,13 +144,15 @@ def finished_samples(out: Path) -> dict[int, SampleEntry]:
             raise OutputError(
                 f"{file}: changed since it was sampled; move it away and run the same command again to sample it anew"
             )
-        entries[entry.index] = entry
+        entries[index] = entry
     return entries
 
 
 def is_complete(out: Path, plan: SamplePlan, *, copick: bool) -> bool:
     """Tell whether all that follows from the volumes is there too."""
-    if not read_record(out / MANIFEST_FILE, SampleManifest, OutputError).complete or not (out / PARTICLES).exists():
+    if parts(out) or not (out / MANIFEST_FILE).exists() or not (out / PARTICLES).exists():
+        return False
+    if not read_record(out / MANIFEST_FILE, SampleManifest, OutputError).complete:
         return False
     return not copick or all(
         _pick_file(out, sample_name(index, label), label).exists() for index, label, _ in plan.samples()
@@ -159,6 +179,8 @@ def write_sample(out: Path, plan: SamplePlan, samples: Samples, row: int, *, bun
         seed=plan.seed,
         sampler=plan.sampler,
         steps=plan.steps,
+        guidance=plan.guidance,
+        guidance_interval=plan.guidance_interval,
         bundle_digest=bundle_digest,
         moments=Moments(float(volume.mean(dtype=np.float64)), float(volume.std(dtype=np.float64))),
         digest=file_digest(out / file),

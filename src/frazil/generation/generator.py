@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
-from typing import get_args
 
 import numpy as np
 import torch
@@ -17,12 +16,12 @@ from frazil.bundle import Bundle, BundleCard, load_bundle
 from frazil.diffusion.sampler import sample_volumes
 from frazil.diffusion.schedule import resolve_steps
 from frazil.errors import BundleError, RequestError
-from frazil.generation.devices import choose_devices, default_batch_size
-from frazil.generation.plan import SamplePlan, check_request
+from frazil.generation.devices import check_memory, choose_devices, default_batch_size
+from frazil.generation.plan import SamplePlan, check_guidance, check_request, choose
 from frazil.io.requests import CENTRE, Position, Request
 from frazil.records import Condition, Samples
-from frazil.seeds import torch_generator
-from frazil.settings import Precision, SamplerName
+from frazil.seeds import numpy_generator
+from frazil.settings import NoiseInterval, Precision, SamplerName
 
 Batch = list[tuple[int, str, Position]]
 
@@ -86,9 +85,12 @@ class ParticleGenerator:
         seed: int = 0,
         sampler: str | None = None,
         steps: int | None = None,
+        guidance: float | None = None,
+        guidance_interval: NoiseInterval | None = None,
         batch_size: int | None = None,
-        precision: str = "32-true",
+        precision: str | None = None,
         first: int = 0,
+        processes: int = 1,
     ) -> SamplePlan:
         """Check a request against the bundle and write it out.
 
@@ -96,13 +98,18 @@ class ParticleGenerator:
         ----------
         requests : what to sample, in order.
         seed : sample i descends from (seed, i).
-        sampler : ``ddpm`` (the paper), ``ddim``, ``dpm++`` or ``unipc``; None takes the bundle's.
-        steps : network evaluations a sample; None takes the bundle's for its own sampler, else the usual number.
+        sampler : ``ddpm`` (the paper), ``ddim``, ``dpm++``, ``sde-dpm++`` or ``unipc``; None takes the bundle's.
+        steps : of the sampler; None takes the bundle's for its own sampler, else the usual number.
+        guidance : how much to exaggerate what sets a class apart: 1 is no guidance, 0 ignores the label; None takes the bundle's.
+            It costs a second network evaluation a step.
+        guidance_interval : lowest and highest noise level that is guided, in sigma = sqrt((1 - abar) / abar); None takes the
+            bundle's.
         batch_size : samples computed at once; None suits the device. It never changes the noise of a sample, and on the
             CPU not a bit of it. Other devices may round differently from batch size to batch size, as a CPU may from
             number to number of threads: by some 1e-5 in ``32-true`` and visibly in ``bf16-mixed``.
-        precision : ``32-true`` or ``bf16-mixed``.
+        precision : ``32-true`` or ``bf16-mixed``; None takes that of the bundle's training.
         first : number of the first sample: ask for five more with ``first=5``.
+        processes : that share the memory of this machine.
 
         Raises
         ------
@@ -112,28 +119,36 @@ class ParticleGenerator:
             raise RequestError("the request is empty; ask for at least one label")
         for request in requests:
             check_request(request, self.labels)
-        defaults = self.card.preset.sampling
-        if sampler is None:
-            sampler = defaults.sampler
-        if steps is None and sampler == defaults.sampler:
-            steps = defaults.steps
-        if sampler not in get_args(SamplerName):
-            raise RequestError(f"sampler {sampler!r} is not known; choose {', '.join(get_args(SamplerName))}")
-        if precision not in get_args(Precision):
-            raise RequestError(f"precision {precision!r} is not known; choose {' or '.join(get_args(Precision))}")
         if batch_size is not None and batch_size < 1:
             raise RequestError(f"batch size {batch_size}: choose at least 1")
         if first < 0:
             raise RequestError(f"first sample {first}: samples are numbered from 0")
-        return SamplePlan(
+        preset, defaults = self.card.preset, self.card.preset.sampling
+        sampler_name = choose(SamplerName, "sampler", sampler or defaults.sampler)
+        precision_name = choose(Precision, "precision", precision or preset.training.precision)
+        guidance = defaults.guidance if guidance is None else guidance
+        if guidance_interval is None and guidance != 1:
+            guidance_interval = defaults.guidance_interval
+        check_guidance(guidance, guidance_interval, trained=preset.training.class_dropout > 0)
+        if steps is None and sampler_name == defaults.sampler:
+            steps = defaults.steps
+        plan = SamplePlan(
             tuple(requests),
             seed=seed,
-            sampler=sampler,  # type: ignore[arg-type]
-            steps=resolve_steps(sampler, self.card.preset.diffusion, steps),  # type: ignore[arg-type]
-            batch_size=batch_size or default_batch_size(self.devices, self.card.preset.model, self.box_size_voxel),
-            precision=precision,  # type: ignore[arg-type]
+            sampler=sampler_name,
+            steps=resolve_steps(sampler_name, preset.diffusion, steps),
+            batch_size=batch_size
+            or default_batch_size(self.devices, preset.model, self.box_size_voxel, precision_name),
+            precision=precision_name,
             first=first,
+            guidance=guidance,
+            guidance_interval=guidance_interval,
         )
+        check_memory(
+            self.devices, preset.model, self.box_size_voxel,
+            batch_size=min(plan.batch_size, len(plan)), precision=plan.precision, processes=processes,
+        )  # fmt: skip
+        return plan
 
     def sample(
         self,
@@ -144,8 +159,10 @@ class ParticleGenerator:
         seed: int = 0,
         sampler: str | None = None,
         steps: int | None = None,
+        guidance: float | None = None,
+        guidance_interval: NoiseInterval | None = None,
         batch_size: int | None = None,
-        precision: str = "32-true",
+        precision: str | None = None,
         first: int = 0,
         on_step: Callable[[int], None] | None = None,
     ) -> Samples:
@@ -156,8 +173,8 @@ class ParticleGenerator:
         label : one of `labels`, or several of them.
         position : **z, y, x** of the particle in its tomogram, divided by the tomogram's extent, each in [0, 1].
         count : number of samples of each label.
-        seed, sampler, steps, batch_size, precision, first : as in `plan`.
-        on_step : called after every network evaluation with the number of volumes evaluated, for progress.
+        seed, sampler, steps, guidance, guidance_interval, batch_size, precision, first : as in `plan`.
+        on_step : called after every step with the number of volumes in it, for progress.
 
         Returns
         -------
@@ -171,7 +188,8 @@ class ParticleGenerator:
         z, y, x = (float(value) for value in position)
         plan = self.plan(
             [Request(name, (z, y, x), count) for name in labels],
-            seed=seed, sampler=sampler, steps=steps, batch_size=batch_size, precision=precision, first=first,
+            seed=seed, sampler=sampler, steps=steps, guidance=guidance, guidance_interval=guidance_interval,
+            batch_size=batch_size, precision=precision, first=first,
         )  # fmt: skip
         parts = sorted(self.run(plan, on_step=on_step), key=lambda part: part.indices[0])
         return Samples(
@@ -184,7 +202,13 @@ class ParticleGenerator:
         )
 
     def run(
-        self, plan: SamplePlan, *, finished: Iterable[int] = (), on_step: Callable[[int], None] | None = None
+        self,
+        plan: SamplePlan,
+        *,
+        finished: Iterable[int] = (),
+        rank: int = 0,
+        size: int = 1,
+        on_step: Callable[[int], None] | None = None,
     ) -> Iterator[Samples]:
         """Compute the batches of `plan` that are not finished; yield each as soon as it is done.
 
@@ -192,15 +216,15 @@ class ParticleGenerator:
 
         Parameters
         ----------
-        finished : indices that need not be computed again.
-        on_step : called after every network evaluation with the number of volumes evaluated.
+        finished, rank, size : what of the plan to compute, see `SamplePlan.batches`.
+        on_step : called after every step with the number of volumes in it.
 
         Raises
         ------
         RequestError : a batch does not fit in memory.
         BundleError : the network gives values that are not finite.
         """
-        batches = plan.batches(finished)
+        batches = plan.batches(finished, rank=rank, size=size)
         step = on_step or (lambda _: None)
         if len(self.devices) == 1:
             for batch in batches:
@@ -251,9 +275,9 @@ class ParticleGenerator:
             volumes = sample_volumes(
                 network, condition,
                 box_size_voxel=self.box_size_voxel,
-                # drawn on the CPU, so that the noise is the same on every device
-                generators=[torch_generator(plan.seed, "sample", index) for index in indices],
+                generators=[numpy_generator(plan.seed, "sample", index) for index in indices],
                 settings=self.card.preset.diffusion, sampler=plan.sampler, steps=plan.steps,
+                guidance=plan.guidance, guidance_interval=plan.guidance_interval,
                 device=device, precision=plan.precision,
                 on_step=lambda: on_step(len(batch)),
             )  # fmt: skip

@@ -12,12 +12,16 @@ from pydantic import ValidationError, field_serializer
 from frazil.errors import FrazilError
 from frazil.io.files import read_json, write_json
 from frazil.records import Moments, TiltRange
-from frazil.settings import Normalisation, Precision, SamplerName, Settings
+from frazil.settings import NoiseInterval, Normalisation, Precision, SamplerName, Settings
 from frazil.version import __version__
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of request and manifest. 1 knew no guidance, and its samples came from other noise: it is read, but not continued."""
+
 REQUEST_FILE = "request.json"
 MANIFEST_FILE = "manifest.json"
+PARTS = "manifest.part-*.json"
+"""What the processes but the first have made, while they make it; then it goes into the manifest."""
 
 
 class NormalisedPosition(Settings):
@@ -34,6 +38,20 @@ class RequestRow(Settings):
     label: str
     position: NormalisedPosition
     count: int
+
+
+_DECISIVE = (
+    "schema_version",
+    "bundle_digest",
+    "voxel_size_angstrom",
+    "seed",
+    "sampler",
+    "steps",
+    "guidance",
+    "guidance_interval",
+    "precision",
+)
+"""What makes samples different ones, beside what is asked for."""
 
 
 class SampleRequest(Settings):
@@ -54,6 +72,8 @@ class SampleRequest(Settings):
     seed: int
     sampler: SamplerName
     steps: int
+    guidance: float = 1.0
+    guidance_interval: NoiseInterval | None = None
     precision: Precision
     batch_size: int
     requests: tuple[RequestRow, ...]
@@ -61,7 +81,7 @@ class SampleRequest(Settings):
     def differences(self, other: SampleRequest) -> list[str]:
         """Name what makes the samples of `other` different ones, value by value."""
         found = []
-        for name in ("bundle_digest", "voxel_size_angstrom", "seed", "sampler", "steps", "precision"):
+        for name in _DECISIVE:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 found.append(f"{name.replace('_', ' ')} {_short(mine)}, now {_short(theirs)}")
@@ -90,6 +110,8 @@ class SampleEntry(Settings):
     seed: int
     sampler: SamplerName
     steps: int
+    guidance: float = 1.0
+    guidance_interval: NoiseInterval | None = None
     bundle_digest: str
     moments: Moments
     digest: str
@@ -135,6 +157,11 @@ class SampleManifest(Settings):
     @field_serializer("training_moments")
     def _by_name(self, moments: Moments | None) -> dict[str, float] | None:
         return None if moments is None else moments._asdict()
+
+
+def manifest_file(rank: int) -> str:
+    """Return the name of the manifest that process `rank` writes."""
+    return PARTS.replace("*", f"{rank:05d}") if rank else MANIFEST_FILE
 
 
 def normalised_position(position: Sequence[float]) -> NormalisedPosition:

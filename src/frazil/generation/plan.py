@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, get_args
 
 from frazil.errors import RequestError
 from frazil.io.requests import Position, Request
-from frazil.settings import Precision, SamplerName
+from frazil.settings import NoiseInterval, Precision, SamplerName
 
 
 def check_request(request: Request, known: Sequence[str]) -> None:
@@ -34,6 +35,52 @@ def check_request(request: Request, known: Sequence[str]) -> None:
         raise RequestError(f"count {request.count} of {request.label}: ask for at least 1 sample")
 
 
+def choose(known: Any, what: str, name: str) -> Any:
+    """Return `name` if it is one of the words of the literal type `known`.
+
+    Raises
+    ------
+    RequestError : it is not.
+    """
+    words = get_args(known)
+    if name not in words:
+        listed = " or ".join(words) if len(words) == 2 else ", ".join(words)
+        raise RequestError(f"{what} {name!r} is not known; choose {listed}")
+    return name
+
+
+def check_guidance(guidance: float, interval: NoiseInterval | None, *, trained: bool) -> None:
+    """Refuse guidance that is none, or that the bundle cannot give.
+
+    Parameters
+    ----------
+    guidance : scale; 1 is no guidance.
+    interval : lowest and highest noise level that is guided; None is all.
+    trained : labels were hidden from the network in training.
+
+    Raises
+    ------
+    RequestError : a negative scale, a reversed interval, an interval of nothing, or a network that always saw the label.
+    """
+    if not (math.isfinite(guidance) and guidance >= 0):
+        raise RequestError(f"guidance {guidance:g}: choose 1 (none), more than 1, or 0 to ignore the label")
+    if interval is not None:
+        lowest, highest = interval
+        if not 0 <= lowest < highest:
+            raise RequestError(
+                f"guidance interval {lowest:g},{highest:g}: name the lower noise level first, then the higher, from 0 up"
+            )
+        if guidance == 1:
+            raise RequestError(
+                f"guidance interval {lowest:g},{highest:g}: guidance 1 is none; pass --guidance, e.g. 1.5, or leave it out"
+            )
+    if guidance != 1 and not trained:
+        raise RequestError(
+            f"guidance {guidance:g}: the bundle was trained with every label shown, so it cannot predict without one; "
+            "leave guidance out, or train with --set training.class_dropout=0.1"
+        )
+
+
 @dataclass(frozen=True)
 class SamplePlan:
     """All samples of a request, numbered from 0 in the order of the request, and how they are computed.
@@ -45,7 +92,7 @@ class SamplePlan:
     ----------
     requests : already checked.
     seed : sample i descends from (seed, i).
-    sampler, steps : how noise becomes a volume; `steps` network evaluations a sample.
+    sampler, steps, guidance, guidance_interval : how noise becomes a volume, see `frazil.diffusion.sampler.sample_volumes`.
     batch_size : samples that are computed at once.
     precision : of the network; volumes and steps are float32.
     first : number of the first sample.
@@ -58,6 +105,8 @@ class SamplePlan:
     batch_size: int
     precision: Precision = "32-true"
     first: int = 0
+    guidance: float = 1.0
+    guidance_interval: NoiseInterval | None = None
 
     def __len__(self) -> int:
         return sum(request.count for request in self.requests)
@@ -67,13 +116,16 @@ class SamplePlan:
         flat = ((request.label, request.position) for request in self.requests for _ in range(request.count))
         return [(index, label, position) for index, (label, position) in enumerate(flat, start=self.first)]
 
-    def batches(self, finished: Iterable[int] = ()) -> list[list[tuple[int, str, Position]]]:
+    def batches(
+        self, finished: Iterable[int] = (), *, rank: int = 0, size: int = 1
+    ) -> list[list[tuple[int, str, Position]]]:
         """Return the samples that are computed together, batch by batch.
 
         Parameters
         ----------
         finished : indices that need not be computed again; a batch is left out where all of it is finished.
+        rank, size : the batches of process `rank` among `size`, which deal them out one by one.
         """
         samples, done = self.samples(), set(finished)
         cut = [samples[start : start + self.batch_size] for start in range(0, len(samples), self.batch_size)]
-        return [batch for batch in cut if any(index not in done for index, _, _ in batch)]
+        return [batch for batch in cut if any(index not in done for index, _, _ in batch)][rank::size]

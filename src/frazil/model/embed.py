@@ -37,7 +37,7 @@ def sinusoid(t: Int64[Tensor, "b"], width: int) -> Float[Tensor, "b w"]:
 
 
 def null_label_one_hot(label: Int64[Tensor, "b"], label_count: int) -> Float[Tensor, "b k"]:
-    """Return one-hot rows; the null label -1 gives a row of zeros."""
+    """Return one-hot rows; the null label (any below 0) gives a row of zeros."""
     return F.one_hot(label.clamp(min=0), label_count).to(torch.float32) * (label >= 0)[:, None]
 
 
@@ -47,8 +47,9 @@ class ConditionEmbedding(nn.Module):
     ``concat`` (the paper): the sinusoid of t, a linear projection of the one-hot class and an MLP of the position, side
     by side. ``sum`` (the authors' code and weights): the sinusoid also passes an MLP, and the three vectors are added.
 
-    Nulls, for training without a condition and for guidance: label -1 is a one-hot row of zeros, so that only the
-    projection's bias remains; a position with NaN contributes a vector of zeros.
+    Nulls, for training without a condition and for guidance: `NULL_LABEL` is a one-hot row of zeros, so that only the
+    projection's bias remains; a position with NaN contributes a vector of zeros. A null label means something only to a
+    network that met it in training (`TrainingSettings.class_dropout`).
 
     Parameters
     ----------

@@ -1,53 +1,111 @@
-"""The blocks of the paper's U-Net: conditional residual block, halving, doubling. They work on boxes of any size."""
+"""The blocks of the U-Net: conditional residual block, self-attention, halving, doubling. They work on boxes of any size."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import nn
 from torch.nn import functional as F
 
+from frazil.model.activation import norm_silu
 from frazil.model.steady import SteadyConv3d, SteadyConvTranspose3d, SteadyLinear, one_by_one
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from frazil.settings import Modulation
+
+
+_Layer = TypeVar("_Layer", bound=nn.Module)
+
+
+def start_at_zero(layer: _Layer) -> _Layer:
+    """Set the layer's parameters to zero, and mark it, so that whoever draws the weights of a network leaves them there."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    layer.starts_at_zero = True  # type: ignore[assignment]
+    return layer
+
 
 class ConditionalResidualBlock(nn.Module):
-    """Two normalised 3^3 convolutions around a residual path; the condition enters as a bias a channel.
+    """Two normalised 3^3 convolutions around a residual path, and the condition in between.
 
-    ``norm1, SiLU, conv1, + bias(condition), norm2, SiLU, conv2, + skip(x)`` (the paper's network section).
+    With a ``bias`` (the paper's network section): ``norm1, SiLU, conv1, + bias(condition), norm2, SiLU, conv2, + skip(x)``.
+    With ``scale-shift``: ``norm1, SiLU, conv1, norm2, * (1 + scale(condition)) + shift(condition), SiLU, conv2, + skip(x)``;
+    scale and shift start at zero.
 
     Parameters
     ----------
     in_channels, out_channels : where they differ, the residual path is a 1^3 convolution; else it has no parameters.
     condition_width : length of the condition vector.
     in_groups, out_groups : groups of the first and the second GroupNorm.
+    modulation : how the condition enters.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, condition_width: int, *, in_groups: int, out_groups: int
+        self,
+        in_channels: int,
+        out_channels: int,
+        condition_width: int,
+        *,
+        in_groups: int,
+        out_groups: int,
+        modulation: Modulation = "bias",
     ) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(in_groups, in_channels)
         self.conv1 = SteadyConv3d(in_channels, out_channels, kernel_size=3, padding=1)
         self.norm2 = nn.GroupNorm(out_groups, out_channels)
         self.conv2 = SteadyConv3d(out_channels, out_channels, kernel_size=3, padding=1)
-        self.cond_proj = SteadyLinear(condition_width, out_channels)
+        self.modulation = modulation
+        if modulation == "bias":
+            self.cond_proj = SteadyLinear(condition_width, out_channels)
+        else:
+            self.cond_proj = start_at_zero(SteadyLinear(condition_width, 2 * out_channels))
         same = in_channels == out_channels
         self.skip: nn.Module = nn.Identity() if same else SteadyConv3d(in_channels, out_channels, kernel_size=1)
 
     def forward(self, x: Float[Tensor, "b c z y x"], condition: Float[Tensor, "b w"]) -> Float[Tensor, "b out_c z y x"]:
         """Return the block's output; the box keeps its size."""
-        h = self.conv1(_activate(self.norm1, x))
-        h = h + self.cond_proj(condition).to(h.dtype)[:, :, None, None, None]
-        h = self.conv2(_activate(self.norm2, h))
-        return h + self.skip(x)  # type: ignore[no-any-return]
+        h = self.conv1(norm_silu(self.norm1, x))
+        projected = self.cond_proj(condition).to(h.dtype)[:, :, None, None, None]
+        if self.modulation == "bias":
+            h = norm_silu(self.norm2, h + projected)
+        else:
+            scale, shift = projected.chunk(2, dim=1)
+            h = norm_silu(self.norm2, h, 1 + scale, shift)
+        return self.conv2(h) + self.skip(x)  # type: ignore[no-any-return]
 
 
-def _activate(norm: nn.GroupNorm, x: Float[Tensor, "b c z y x"]) -> Float[Tensor, "b c z y x"]:
-    return one_by_one(lambda volume: F.silu(norm(volume)), x)
+class SelfAttention(nn.Module):
+    """Every voxel looks at every other one of its volume: ``x + out(attention(norm(x)))`` (Dhariwal & Nichol 2021).
+
+    The cost grows with the square of the voxels, so it belongs where the box is smallest. It starts as the identity.
+
+    Parameters
+    ----------
+    channels : a multiple of `heads` and of `groups`.
+    heads : each attends with its own share of the channels.
+    groups : of the GroupNorm.
+    """
+
+    def __init__(self, channels: int, *, heads: int, groups: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels)
+        self.qkv = SteadyConv3d(channels, 3 * channels, kernel_size=1)
+        self.out = start_at_zero(SteadyConv3d(channels, channels, kernel_size=1))
+
+    def forward(self, x: Float[Tensor, "b c z y x"]) -> Float[Tensor, "b c z y x"]:
+        """Return the block's output; the box keeps its size."""
+        return x + one_by_one(self._attend, x)
+
+    def _attend(self, x: Float[Tensor, "b c z y x"]) -> Float[Tensor, "b c z y x"]:
+        lines = self.qkv(self.norm(x)).flatten(2)  # (b, 3c, voxels)
+        query, key, value = lines.unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
+        attended = F.scaled_dot_product_attention(query, key, value)  # (b, heads, voxels, c / heads)
+        return self.out(attended.transpose(-1, -2).reshape(x.shape))  # type: ignore[no-any-return]
 
 
 class Halve(nn.Module):

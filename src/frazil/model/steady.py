@@ -35,15 +35,15 @@ def _as_in_a_batch(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return convolve(x)
 
 
-def one_by_one(operation: Callable[[Tensor], Tensor], x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
-    """Apply `operation` to each volume alone where the batch could change its rounding.
+def one_by_one(operation: Callable[..., Tensor], x: Float[Tensor, "b ..."], *more: Float[Tensor, "b ..."]) -> Tensor:
+    """Apply `operation` to each volume (with its part of `more`) alone where the batch could change its rounding.
 
     Threads then divide one volume and never the batch. That matters to GroupNorm with the channels last, where every
-    thread sums over its own part, and to SiLU, where PyTorch takes another exponential at the end of a part.
+    thread sums over its own part; to SiLU, where PyTorch takes another exponential at the end of a part; and to attention.
     """
     if len(x) == 1 or not _choice_matters(x):
-        return operation(x)
-    return torch.cat([operation(x[i : i + 1]) for i in range(len(x))])
+        return operation(x, *more)
+    return torch.cat([operation(*(tensor[i : i + 1] for tensor in (x, *more))) for i in range(len(x))])
 
 
 def _weight_gradient_fails_in_bf16(x: Tensor) -> bool:

@@ -1,17 +1,21 @@
-"""The paper's conditional 3D U-Net, which predicts the clean volume x0 (Passi & Cohen)."""
+"""The conditional 3D U-Net, which predicts the clean volume x0; by default that of the paper (Passi & Cohen)."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from frazil.errors import ShapeError
 from frazil.model.embed import ConditionEmbedding
-from frazil.model.layers import ConditionalResidualBlock, Double, Halve
+from frazil.model.layers import ConditionalResidualBlock, Double, Halve, SelfAttention, start_at_zero
+from frazil.model.noise import NoiseSchedule
+from frazil.model.precondition import Scales, edm_scales, plain_scales
 from frazil.model.steady import SteadyConv3d
+from frazil.model.wavelet import FrontEnd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,67 +24,85 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from frazil.records import Condition
-    from frazil.settings import ModelSettings
-
-HALVINGS = 3
-"""How often the network halves a box; its edges must be multiples of 2^3."""
+    from frazil.settings import DiffusionSettings, ModelSettings
 
 
-def check_box_size(box_size_voxel: Sequence[int]) -> None:
-    """Refuse a box that the network cannot halve three times.
+def check_box_size(box_size_voxel: Sequence[int], settings: ModelSettings) -> None:
+    """Refuse a box that the network cannot halve as often as it must: once a level, and once in a front end.
 
     Parameters
     ----------
     box_size_voxel : edges of the box, zyx.
+    settings : of the network.
 
     Raises
     ------
-    ShapeError : an edge is no multiple of 8.
+    ShapeError : an edge is no multiple of two to the power of `settings.halvings`.
     """
-    multiple = 2**HALVINGS
+    multiple = 2**settings.halvings
     for axis, edge in zip("zyx", box_size_voxel, strict=True):
         if edge < multiple or edge % multiple:
             below, above = edge // multiple * multiple, (max(edge, 0) // multiple + 1) * multiple
             nearest = f"{below} or {above}" if below > 0 else f"{above}"
             raise ShapeError(
-                f"box edge {axis} = {edge} voxels cannot be halved {HALVINGS} times; the nearest that can: {nearest}"
+                f"box edge {axis} = {edge} voxels is no multiple of {multiple}, but the network halves it "
+                f"{settings.halvings} times; the nearest that can: {nearest}"
             )
 
 
 class ConditionalUNet(nn.Module):
-    """Encoder of three levels, bottleneck, mirrored decoder with skip connections; every block sees the condition.
+    """Encoder, bottleneck, mirrored decoder with skip connections; every block sees the condition.
 
-    With base channels c the levels have c, 2c and 4c channels, the bottleneck 4c. The decoder counts from the bottleneck
-    up: ``dec1`` stands opposite ``enc3``. With c = 32, six classes and ``sum`` conditioning: 3,420,067 parameters.
+    The paper's has three levels. With base channels c they have c, 2c and 4c channels, the bottleneck 4c. The decoder counts
+    from the bottleneck up: ``dec1`` stands opposite ``enc3``. With c = 32, six classes and ``sum`` conditioning: 3,420,067
+    parameters.
+
+    The network proper works on the bands of a front end (`frazil.model.wavelet`), its input and output scaled
+    (`frazil.model.precondition`); from outside it always maps noisy volumes to clean ones.
 
     Parameters
     ----------
-    settings : conditioning and widths.
+    settings : what is built.
     label_count : number of classes.
+    diffusion : the noise schedule that timesteps refer to; None where nothing is scaled by it.
     """
 
-    def __init__(self, settings: ModelSettings, label_count: int) -> None:
+    def __init__(self, settings: ModelSettings, label_count: int, diffusion: DiffusionSettings | None) -> None:
         super().__init__()
+        self.settings = settings
+        self.schedule = None if diffusion is None else NoiseSchedule.from_settings(diffusion)
+        self.checkpoint_activations = False
+        """Compute the activations of a block again for its gradients instead of keeping them."""
+        self.front_end = FrontEnd(settings.front_end, settings.band_std)
         self.embed = ConditionEmbedding(label_count, settings.embedding_width, settings.conditioning)
-        width, groups, c = self.embed.out_width, settings.groups, settings.base_channels
+        bands, levels = settings.bands, settings.level_channels
 
-        def block(in_channels: int, out_channels: int, *, in_groups: int = groups) -> ConditionalResidualBlock:
-            return ConditionalResidualBlock(in_channels, out_channels, width, in_groups=in_groups, out_groups=groups)
+        def block(in_channels: int, out_channels: int, *, in_groups: int = settings.groups) -> ConditionalResidualBlock:
+            return ConditionalResidualBlock(
+                in_channels,
+                out_channels,
+                self.embed.out_width,
+                in_groups=in_groups,
+                out_groups=settings.groups,
+                modulation=settings.modulation,
+            )
 
-        self.enc1 = block(1, c, in_groups=1)
-        self.down1 = Halve(c)
-        self.enc2 = block(c, 2 * c)
-        self.down2 = Halve(2 * c)
-        self.enc3 = block(2 * c, 4 * c)
-        self.down3 = Halve(4 * c)
-        self.bot = block(4 * c, 4 * c)
-        self.up1 = Double(4 * c)
-        self.dec1 = block(4 * c + 4 * c, 2 * c)
-        self.up2 = Double(2 * c)
-        self.dec2 = block(2 * c + 2 * c, c)
-        self.up3 = Double(c)
-        self.dec3 = block(c + c, c)
-        self.out_conv = SteadyConv3d(c, 1, kernel_size=3, padding=1)
+        channels = bands
+        for level, wider in enumerate(levels, start=1):
+            # the first norm has a group a band, so that a faint band is seen beside a strong one
+            enc = block(channels, wider, in_groups=bands if level == 1 else settings.groups)
+            self.add_module(f"enc{level}", enc)
+            self.add_module(f"down{level}", Halve(wider))
+            channels = wider
+        self.bot = block(channels, channels)
+        if settings.attention_heads:
+            self.attention = SelfAttention(channels, heads=settings.attention_heads, groups=settings.groups)
+        for step, skipped in enumerate(reversed(levels), start=1):
+            narrower = levels[max(0, len(levels) - step - 1)]
+            self.add_module(f"up{step}", Double(channels))
+            self.add_module(f"dec{step}", block(channels + skipped, narrower))
+            channels = narrower
+        self.out_conv = SteadyConv3d(channels, bands, kernel_size=3, padding=1)
 
     def forward(
         self, x_t: Float[Tensor, "b 1 z y x"], t: Int64[Tensor, "b"], condition: Condition
@@ -89,64 +111,109 @@ class ConditionalUNet(nn.Module):
 
         Parameters
         ----------
-        x_t : `(b, 1, z, y, x)` noisy z-scored volumes; every edge a multiple of 8.
+        x_t : `(b, 1, z, y, x)` noisy z-scored volumes; every edge a multiple of two to the power of `settings.halvings`.
         t : `(b,)` timesteps, 0 is the least noise.
         condition : what each volume shows.
 
         Raises
         ------
-        ShapeError : an edge is no multiple of 8.
+        ShapeError : an edge is no such multiple.
         """
-        check_box_size(x_t.shape[2:])
-        vector = self.embed(t, condition)
-        skip1 = self.enc1(x_t, vector)
-        skip2 = self.enc2(self.down1(skip1), vector)
-        skip3 = self.enc3(self.down2(skip2), vector)
-        h = self.bot(self.down3(skip3), vector)
-        h = self.dec1(torch.cat([self.up1(h), skip3], dim=1), vector)
-        h = self.dec2(torch.cat([self.up2(h), skip2], dim=1), vector)
-        h = self.dec3(torch.cat([self.up3(h), skip1], dim=1), vector)
+        check_box_size(x_t.shape[2:], self.settings)
+        bands = self.front_end.split(x_t)
+        scales = self._scales(t)
+        h = self._features(bands if scales is None else scales.into * bands, self.embed(t, condition))
         # the last layer leaves autocast: rounding x0 to bf16 would lift the faintest part of its spectrum
         with torch.autocast(h.device.type, enabled=False):
-            return self.out_conv(h.to(self.out_conv.weight.dtype))  # type: ignore[no-any-return]
+            out = self.out_conv(h.to(self.out_conv.weight.dtype))
+        return self.front_end.join(out if scales is None else scales.skip * bands + scales.out * out)
+
+    def _features(self, h: Float[Tensor, "b bands z y x"], vector: Float[Tensor, "b w"]) -> Float[Tensor, "b c z y x"]:
+        """Return what the last layer sees."""
+        levels = len(self.settings.channel_multipliers)
+        skips = []
+        for level in range(1, levels + 1):
+            h = self._run(f"enc{level}", h, vector)
+            skips.append(h)
+            h = self.get_submodule(f"down{level}")(h)
+        h = self._run("bot", h, vector)
+        if self.settings.attention_heads:
+            h = self._run("attention", h)
+        for step in range(1, levels + 1):
+            h = torch.cat([self.get_submodule(f"up{step}")(h), skips.pop()], dim=1)
+            h = self._run(f"dec{step}", h, vector)
+        return h
+
+    def _run(self, name: str, *inputs: Tensor) -> Any:
+        block = self.get_submodule(name)
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)  # blocks draw nothing
+        return block(*inputs)
+
+    def _scales(self, t: Int64[Tensor, "b"]) -> Scales | None:
+        """Return the scales of input and output; None where they are all 1."""
+        if self.settings.preconditioning == "edm":
+            assert self.schedule is not None
+            return edm_scales(self.schedule.alphas_cumprod.to(t.device)[t], self.front_end.band_scale())
+        return None if self.settings.front_end == "none" else plain_scales(self.front_end.band_scale())
 
 
 def build_network(
-    settings: ModelSettings, label_count: int, *, generator: torch.Generator | None = None
+    settings: ModelSettings,
+    label_count: int,
+    diffusion: DiffusionSettings | None = None,
+    *,
+    generator: torch.Generator | None = None,
 ) -> ConditionalUNet:
     """Build the network with fresh weights, drawn as PyTorch's layers draw theirs but from `generator` alone.
 
     Parameters
     ----------
-    settings : conditioning and widths.
+    settings : what is built.
     label_count : number of classes, at least 1.
+    diffusion : see `empty_network`.
     generator : on the CPU; None is a fresh generator of seed 0, so that the weights are always the same.
 
     Raises
     ------
     ShapeError : no classes.
+    ValueError : preconditioning without a noise schedule.
     """
-    network = empty_network(settings, label_count).to_empty(device="cpu")
+    network = empty_network(settings, label_count, diffusion).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     for layer in network.modules():
-        if isinstance(layer, nn.GroupNorm):
+        if getattr(layer, "starts_at_zero", False):
+            start_at_zero(layer)
+        elif isinstance(layer, nn.GroupNorm):
             layer.reset_parameters()
         elif isinstance(layer, nn.Linear | nn.Conv3d | nn.ConvTranspose3d):
             _draw_weights(layer, generator)
+    network.front_end.reset_std()
     return network
 
 
-def empty_network(settings: ModelSettings, label_count: int) -> ConditionalUNet:
+def empty_network(
+    settings: ModelSettings, label_count: int, diffusion: DiffusionSettings | None = None
+) -> ConditionalUNet:
     """Build the network on the meta device: names and shapes without memory, to be given weights at once.
+
+    Parameters
+    ----------
+    settings : what is built.
+    label_count : number of classes, at least 1.
+    diffusion : the noise schedule that timesteps refer to; only a preconditioned network needs it.
 
     Raises
     ------
     ShapeError : no classes.
+    ValueError : preconditioning without a noise schedule.
     """
     if label_count < 1:
         raise ShapeError(f"label count {label_count}: the network needs at least one class")
+    if diffusion is None and settings.preconditioning != "none":
+        raise ValueError(f"preconditioning {settings.preconditioning} needs to know the noise schedule; pass diffusion")
     with torch.device("meta"):
-        return ConditionalUNet(settings, label_count)
+        return ConditionalUNet(settings, label_count, diffusion)
 
 
 def _draw_weights(layer: nn.Linear | nn.Conv3d | nn.ConvTranspose3d, generator: torch.Generator) -> None:

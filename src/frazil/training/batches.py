@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from frazil.dataset.subtomograms import Subtomogram, Subtomograms, collate
-from frazil.records import Condition
+from frazil.records import NULL_LABEL, Condition
 from frazil.seeds import torch_generator
 from frazil.training.plan import EpochPlan, MicroBatch
 
@@ -60,12 +60,18 @@ def _assemble(items: Sequence[Subtomogram], t: list[int], noise: list[Tensor], s
 
 
 class TrainingBatches(Dataset[NoisyBatch]):
-    """Indexed by `MicroBatch`: t uniform on 0..T-1 (the paper), noise standard normal."""
+    """Indexed by `MicroBatch`: t uniform on 0..T-1 (the paper), noise standard normal; some labels are hidden.
 
-    def __init__(self, subtomograms: Subtomograms, *, timesteps: int, seed: int) -> None:
+    Parameters
+    ----------
+    class_dropout : how likely the label of a box is replaced by `NULL_LABEL`; drawn anew in every epoch.
+    """
+
+    def __init__(self, subtomograms: Subtomograms, *, timesteps: int, seed: int, class_dropout: float = 0.0) -> None:
         self.subtomograms = subtomograms
         self.timesteps = timesteps
         self.seed = seed
+        self.class_dropout = class_dropout
 
     def __getitem__(self, batch: MicroBatch) -> NoisyBatch:
         items, levels, noises = [], [], []
@@ -74,7 +80,8 @@ class TrainingBatches(Dataset[NoisyBatch]):
             generator = torch_generator(self.seed, "noise", batch.epoch, item.index)
             levels.append(int(torch.randint(self.timesteps, (1,), generator=generator)))
             noises.append(torch.randn(item.volume.shape, generator=generator))
-            items.append(item)
+            hidden = bool(torch.rand(1, generator=generator) < self.class_dropout)  # drawn last: the noise is the same
+            items.append(replace(item, label=NULL_LABEL) if hidden else item)
         return _assemble(items, levels, noises, batch.share)
 
 

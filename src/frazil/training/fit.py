@@ -23,6 +23,7 @@ from frazil.errors import SettingsError
 from frazil.model.unet import build_network
 from frazil.seeds import torch_generator
 from frazil.settings import Preset
+from frazil.training.bands import measure_bands
 from frazil.training.batches import (
     SegmentSampler,
     TrainingBatches,
@@ -168,7 +169,11 @@ def fit(
     done = Bookkeeper.saved_records(load_checkpoint(checkpoint)) if checkpoint.exists() else []
     if done and done[-1].epoch >= settings.epochs:
         return Fit(done, finished=True, was_finished=True)
-    network = build_network(preset.model, label_count, generator=torch_generator(settings.seed, "weights"))
+    generator = torch_generator(settings.seed, "weights")
+    network = build_network(preset.model, label_count, preset.diffusion, generator=generator)
+    network.checkpoint_activations = settings.checkpoint_activations
+    if not preset.model.band_std:
+        measure_bands(network.front_end, training)
     task = DenoisingTask(network, preset)
     metrics = MetricsWriter(run, timesteps=preset.diffusion.timesteps)
     bookkeeper = Bookkeeper(plan, timesteps=preset.diffusion.timesteps, on_epoch=metrics)
@@ -222,7 +227,7 @@ def saved_network(run: Path, preset: Preset, label_count: int) -> nn.Module:
     ------
     CheckpointError : the checkpoint is damaged.
     """
-    network = build_network(preset.model, label_count)
+    network = build_network(preset.model, label_count, preset.diffusion)
     state = load_checkpoint(run / CHECKPOINT_NAME)["state_dict"]
     network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in state.items()})
     return network
@@ -238,7 +243,9 @@ class _Batches(pl.LightningDataModule):
         self.plan = plan
         self.hardware = hardware
         seed, timesteps = preset.training.seed, preset.diffusion.timesteps
-        self.training = TrainingBatches(training, timesteps=timesteps, seed=seed)
+        self.training = TrainingBatches(
+            training, timesteps=timesteps, seed=seed, class_dropout=preset.training.class_dropout
+        )
         self.validation = ValidationBatches(
             validation, timesteps=timesteps, draws=preset.training.validation_draws, seed=seed
         )

@@ -8,8 +8,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from frazil.diffusion.objective import denoising_loss
-from frazil.diffusion.schedule import NoiseSchedule
+from frazil.diffusion.objective import denoising_loss, loss_weights
+from frazil.model.noise import NoiseSchedule
 from frazil.settings import Preset
 from frazil.training.batches import NoisyBatch
 
@@ -31,13 +31,17 @@ class DenoisingTask(pl.LightningModule):
         self.noise_schedule = NoiseSchedule.from_settings(preset.diffusion)
 
     def losses(self, batch: NoisyBatch) -> Tensor:
-        """Return the loss of each box, `(b,)`."""
+        """Return the loss of each box, `(b,)`, not weighted."""
         return denoising_loss(self.network, batch.volumes, batch.condition, batch.t, batch.noise, self.noise_schedule)
 
     def training_step(self, batch: NoisyBatch, batch_idx: int) -> dict[str, Any]:
-        """Return the loss to descend and the plain sum that the history adds up."""
+        """Return the loss to descend and the losses of eq. 4 that the history adds up, which no weighting changes."""
         losses = self.losses(batch)
-        return {"loss": losses.sum() * batch.share, "losses": losses.detach()}
+        settings = self.preset.training
+        weights = loss_weights(
+            batch.t, self.noise_schedule, weighting=settings.loss_weighting, min_snr_gamma=settings.min_snr_gamma
+        )
+        return {"loss": (weights * losses).sum() * batch.share, "losses": losses.detach()}
 
     def validation_step(self, batch: NoisyBatch, batch_idx: int) -> dict[str, Tensor]:
         """Return the loss and noise level of each pair."""

@@ -151,7 +151,7 @@ def _preset(path: Path, content: dict[str, Any], state: dict[str, Tensor]) -> Pr
 
 def _network(path: Path, state: dict[str, Tensor], card: BundleCard) -> ConditionalUNet:
     """Give their weights to our network."""
-    network = empty_network(card.preset.model, len(card.labels))
+    network = empty_network(card.preset.model, len(card.labels), card.preset.diffusion)
     names = {name: _their_name(name) for name in network.state_dict()}
     shapes = {names[name]: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     if fault := find_fault(shapes, state):

@@ -16,6 +16,8 @@ from frazil.generation.folder import (
     damaged_record,
     finished_samples,
     is_complete,
+    named_samples,
+    parts,
     read_request,
     remove_samples,
     write_copick,
@@ -30,14 +32,17 @@ from frazil.generation.manifest import (
     SampleEntry,
     SampleManifest,
     SampleRequest,
+    manifest_file,
     normalised_position,
     read_record,
     write_record,
 )
 from frazil.generation.plan import SamplePlan
+from frazil.generation.processes import Team, team
 from frazil.io.copick import CONFIG_NAME
 from frazil.io.files import make_folder
 from frazil.io.requests import CENTRE, Request, parse_position, read_requests
+from frazil.settings import NoiseInterval
 from frazil.workflows.console import progress_bar, say, say_written
 
 MANIFEST_SECONDS = 5.0
@@ -51,18 +56,37 @@ class SampleOptions:
     Parameters
     ----------
     seed : sample i descends from (seed, i).
-    sampler, steps, batch_size, precision : see `ParticleGenerator.plan`.
+    sampler, steps, guidance, guidance_interval, batch_size, precision : see `ParticleGenerator.plan`.
     device : see `ParticleGenerator`.
+    devices, num_nodes : processes on each node, and nodes; see `frazil.generation.processes.team`.
     voxel_size_angstrom : only for a bundle that does not know it.
     """
 
     seed: int = 0
     sampler: str | None = None
     steps: int | None = None
+    guidance: float | None = None
+    guidance_interval: NoiseInterval | None = None
     batch_size: int | None = None
-    precision: str = "32-true"
+    precision: str | None = None
     device: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
     voxel_size_angstrom: float | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the processes agree on before they start.
+
+    Parameters
+    ----------
+    plan : the samples.
+    finished : indices of those that are there.
+    """
+
+    plan: SamplePlan
+    finished: frozenset[int]
 
 
 def sample(
@@ -92,37 +116,91 @@ def sample(
     """
     options = options or SampleOptions()
     bundle = bundle_folder(bundle)
-    generator = ParticleGenerator.from_bundle(
-        bundle, device=options.device, voxel_size_angstrom=options.voxel_size_angstrom
-    )
-    if math.isnan(generator.voxel_size_angstrom):
-        raise RequestError(
-            f"{bundle}: the bundle does not know its voxel size (imported weights); pass --voxel-size, in angstrom"
+    with team(device=options.device, devices=options.devices, num_nodes=options.num_nodes) as workers:
+        generator = ParticleGenerator.from_bundle(
+            bundle, device=workers.device, voxel_size_angstrom=options.voxel_size_angstrom
         )
-    plan = generator.plan(
-        _expand(requests or [], generator.labels),
-        seed=options.seed,
-        sampler=options.sampler,
-        steps=options.steps,
-        batch_size=options.batch_size,
-        precision=options.precision,
-    )
+        if math.isnan(generator.voxel_size_angstrom):
+            raise RequestError(
+                f"{bundle}: the bundle does not know its voxel size (imported weights); pass --voxel-size, in angstrom"
+            )
+        plan = generator.plan(
+            _expand(requests or [], generator.labels),
+            seed=options.seed,
+            sampler=options.sampler,
+            steps=options.steps,
+            guidance=options.guidance,
+            guidance_interval=options.guidance_interval,
+            batch_size=options.batch_size,
+            precision=options.precision,
+            processes=workers.devices,
+        )
+        keep_batches = options.batch_size is None
+        job = workers.prepared(
+            lambda: _prepare(out, bundle, generator, plan, keep_batches=keep_batches, copick=copick, force=force)
+        )
+        if job is None:
+            return read_record(out / MANIFEST_FILE, SampleManifest, OutputError)
+        share = workers.together(lambda: _sample(out, bundle, generator, job, workers))
+        return _finish(out, bundle, generator, job.plan, copick=copick) if workers.is_first else share
+
+
+def _prepare(
+    out: Path,
+    bundle: Path,
+    generator: ParticleGenerator,
+    plan: SamplePlan,
+    *,
+    keep_batches: bool,
+    copick: bool,
+    force: bool,
+) -> _Job | None:
+    """Write the request, or check that it is that of an earlier call; find out what that one left to do, None if nothing."""
     there = read_request(out)
-    if options.batch_size is None and there is not None and not there.differences(_request(generator, plan)):
+    if keep_batches and there is not None and not there.differences(_request(generator, plan)):
         plan = replace(plan, batch_size=there.batch_size)  # off the CPU, only the same batches end with the same bits
     _begin(out, there, _request(generator, plan), force=force)
     entries = finished_samples(out)
     if len(entries) == len(plan) and is_complete(out, plan, copick=copick):
         say(f"{out}: all {len(plan)} samples are there already; nothing to do")
-        return read_record(out / MANIFEST_FILE, SampleManifest, OutputError)
-    _sample(out, bundle, generator, plan, entries)
-    manifest = _manifest(bundle, generator, plan, entries)
+        return None
+    if 0 < len(entries) < len(plan):
+        say(f"{out}: {len(entries)} of {len(plan)} samples are there already; going on")
+    if parts(out):  # those of this call would overwrite them
+        _gather_parts(out, _manifest(bundle, generator, plan, entries, complete=False))
+    return _Job(plan, frozenset(entries))
+
+
+def _finish(out: Path, bundle: Path, generator: ParticleGenerator, plan: SamplePlan, *, copick: bool) -> SampleManifest:
+    """Write what follows from the volumes when all are there."""
+    manifest = _manifest(bundle, generator, plan, named_samples(out), complete=True)
     write_relion(out, manifest)
     if copick:
         write_copick(out, manifest, radius_angstrom=generator.card.radius_angstrom)
-    write_record(out / MANIFEST_FILE, manifest)
+    _gather_parts(out, manifest)
     _report(out, manifest, copick=copick)
     return manifest
+
+
+def _gather_parts(out: Path, manifest: SampleManifest) -> None:
+    """Write the manifest, which now also names what the further processes of this call or an earlier one made."""
+    write_record(out / MANIFEST_FILE, manifest)
+    for path in parts(out):
+        path.unlink()
+
+
+def parse_interval(text: str) -> NoiseInterval:
+    """Read ``"lowest,highest"``.
+
+    Raises
+    ------
+    RequestError : not two numbers.
+    """
+    try:
+        lowest, highest = (float(part) for part in text.split(","))
+    except ValueError:
+        raise RequestError(f"--guidance-interval {text}: give two noise levels LOWEST,HIGHEST, e.g. 0.3,5") from None
+    return lowest, highest
 
 
 def gather_requests(
@@ -168,6 +246,8 @@ def _request(generator: ParticleGenerator, plan: SamplePlan) -> SampleRequest:
         seed=plan.seed,
         sampler=plan.sampler,
         steps=plan.steps,
+        guidance=plan.guidance,
+        guidance_interval=plan.guidance_interval,
         precision=plan.precision,
         batch_size=plan.batch_size,
         requests=tuple(
@@ -192,46 +272,54 @@ def _begin(out: Path, there: SampleRequest | None, wanted: SampleRequest, *, for
         write_record(out / REQUEST_FILE, wanted)
 
 
-def _sample(
-    out: Path, bundle: Path, generator: ParticleGenerator, plan: SamplePlan, entries: dict[int, SampleEntry]
-) -> None:
-    """Sample what is missing; after every batch its volumes are in place.
+def _sample(out: Path, bundle: Path, generator: ParticleGenerator, job: _Job, workers: Team) -> SampleManifest:
+    """Sample this process's share of what is missing; after every batch its volumes are in place.
 
-    Those that the manifest does not name yet when the process is killed are computed again, to the same bytes.
+    Those that no manifest names yet when the process is killed are computed again, to the same bytes.
     """
-    batches = plan.batches(entries)
-    if not batches:
-        return
-    if entries:
-        say(f"{out}: {len(entries)} of {len(plan)} samples are there already; going on")
+    path = out / manifest_file(workers.rank)
+    before = named_samples(out) if workers.is_first else {}
+    entries = {index: entry for index, entry in before.items() if index in job.finished}
+    batches = job.plan.batches(job.finished, rank=workers.rank, size=workers.size)
     named, written = len(entries), time.monotonic()
 
     def write_manifest() -> None:
         nonlocal named, written
-        unfinished = _manifest(bundle, generator, plan, entries).model_copy(update={"complete": False})
-        write_record(out / MANIFEST_FILE, unfinished)
+        write_record(path, manifest())
         named, written = len(entries), time.monotonic()
 
-    with progress_bar() as bar:
-        task = bar.add_task("network evaluations", total=sum(len(batch) for batch in batches) * plan.steps)
+    def manifest() -> SampleManifest:
+        return _manifest(bundle, generator, job.plan, entries, complete=False)
+
+    def step(count: int) -> None:
+        workers.check_parent()
+        bar.advance(task, count)
+
+    bar = progress_bar()
+    bar.disable = not (workers.is_first and batches)
+    with bar:
+        what = "steps" if workers.size == 1 else f"steps of the first of {workers.size} processes"
+        task = bar.add_task(what, total=sum(len(batch) for batch in batches) * job.plan.steps)
         try:
-            for part in generator.run(plan, finished=entries, on_step=lambda count: bar.advance(task, count)):
+            share = generator.run(job.plan, finished=job.finished, rank=workers.rank, size=workers.size, on_step=step)
+            for part in share:
                 for row, index in enumerate(part.indices):
-                    if index not in entries:
-                        entries[index] = write_sample(out, plan, part, row, bundle_digest=generator.digest)
+                    if index not in job.finished:
+                        entries[index] = write_sample(out, job.plan, part, row, bundle_digest=generator.digest)
                 if time.monotonic() - written >= MANIFEST_SECONDS:
                     write_manifest()
         finally:  # Ctrl-C and errors lose nothing
             if len(entries) > named:
                 write_manifest()
+    return manifest()
 
 
 def _manifest(
-    bundle: Path, generator: ParticleGenerator, plan: SamplePlan, entries: dict[int, SampleEntry]
+    bundle: Path, generator: ParticleGenerator, plan: SamplePlan, entries: dict[int, SampleEntry], *, complete: bool
 ) -> SampleManifest:
     centre = generator.box_size_voxel // 2
     return SampleManifest(
-        complete=len(entries) == len(plan),
+        complete=complete,
         bundle=bundle.resolve().name,
         bundle_digest=generator.digest,
         labels=generator.labels,

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import nn
 
 from frazil.bundle import RUN_BUNDLE, BundleCard, load_bundle, save_bundle
@@ -60,7 +61,7 @@ def train(
     """
     end = None if max_seconds is None else time.monotonic() + max_seconds
     boxes = BoxStore.open(store)
-    check_box_size([boxes.description.box_size_voxel] * 3)
+    check_box_size([boxes.description.box_size_voxel] * 3, preset.model)
     hardware = hardware or Hardware()
     in_memory = _fits_in_memory(boxes, hardware.devices)
     training, validation = (
@@ -191,12 +192,13 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     if old.get("schema_version", 0) > SCHEMA_VERSION:
         return [f"schema {old['schema_version']} of a newer frazil"]
     found = []
+    old_preset = _complete(old.get("preset", {}))
     if old.get("store_digest") != new["store_digest"]:
         found.append("another box store")
     for section, values in new["preset"].items():
         if section in ("curate", "sampling", "name"):
             continue
-        before = old.get("preset", {}).get(section, {})
+        before = old_preset.get(section, {})
         for key, value in values.items():
             if before.get(key) != value and (section, key) not in {
                 ("training", "epochs"),
@@ -204,6 +206,14 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             }:
                 found.append(f"{section}.{key} was {before.get(key)}, is {value}")
     return found
+
+
+def _complete(preset: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of an earlier run with the defaults of those that did not exist when it began."""
+    try:
+        return Preset.model_validate(preset).model_dump(mode="json")
+    except ValidationError:
+        return preset
 
 
 def _card(preset: Preset, boxes: BoxStore, records: list[EpochRecord]) -> BundleCard:

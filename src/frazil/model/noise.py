@@ -1,0 +1,39 @@
+"""The noise schedule in closed form: what a timestep means, for the forward process and for a network that scales by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
+    from torch import Tensor
+
+    from frazil.settings import DiffusionSettings
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """The variances of the forward process, beta linear in t (the paper; Ho et al. 2020).
+
+    Parameters
+    ----------
+    betas : `(T,)` variance added by step t.
+    alphas_cumprod : `(T,)` abar_t, the share of the signal's variance that is left after step t.
+    """
+
+    betas: Float64[Tensor, "T"]
+    alphas_cumprod: Float64[Tensor, "T"]
+
+    @classmethod
+    def from_settings(cls, settings: DiffusionSettings) -> NoiseSchedule:
+        """Compute the schedule in float64 on the CPU."""
+        betas = torch.linspace(
+            settings.beta_start, settings.beta_end, settings.timesteps, dtype=torch.float64, device="cpu"
+        )
+        return cls(betas, torch.cumprod(1 - betas, dim=0))
+
+    def __len__(self) -> int:
+        return int(self.betas.shape[0])

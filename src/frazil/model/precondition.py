@@ -1,0 +1,52 @@
+"""Scales around a network, so that what it sees and what it has to say keep unit variance at every noise level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The prediction is ``skip * x_t + out * network(into * x_t)``, band by band.
+
+    Parameters
+    ----------
+    skip, into, out : `(b, bands, 1, 1, 1)`, float32.
+    """
+
+    skip: Float[Tensor, "b bands 1 1 1"]
+    into: Float[Tensor, "b bands 1 1 1"]
+    out: Float[Tensor, "b bands 1 1 1"]
+
+
+def edm_scales(abar: Float[Tensor, "b"], std: Float[Tensor, "bands"]) -> Scales:
+    """Return the preconditioning of Karras et al. 2022 (table 1, EDM), with each band's own `sigma_data`.
+
+    They write ``x_t / sqrt(abar) = x0 + sigma noise`` with ``sigma^2 = (1 - abar) / abar``. In our x_t, with s for the
+    standard deviation of a band of x0 and ``v = abar s^2 + 1 - abar`` for the variance of the band of x_t::
+
+        skip = sqrt(abar) s^2 / v     into = 1 / sqrt(v)     out = s sqrt((1 - abar) / v)
+
+    `skip` alone is the best linear denoiser of a band (Wiener). For s = 1, v is 1 and the network predicts
+    ``sqrt(1 - abar) x0 - sqrt(abar) noise``, which is the negative of v-prediction (Salimans & Ho 2022).
+
+    Parameters
+    ----------
+    abar : `(b,)` share of the signal's variance that is left in x_t, float64.
+    std : `(bands,)` standard deviation of each band of x0.
+    """
+    abar, std = abar.double()[:, None], std.to(abar.device).double()[None, :]
+    variance = abar * std**2 + 1 - abar
+    coefficients = (abar.sqrt() * std**2 / variance, variance.rsqrt(), std * ((1 - abar) / variance).sqrt())
+    return Scales(*(coefficient.float()[:, :, None, None, None] for coefficient in coefficients))
+
+
+def plain_scales(std: Float[Tensor, "bands"]) -> Scales:
+    """Return the scales of a network that speaks in units of each band's standard deviation, at every noise level alike."""
+    out = std.float()[None, :, None, None, None]
+    return Scales(out.new_zeros(1), out.new_ones(1), out)
