@@ -88,9 +88,11 @@ def simulate_command(
         float | None, typer.Option(metavar="A", help="With --like: if its headers are wrong.")
     ] = None,
     types: Annotated[str, typer.Option(help="Tomogram types to write.")] = "wbp,denoised,clean",
-    levels: Annotated[int, typer.Option(help="Resolutions of each OME-Zarr.")] = 3,
+    levels: Annotated[
+        int | None, typer.Option(help="Resolutions of each OME-Zarr.  [dim]\\[default: 3, fewer if small][/dim]")
+    ] = None,
     mrc: Annotated[bool, typer.Option("--mrc", help="Also write each tomogram as mrc/TYPE/RUN.mrc.")] = False,
-    workers: Annotated[int, typer.Option(help="Tomograms at a time; each takes one core, 3 GB for czii.")] = 1,
+    workers: Annotated[int, typer.Option(help="Tomograms at a time; each takes one core, 3.2 GB for czii.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace a simulation with other settings.")] = False,
 ) -> None:
     """Simulate annotated tomograms and write them as a copick project, with masks and orientations.
@@ -113,9 +115,10 @@ def simulate_command(
         "microscope.tilts.dose_e_per_angstrom2": dose,
         "microscope.optics.defocus_um": defocus,
     }
+    settings = parse_settings(setting or [], example="microscope.optics.voltage_kv=200")
     simulate(
         out,
-        simulation_preset(preset, options, parse_settings(setting or []), structure or []),
+        simulation_preset(preset, options, settings, structure or []),
         count=count,
         seed=seed,
         like=like_options(

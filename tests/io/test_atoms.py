@@ -188,3 +188,23 @@ def test_missing_and_forbidden_files_are_refused(tmp_path, refuses):
     (tmp_path / "folder.cif").mkdir()
     with refuses(SourceError, "folder.cif", "a folder"):
         read_atoms(tmp_path / "folder.cif")
+
+
+LINE = "ATOM  {0:5d}  CA  ALA A{0:4d}    {1:>8}{2:>8}{3:>8}  1.00 50.00           C\n"
+
+
+@pytest.mark.parametrize("name", ["bad.pdb", "bad.pdb.gz"])
+@pytest.mark.parametrize("place", ["********", "x.xxx", ""])
+def test_coordinates_that_are_no_numbers_are_refused(tmp_path, name, place, refuses):
+    """gemmi takes asterisks for 0."""
+    text = "HEADER    TEST\n" + LINE.format(1, "1.000", "2.000", "3.000") + LINE.format(2, place, "2.000", "3.000")
+    data = (text + "END\n").encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    with refuses(SourceError, name, "line 3", "no numbers", "mend the file"):
+        read_atoms(tmp_path / name)
+
+
+def test_a_single_atom_is_no_particle(tmp_path, refuses):
+    (tmp_path / "one.pdb").write_text(LINE.format(1, "1.000", "2.000", "3.000") + "END\n")
+    with refuses(SourceError, "one.pdb", "a single atom", "whole particle"):
+        read_atoms(tmp_path / "one.pdb")

@@ -84,6 +84,16 @@ def test_a_film_is_there_outside_its_hole_and_between_its_faces():
     assert not solid[10][np.hypot(y - 195, x + 300) < 585].any()
 
 
+def test_a_film_of_tilted_ice_rises():
+    """As thick across as a level one, so more along z: 1 / cos of the tilt."""
+    density, solid = empty(60, 30, 30)
+    CarbonFilm(np.array([-5000.0, 0.0]), 100.0, np.zeros(16), 100.0, 200.0, (0.75, 0.0)).add_to(density, solid, 10.0)
+    along_z = density.sum(axis=0, dtype=float) * 10
+    assert along_z == pytest.approx(CARBON_DENSITY * 100, rel=0.02)
+    middle = (np.arange(60)[:, None, None] * density).sum(axis=0) / density.sum(axis=0) * 10
+    np.testing.assert_allclose(middle, np.broadcast_to(150 + 7.5 * np.arange(30)[:, None], (30, 30)), atol=1)
+
+
 def test_a_rough_rim_moves_the_edge():
     density, solid = empty(10, 60, 60)
     rim = np.zeros(64)

@@ -3,6 +3,7 @@ import math
 import mrcfile
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from frazil.errors import SimulationError, SourceError
@@ -119,6 +120,35 @@ def test_mass_is_the_volume_above_the_contour_times_the_density_of_protein(tmp_p
     assert read_map(tmp_path / "ball.mrc", label="ball").mass_kda == pytest.approx(truth, rel=0.03)
 
 
+@pytest.mark.parametrize("smooth_voxel", [0, 1, 2])
+@pytest.mark.parametrize("edge", [16, 40])
+def test_noise_is_no_particle(tmp_path, smooth_voxel, edge, refuses):
+    noise = np.random.default_rng(1).normal(size=(edge,) * 3)
+    write_volume(tmp_path / "noise.mrc", gaussian_filter(noise, smooth_voxel), 8.0)
+    with refuses(SimulationError, "noise.mrc", "noise and no particle", "one ball"):
+        read_map(tmp_path / "noise.mrc", label="ball")
+
+
+def test_what_fills_its_box_is_a_particle(tmp_path):
+    """A ball that touches all faces, a filament through two of them, a layer through four."""
+    rod = np.zeros((32, 32, 32), dtype=np.float32)
+    rod[:, 10:20, 12:22] = 1
+    layer = np.zeros((32, 32, 32), dtype=np.float32)
+    layer[12:18] = 1
+    for index, values in enumerate((ball(15.8), rod, layer)):
+        write_volume(tmp_path / f"{index}.mrc", values, 8.0)
+        assert np.count_nonzero(read_map(tmp_path / f"{index}.mrc", label="thing").volume) > 3000
+
+
+def test_the_centre_of_mass_is_told_from_the_middle_of_the_box(tmp_path):
+    """A pick less the turned offset is where the box's voxel N // 2 came to lie."""
+    values = np.roll(ball(5.0), (4, -3, 2), axis=(0, 1, 2))
+    write_volume(tmp_path / "ball.mrc", values, 8.0)
+    model = read_map(tmp_path / "ball.mrc", label="ball", scale=1.5)
+    # An even edge: the ball's middle is half a voxel before N // 2.
+    assert model.center_offset_angstrom == pytest.approx(np.multiply((3.5, -3.5, 1.5), 12.0), abs=0.1)
+
+
 def test_scale_enlarges_the_particle(tmp_path):
     write_volume(tmp_path / "ball.mrc", ball(9.0), 8.0)
     plain = read_map(tmp_path / "ball.mrc", label="ball")
@@ -147,8 +177,19 @@ def test_maps_without_voxel_size_or_particle_are_refused(tmp_path, refuses):
     with mrcfile.new(tmp_path / "lost.mrc") as mrc:
         mrc.set_data(ball(9.0))
         mrc.voxel_size = 0
-    with refuses(SimulationError, "lost.mrc", "no voxel size", "ball", "voxel_size_angstrom"):
+    remedy = (
+        f"""--set 'specimen.structures=[{{label="ball", source="{tmp_path}/lost.mrc", voxel_size_angstrom=10.0}}]'"""
+    )
+    with refuses(SimulationError, "lost.mrc: a voxel size of 0 x 0 x 0 A cannot be", remedy):
         read_map(tmp_path / "lost.mrc", label="ball")
+    with mrcfile.new(tmp_path / "long.mrc") as mrc:
+        mrc.set_data(ball(9.0))
+        mrc.voxel_size = (10.0, 10.0, 12.0)
+    with refuses(SimulationError, "long.mrc: voxels of 12 x 10 x 10 A (z, y, x) are no cubes", "resample it", "--set"):
+        read_map(tmp_path / "long.mrc", label="ball")
+    write_volume(tmp_path / "image.mrc", ball(9.0)[:1], 8.0)
+    with refuses(SimulationError, "image.mrc", "a flat image of 1 x 32 x 32 voxels", "ball", "three-dimensional"):
+        read_map(tmp_path / "image.mrc", label="ball")
     write_volume(tmp_path / "flat.mrc", np.full((8, 8, 8), 3.0), 8.0)
     with refuses(SimulationError, "flat.mrc", "all voxels are 3", "shows a particle"):
         read_map(tmp_path / "flat.mrc", label="ball")

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from frazil.seeds import numpy_generator
-from frazil.simulation.microscope import Acquisition, MicroscopeSettings, image_filters, image_noise, take_tomogram
+from frazil.simulation.microscope import (
+    Acquisition,
+    MicroscopeSettings,
+    close_sideways,
+    image_filters,
+    image_noise,
+    take_tomogram,
+)
 from frazil.simulation.optics import CorrectionSettings, OpticsSettings
 from frazil.simulation.projection import back_project, project
 from frazil.simulation.structures import PARTICLES
@@ -346,3 +353,41 @@ def test_in_one_tomogram_noise_is_stronger_than_signal():
     inside = density > 0.3
     assert 0.2 < -acquisition.signal[inside].mean() / acquisition.noise.std() < 1
     assert acquisition.signal[inside].mean() < -3 * abs(acquisition.signal[~inside].mean())
+
+
+# What is beside the tomogram
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 31), (2, 7, 9)])
+def test_a_closed_volume_goes_on_without_a_seam(shape):
+    volume = np.cumsum(np.ones(shape, dtype=np.float32), axis=2) + 10 * np.arange(shape[1], dtype=np.float32)[:, None]
+    closed = close_sideways(volume, 6)
+    _, y, x = shape
+    np.testing.assert_array_equal(closed[:, :y, :x], volume)
+    assert closed.shape[1] >= y + 6
+    assert closed.shape[2] >= x + 6
+    assert closed.dtype == np.float32
+    # no step is larger than what the fading itself climbs; a seam would be a step of the whole range
+    for axis in (1, 2):
+        steps = np.abs(np.diff(np.concatenate([closed, closed.take([0], axis)], axis), axis=axis)).max()
+        assert steps < 0.6 * np.ptp(volume.take([0], 3 - axis))
+    assert closed.min() >= volume.min() - 1e-4
+    assert closed.max() <= volume.max() + 1e-4
+
+
+def test_a_film_that_ends_at_a_border_leaves_no_edge_at_the_other():
+    """Half of the slab is dense and is cut by the border: without what is put beside, the other border shows its edge."""
+    film = np.zeros((24, 96, 96), dtype=np.float32)
+    film[8:16, :, 48:] = 1.0
+    settings = MicroscopeSettings(optics=OpticsSettings(detective_quantum_efficiency=1, radiation_damage=False))
+
+    def borders(beside_angstrom):
+        signal = take_tomogram(film, 10.0, settings, np.random.default_rng(0), beside_angstrom=beside_angstrom).signal[
+            8:16
+        ]
+        assert signal.shape[1:] == (96, 96)
+        rim = np.abs(signal[:, :, 44:52].mean(axis=(0, 1))).max()
+        return np.abs(signal[:, :, [0, 1, 94, 95]].mean(axis=(0, 1))).max() / rim
+
+    assert borders(0.0) > 0.8
+    assert borders(400.0) < 0.45

@@ -79,6 +79,17 @@ def test_faces_of_the_ice_in_the_middle_of_the_tomogram():
     assert tilted.faces_voxel == pytest.approx((12, 28))  # twice as long a way through
 
 
+def test_faces_of_tilted_ice_rise():
+    tilted = Slab((41, 9, 9), thickness_voxel=8, tilt_degrees=(0, 45))
+    below, above = tilted.faces_at(0.0, np.array([1.0, 4.0, 7.5, 60.0]))
+    half = 4 * 2**0.5
+    assert below == pytest.approx([17 - half, 20 - half, 23.5 - half, 76 - half])
+    assert above == pytest.approx([17 + half, 20 + half, 23.5 + half, 40.5])  # the last is above the tomogram
+    lowest, highest = tilted.columns
+    assert (np.ceil(tilted.faces_at(0.0, np.arange(9.0))[0]) == lowest[0]).all()
+    assert (np.floor(tilted.faces_at(0.0, np.arange(9.0))[1]) == highest[0]).all()
+
+
 def test_ice_without_thickness_is_the_tomogram():
     assert Slab((4, 5, 6)).volume_voxel == 120
     assert Slab((4, 5, 6), thickness_voxel=4).volume_voxel == 120

@@ -209,7 +209,7 @@ def test_particles_keep_off_the_surroundings():
     specimen = build(shape_voxel=(32, 40, 40), particles_per_class="apo-ferritin=1", crowding=0.2, surroundings=things)
     stream = numpy_generator(0, "specimen").spawn(1)[0]
     drawn = draw_surroundings(
-        SurroundingsSettings.model_validate(things), (32, 40, 40), VOXEL_SIZE_ANGSTROM, -10.0, 630.0, stream
+        SurroundingsSettings.model_validate(things), Slab((32, 40, 40)), VOXEL_SIZE_ANGSTROM, stream
     )
     assert drawn.density is not None
     assert drawn.solid is not None
@@ -219,6 +219,23 @@ def test_particles_keep_off_the_surroundings():
     room = np.count_nonzero(~drawn.solid)
     assert np.count_nonzero(specimen.instances) / room == pytest.approx(0.2, abs=0.003)
     assert specimen.crowding == pytest.approx(np.count_nonzero(specimen.instances) / room)
+
+
+@pytest.mark.parametrize("tilt", [(0, 0), (8, -5)])
+def test_dissolved_protein_keeps_out_of_bodies_and_in_the_ice(tilt):
+    ice = {"ice_thickness_angstrom": 400, "ice_tilt_degrees": tilt, "particles_per_class": "ribosome=2,apo-ferritin=8"}
+    dry = build(**ice)
+    wet = build(surroundings={"background_protein_mg_per_ml": 150}, **ice)
+    np.testing.assert_array_equal(wet.instances, dry.instances)
+    bodies = dry.instances > 0
+    np.testing.assert_array_equal(wet.density[bodies], dry.density[bodies])
+    added = wet.density - dry.density
+    assert added.min() >= 0
+    assert wet.density.max() <= max(dry.density.max(), 1.0)
+    lowest, highest = small(**ice).slab.columns
+    z = np.arange(SHAPE[0])[:, None, None]
+    assert added[(z < lowest - 3) | (z > highest + 3)].max() < 0.01
+    assert added[(z >= lowest) & (z <= highest) & ~bodies].mean() == pytest.approx(150 * 6.022e-4, rel=0.15)
 
 
 def test_a_pick_on_the_surroundings_keeps_its_mask():

@@ -73,6 +73,24 @@ def test_a_file_of_a_known_species_keeps_its_radius_for_scoring(ball):
     assert asked.radius_angstrom == 80
 
 
+def test_a_map_of_a_known_species_has_its_mass_and_atoms_have_their_own(ball, tmp_path):
+    (tmp_path / "gly.pdb").write_text(PDB)
+
+    def mass_kda(source, **options) -> float:
+        (found,) = find_structures([StructureSettings(label="ribosome", source=str(source), **options)]).values()
+        return found.mass_kda
+
+    assert mass_kda(ball) == PARTICLES["ribosome"].mass_kda
+    assert mass_kda(ball, scale=1.1) == pytest.approx(PARTICLES["ribosome"].mass_kda * 1.1**3)
+    assert mass_kda(ball, mass_kda=7) == 7
+    assert mass_kda(tmp_path / "gly.pdb") == pytest.approx(0.057, rel=0.01)
+
+
+def test_built_ins_are_centred_on_their_mass():
+    (found,) = find_structures([StructureSettings(label="ribosome")]).values()
+    assert found.center_offset_angstrom.tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("name", ["gly.pdb", "gly.pdb.gz"])
 def test_atoms_are_a_structure(tmp_path, name):
     text = PDB.encode()

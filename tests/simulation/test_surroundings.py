@@ -6,16 +6,33 @@ from scipy.ndimage import binary_erosion, label
 from frazil.errors import SimulationError
 from frazil.simulation import surroundings
 from frazil.simulation.inclusions import CARBON_DENSITY, GOLD_DENSITY
-from frazil.simulation.surroundings import SurroundingsSettings, add_background, draw_surroundings
+from frazil.simulation.packing import Slab
+from frazil.simulation.surroundings import Surroundings, SurroundingsSettings, add_background, draw_surroundings
 
 SHAPE = (60, 80, 90)
 VOXEL = 10.0
 ICE = (50.0, 550.0)
+SLAB = Slab(SHAPE, thickness_voxel=50.0, offset_voxel=0.5)
+TILTED = Slab(SHAPE, thickness_voxel=22.0, tilt_degrees=(12.0, -18.0), offset_voxel=1.0)
 
 
-def draw(seed: int = 0, **options):
+def draw(seed: int = 0, slab: Slab = SLAB, **options):
+    """Everything that is asked for, with dissolved protein last, as in a specimen without particles."""
     settings = SurroundingsSettings(**options)
-    return draw_surroundings(settings, SHAPE, VOXEL, *ICE, np.random.default_rng(seed))
+    generator = np.random.default_rng(seed)
+    drawn = draw_surroundings(settings, slab, VOXEL, generator)
+    if not settings.background_protein_mg_per_ml:
+        return drawn
+    density = np.zeros(SHAPE, dtype=np.float32) if drawn.density is None else drawn.density
+    add_background(density, drawn.solid, settings.background_protein_mg_per_ml, VOXEL, slab, generator)
+    return Surroundings(density, drawn.solid)
+
+
+def along_normal(slab: Slab) -> np.ndarray:
+    """Distance of every voxel from the middle plane, by the definition of the ice, voxels."""
+    z, y, x = (axis - (edge - 1) / 2 for axis, edge in zip(np.indices(slab.shape_voxel), slab.shape_voxel, strict=True))
+    rise_y, rise_x = np.tan(np.radians(slab.tilt_degrees))
+    return (z - slab.offset_voxel - rise_y * y - rise_x * x) / np.sqrt(1 + rise_y**2 + rise_x**2)
 
 
 def test_nothing_is_drawn_where_nothing_is_asked_for():
@@ -98,7 +115,7 @@ def test_the_background_has_the_concentration_asked_for_and_stays_in_the_ice():
 def test_globules_are_as_large_and_dense_as_proteins():
     """The autocorrelation of sparse globules of some 40 to 60 kDa falls off within their diameter of some 50 A."""
     density = np.zeros((64, 64, 64), dtype=np.float32)
-    add_background(density, None, 20.0, 6.0, (0.0, 384.0), np.random.default_rng(3))
+    add_background(density, None, 20.0, 6.0, Slab(density.shape), np.random.default_rng(3))
     assert 0.4 < np.percentile(density, 99.9) < 1.7
     power = np.abs(np.fft.fftn(density - density.mean())) ** 2
     correlation = np.fft.ifftn(power).real[:, 0, 0]
@@ -125,12 +142,44 @@ def test_the_background_costs_as_much_as_it_has_globules(monkeypatch):
     monkeypatch.setattr(surroundings, "add_gaussians", count)
     density = np.zeros((40, 100, 100), dtype=np.float32)
     for concentration in (4.0, 40.0):
-        add_background(density, None, concentration, VOXEL, (0.0, 400.0), np.random.default_rng(0))
+        add_background(density, None, concentration, VOXEL, Slab(density.shape), np.random.default_rng(0))
     (few, mass), (many, more) = sorted(drawn.items())
     assert many == pytest.approx(10 * few, rel=0.05)
     assert mass == pytest.approx(4.0 * 6.022e-4 * 400 * 1120**2)
     assert more == pytest.approx(10 * mass)
     assert 30_000 < 3 * mass / few < 70_000
+
+
+def test_dissolved_protein_follows_tilted_ice():
+    density = np.mean([draw(i, slab=TILTED, background_protein_mg_per_ml=30).density for i in range(8)], axis=0)
+    away = np.abs(along_normal(TILTED))
+    assert density[away > 11 + 6].max() < 3e-3  # a globule's reach beyond the face
+    assert density[away < 11 - 4].mean(dtype=float) == pytest.approx(30 * 6.022e-4, rel=0.08)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_solid_things_follow_tilted_ice(seed):
+    away = along_normal(TILTED)
+    things = draw(seed, slab=TILTED, vesicles=1, vesicle_radius_angstrom=(60, 65), gold_beads=4)
+    assert label(things.solid)[1] == 5
+    assert np.abs(away[things.solid]).max() < 11 + 1
+    film = draw(seed, slab=TILTED, carbon_edge=True, carbon_thickness_angstrom=80)
+    across = away[film.density > 0.5 * CARBON_DENSITY]
+    face = 11 if across.mean() > 0 else -11
+    assert np.ptp(across) == pytest.approx(8, abs=1)
+    assert max(across, key=abs) == pytest.approx(face, abs=0.6)
+    assert np.abs(across).min() == pytest.approx(3, abs=0.6)
+
+
+def test_dissolved_protein_is_never_denser_than_protein():
+    crowded = draw(background_protein_mg_per_ml=200)
+    assert 0.7 < crowded.density.max() < 1.0
+    protein = np.full(SHAPE, 0.5, dtype=np.float32)
+    protein[:, :40] = 1.3
+    wet = protein.copy()
+    add_background(wet, None, 200.0, VOXEL, SLAB, np.random.default_rng(0))
+    np.testing.assert_array_equal(wet[:, :40], protein[:, :40])  # there is no room for more
+    assert 0.6 < wet[:, 40:].max() < 1.0
 
 
 @pytest.mark.parametrize(

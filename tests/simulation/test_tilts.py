@@ -131,11 +131,7 @@ def test_text_reads_like_values():
 @pytest.mark.parametrize(
     ("changes", "error", "parts"),
     [
-        (
-            {"range_degrees": (-95, 45)},
-            SettingsError,
-            ("tilt range -95,45", "beyond 90", "keep both within -90 and 90"),
-        ),
+        ({"range_degrees": (-95, 45)}, SimulationError, ("tilt range -95,45", "keep within -85 and 85")),
         ({"range_degrees": (45, -45)}, SettingsError, ("tilt range 45,-45", "write it as LOWEST,HIGHEST")),
         ({"range_degrees": (-90, 90)}, SimulationError, ("tilt range -90,90", "edge-on", "keep within -85 and 85")),
         ({"range_degrees": (-86, 0)}, SimulationError, ("tilt range -86,0", "keep within -85 and 85")),
@@ -167,3 +163,8 @@ def test_what_cannot_be_a_tilt_series_is_refused(changes, error: type[FrazilErro
 def test_a_value_out_of_bounds_is_refused_by_its_name(field, value):
     with pytest.raises(ValidationError, match=field):
         TiltSettings.model_validate({field: value})
+
+
+@pytest.mark.parametrize(("asked", "step", "taken"), [((-44, 50), 7, (-44, 47)), ((-45, 45), 3, (-45, 45))])
+def test_the_range_that_is_taken_ends_at_the_last_tilt(asked, step, taken):
+    assert TiltSettings(range_degrees=asked, step_degrees=step).taken_range_degrees == taken

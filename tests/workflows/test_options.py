@@ -35,3 +35,5 @@ def test_settings_are_read_as_toml_and_bare_words_as_text():
 def test_a_setting_without_a_value_is_refused(text):
     with pytest.raises(SettingsError, match=r"--set .*key=value"):
         parse_settings([text])
+    with pytest.raises(SettingsError, match=r"e\.g\. --set ice\.depth=3$"):
+        parse_settings([text], example="ice.depth=3")

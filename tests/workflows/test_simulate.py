@@ -23,7 +23,7 @@ from frazil.io.mrc import read_header, read_volume, write_volume
 from frazil.io.sources import open_source
 from frazil.records import Picks
 from frazil.settings import SourceSettings
-from frazil.simulation.structures import PARTICLES
+from frazil.simulation.structures import DISTRACTORS, PARTICLES
 from frazil.workflows import simulate as workflow
 from frazil.workflows import simulation_project
 from frazil.workflows.simulate import SimulatedOutput, parse_types, simulate, simulation_preset
@@ -91,8 +91,8 @@ def test_copick_opens_it_like_a_real_project(project):
     assert sorted(tomogram.tomo_type for tomogram in spacing.tomograms) == ["clean", "denoised", "wbp"]
     denoised = spacing.get_tomograms("denoised")[0]
     assert denoised.numpy().shape == (28, 40, 48)
-    assert [denoised.numpy(level).shape for level in "12"] == [(14, 20, 24), (7, 10, 12)]
-    assert denoised.numpy().std() == pytest.approx(6.6e-6, rel=1e-3)
+    assert denoised.numpy("1").shape == (14, 20, 24)
+    assert denoised.numpy().std() == pytest.approx(SMALL.grey_std, rel=1e-3)
     (picks,) = run.get_picks(object_name="ribosome", user_id="simulated", session_id="0")
     assert len(picks.points) == 2
     assert picks.trust_orientation
@@ -178,13 +178,19 @@ def test_the_manifest_tells_everything(project):
     settings = {name: parameters[name] for name in ("specimen", "microscope", "denoiser", "grey_std")}
     assert type(SMALL).model_validate(settings | {"name": content["preset"]}) == SMALL
     assert list(content["runs"]) == ["SIM_000", "SIM_001"]
+    ribosome = content["structures"]["ribosome"]
+    assert ribosome["mass_kda"] == PARTICLES["ribosome"].mass_kda
+    assert len(ribosome["center_offset_angstrom"]) == 3
     run = content["runs"]["SIM_001"]
+    assert run["frazil_version"] == content["frazil_version"]
     assert run["particles"] == dict.fromkeys(sorted(PARTICLES), 2)
     series = run["tilt_series"]
     assert series["angles_degrees"][:4] == [0, 3, -3, 6]
     assert {len(series[name]) for name in series if isinstance(series[name], list)} == {31}
     assert series["dose_before_e_per_angstrom2"][-1] == pytest.approx(30 / 31 * 62.93, abs=1e-4)
-    assert all(2.5 < defocus < 4.5 for defocus in series["defocus_um"])
+    lowest, highest = SMALL.microscope.optics.defocus_um
+    spread = 5 * SMALL.microscope.optics.defocus_jitter_um
+    assert all(lowest - spread < defocus < highest + spread for defocus in series["defocus_um"])
     wbp = open_source(project, SourceSettings(tomogram_type="wbp")).read("SIM_001").volume
     assert wbp.std() / run["grey_factor"] == pytest.approx(0.015, rel=0.5)  # contrast of a reconstruction
 
@@ -287,6 +293,39 @@ def test_interrupted_it_goes_on(project, tmp_path, monkeypatch):
     assert not list(out.glob(".*.partial"))
 
 
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "VoxelSpacing20.000/clean.zarr",
+        "VoxelSpacing20.000/wbp.zarr/1",
+        "Picks/simulated_0_ribosome.json",
+        "Segmentations/20.000_simulated_0_classes-multilabel.zarr",
+        "../../mrc/denoised/SIM_001.mrc",
+    ],
+)
+def test_a_run_that_lost_a_file_is_simulated_again(project, copied, gone):
+    path = copied / "ExperimentRuns" / "SIM_001" / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    kept = (copied / "ExperimentRuns/SIM_000/VoxelSpacing20.000/clean.zarr/.zattrs").stat().st_mtime_ns
+    simulate(copied, SMALL, count=2, seed=11, output=EVERYTHING)
+    assert (copied / "ExperimentRuns/SIM_000/VoxelSpacing20.000/clean.zarr/.zattrs").stat().st_mtime_ns == kept
+    after, before = digests(copied), digests(project)
+    for name in ("copick.json", ".lock"):  # the first says where it lies
+        del after[name], before[name]
+    assert after == before
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_too_little_memory_is_said_in_one_line(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(simulation_project, "simulate_tomogram", fail)
+    with pytest.raises(SimulationError, match=r"SIM_000: not enough memory; ask for a smaller shape.*fewer workers"):
+        simulate(tmp_path / "out", SMALL)
+    assert not (tmp_path / "out").exists()
+
+
 def test_killed_its_workers_end_and_it_goes_on(tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "frazil", "simulate", str(out), *TINY.split(), "--workers", "2", "--count", "400"]
@@ -310,7 +349,7 @@ def test_killed_its_workers_end_and_it_goes_on(tmp_path):
     preset = simulation_preset("small", _tiny_options(), {})
     simulate(out, preset, count=1)
     assert "SIM_000" in manifest(out)["runs"]
-    with pytest.raises(OutputError, match="holds tomograms with seed 0"):
+    with pytest.raises(OutputError, match=r"holds tomograms with other settings \(seed 0 -> 1\)"):
         simulate(out, preset, count=1, seed=1)
 
 
@@ -348,7 +387,7 @@ def test_a_worker_that_fails_ends_it_in_one_line(tmp_path, run):
     assert len(lines) == 1
     assert "frazil: SIM_00" in lines[0]
     assert "particles: 40 would fill" in lines[0]
-    assert not list(out.glob("ExperimentRuns/*"))
+    assert not out.exists()
 
 
 def test_a_worker_that_is_killed_is_named():
@@ -361,12 +400,14 @@ def test_a_worker_that_is_killed_is_named():
 
 def test_other_settings_need_force(copied):
     before = digests(copied)
-    with pytest.raises(OutputError, match=r"holds tomograms with seed 11; pass --force to replace them"):
+    with pytest.raises(OutputError, match=r"other settings \(seed 11 -> 12\); pass --force to replace them"):
         simulate(copied, SMALL, count=1, seed=12, output=EVERYTHING)
     tilted = simulation_preset("small", OPTIONS | {"microscope.tilts.range_degrees": (-60, 60)}, {})
-    with pytest.raises(OutputError, match=r"tilts\.range_degrees \[-45\.0, 45\.0\]; pass --force"):
+    with pytest.raises(OutputError, match=r"\(microscope\.tilts\.range_degrees -45,45 -> -60,60\); pass"):
         simulate(copied, tilted, count=1, seed=11, output=EVERYTHING)
-    with pytest.raises(OutputError, match=r"types \['wbp', 'denoised', 'clean'\], levels 3, mrc True; pass --force"):
+    with pytest.raises(
+        OutputError, match=r"\(types wbp,denoised,clean -> denoised, levels 3 -> 1, mrc true -> false\)"
+    ):
         simulate(copied, SMALL, count=1, seed=11, output=LITTLE)
     assert digests(copied) == before
     only = simulation_preset("small", OPTIONS | {"specimen.particles_per_class": {"ribosome": 1}}, {})
@@ -391,8 +432,11 @@ def test_a_packing_that_fails_leaves_the_folder_free_for_other_settings(tmp_path
     crowded = simulation_preset("small", OPTIONS | {"specimen.particles_per_class": {"ribosome": 90}}, {})
     with pytest.raises(SimulationError, match="SIM_000: particles: 90 would fill"):
         simulate(tmp_path / "out", crowded)
-    assert not (tmp_path / "out" / "ExperimentRuns").exists()
+    assert not (tmp_path / "out").exists()
     simulate(tmp_path / "out", SMALL, output=LITTLE)
+    with pytest.raises(SimulationError, match="SIM_000: particles: 90 would fill"):
+        simulate(tmp_path / "out", crowded, output=LITTLE, force=True)
+    assert not list((tmp_path / "out").iterdir()), "a folder that was there stays, empty"
 
 
 # Structures from files
@@ -413,14 +457,35 @@ def test_a_structure_from_a_file_is_put_in_and_its_digest_kept(tmp_path, capsys)
     assert content["labels"] == {"ball": 1, "ribosome": 2}
     assert content["runs"]["SIM_000"]["particles"] == {"ball": 2, "ribosome": 1}
     digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-    assert content["parameters"]["structure_digests"] == {str(path): digest}
+    assert content["parameters"]["structure_digests"] == {str(path.resolve()): digest}
     ball(path, 12.0)
-    with pytest.raises(OutputError, match=rf"structure_digests.*{digest}.*--force"):
+    with pytest.raises(OutputError, match=rf"structure_digests.*{digest[:19]} -> sha256:.*--force"):
         simulate(tmp_path / "out", preset, output=LITTLE)
     capsys.readouterr()
     unused = simulation_preset("small", OPTIONS, {}, [f"ball={path}"])
     simulate(tmp_path / "unused", unused, output=LITTLE)
     assert "structure of ball not used" in capsys.readouterr().err
+
+
+def test_a_structure_file_is_the_same_however_it_is_typed(tmp_path, monkeypatch, capsys):
+    path = ball(tmp_path / "ball.mrc", 10.0)
+    monkeypatch.chdir(tmp_path)
+    options = OPTIONS | {"specimen.particles_per_class": "ball=2"}
+    simulate(tmp_path / "out", simulation_preset("small", options, {}, [f"ball={path}"]), output=LITTLE)
+    capsys.readouterr()
+    simulate(tmp_path / "out", simulation_preset("small", options, {}, ["ball=./ball.mrc"]), output=LITTLE)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_distractors_are_told_in_the_manifest(tmp_path):
+    given = OPTIONS | {"specimen.particles_per_class": f"ribosome=1,{next(iter(DISTRACTORS))}=2"}
+    simulate(tmp_path / "out", simulation_preset("small", given, {}), output=LITTLE)
+    (distractor,) = manifest(tmp_path / "out")["runs"]["SIM_000"]["distractors"].values()
+    assert distractor["count"] == 2
+    centers, rotations = np.array(distractor["centers_angstrom"]), np.array(distractor["rotations"])
+    assert ((centers > 0) & (centers < np.array([28, 40, 48]) * 20.0)).all()
+    assert np.allclose(rotations @ rotations.transpose(0, 2, 1), np.eye(3), atol=1e-5)
+    assert rotations.shape == (2, 3, 3)
 
 
 def test_structures_of_the_command_line_go_over_those_of_the_preset(tmp_path):
@@ -452,6 +517,26 @@ def test_the_command_writes_a_project(tmp_path, run):
     assert series["dose_e_per_angstrom2"] == pytest.approx(100 / 22)
 
 
+def test_the_tilt_range_that_is_written_is_the_one_taken(tmp_path, run):
+    out = tmp_path / "out"
+    code, _, _ = run("simulate", out, *TINY.split(), "--tilt-range", "-44,50", "--tilt-step", "7", "--types", "wbp")
+    assert code == 0
+    assert open_source(out, SourceSettings()).header("SIM_000").tilt_range_degrees == (-44.0, 47.0)
+
+
+@pytest.mark.parametrize("given", [{"specimen.shape_voxel": "48,96,112"}, {"specimen.voxel_size_angstrom": 5.0}])
+def test_ice_of_the_preset_that_is_too_thick_fills_another_tomogram(given, capsys):
+    assert simulation_preset("small", given, {}).specimen.ice_thickness_angstrom is None
+    said = capsys.readouterr().err.strip()
+    assert "1100 A thick in preset small" in said
+    assert "--ice-thickness" in said
+    assert "\n" not in said
+    assert (
+        simulation_preset("small", {"specimen.shape_voxel": "120,96,112"}, {}).specimen.ice_thickness_angstrom == 1100
+    )
+    assert not capsys.readouterr().err
+
+
 def test_concentrations_stand_for_the_counts_of_the_preset():
     for given in ({"specimen.concentrations": "ribosome=300"}, {"specimen.concentrations.ribosome": 300}):
         specimen = simulation_preset("small", {}, given).specimen
@@ -464,9 +549,13 @@ def test_concentrations_stand_for_the_counts_of_the_preset():
         ("--count 0", ("count 0", "at least 1")),
         ("--workers 0", ("workers 0", "at least 1")),
         ("--levels 0", ("levels 0", "at least 1")),
+        ("--levels 20", ("levels 20: 128,256,256 voxels allow 5 at most",)),
+        ("--shape 200000,400000,400000", ("shape 200000,400000,400000", "takes about 1,280,", "smaller shape")),
+        ("--shape 128,256,256 --voxel-size 0.01", ("voxels of 0.01 A", "this machine has", "coarser voxel")),
+        ("--set nonsense", ("--set nonsense", "--set microscope.optics.voltage_kv=200")),
         ("--types wbp,ctf", ("--types wbp,ctf: no type ctf", "wbp, denoised, clean")),
         ("--preset czi", ("preset czi", "czii, small")),
-        ("--tilt-range -95,45", ("tilt beyond 90 degrees",)),
+        ("--tilt-range -95,45", ("tilt range -95,45", "keep within -85 and 85")),
         ("--tilt-range 45,-45", ("45,-45", "lowest not below highest")),
         ("--tilt-step 0", ("tilt step 0", "above 0")),
         ("--voxel-size 80", ("voxel size 80 A", "coarser than apo-ferritin", "finer")),
@@ -495,13 +584,16 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, run, monkeypatch, 
     assert len(lines) == 1
     for part in parts:
         assert part in lines[0]
-    assert not (out / "ExperimentRuns").exists()
+    assert not out.exists()
 
 
 def test_structure_files_that_are_none_are_refused(tmp_path, run):
     write_volume(tmp_path / "map.mrc", np.ones((8, 8, 8), np.float32), 0.0)
     (tmp_path / "empty.pdb").write_text("HEADER    NOTHING\nEND\n")
-    for name, parts in {"map.mrc": ("no voxel size in the header", "ribosome"), "empty.pdb": ("no atoms",)}.items():
+    for name, parts in {
+        "map.mrc": ("voxel size of 0", "voxel_size_angstrom=", "ribosome"),
+        "empty.pdb": ("no atoms",),
+    }.items():
         code, _, error = run("simulate", tmp_path / "out", *TINY.split(), "--structure", f"ribosome={tmp_path / name}")
         (line,) = [line for line in error.splitlines() if line.startswith("frazil: ")]
         assert code == 2

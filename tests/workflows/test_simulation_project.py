@@ -7,7 +7,7 @@ import pytest
 from frazil.errors import OutputError
 from frazil.simulation.recipe import specimen_structures
 from frazil.workflows.simulate import simulation_preset
-from frazil.workflows.simulation_project import RunPlan, SimulationProject, read_manifest
+from frazil.workflows.simulation_project import RunPlan, SimulationProject
 
 OPTIONS = {
     "specimen.shape_voxel": (24, 32, 32),
@@ -27,8 +27,9 @@ def project(out, *, seed=0, preset=PRESET) -> SimulationProject:
 def written(tmp_path):
     """A project of one run."""
     new = project(tmp_path / "out")
-    runs = new.finished(PLANS, force=False)
-    assert runs == {}
+    assert new.finished(PLANS, force=False) == {}
+    assert not new.out.exists(), "to look writes nothing"
+    new.begin()
     done = new.write_run(PLANS[0])
     new.write_manifest({done.run: done.record})
     return new
@@ -53,6 +54,7 @@ def test_a_damaged_manifest_is_named_and_can_be_replaced(written, text, refuses)
     with refuses(OutputError, "simulation.json: damaged", "--force", "new folder"):
         written.finished(PLANS, force=False)
     assert written.finished(PLANS, force=True) == {}
+    written.begin()
     assert not (written.out / "ExperimentRuns").exists()
 
 
@@ -74,12 +76,13 @@ def test_a_project_of_the_first_simulator_is_not_mixed_with_this_one(written, re
 
 def test_what_differs_is_named_with_the_values_that_are_there(written, refuses):
     other = simulation_preset("small", OPTIONS | {"microscope.optics.voltage_kv": 200, "grey_std": 1.0}, {})
-    with refuses(OutputError, "optics.voltage_kv 300.0", "grey_std 6.6e-06", "--force"):
+    there = f"microscope.optics.voltage_kv 300 -> 200, grey_std {PRESET.grey_std:.7g} -> 1"
+    with refuses(OutputError, f"holds tomograms with other settings ({there}); pass --force"):
         project(written.out, preset=other).finished(PLANS, force=False)
     more = simulation_preset(
         "small", OPTIONS | {"specimen.particles_per_class": {"ribosome": 1, "apo-ferritin": 1}}, {}
     )
-    with refuses(OutputError, "no particles_per_class.apo-ferritin", "--force"):
+    with refuses(OutputError, "(specimen.particles_per_class.apo-ferritin none -> 1)", "--force"):
         project(written.out, preset=more).finished(PLANS, force=False)
 
 
@@ -87,9 +90,11 @@ def test_leftovers_go_when_it_begins_anew(written):
     (written.out / ".SIM_009.partial").mkdir()
     (written.out / "notes.txt").write_text("mine")
     assert project(written.out, seed=1).finished(PLANS, force=True) == {}
+    project(written.out, seed=1).begin()
     assert sorted(path.name for path in written.out.iterdir()) == ["copick.json", "notes.txt", "simulation.json"]
 
 
-def test_where_there_is_nothing_nothing_is_known(tmp_path):
-    assert read_manifest(tmp_path / "new", force=False) == ({}, {})
-    assert read_manifest(tmp_path, force=False) == ({}, {})
+def test_a_discarded_project_leaves_what_is_not_its_own(written):
+    (written.out / "notes.txt").write_text("mine")
+    written.discard()
+    assert [path.name for path in written.out.iterdir()] == ["notes.txt"]

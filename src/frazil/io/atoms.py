@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def read_atoms(path: Path, *, assembly: str | None = None) -> Atoms:
 
     Raises
     ------
-    SourceError : no such file, not readable, no such assembly, or no atoms besides water.
+    SourceError : no such file, not readable, no such assembly, no atoms besides water, or only one.
     """
     structure = _read_structure(path)
     if len(structure) == 0:
@@ -90,6 +91,8 @@ def read_atoms(path: Path, *, assembly: str | None = None) -> Atoms:
     if not elements:
         what = f"only {waters} waters" if waters else "none"
         raise SourceError(f"{path}: no atoms of a particle in it ({what}); give a coordinate file with a particle")
+    if len(elements) == 1:
+        raise SourceError(f"{path}: a single atom in it; give a coordinate file with a whole particle")
     if not np.isfinite(positions).all():
         raise SourceError(f"{path}: an atom whose place is no number; mend the file")
     return Atoms(np.array(positions), np.array(elements), np.array(hydrogens), str(path))
@@ -102,11 +105,31 @@ def _read_structure(path: Path) -> gemmi.Structure:
     try:
         with path.open("rb"):
             pass
-        return gemmi.read_structure(str(path))
+        structure = gemmi.read_structure(str(path))
     except PermissionError:
         raise SourceError(f"{path}: permission denied; make it readable") from None
     except (ValueError, RuntimeError, OSError, IndexError) as fault:
         raise SourceError(f"{path}: not an atomic model ({one_line(fault)}); give mmCIF or PDB") from None
+    if structure.input_format == gemmi.CoorFormat.Pdb:
+        _refuse_unreadable_places(path)
+    return structure
+
+
+def _refuse_unreadable_places(path: Path) -> None:
+    """Refuse a PDB file with coordinates that are no numbers, such as asterisks: gemmi takes them for 0."""
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.startswith((b"ATOM", b"HETATM")):
+                continue
+            places = [line[start : start + 8] for start in (30, 38, 46)]
+            try:
+                for place in places:
+                    float(place)
+            except ValueError:
+                shown = b" ".join(places).decode("ascii", "replace").strip()
+                raise SourceError(
+                    f"{path}: line {number}, coordinates {shown!r} are no numbers; mend the file, or write mmCIF"
+                ) from None
 
 
 def _assemble(structure: gemmi.Structure, assembly: str, path: Path) -> None:

@@ -45,7 +45,7 @@ def read_atomic_structure(
     Parameters
     ----------
     label : class name.
-    mass_kda : None takes the mass of the atoms and their hydrogens.
+    mass_kda : None takes the mass of the atoms and their hydrogens, times the cube of `scale`.
     radius_angstrom : for scoring; None takes the enclosing radius.
     assembly : name of a biological assembly; None takes the atoms as they are.
     scale : enlarges the particle.
@@ -56,8 +56,9 @@ def read_atomic_structure(
     SimulationError : atoms so far apart that they are no particle.
     """
     atoms = read_atoms(path, assembly=assembly)
-    mass = mass_kda or atoms.mass_dalton / 1000
-    return MapModel(label, potential_over_ice(atoms), _GRID_ANGSTROM * scale, mass, radius_angstrom)
+    mass = mass_kda or atoms.mass_dalton / 1000 * scale**3
+    origin = (_MARGIN_ANGSTROM - atoms.positions_angstrom.min(axis=0)) / _GRID_ANGSTROM
+    return MapModel(label, potential_over_ice(atoms), _GRID_ANGSTROM * scale, mass, radius_angstrom, origin)
 
 
 def potential_over_ice(atoms: Atoms) -> Float[np.ndarray, "z y x"]:

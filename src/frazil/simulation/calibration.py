@@ -237,12 +237,12 @@ class _PreparedPiece:
         settings = piece.preset(_with_background(preset, 0.0)).specimen
         specimen = build_specimen(settings, generator, like=piece.likeness())
         self._background = max(preset.specimen.surroundings.background_protein_mg_per_ml, 1.0)
-        background = np.zeros(piece.simulated_voxel, dtype=np.float32)
-        faces = settings.slab.faces_voxel
+        background = specimen.density.copy()
         add_background(
-            background, None, self._background, piece.fine_angstrom,
-            (faces[0] * piece.fine_angstrom, faces[1] * piece.fine_angstrom), numpy_generator(*self._seed, "background"),
+            background, specimen.instances > 0, self._background, piece.fine_angstrom, settings.slab,
+            numpy_generator(*self._seed, "background"),
         )  # fmt: skip
+        background -= specimen.density
         self._series = acquire(preset.microscope.tilts, numpy_generator(*self._seed, "tilts"))
         angles = self._series.true_angles_degrees.tolist()
         self._particles = project(torch.from_numpy(specimen.density), angles)

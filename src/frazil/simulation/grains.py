@@ -88,6 +88,11 @@ class GrainModel:
         return centers, masses * (self.mass_kda / masses.sum())
 
     @property
+    def center_offset_angstrom(self) -> Float[np.ndarray, "3"]:
+        """Of the centre of mass from the origin, zyx: none, the model is centred on its mass."""
+        return np.zeros(3)
+
+    @property
     def sigma_angstrom(self) -> float:
         """Of a grain."""
         return _SIGMA_TO_SPACING * self.grain_spacing_angstrom

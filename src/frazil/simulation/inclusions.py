@@ -94,7 +94,8 @@ class CarbonFilm:
     hole_angstrom : yx of the hole's centre.
     hole_radius_angstrom : of the rim's mean.
     rim_angstrom : how far the rim lies outward of its mean, at equal steps of the angle about the hole's centre.
-    lowest_angstrom, highest_angstrom : z of the film's faces.
+    lowest_angstrom, highest_angstrom : z of the film's faces, where y and x are 0.
+    slope : by how much the film rises along y and along x.
     """
 
     hole_angstrom: Float[np.ndarray, "2"]
@@ -102,6 +103,7 @@ class CarbonFilm:
     rim_angstrom: Float[np.ndarray, "n"]
     lowest_angstrom: float
     highest_angstrom: float
+    slope: tuple[float, float] = (0.0, 0.0)
 
     def add_to(
         self, density: Float[np.ndarray, "z y x"], solid: Bool[np.ndarray, "z y x"], voxel_size_angstrom: float
@@ -115,12 +117,17 @@ class CarbonFilm:
             angle, np.arange(len(self.rim_angstrom) + 1), np.append(self.rim_angstrom, self.rim_angstrom[0])
         )
         covered = _edge(self.hole_radius_angstrom + rim - np.hypot(y, x), voxel_size_angstrom).astype(np.float32)
-        z = np.arange(depth) * voxel_size_angstrom
-        outward = np.maximum(self.lowest_angstrom - z, z - self.highest_angstrom)
-        filled = _edge(outward, voxel_size_angstrom)
-        for plane in np.flatnonzero(filled > 1e-3):  # a plane at a time: the film is wide
-            density[plane] += np.float32(CARBON_DENSITY * filled[plane]) * covered
-            solid[plane] |= (covered > 0.05) & (filled[plane] > 0.05)
+        rise = self.slope[0] * (y + self.hole_angstrom[0]) + self.slope[1] * (x + self.hole_angstrom[1])
+        across = 1 / math.sqrt(1 + self.slope[0] ** 2 + self.slope[1] ** 2)  # the way through along z is longer
+        reach = 2 * voxel_size_angstrom / across
+        first = max(math.floor((self.lowest_angstrom + rise.min() - reach) / voxel_size_angstrom), 0)
+        last = min(math.ceil((self.highest_angstrom + rise.max() + reach) / voxel_size_angstrom), depth - 1)
+        for plane in range(first, last + 1):  # a plane at a time: the film is wide
+            z = plane * voxel_size_angstrom - rise
+            outward = np.maximum(self.lowest_angstrom - z, z - self.highest_angstrom) * across
+            filled = _edge(outward, voxel_size_angstrom).astype(np.float32)
+            density[plane] += np.float32(CARBON_DENSITY) * filled * covered
+            solid[plane] |= (covered > 0.05) & (filled > 0.05)
 
 
 def box_around(

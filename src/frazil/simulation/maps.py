@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from scipy.ndimage import affine_transform, binary_propagation, label, spline_filter
 
 from frazil.errors import SimulationError, SourceError
@@ -22,13 +22,15 @@ Contrast = Literal["auto", "white", "black"]
 
 _NOISE_SIGMAS = 2.5  # below so many of the background's, a voxel holds nothing
 _DUST = 0.02  # pieces smaller than this share of the largest one are no part of the particle
+# A body as dense on the border of its box as inside is noise; a layer through the box has two thirds, a particle little.
+_EVERYWHERE = 0.75
 _EDGE_ANGSTROM = 15.0  # by which resampling can spread a map
 _SOLID_VOXEL_ANGSTROM = 6.0  # coarse enough to be quick, fine enough for the pores of a capsid
 
 
 @dataclass(frozen=True, eq=False)
 class MapModel:
-    """A particle given by voxels; a `Structure`.
+    """A particle given by voxels; a `Structure`. It is placed by its centre of mass, not by the middle of its box.
 
     Parameters
     ----------
@@ -37,6 +39,7 @@ class MapModel:
     voxel_size_angstrom : edge of its voxels.
     mass_kda : integral that the density is scaled to.
     scoring_radius_angstrom : None takes the solid radius.
+    origin_voxel : what `center_offset_angstrom` counts from, zyx, fractions allowed; None is the box centre N // 2.
     """
 
     label: str
@@ -44,6 +47,7 @@ class MapModel:
     voxel_size_angstrom: float
     mass_kda: float
     scoring_radius_angstrom: float | None = None
+    origin_voxel: Float[np.ndarray, "3"] | None = None
     _prepared: dict[float, Coefficients] = field(default_factory=dict, repr=False)
 
     @property
@@ -56,6 +60,15 @@ class MapModel:
         """Centre of mass, zyx, in voxels of the map."""
         along = [self.volume.sum(axis=axes, dtype=np.float64) for axes in ((1, 2), (0, 2), (0, 1))]
         return np.array([line @ np.arange(len(line)) / line.sum() for line in along])
+
+    @property
+    def center_offset_angstrom(self) -> Float[np.ndarray, "3"]:
+        """From the map's box centre N // 2, or the origin of an atomic model, to the centre of mass, zyx.
+
+        In the particle's own orientation and at its scale.
+        """
+        origin = [edge // 2 for edge in self.volume.shape] if self.origin_voxel is None else self.origin_voxel
+        return np.asarray((self.center_voxel - np.asarray(origin)) * self.voxel_size_angstrom)
 
     @cached_property
     def solid_radius_angstrom(self) -> float:
@@ -145,7 +158,7 @@ def read_map(
     voxel_size_angstrom: float | None = None,
     scale: float = 1.0,
 ) -> MapModel:
-    """Read an MRC map as a structure.
+    """Read an MRC map as a structure, which is then placed by its centre of mass (`MapModel.center_offset_angstrom`).
 
     Parameters
     ----------
@@ -159,14 +172,21 @@ def read_map(
     Raises
     ------
     SourceError : the file cannot be read.
-    SimulationError : no voxel size, or no particle in the map.
+    SimulationError : no voxel size, no cubic voxels, no volume, or no particle in the map.
     """
-    read_header(path, voxel_size_angstrom=1.0)  # refuses a damaged file before its voxel size is asked for
+    # Refuses a damaged file before its voxel size is asked for.
+    shape = read_header(path, voxel_size_angstrom=1.0).shape_voxel
+    if min(shape) == 1:
+        size = " x ".join(map(str, shape))
+        raise SimulationError(f"{path}: a flat image of {size} voxels (z, y, x); give {label} a three-dimensional map")
     try:
         voxel_size = read_header(path, voxel_size_angstrom).voxel_size_angstrom
-    except SourceError:
+    except SourceError as fault:
+        what, _, _ = str(fault).partition(";")  # its remedy is for tomograms
+        where = "resample it, or overrule the header" if "no cubes" in what else "give the true one"
         raise SimulationError(
-            f"{path}: no voxel size in the header; give {label} its voxel_size_angstrom, e.g. 10.0"
+            f'{what}; {where}: --set \'specimen.structures=[{{label="{label}", source="{path}", '
+            "voxel_size_angstrom=10.0}]'"
         ) from None
     values = read_volume(path)
     if not np.isfinite(values).all():
@@ -175,6 +195,11 @@ def read_map(
         raise SimulationError(f"{path}: all voxels are {values.flat[0]:g}; give a map of {label} that shows a particle")
     voxel_size *= scale
     cleaned, body = clean_map(values, contrast)
+    if _border(body).mean() > _EVERYWHERE * body.mean():
+        raise SimulationError(
+            f"{path}: as much matter on its border as inside, so noise and no particle; give a map that shows one "
+            f"{label} with nothing around it"
+        )
     return MapModel(label, cleaned, voxel_size, mass_kda or _mass_kda(cleaned, body, voxel_size), radius_angstrom)
 
 
@@ -211,7 +236,7 @@ def _mass_kda(
     return float(volume * PROTEIN_DALTON_PER_CUBIC_ANGSTROM / 1000)
 
 
-def _border(values: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "n"]:
+def _border(values: Shaped[np.ndarray, "z y x"]) -> Shaped[np.ndarray, "n"]:
     """Return the voxels of the six faces."""
     inside = np.zeros(values.shape, dtype=bool)
     inside[tuple(slice(1, -1) for _ in range(3))] = True

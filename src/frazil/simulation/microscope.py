@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
@@ -59,6 +61,7 @@ def take_tomogram(
     generator: np.random.Generator,
     *,
     ice_thickness_angstrom: float | None = None,
+    beside_angstrom: float = 0.0,
 ) -> Acquisition:
     """Take a tilt series of a specimen and reconstruct it by weighted back-projection.
 
@@ -66,12 +69,18 @@ def take_tomogram(
     ----------
     density : mass density over the ice, dalton per cubic angstrom; goes on periodically along y and x.
     ice_thickness_angstrom : what electrons pass at tilt 0; None is the depth of the volume.
+    beside_angstrom : width of what is put between the opposite borders along y and x, and taken away in the end
+        (`close_sideways`), so that what is cut at one border does not end against what is at the other.
     """
     thickness = density.shape[0] * voxel_size_angstrom if ice_thickness_angstrom is None else ice_thickness_angstrom
     series = acquire(settings.tilts, generator)
     defocus_um = draw_defocus_um(settings.optics, len(series.angles_degrees), generator)
     about_x = settings.tilts.axis == "x"
+    _, height, width = density.shape
+    if beside_angstrom > 0:
+        density = close_sideways(density, math.ceil(beside_angstrom / voxel_size_angstrom))
     specimen = torch.from_numpy(np.ascontiguousarray(density.swapaxes(1, 2)) if about_x else density)
+    del density
     shape_voxel = tuple(specimen.shape)
     signal_filter, noise_filter = image_filters(shape_voxel, voxel_size_angstrom, series, defocus_um, settings)
     signal = project(specimen, series.true_angles_degrees.tolist()) * signal_filter
@@ -80,8 +89,29 @@ def take_tomogram(
     reconstructions = []
     for images in (signal, noise):
         volume = back_project(images, shape_voxel, series.angles_degrees.tolist()).numpy()
-        reconstructions.append(np.ascontiguousarray(volume.swapaxes(1, 2)) if about_x else volume)
+        volume = (volume.swapaxes(1, 2) if about_x else volume)[:, :height, :width]
+        reconstructions.append(np.ascontiguousarray(volume))
     return Acquisition(reconstructions[0], reconstructions[1], series, defocus_um)
+
+
+def close_sideways(density: Float[np.ndarray, "z y x"], margin_voxel: int) -> Float[np.ndarray, "z Y X"]:
+    """Return a volume that goes on periodically along y and x without a seam.
+
+    Behind the last voxel its mirror image fades into the mirror image of what comes before the first. Edges grow by at
+    least `margin_voxel`, to a size that is fast to transform, and by their own length at most.
+    """
+    for axis in (1, 2):
+        edge = density.shape[axis]
+        added = min(scipy.fft.next_fast_len(edge + margin_voxel, real=True) - edge, edge)
+        if added <= 0:
+            continue
+        fading = np.sin(np.linspace(0, np.pi / 2, added + 2, dtype=np.float32)[1:-1]) ** 2
+        along = (slice(None),) * axis
+        mirrored = np.flip(density, axis)
+        after, before = mirrored[(*along, slice(added))], mirrored[(*along, slice(edge - added, None))]
+        share = fading.reshape((-1, 1) if axis == 1 else -1)
+        density = np.concatenate([density, after * (1 - share) + before * share], axis=axis)
+    return density
 
 
 def image_filters(

@@ -104,11 +104,28 @@ class Slab:
 
     @property
     def faces_voxel(self) -> tuple[float, float]:
-        """Lowest and highest z of the ice in the middle of the tomogram; its border is half a voxel beyond a centre."""
-        depth = self.shape_voxel[0]
+        """Lowest and highest z of the ice in the middle of the tomogram."""
+        _, height, width = self.shape_voxel
+        lowest, highest = self.faces_at((height - 1) / 2, (width - 1) / 2)
+        return float(lowest), float(highest)
+
+    @cached_property
+    def slope(self) -> Float[np.ndarray, "2"]:
+        """By how much the ice rises along y and along x, voxels a voxel; ice that fills the tomogram does not."""
+        return np.zeros(2) if self.thickness_voxel is None else -self.normal[1:] / self.normal[0]
+
+    def faces_at(
+        self, y: Float[np.ndarray, "..."] | float, x: Float[np.ndarray, "..."] | float
+    ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+        """Return the lowest and the highest z of the ice at places (y, x), fractions allowed and outside too.
+
+        The border of the tomogram, half a voxel beyond a centre, ends the ice; where it is outside, lowest is above highest.
+        """
+        depth, height, width = self.shape_voxel
         thickness = depth if self.thickness_voxel is None else self.thickness_voxel / self.normal[0]
-        middle = (depth - 1) / 2 + self.offset_voxel
-        return max(middle - thickness / 2, -0.5), min(middle + thickness / 2, depth - 0.5)
+        rise = (np.asarray(y) - (height - 1) / 2) * self.slope[0] + (np.asarray(x) - (width - 1) / 2) * self.slope[1]
+        middle = (depth - 1) / 2 + self.offset_voxel + rise
+        return np.maximum(middle - thickness / 2, -0.5), np.minimum(middle + thickness / 2, depth - 0.5)
 
     def heights(
         self, y: Int64[np.ndarray, "..."], x: Int64[np.ndarray, "..."], offsets: Int64[np.ndarray, "n 3"]
@@ -160,6 +177,11 @@ class Canvas:
         self._solid = np.zeros([edge + 2 * margin_voxel for edge in slab.shape_voxel], dtype=bool)
 
     @property
+    def solid(self) -> Bool[np.ndarray, "z y x"]:
+        """Voxels of the tomogram where a body is, or something that was blocked; a view."""
+        return self._solid[tuple(slice(self._margin, self._margin + edge) for edge in self.slab.shape_voxel)]
+
+    @property
     def room_voxel(self) -> int:
         """Voxels of ice that are not blocked."""
         return self.slab.volume_voxel - self._blocked_voxel
@@ -171,7 +193,7 @@ class Canvas:
 
     def block(self, solid: Bool[np.ndarray, "z y x"]) -> None:
         """Keep bodies off these voxels, before any is put: something else, such as a carbon film, is there."""
-        inner = self._solid[tuple(slice(self._margin, self._margin + edge) for edge in self.slab.shape_voxel)]
+        inner = self.solid
         inner |= solid
         lowest, highest = self.slab.columns
         for z, plane in enumerate(inner):

@@ -14,7 +14,7 @@ from frazil.simulation.orientations import preferred_rotation, random_rotation
 from frazil.simulation.packing import Body, Canvas, Place, box_edge, draw_body
 from frazil.simulation.recipe import SpecimenSettings, joined, specimen_structures
 from frazil.simulation.structures import Structure
-from frazil.simulation.surroundings import draw_surroundings
+from frazil.simulation.surroundings import add_background, draw_surroundings
 
 __all__ = ["Likeness", "PlacedParticles", "Specimen", "SpecimenSettings", "build_specimen", "place_like"]
 
@@ -185,11 +185,11 @@ class _Filling:
 
     def _surround(self) -> None:
         """Put what is not a particle; particles then keep off it."""
-        voxel_size_angstrom = self._settings.voxel_size_angstrom
-        lowest, highest = (face * voxel_size_angstrom for face in self._settings.slab.faces_voxel)
-        stream = self._generator.spawn(1)[0]  # its own: other surroundings leave orientations and order as they are
+        self._stream = self._generator.spawn(1)[
+            0
+        ]  # its own: other surroundings leave orientations and order as they are
         surroundings = draw_surroundings(
-            self._settings.surroundings, self._settings.shape_voxel, voxel_size_angstrom, lowest, highest, stream
+            self._settings.surroundings, self._canvas.slab, self._settings.voxel_size_angstrom, self._stream
         )
         if surroundings.density is not None:
             self._canvas.density += surroundings.density
@@ -244,7 +244,16 @@ class _Filling:
                 self._place_at(some.label, center, known)
 
     def specimen(self) -> Specimen:
-        """Return what was made."""
+        """Return what was made, with dissolved protein in what is left of the ice."""
+        if concentration := self._settings.surroundings.background_protein_mg_per_ml:
+            add_background(
+                self._canvas.density,
+                self._canvas.solid,
+                concentration,
+                self._settings.voxel_size_angstrom,
+                self._canvas.slab,
+                self._stream,
+            )
         placed = {label: self._collect(label) for label in self._particles}
         return Specimen(
             density=self._canvas.density,

@@ -47,6 +47,11 @@ class Structure(Protocol):
         ...
 
     @property
+    def center_offset_angstrom(self) -> Float[np.ndarray, "3"]:
+        """From the origin of what it was made of to its centre of mass, where picks are, zyx; see `StructureSettings`."""
+        ...
+
+    @property
     def solid_radius_angstrom(self) -> float:
         """Of the sphere about the centre that holds the solid body."""
         ...
@@ -78,16 +83,20 @@ class Structure(Protocol):
 class StructureSettings(Settings):
     """One structure of a preset, or of `--structure`.
 
+    Picks of it are at its centre of mass, which need not be the middle of a map's box or the origin of a model: a pick at p
+    with rotation R has that middle (voxel N // 2) or origin at p - R `center_offset_angstrom`, an attribute of the structure.
+
     Parameters
     ----------
     label : class name; the built-in structure of that label where there is no `source`.
     source : density map (.mrc, .map) or atoms (.cif, .pdb, also .gz); None takes the built-in.
-    mass_kda : None takes the built-in's, the atoms', or the volume of the map above its contour times protein's 0.81 Da/A^3.
-    radius_angstrom : for scoring; None takes the built-in's of that label, or the enclosing radius.
+    mass_kda : None takes that of the atoms, times the cube of `scale`; without atoms the built-in's of that label, also for a
+        map, times the cube of `scale`; else the volume of the map above its contour times protein's 0.81 Da/A^3.
+    radius_angstrom : for scoring; None takes the built-in's of that label times `scale`, or the enclosing radius.
     contrast : of a map; ``white`` where the particle is brighter than its surroundings.
     voxel_size_angstrom : of a map whose header lacks it or is wrong.
     assembly : name of a biological assembly of an atomic model; None takes the atoms as they are.
-    scale : enlarges the particle by this factor.
+    scale : enlarges the particle by this factor, and its mass by the cube; a mass or radius that is given stays.
     distractor : in the ice, but not annotated.
     """
 
@@ -135,10 +144,10 @@ def _built_in(entry: StructureSettings) -> Structure:
 
 
 def _from_file(entry: StructureSettings, path: Path) -> Structure:
-    known = PARTICLES | DISTRACTORS
-    radius_angstrom = entry.radius_angstrom
-    if radius_angstrom is None and entry.label in known:
-        radius_angstrom = known[entry.label].radius_angstrom
+    radius_angstrom, species_kda = entry.radius_angstrom, None
+    if entry.label in PARTICLES | DISTRACTORS:
+        species = _built_in(StructureSettings(label=entry.label, scale=entry.scale))
+        radius_angstrom, species_kda = radius_angstrom or species.radius_angstrom, species.mass_kda
     if is_atoms(path):
         return read_atomic_structure(
             path,
@@ -152,7 +161,7 @@ def _from_file(entry: StructureSettings, path: Path) -> Structure:
         return read_map(
             path,
             label=entry.label,
-            mass_kda=entry.mass_kda,
+            mass_kda=entry.mass_kda or species_kda,
             radius_angstrom=radius_angstrom,
             contrast=entry.contrast,
             voxel_size_angstrom=entry.voxel_size_angstrom,

@@ -17,6 +17,7 @@ from frazil.settings import Settings
 from frazil.simulation.grains import add_gaussians
 from frazil.simulation.inclusions import BILAYER_HALF_ANGSTROM, CarbonFilm, GoldBead, Vesicle, box_around, norm
 from frazil.simulation.orientations import random_rotation
+from frazil.simulation.packing import Slab
 from frazil.simulation.solid import PROTEIN_DALTON_PER_CUBIC_ANGSTROM
 from frazil.simulation.text import split_numbers
 
@@ -71,12 +72,12 @@ class SurroundingsSettings(Settings):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What was drawn; None where there is nothing.
+    """What was drawn of solid things; None where there is nothing.
 
     Parameters
     ----------
     density : mass density over ice of protein that scatters as much, dalton per cubic angstrom, float32.
-    solid : where no particle can be. Dissolved protein is in the density only.
+    solid : where no particle can be.
     """
 
     density: Float[np.ndarray, "z y x"] | None = None
@@ -84,73 +85,60 @@ class Surroundings:
 
 
 def draw_surroundings(
-    settings: SurroundingsSettings,
-    shape_voxel: tuple[int, int, int],
-    voxel_size_angstrom: float,
-    ice_lowest_angstrom: float,
-    ice_highest_angstrom: float,
-    generator: np.random.Generator,
+    settings: SurroundingsSettings, slab: Slab, voxel_size_angstrom: float, generator: np.random.Generator
 ) -> Surroundings:
-    """Draw everything that the settings ask for.
+    """Draw the vesicles, beads and the film that the settings ask for; dissolved protein comes last (`add_background`).
 
     Parameters
     ----------
-    shape_voxel : zyx.
-    ice_lowest_angstrom, ice_highest_angstrom : z of the faces of the ice, from the centre of voxel (0, 0, 0).
+    slab : the ice, and with it the tomogram; all follows its tilt.
 
     Raises
     ------
     SimulationError : the ice is too thin or too full for a vesicle or a bead.
     """
-    solid_things = settings.vesicles + settings.gold_beads + settings.carbon_edge
-    if not solid_things and not settings.background_protein_mg_per_ml:
+    if not settings.vesicles + settings.gold_beads + settings.carbon_edge:
         return Surroundings()
-    density = np.zeros(shape_voxel, dtype=np.float32)
-    solid = np.zeros(shape_voxel, dtype=bool) if solid_things else None
-    ice = (ice_lowest_angstrom, ice_highest_angstrom)
-    if solid is not None:
-        if settings.carbon_edge:
-            film = draw_film(settings, shape_voxel, voxel_size_angstrom, ice, generator)
-            film.add_to(density, solid, voxel_size_angstrom)
-        bead = GoldBead(np.zeros(3), settings.gold_bead_diameter_angstrom / 2)
-        things: list[Vesicle | GoldBead] = [*_draw_vesicles(settings, ice, generator), *[bead] * settings.gold_beads]
-        placed: list[Vesicle | GoldBead] = []
-        for thing in things:
-            center = _free_place(thing.reach_angstrom, ice, placed, solid, voxel_size_angstrom, generator)
-            if center is None:
-                raise SimulationError(
-                    f"{settings.vesicles} vesicles and {settings.gold_beads} gold beads: room for {len(placed)} of them in "
-                    f"ice {ice[1] - ice[0]:g} A thick; ask for fewer or smaller ones, or for thicker ice"
-                )
-            placed.append(replace(thing, center_angstrom=center))
-            placed[-1].add_to(density, solid, voxel_size_angstrom)
-    if settings.background_protein_mg_per_ml:
-        add_background(density, solid, settings.background_protein_mg_per_ml, voxel_size_angstrom, ice, generator)
+    density = np.zeros(slab.shape_voxel, dtype=np.float32)
+    solid = np.zeros(slab.shape_voxel, dtype=bool)
+    if settings.carbon_edge:
+        draw_film(settings, slab, voxel_size_angstrom, generator).add_to(density, solid, voxel_size_angstrom)
+    lowest, highest = slab.faces_voxel
+    thickness = (highest - lowest) * voxel_size_angstrom * float(slab.normal[0])
+    bead = GoldBead(np.zeros(3), settings.gold_bead_diameter_angstrom / 2)
+    things: list[Vesicle | GoldBead] = [*_draw_vesicles(settings, thickness, generator), *[bead] * settings.gold_beads]
+    placed: list[Vesicle | GoldBead] = []
+    for thing in things:
+        center = _free_place(thing.reach_angstrom, slab, placed, solid, voxel_size_angstrom, generator)
+        if center is None:
+            raise SimulationError(
+                f"{settings.vesicles} vesicles and {settings.gold_beads} gold beads: room for {len(placed)} of them in "
+                f"ice {thickness:g} A thick; ask for fewer or smaller ones, or for thicker ice"
+            )
+        placed.append(replace(thing, center_angstrom=center))
+        placed[-1].add_to(density, solid, voxel_size_angstrom)
     return Surroundings(density, solid)
 
 
 def draw_film(
-    settings: SurroundingsSettings,
-    shape_voxel: tuple[int, int, int],
-    voxel_size_angstrom: float,
-    ice_angstrom: tuple[float, float],
-    generator: np.random.Generator,
+    settings: SurroundingsSettings, slab: Slab, voxel_size_angstrom: float, generator: np.random.Generator
 ) -> CarbonFilm:
     """Return a film at one face of the ice, whose rim crosses the tomogram between its middle and its border."""
-    extent = np.asarray(shape_voxel[1:]) * voxel_size_angstrom
+    extent = np.asarray(slab.shape_voxel[1:]) * voxel_size_angstrom
     direction = generator.uniform(0, 2 * np.pi)
     toward = np.array([np.sin(direction), np.cos(direction)])
     free = generator.uniform(0.25, 0.42) * float(np.abs(toward) @ extent)  # from the middle to the rim
     hole = extent / 2 - (settings.hole_radius_angstrom - free) * toward
-    lowest, highest = ice_angstrom
-    thickness = min(settings.carbon_thickness_angstrom, highest - lowest)
+    lowest, highest = (face * voxel_size_angstrom for face in slab.faces_voxel)
+    thickness = min(settings.carbon_thickness_angstrom / float(slab.normal[0]), highest - lowest)  # along z
     bottom = lowest if generator.uniform() < 0.5 else highest - thickness
     rim_length = 2 * np.pi * settings.hole_radius_angstrom
     steps = max(16, int(rim_length / _RIM_STEP_ANGSTROM))
     rim = gaussian_filter1d(generator.standard_normal(steps), _ROUGH_OVER_ANGSTROM * steps / rim_length, mode="wrap")
-    return CarbonFilm(
-        hole, settings.hole_radius_angstrom, rim * (_ROUGH_ANGSTROM / rim.std()), bottom, bottom + thickness
-    )
+    slope_y, slope_x = slab.slope.tolist()
+    bottom -= float(slab.slope @ (extent - voxel_size_angstrom)) / 2  # from the middle to where y and x are 0
+    rough = rim * (_ROUGH_ANGSTROM / rim.std())
+    return CarbonFilm(hole, settings.hole_radius_angstrom, rough, bottom, bottom + thickness, (slope_y, slope_x))
 
 
 def add_background(
@@ -158,27 +146,21 @@ def add_background(
     solid: Bool[np.ndarray, "z y x"] | None,
     mg_per_ml: float,
     voxel_size_angstrom: float,
-    ice_angstrom: tuple[float, float],
+    slab: Slab,
     generator: np.random.Generator,
 ) -> None:
-    """Add dissolved protein to the ice, in place: globules of three grains each, as dense as protein.
+    """Add dissolved protein to what else is in the ice, in place: globules of three grains each, as dense as protein.
+
+    It is nowhere where something solid is, and adds up to no more than protein with the soft edges beside it.
 
     Parameters
     ----------
+    density : of all else that is in the tomogram, dalton per cubic angstrom.
     solid : where there is no ice and so no dissolved protein.
     mg_per_ml : mass per volume of ice.
-    ice_angstrom : z of its faces.
+    slab : the ice.
     """
-    # Sideways the ice goes on, and globules there reach into the tomogram; above and below there is none.
-    lowest = np.array([ice_angstrom[0], -_BESIDE_ANGSTROM, -_BESIDE_ANGSTROM])
-    extent = np.asarray(density.shape[1:]) * voxel_size_angstrom
-    highest = np.array([ice_angstrom[1], *(extent + _BESIDE_ANGSTROM)])
-    dalton = mg_per_ml * _MG_PER_ML * float(np.prod(highest - lowest))
-    count = max(1, round(dalton / (1000 * _DISSOLVED_KDA * math.exp(_DISSOLVED_SPREAD**2 / 2))))
-    masses = np.exp(_DISSOLVED_SPREAD * generator.standard_normal(count).clip(-2, 2))
-    masses *= dalton / masses.sum()
-    centers = generator.uniform(lowest, highest, size=(count, 3))
-    bends = generator.standard_normal((count, 3, 3))
+    masses, centers, bends = _draw_globules(mg_per_ml, voxel_size_angstrom, slab, generator)
     if solid is not None:
         nearest = np.rint(centers / voxel_size_angstrom).astype(np.int64)
         free = ~solid[tuple(np.clip(nearest, 0, np.asarray(solid.shape) - 1).T)]
@@ -189,24 +171,57 @@ def add_background(
     # mean of three places takes a third of their variance.
     spread = 0.44 * radii / np.cbrt(3) * math.sqrt(1.5)
     grains = centers[:, None] + (bends - bends.mean(axis=1, keepdims=True)) * spread[:, None, None]
+    dissolved = np.zeros_like(density)
     add_gaussians(
-        density,
+        dissolved,
         grains.reshape(-1, 3) / voxel_size_angstrom,
         np.repeat(masses / 3, 3) / voxel_size_angstrom**3,
         np.repeat(sigmas, 3) / voxel_size_angstrom,
     )
+    # Where grains and globules overlap they are as dense as protein; the rest of their mass goes to all of them.
+    mass = float(dissolved.sum(dtype=np.float64))
+    np.minimum(dissolved, np.float32(PROTEIN_DALTON_PER_CUBIC_ANGSTROM), out=dissolved)
+    if mass > 0:
+        dissolved *= np.float32(mass / float(dissolved.sum(dtype=np.float64)))
+    room = np.maximum(dissolved.max() - density, 0)
+    np.minimum(dissolved, room, out=dissolved)
+    if solid is not None:
+        dissolved[solid] = 0
+    density += dissolved
+
+
+def _draw_globules(
+    mg_per_ml: float, voxel_size_angstrom: float, slab: Slab, generator: np.random.Generator
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3 3"]]:
+    """Return masses (dalton), centres (angstrom) and shapes of globules, evenly spread between the faces of the ice."""
+    # Sideways the ice goes on, and globules there reach into the tomogram; above and below there is none.
+    ends = [(-_BESIDE_ANGSTROM, edge * voxel_size_angstrom + _BESIDE_ANGSTROM) for edge in slab.shape_voxel[1:]]
+    y, x = np.meshgrid(*(np.linspace(*pair, 65) for pair in ends))
+    below, above = slab.faces_at(y / voxel_size_angstrom, x / voxel_size_angstrom)
+    lowest = np.array([below.min() * voxel_size_angstrom, ends[0][0], ends[1][0]])
+    highest = np.array([above.max() * voxel_size_angstrom, ends[0][1], ends[1][1]])
+    dalton = mg_per_ml * _MG_PER_ML * float(np.prod(highest - lowest))
+    count = max(1, round(dalton / (1000 * _DISSOLVED_KDA * math.exp(_DISSOLVED_SPREAD**2 / 2))))
+    share = float(np.maximum(above - below, 0).mean() / (above.max() - below.min()))  # of the box, that is ice
+    masses = np.exp(_DISSOLVED_SPREAD * generator.standard_normal(count).clip(-2, 2))
+    centers = generator.uniform(lowest, highest, size=(count, 3))
+    bends = generator.standard_normal((count, 3, 3))
+    z, y, x = centers.T / voxel_size_angstrom
+    below, above = slab.faces_at(y, x)
+    inside = (below - 1e-6 <= z) & (z <= above + 1e-6)
+    masses *= share * dalton / max(masses[inside].sum(), masses.min())
+    return masses[inside], centers[inside], bends[inside]
 
 
 def _draw_vesicles(
-    settings: SurroundingsSettings, ice_angstrom: tuple[float, float], generator: np.random.Generator
+    settings: SurroundingsSettings, thickness_angstrom: float, generator: np.random.Generator
 ) -> list[Vesicle]:
     """Return vesicles of random size and shape that fit between the faces of the ice, largest first, without a place."""
     smallest, largest = settings.vesicle_radius_angstrom
-    thickness = ice_angstrom[1] - ice_angstrom[0]
-    largest = min(largest, (thickness / 2 - BILAYER_HALF_ANGSTROM) / _OBLATE)
+    largest = min(largest, (thickness_angstrom / 2 - BILAYER_HALF_ANGSTROM) / _OBLATE)
     if settings.vesicles and largest < smallest:
         raise SimulationError(
-            f"vesicles of radius {smallest:g} A in ice {thickness:g} A thick; give smaller ones, or thicker ice"
+            f"vesicles of radius {smallest:g} A in ice {thickness_angstrom:g} A thick; give smaller ones, or thicker ice"
         )
     found = []
     for _ in range(settings.vesicles):
@@ -217,19 +232,22 @@ def _draw_vesicles(
 
 def _free_place(
     reach_angstrom: float,
-    ice_angstrom: tuple[float, float],
+    slab: Slab,
     placed: Sequence[Vesicle | GoldBead],
     solid: Bool[np.ndarray, "z y x"],
     voxel_size_angstrom: float,
     generator: np.random.Generator,
 ) -> Float[np.ndarray, "3"] | None:
     """Return a centre between the faces of the ice with nothing solid within reach; None if none is found."""
-    lowest, highest = ice_angstrom[0] + reach_angstrom, ice_angstrom[1] - reach_angstrom
-    if lowest > highest:
-        return None
     extent = np.asarray(solid.shape[1:]) * voxel_size_angstrom
+    reach_along_z = reach_angstrom / float(slab.normal[0])
     for _ in range(_ATTEMPTS):
-        center = np.array([generator.uniform(lowest, highest), *generator.uniform(0, extent)])
+        height, (y, x) = generator.uniform(), generator.uniform(0, extent)
+        below, above = (float(face) for face in slab.faces_at(y / voxel_size_angstrom, x / voxel_size_angstrom))
+        lowest, highest = below * voxel_size_angstrom + reach_along_z, above * voxel_size_angstrom - reach_along_z
+        if lowest > highest:
+            continue
+        center = np.array([lowest + height * (highest - lowest), y, x])
         if any(
             np.linalg.norm(center - other.center_angstrom) < reach_angstrom + other.reach_angstrom for other in placed
         ):

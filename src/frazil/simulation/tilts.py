@@ -46,11 +46,12 @@ class TiltSettings(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> TiltSettings:
-        lowest, highest = check_tilt_range(self.range_degrees)
-        if max(-lowest, highest) > _STEEPEST:
+        lowest, highest = self.range_degrees
+        if max(map(abs, self.range_degrees)) > _STEEPEST:
             raise SimulationError(
                 f"tilt range {lowest:g},{highest:g}: a slab is not seen edge-on; keep within -{_STEEPEST} and {_STEEPEST}"
             )
+        check_tilt_range(self.range_degrees)
         if not 0 < self.step_degrees <= highest - lowest:
             raise SimulationError(
                 f"tilt step {self.step_degrees:g}: make it above 0 and at most {highest - lowest:g}, the range"
@@ -63,6 +64,11 @@ class TiltSettings(Settings):
         lowest, highest = self.range_degrees
         count = math.floor((highest - lowest) / self.step_degrees + 1e-6) + 1
         return tuple(lowest + i * self.step_degrees for i in range(count))
+
+    @property
+    def taken_range_degrees(self) -> tuple[float, float]:
+        """Lowest and highest tilt that is taken: a step that does not divide the range ends before its end."""
+        return self.angles_degrees[0], self.angles_degrees[-1]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from frazil.simulation.specimen import Likeness, Specimen, build_specimen
 from frazil.simulation.structures import Structure
 from frazil.simulation.tilts import TiltSeries
 
+BESIDE_ANGSTROM = 500.0
+"""Width of what is put between the opposite borders; streaks and halos are faint so far away."""
+
 
 @dataclass(frozen=True)
 class SimulatedTomogram:
@@ -73,6 +76,7 @@ def simulate_tomogram(
             preset.microscope,
             numpy_generator(seed, "microscope", index),
             ice_thickness_angstrom=preset.specimen.ice_thickness_angstrom,
+            beside_angstrom=BESIDE_ANGSTROM,
         )
     with _timed(seconds, "denoiser"):
         denoised = denoise(acquisition.signal, acquisition.noise, specimen.voxel_size_angstrom, preset.denoiser)

@@ -31,7 +31,7 @@ from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.tomogram import simulate_tomogram
 from frazil.version import __version__
 from frazil.workflows.calibration_report import SCHEMA_VERSION, Check, Measured, write_report
-from frazil.workflows.console import progress_bar, say
+from frazil.workflows.console import progress_bar, say, warn
 
 EVALUATIONS_FILE = "evaluations.jsonl"
 
@@ -77,6 +77,11 @@ def calibrate(
     for option, count in (("evaluations", evaluations), ("replicates", replicates), ("checks", checks)):
         if count < 1:
             raise SettingsError(f"--{option} {count}: nothing to do; ask for at least 1")
+    if evaluations <= len(FITTED):
+        warn(
+            f"--evaluations {evaluations}: the search cannot even begin, its first simplex takes {len(FITTED) + 1}; "
+            "a fit takes some hundreds"
+        )
     start = load_simulation_preset(preset)
     pieces = read_pieces(open_source(real, source_settings or SourceSettings()), runs)
     for piece in pieces:

@@ -157,11 +157,11 @@ def _curve(group: Sequence[Measured], name: CurveName) -> Curve:
 def _print_checks(results: Sequence[Check]) -> None:
     table = Table(box=SIMPLE_HEAD)
     table.add_column("simulated\nagainst real", no_wrap=True)
-    for name in ("differ-\nence", "spread,\nseeds", "floor, real\npieces", "toler-\nance", ""):
+    for name in ("differ-\nence", "spread,\nseeds", "floor, real\npieces", "toler-\nance", "ok"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in results:
         numbers = ["-" if number is None else f"{number:.2f}" for number in (one.difference, one.spread, one.floor)]
-        table.add_row(one.name, *numbers, f"{one.tolerance:.2f}", "within" if one.passed else "OUTSIDE")
+        table.add_row(one.name, *numbers, f"{one.tolerance:.2f}", "yes" if one.passed else "NO")
     console.print(table)
 
 

@@ -9,8 +9,12 @@ from typing import Any
 from frazil.errors import SettingsError
 
 
-def parse_settings(assignments: Iterable[str]) -> dict[str, Any]:
+def parse_settings(assignments: Iterable[str], *, example: str = "training.learning_rate=3e-4") -> dict[str, Any]:
     """Turn ``["model.base_channels=16"]`` into ``{"model.base_channels": 16}``; values are read as TOML, bare words as text.
+
+    Parameters
+    ----------
+    example : of an assignment, for the message.
 
     Raises
     ------
@@ -20,9 +24,7 @@ def parse_settings(assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
-            raise SettingsError(
-                f"--set {assignment}: not of the form key=value, e.g. --set training.learning_rate=3e-4"
-            )
+            raise SettingsError(f"--set {assignment}: not of the form key=value, e.g. --set {example}")
         try:
             settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

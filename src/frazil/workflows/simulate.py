@@ -23,14 +23,20 @@ from frazil.io.copick import CONFIG_NAME
 from frazil.io.files import exclusive, file_digest, make_folder
 from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.recipe import specimen_structures
+from frazil.simulation.text import split_numbers
 from frazil.workflows.console import progress_bar, say, warn
 from frazil.workflows.simulation_like import LikeOptions, plan_like
-from frazil.workflows.simulation_project import TYPES, FinishedRun, RunPlan, SimulationProject, read_manifest
+from frazil.workflows.simulation_limits import check_levels, check_memory
+from frazil.workflows.simulation_project import TYPES, FinishedRun, RunPlan, SimulationProject
 
 MANIFEST_SECONDS = 5.0
 """The manifest names every run, so it is not written after every one: a kill costs so much work at most."""
 
+_USUAL_LEVELS = 3
 _STRUCTURES = "specimen.structures"
+_SHAPE = "specimen.shape_voxel"
+_VOXEL_SIZE = "specimen.voxel_size_angstrom"
+_ICE = "specimen.ice_thickness_angstrom"
 _stopping = threading.Event()  # of a worker process
 
 
@@ -42,12 +48,13 @@ class SimulatedOutput:
     ----------
     types : of `TYPES`. By default all: a detector is trained on ``denoised`` or ``wbp``, a denoiser on ``wbp`` with ``clean`` as
         the truth; of a tomogram of the size of CZII's the first two take about 0.3 GB each, the third a tenth of it.
-    levels : resolutions of the OME-Zarr pyramids; viewers of copick and napari expect three.
+    levels : resolutions of the OME-Zarr pyramids; None is three, as viewers of copick and napari expect, or as many as a
+        small tomogram can have.
     mrc : also write each tomogram as ``mrc/<type>/<run>.mrc``.
     """
 
     types: tuple[str, ...] = tuple(TYPES)
-    levels: int = 3
+    levels: int | None = None
     mrc: bool = False
 
 
@@ -89,24 +96,34 @@ def simulate(
         planned = plan_like(like, preset.specimen)
         plans = planned.plans
         structures = specimen_structures(preset.specimen, picked=planned.labels)
+    if output.levels is not None:
+        check_levels(output.levels, [plan.grid(preset)[0] for plan in plans])
     entries = preset.specimen.structures
     if unused := [entry.label for entry in entries if entry.label not in structures]:
         warn(f"structure of {', '.join(unused)} not used: none of it is asked for, see --particles-per-class")
     project = SimulationProject(
         out=out,
-        preset=preset,
+        preset=_with_resolved_sources(preset),
         seed=seed,
         structures=structures,
         types=tuple(name for name in TYPES if name in output.types),
-        levels=output.levels,
+        levels=output.levels or _USUAL_LEVELS,
         mrc=output.mrc,
         digests=_digests(entry.source for entry in entries if entry.label in structures),
         like=None if like is None else like.parameters(),
     )
-    read_manifest(out, force=force)  # what is somebody else's is not touched
-    make_folder(out)
-    with exclusive(out, "simulates"):
-        _simulate(project, plans, workers=workers, force=force)
+    finished = project.finished(plans, force=force)  # what is somebody else's is not touched
+    missing = [plan.grid(preset) for plan in plans if plan.run not in finished]
+    check_memory(missing, structures.values(), workers=workers)
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        make_folder(out)
+        with exclusive(out, "simulates"):
+            _simulate(project, plans, workers=workers, force=force)
+    finally:
+        for folder in made:
+            with suppress(OSError):  # it holds something, as it should
+                folder.rmdir()
 
 
 def run_name(index: int) -> str:
@@ -121,7 +138,8 @@ def simulation_preset(
 
     Parameters
     ----------
-    options : dotted key to value; None leaves the preset's. Ice of thickness ``full`` fills the tomogram.
+    options : dotted key to value; None leaves the preset's. Ice of thickness ``full`` fills the tomogram, and so does that
+        of the preset where it is too thick for another shape or voxel size.
     settings : the same, from ``--set``; they go last.
     structures : ``label=path``, instead of the preset's structure of that label.
 
@@ -131,10 +149,12 @@ def simulation_preset(
     SimulationError : a value that cannot be simulated.
     """
     overrides = {key: value for key, value in options.items() if value is not None} | dict(settings)
-    if overrides.get("specimen.ice_thickness_angstrom") == "full":
-        overrides["specimen.ice_thickness_angstrom"] = None
+    if overrides.get(_ICE) == "full":
+        overrides[_ICE] = None
     if any(key.startswith("specimen.concentrations") for key in overrides):
         overrides.setdefault("specimen.particles_per_class", None)  # they stand for the preset's counts
+    if overrides.keys() & {_SHAPE, _VOXEL_SIZE} and _ICE not in overrides:
+        _thin_the_ice(preset, overrides)
     given = [_labelled_path(text) for text in structures]
     if given and _STRUCTURES not in overrides:
         kept = [entry.model_dump() for entry in load_simulation_preset(preset).specimen.structures]
@@ -167,12 +187,42 @@ def _check(count: int | None, workers: int, output: SimulatedOutput, like: LikeO
         raise SimulationError(f"count {count}: no tomograms to simulate; ask for at least 1")
     if workers < 1:
         raise SimulationError(f"workers {workers}: nobody to do the work; give at least 1")
-    if output.levels < 1:
+    if output.levels is not None and output.levels < 1:
         raise SimulationError(f"levels {output.levels}: no resolution to write; ask for at least 1")
 
 
+def _thin_the_ice(preset: str, overrides: dict[str, Any]) -> None:
+    """Let the preset's ice fill a tomogram that it is too thick for: its thickness was chosen for another one."""
+    specimen = load_simulation_preset(preset).specimen
+    thickness = specimen.ice_thickness_angstrom
+    try:
+        edge = split_numbers(overrides.get(_SHAPE, specimen.shape_voxel))[0]
+        depth = int(edge) * float(overrides.get(_VOXEL_SIZE, specimen.voxel_size_angstrom))
+    except (TypeError, ValueError, IndexError):
+        return  # no numbers: loading says so
+    if thickness is not None and 0 < depth < thickness:
+        overrides[_ICE] = None
+        warn(
+            f"ice: {thickness:g} A thick in preset {preset}, and the tomogram is {depth:g} A deep, so ice fills it; "
+            "--ice-thickness gives another"
+        )
+
+
+def _with_resolved_sources(preset: SimulationPreset) -> SimulationPreset:
+    """Name structure files by absolute paths, so that the same file is the same, however it was typed."""
+    entries = tuple(
+        entry if entry.source is None else entry.model_copy(update={"source": _resolved(entry.source)})
+        for entry in preset.specimen.structures
+    )
+    return preset.model_copy(update={"specimen": preset.specimen.model_copy(update={"structures": entries})})
+
+
+def _resolved(path: str) -> str:
+    return str(Path(path).resolve())
+
+
 def _digests(paths: Iterable[str | None]) -> dict[str, str]:
-    return {path: file_digest(Path(path)) for path in paths if path is not None}
+    return {_resolved(path): file_digest(Path(path)) for path in paths if path is not None}
 
 
 def _labelled_path(text: str) -> tuple[str, str]:
@@ -204,12 +254,17 @@ def _simulate(project: SimulationProject, plans: Sequence[RunPlan], *, workers: 
                 written = time.monotonic()
 
         try:
+            if not finished:
+                project.begin()
             if workers == 1 or len(missing) == 1:
                 _in_this_process(project.write_run, missing, on_finished)
             else:
                 _in_processes(project.write_run, missing, min(workers, len(missing)), on_finished)
         finally:
-            project.write_manifest(finished)
+            if finished:
+                project.write_manifest(finished)
+            else:
+                project.discard()
     _report(project, finished, seconds)
 
 

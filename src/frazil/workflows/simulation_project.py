@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from frazil.errors import FrazilError, OutputError
+from frazil.errors import FrazilError, OutputError, SimulationError
 from frazil.io.copick import CONFIG_NAME, write_picks, write_project_config, write_segmentation, write_tomogram
-from frazil.io.files import make_folder, output_errors, read_json, text_digest, write_json
+from frazil.io.files import output_errors, text_digest, write_json
 from frazil.io.mrc import write_volume
 from frazil.records import Picks
 from frazil.simulation.preset import SimulationPreset
@@ -21,9 +19,16 @@ from frazil.simulation.specimen import Likeness
 from frazil.simulation.structures import Structure
 from frazil.simulation.tomogram import SimulatedTomogram, simulate_tomogram
 from frazil.version import __version__
+from frazil.workflows.simulation_limits import most_levels
+from frazil.workflows.simulation_manifest import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    describe_structures,
+    describe_tomogram,
+    difference,
+    read_manifest,
+)
 
-SCHEMA_VERSION = 2
-MANIFEST = "simulation.json"
 USER = "simulated"
 TYPES = {
     "wbp": "weighted back-projection, CTF-corrected, noise and all; grey values, matter dark",
@@ -54,6 +59,11 @@ class RunPlan:
     run: str
     index: int | str
     like: Likeness | None = None
+
+    def grid(self, preset: SimulationPreset) -> tuple[tuple[int, int, int], float]:
+        """Return shape and voxel size of the tomogram."""
+        of = preset.specimen if self.like is None else self.like.header
+        return of.shape_voxel, of.voxel_size_angstrom
 
     @property
     def like_digest(self) -> str | None:
@@ -91,7 +101,7 @@ class SimulationProject:
     ----------
     structures : by label, those of distractors too.
     types : of `TYPES`.
-    levels : resolutions of the tomograms' pyramids.
+    levels : resolutions of the tomograms' pyramids; a small tomogram has fewer.
     mrc : also write each tomogram as ``mrc/<type>/<run>.mrc``.
     digests : of structure files, by path.
     like : which project is simulated again; None for random places.
@@ -126,15 +136,15 @@ class SimulationProject:
         }
 
     def finished(self, plans: list[RunPlan], *, force: bool) -> dict[str, dict[str, Any]]:
-        """Make the folder a project of these parameters, and return the records of the runs that are finished.
+        """Return the records of the runs that are finished and whole. Nothing is written; where there are none, `begin`.
 
         Raises
         ------
-        OutputError : it holds something else, or cannot be written.
+        OutputError : the folder holds something else.
         """
         there, runs = read_manifest(self.out, force=force)
         if there == self.parameters and (self.out / CONFIG_NAME).exists():
-            kept = {run: record for run, record in runs.items() if (self.out / _RUNS_FOLDER / run).is_dir()}
+            kept = {run: record for run, record in runs.items() if self._is_whole(record)}
             other = [plan.run for plan in plans if plan.run in kept and not _is_of(kept[plan.run], plan)]
             if other and not force:
                 raise OutputError(
@@ -142,10 +152,30 @@ class SimulationProject:
                 )
             return {run: record for run, record in kept.items() if run not in other}
         if runs and not force:
-            difference = _difference(there, self.parameters)
-            raise OutputError(f"{self.out}: holds tomograms with {difference}; pass --force to replace them")
-        self._begin()
+            named = difference(there, self.parameters)
+            raise OutputError(f"{self.out}: holds tomograms with {named}; pass --force to replace them")
         return {}
+
+    def begin(self) -> None:
+        """Make the folder a project of these parameters without runs; what an earlier project left goes.
+
+        Raises
+        ------
+        OutputError : it cannot be written.
+        """
+        # A manifest without parameters first: killed while the old runs are removed, the next call begins anew as well.
+        self._write_manifest({}, {})
+        self._remove_runs()
+        radii = {label: self.structures[label].radius_angstrom for label in self.labels}
+        write_project_config(self.out, name=self.out.resolve().name, labels_radius_angstrom=radii, simulated=True)
+        self._write_manifest(self.parameters, {})
+
+    def discard(self) -> None:
+        """Remove a project in which no run was finished: it would look like one that holds something."""
+        self._remove_runs()
+        with output_errors(self.out):
+            for name in (CONFIG_NAME, MANIFEST, ".lock"):
+                (self.out / name).unlink(missing_ok=True)
 
     def write_manifest(self, runs: Mapping[str, Mapping[str, Any]]) -> None:
         """Write `simulation.json`, with the runs in the order of their names."""
@@ -166,28 +196,49 @@ class SimulationProject:
                 self.preset, self.seed, plan.index, like=plan.like, structures=dict(self.structures)
             )
             start = time.perf_counter()
-            self._write_truth(scratch, plan.run, tomogram)
-            self._write_tomograms(scratch, plan.run, tomogram)
+            files = self._write_truth(scratch, plan.run, tomogram) + self._write_tomograms(scratch, plan.run, tomogram)
             with output_errors(final):
                 final.parent.mkdir(exist_ok=True)
                 _remove(final)
                 (scratch / _RUNS_FOLDER / plan.run).replace(final)
         except FrazilError as error:
             raise type(error)(f"{plan.run}: {error}") from None
+        except (MemoryError, RuntimeError) as error:
+            if not (
+                isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+            ):  # torch has no error for it
+                raise
+            raise SimulationError(
+                f"{plan.run}: not enough memory; ask for a smaller shape, a coarser voxel or fewer workers"
+            ) from None
         finally:
             _remove(scratch)
         seconds = tomogram.seconds | {"writing": time.perf_counter() - start}
-        return FinishedRun(plan.run, _record(plan, tomogram), seconds)
+        places = sorted(str(path.relative_to(scratch)) for path in files)
+        record = {"index": plan.index, "like_digest": plan.like_digest, **describe_tomogram(tomogram), "files": places}
+        return FinishedRun(plan.run, record, seconds)
 
-    def _begin(self) -> None:
-        make_folder(self.out)
-        # A manifest without parameters first: killed while the old runs are removed, the next call begins anew as well.
-        self._write_manifest({}, {})
+    def _is_whole(self, record: Mapping[str, Any]) -> bool:
+        """Tell whether every file of a run is there: picks, masks and tomograms with their levels, MRC copies."""
+        if not record.get("files"):
+            return False
+        paths = [self.out / place for place in record["files"]]
+        for place in filter(_is_tomogram, record["files"]):
+            folder = self.out / place
+            paths += [folder / str(level) / ".zarray" for level in range(self._levels(record["shape_voxel"]))]
+            if self.mrc:
+                paths.append(self._mrc_path(folder.stem, Path(place).parts[1]))
+        return all(path.exists() for path in paths)
+
+    def _levels(self, shape_voxel: Sequence[int]) -> int:
+        return min(self.levels, most_levels(shape_voxel))
+
+    def _mrc_path(self, tomogram_type: str, run: str) -> Path:
+        return self.out / _MRC_FOLDER / tomogram_type / f"{run}.mrc"
+
+    def _remove_runs(self) -> None:
         for path in (self.out / _RUNS_FOLDER, self.out / _MRC_FOLDER, *self.out.glob(".*.partial")):
             _remove(path)
-        radii = {label: self.structures[label].radius_angstrom for label in self.labels}
-        write_project_config(self.out, name=self.out.resolve().name, labels_radius_angstrom=radii, simulated=True)
-        self._write_manifest(self.parameters, {})
 
     def _write_manifest(self, parameters: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> None:
         content = {
@@ -199,20 +250,21 @@ class SimulationProject:
             "tomogram_types": {name: TYPES[name] for name in self.types},
             "segmentations": _SEGMENTATIONS,
             "labels": {label: number for number, label in enumerate(self.labels, start=1)},
+            "structures": describe_structures(self.structures),
             "parameters": dict(parameters),
             "runs": {run: runs[run] for run in sorted(runs)},
         }
         write_json(self.out / MANIFEST, content)
 
-    def _write_truth(self, root: Path, run: str, tomogram: SimulatedTomogram) -> None:
-        """Write the picks and the masks."""
-        specimen = tomogram.specimen
+    def _write_truth(self, root: Path, run: str, tomogram: SimulatedTomogram) -> list[Path]:
+        """Write the picks and the masks, and return where."""
+        specimen, written = tomogram.specimen, []
         for particles in specimen.placed:
             if len(particles):
                 picks = Picks(run, particles.structure.label, particles.centers_angstrom, particles.rotations)
-                write_picks(root, picks, user=USER, instances=particles.instances)
+                written.append(write_picks(root, picks, user=USER, instances=particles.instances))
         for name in _SEGMENTATIONS:
-            write_segmentation(
+            path = write_segmentation(
                 root,
                 run=run,
                 volume=specimen.classes if name == "classes" else specimen.instances,
@@ -221,104 +273,36 @@ class SimulationProject:
                 user=USER,
                 simulated=True,
             )
+            written.append(path)
+        return written
 
-    def _write_tomograms(self, root: Path, run: str, tomogram: SimulatedTomogram) -> None:
-        voxel_size_angstrom = tomogram.specimen.voxel_size_angstrom
+    def _write_tomograms(self, root: Path, run: str, tomogram: SimulatedTomogram) -> list[Path]:
+        voxel_size_angstrom, written = tomogram.specimen.voxel_size_angstrom, []
         for name in self.types:
             volume = -tomogram.specimen.density if name == "clean" else getattr(tomogram, name)
-            write_tomogram(
+            path = write_tomogram(
                 root,
                 run=run,
                 volume=volume,
                 voxel_size_angstrom=voxel_size_angstrom,
                 tomogram_type=name,
-                levels=self.levels,
-                tilt_range_degrees=None if name == "clean" else self.preset.microscope.tilts.range_degrees,
+                levels=self._levels(volume.shape),
+                tilt_range_degrees=None if name == "clean" else self.preset.microscope.tilts.taken_range_degrees,
                 simulated=True,
             )
+            written.append(path)
             if self.mrc:
-                write_volume(self.out / _MRC_FOLDER / name / f"{run}.mrc", volume, voxel_size_angstrom, simulated=True)
-
-
-def read_manifest(out: Path, *, force: bool) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return the parameters and the records of the finished runs of a project; neither where there is none yet.
-
-    Raises
-    ------
-    OutputError : `out` is no project of ours, or of a newer frazil, or its manifest is damaged.
-    """
-    path = out / MANIFEST
-    with output_errors(out):
-        if not path.exists():
-            if out.exists() and (not out.is_dir() or any(entry.name != ".lock" for entry in out.iterdir())):
-                raise OutputError(f"{out}: holds something that frazil simulate did not write; choose a new folder")
-            return {}, {}
-    try:
-        content = read_json(path, OutputError)
-        version, there = content["schema_version"], dict(content["parameters"])
-        runs = content["runs"] if version < SCHEMA_VERSION else dict(content["runs"])
-    except (OutputError, KeyError, TypeError, ValueError):
-        if force:
-            return {}, {}
-        raise OutputError(f"{path}: damaged; pass --force to simulate anew, or choose a new folder") from None
-    if version > SCHEMA_VERSION:
-        raise OutputError(f"{path}: written by a newer frazil; upgrade frazil, or choose a new folder")
-    if version < SCHEMA_VERSION:  # another simulator: its parameters mean something else
-        return {"simulator": f"that of schema {version}"}, {str(run): {} for run in runs}
-    return there, runs
-
-
-def _record(plan: RunPlan, tomogram: SimulatedTomogram) -> dict[str, Any]:
-    """Return what chance gave to a run."""
-    specimen, series = tomogram.specimen, tomogram.series
-    return {
-        "index": plan.index,
-        "like_digest": plan.like_digest,
-        "shape_voxel": list(specimen.density.shape),
-        "voxel_size_angstrom": specimen.voxel_size_angstrom,
-        "particles": {particles.structure.label: len(particles) for particles in specimen.placed},
-        "distractors": {particles.structure.label: len(particles) for particles in specimen.distractors},
-        "crowding": specimen.crowding,
-        "grey_factor": tomogram.grey_factor,
-        "tilt_series": {
-            "angles_degrees": _numbers(series.angles_degrees),
-            "true_angles_degrees": _numbers(series.true_angles_degrees),
-            "dose_before_e_per_angstrom2": _numbers(series.dose_before_e_per_angstrom2),
-            "dose_e_per_angstrom2": series.dose_e_per_angstrom2,
-            "shifts_angstrom": [_numbers(shift) for shift in series.shifts_angstrom],
-            "defocus_um": _numbers(tomogram.defocus_um),
-        },
-    }
-
-
-def _numbers(values: np.ndarray) -> list[float]:
-    return [round(float(value), 6) for value in values]
+                write_volume(self._mrc_path(name, run), volume, voxel_size_angstrom, simulated=True)
+        return written
 
 
 def _is_of(record: Mapping[str, Any], plan: RunPlan) -> bool:
     return record.get("like_digest") == plan.like_digest
 
 
-def _difference(there: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
-    """Name the parameters of an existing project that differ, with its values."""
-    if "simulator" in there:
-        return "an older simulator"
-    old, new = _flat(there), _flat(parameters)
-    differing = [key for key in {**new, **old} if old.get(key) != new.get(key)]
-    named = []
-    for key in differing:
-        name = ".".join(key[-2:])
-        named.append(f"{name} {old[key]}" if key in old else f"no {name}")
-    return ", ".join(named[:3] + ["..."] * (len(named) > 3)) or "other settings"
-
-
-def _flat(content: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Return the values of nested tables by their place."""
-    flat: dict[tuple[str, ...], Any] = {}
-    for key, value in content.items():
-        place = (*above, key)
-        flat |= _flat(value, place) if isinstance(value, Mapping) else {place: value}
-    return flat
+def _is_tomogram(place: str) -> bool:
+    """Tell a tomogram from picks and masks by its place: ``ExperimentRuns/<run>/VoxelSpacing<A>/<type>.zarr``."""
+    return Path(place).parts[2].startswith("VoxelSpacing")
 
 
 def _remove(path: Path) -> None:
