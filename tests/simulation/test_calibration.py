@@ -7,16 +7,14 @@ from frazil.config import load_simulation_preset
 from frazil.errors import SimulationError
 from frazil.records import Picks, Tomogram, TomogramHeader
 from frazil.simulation.calibration import (
-    FITTED,
     Calibration,
     Comparison,
     Piece,
     measured_piece,
     misfit,
-    read_number,
     search,
-    with_numbers,
 )
+from frazil.simulation.fitted import FITTED, read_number, with_numbers
 from frazil.simulation.specimen import build_specimen
 from frazil.simulation.tomogram import simulate_tomogram
 from frazil.volume.spectra import Curve, appearance
@@ -108,16 +106,6 @@ def test_misfit_counts_differences_in_their_tolerances():
     assert misfit([Comparison("TS_1", looks, off, 2.7), Comparison("TS_2", off, looks, 3.3)]) == pytest.approx(
         0, abs=1e-20
     )
-
-
-def test_numbers_of_a_preset_are_read_and_replaced():
-    numbers = {fitted.key: fitted.lowest * 1.5 for fitted in FITTED} | {"denoiser.noise_left": 0.25}
-    changed = with_numbers(PRESET, numbers)
-    for key, value in numbers.items():
-        assert read_number(changed, key) == pytest.approx(value)
-    width = np.subtract(*PRESET.microscope.optics.defocus_um[::-1])
-    assert np.subtract(*changed.microscope.optics.defocus_um[::-1]) == pytest.approx(width), "a range keeps its width"
-    assert changed.microscope.tilts == PRESET.microscope.tilts
 
 
 def test_the_search_finds_the_lowest_point_and_is_the_same_each_time():

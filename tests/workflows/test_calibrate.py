@@ -1,19 +1,18 @@
 """`frazil calibrate` from end to end: a preset, a report, curves; going on after an interruption; what it refuses."""
 
 import json
-import sys
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from frazil import cli
 from frazil.config import load_simulation_preset
 from frazil.errors import OutputError, SourceError
 from frazil.io.sources import open_source
 from frazil.settings import SourceSettings
-from frazil.simulation.calibration import FITTED, Calibration, Piece, read_number
+from frazil.simulation.calibration import Calibration, Piece
+from frazil.simulation.fitted import FITTED, read_number
 from frazil.workflows import calibrate as workflow
 from frazil.workflows.calibrate import EVALUATIONS_FILE, calibrate, read_pieces
 from frazil.workflows.calibration_report import REPORT_FILE, Measured, check
@@ -42,20 +41,6 @@ def calibrated(project, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("calibrated") / "out"
     calibrate(project, out, preset="small", name="ours", evaluations=14, checks=2)
     return out
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Return a function that runs `frazil ...` and gives exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["frazil", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 def test_the_command_fits_and_prints_the_table(project, tmp_path, run):

@@ -15,7 +15,6 @@ import mrcfile
 import numpy as np
 import pytest
 
-from frazil import cli
 from frazil.dataset.store import BoxStore
 from frazil.errors import OutputError, SettingsError, SimulationError
 from frazil.io.copick import write_picks, write_tomogram
@@ -61,20 +60,6 @@ def copied(project, tmp_path) -> Path:
 
 def manifest(folder: Path) -> dict:
     return json.loads((folder / "simulation.json").read_text())
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Return a function that runs `frazil simulate ...` and gives exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["frazil", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 # What the project holds

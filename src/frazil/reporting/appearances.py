@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from frazil.reporting.page import FONT_POINT, Page, caption_height, point, styled, wrap
+from frazil.reporting.page import FONT_POINT, Page, caption_height, plain_axes, point, styled, wrap
 from frazil.volume.spectra import PLANES, Appearance, Curve, mean_curve
 
 # Told apart by dashes and marks as well as by colour (Okabe & Ito).
@@ -92,10 +92,4 @@ def _draw(axes: Axes, series: Sequence[Series], curves: Sequence[list[Curve]]) -
 
 def _finish(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title, fontsize=FONT_POINT + 0.5, loc="left", pad=4)
-    axes.set_xlabel(x, fontsize=FONT_POINT)
-    axes.set_ylabel(y, fontsize=FONT_POINT)
-    axes.tick_params(labelsize=FONT_POINT - 0.5, width=0.6, length=2.5)
-    axes.tick_params(which="minor", width=0.4, length=1.5)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    plain_axes(axes, x, y)

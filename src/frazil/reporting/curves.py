@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from frazil.errors import CheckpointError
-from frazil.reporting.page import FONT_POINT, Page, caption_height, point, styled, wrap
+from frazil.reporting.page import FONT_POINT, Page, caption_height, plain_axes, point, styled, wrap
 
 REQUIRED = ("epoch", "train_loss", "validation_loss")
 _NOISE_LEVEL = re.compile(r"validation_loss_t(\d+)_(\d+)")
@@ -131,11 +131,5 @@ def _draw_noise_levels(axes: Axes, metrics: pd.DataFrame, levels: list[str]) -> 
 
 
 def _finish(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=FONT_POINT)
-    axes.set_ylabel(y, fontsize=FONT_POINT)
-    axes.tick_params(labelsize=FONT_POINT - 0.5, width=0.6, length=2.5)
-    axes.tick_params(which="minor", width=0.4, length=1.5)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    plain_axes(axes, x, y)
     axes.legend(frameon=False, fontsize=FONT_POINT, handlelength=3)

@@ -101,6 +101,17 @@ def wrap(text: str, width: int, size: float = FONT_POINT) -> list[str]:
     return lines
 
 
+def plain_axes(axes: Axes, x: str, y: str) -> None:
+    """Label `axes` and take away what is not needed: fine ticks, no upper and right spine, faint horizontal lines."""
+    axes.set_xlabel(x, fontsize=FONT_POINT)
+    axes.set_ylabel(y, fontsize=FONT_POINT)
+    axes.tick_params(labelsize=FONT_POINT - 0.5, width=0.6, length=2.5)
+    axes.tick_params(which="minor", width=0.4, length=1.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
 @styled
 def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
     """Save `figure` beside each other as `path` + ``.png`` and ``.pdf``; the same figure gives the same bytes.

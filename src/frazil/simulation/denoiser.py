@@ -15,7 +15,7 @@ from pydantic import Field
 
 from frazil.settings import Settings
 
-_MARGIN_VOXEL = 8  # of the low-pass along z, where a tomogram does not go on
+_MARGIN_VOXEL = 16  # of the low-pass along z, where a tomogram does not go on
 
 
 class DenoiserSettings(Settings):

@@ -17,16 +17,14 @@ from frazil.io.names import check_name
 from frazil.io.sources import Source, open_source
 from frazil.settings import SourceSettings
 from frazil.simulation.calibration import (
-    FITTED,
     Calibration,
     Piece,
     fine_fall,
     measured_piece,
     misfit,
-    read_number,
     search,
-    with_numbers,
 )
+from frazil.simulation.fitted import FITTED, read_number, with_numbers
 from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.tomogram import simulate_tomogram
 from frazil.version import __version__

@@ -18,7 +18,8 @@ from rich.table import Table
 from frazil.io.files import write_json, write_text
 from frazil.reporting.appearances import Series, appearance_page
 from frazil.reporting.page import save_figure
-from frazil.simulation.calibration import FALL_SCALE_DEX, FITTED, KURTOSIS_SCALE, SKEW_SCALE, Piece, read_number
+from frazil.simulation.calibration import FALL_SCALE_DEX, KURTOSIS_SCALE, SKEW_SCALE, Piece
+from frazil.simulation.fitted import FITTED, read_number
 from frazil.simulation.preset import SimulationPreset
 from frazil.version import __version__
 from frazil.volume.spectra import CURVES, Appearance, Curve, CurveName, appearance, distance_dex, mean_curve
