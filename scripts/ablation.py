@@ -1,25 +1,32 @@
-"""Train one variant of a preset after the other for the same time, and compare what they generate: ``ablation.py STORE OUT``.
+"""Train one variant of a preset after the other for the same CPU time, and compare what they generate: ``ablation.py STORE OUT``.
 
-Every row changes one line of the base; every row is trained with every seed for the same wall time on the same threads (run it on
-an otherwise idle machine), samples are drawn with the preset's sampler, and compared with held-out boxes of the store. Interrupted,
-it goes on: finished rows are in OUT/ablation.json. Prints a Markdown table.
+Every row changes one line of the base; every row is trained with every seed for the same CPU time on one thread, so that a busy machine
+changes little. Its loss is measured on fixed held-out pairs, samples are drawn with the preset's sampler, and compared with held-out
+boxes of the store. Interrupted, it goes on: a finished row has a result.json. Several may run into one OUT, with other rows or seeds.
+Prints a Markdown table of the rows that are there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import torch
 
 import frazil
+from frazil.bundle import load_bundle
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.io.files import write_json
+from frazil.training.batches import ValidationBatches, validation_loader
+from frazil.training.checkpoint import load_checkpoint
+from frazil.training.fit import CHECKPOINT_NAME
+from frazil.training.module import DenoisingTask
 from frazil.volume.spectra import CURVES, Appearance, appearance, distance_dex, mean_curve
 
 BASE = (
@@ -40,6 +47,12 @@ ROWS: dict[str, tuple[str, ...]] = {
     "64 channels": ("model.base_channels=64",),
     "learning rate 1e-4": ("training.learning_rate=1e-4",),
 }
+CPU_CLOCK = "import sys, time; time.monotonic = time.process_time; from frazil.cli import main; sys.exit(main())"
+"""Runs frazil with CPU time for its clock, so that --max-time means CPU time."""
+
+LOSS_DRAWS = 10
+"""Noise levels at which each held-out box is denoised."""
+
 RINGS = ("apo-ferritin", "virus-like-particle")
 
 
@@ -76,16 +89,43 @@ def compare(volumes: np.ndarray, labels: list[str], real: np.ndarray, real_label
     return result
 
 
-def measure(run: Path, count: int, real: np.ndarray, real_labels: list[str]) -> dict[str, float]:
-    """Return the last losses of a run, and how its samples compare."""
-    metrics = pd.read_csv(run / "metrics.csv").dropna(subset=["validation_loss"]).iloc[-1]
-    losses = {str(name): float(metrics[name]) for name in metrics.index if str(name).startswith("validation_loss")}
+def held_out_loss(folder: Path, store: BoxStore) -> dict[str, float]:
+    """Return the loss of a bundle on the store's validation pairs, over all noise levels and in fifths of them."""
+    bundle = load_bundle(folder)
+    preset = bundle.card.preset
+    boxes = Subtomograms(store, "validation", bundle.card.normalisation)
+    timesteps = preset.diffusion.timesteps
+    pairs = ValidationBatches(boxes, timesteps=timesteps, draws=LOSS_DRAWS, seed=0)
+    task = DenoisingTask(bundle.network.eval(), preset)
+    levels, losses = [], []
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        for batch in validation_loader(pairs, batch_size=16, rank=0, devices=1):
+            losses.append(task.losses(batch).double())
+            levels.append(batch.t)
+    loss, level = torch.cat(losses).numpy(), torch.cat(levels).numpy()
+    fifth = level * 5 // timesteps
+    return {"loss": float(loss.mean())} | {
+        f"t {number * timesteps // 5}+": float(loss[fifth == number].mean()) for number in range(5)
+    }
+
+
+def measure(run: Path, count: int, store: BoxStore, real: np.ndarray, real_labels: list[str]) -> dict[str, float]:
+    """Return how many steps a run made, its held-out losses, and how its samples compare."""
+    seen = {"steps": float(load_checkpoint(run / CHECKPOINT_NAME)["global_step"])}
     generator = frazil.load(run / "bundle")
     samples = generator.sample(label=generator.labels, count=count, seed=0)
     scored = samples.volumes - samples.volumes.mean((1, 2, 3), keepdims=True)
     scored /= scored.std((1, 2, 3), keepdims=True)
-    seen = {"samples_seen": float(metrics["samples_seen"])}
-    return seen | losses | compare(scored, list(samples.labels), real, real_labels)
+    return seen | held_out_loss(run / "bundle", store) | compare(scored, list(samples.labels), real, real_labels)
+
+
+def train(store: Path, run: Path, settings: list[str], minutes: float) -> None:
+    """Train by the command line, on one thread, until `minutes` of CPU time are used."""
+    arguments = ["train", str(store), "--out", str(run), "--preset", "fast", "--epochs", "1000"]
+    arguments += ["--max-time", str(minutes), "--set", "training.validate_every=1000"]
+    arguments += [part for one in settings for part in ("--set", one)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", CPU_CLOCK, *arguments], check=True, env=environment)
 
 
 def main() -> None:
@@ -93,37 +133,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=10.0, help="wall time of each training")
+    parser.add_argument("--minutes", type=float, default=10.0, help="CPU time of each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--count", type=int, default=8, help="samples of each class")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / "ablation.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    real, real_labels = held_out(BoxStore.open(arguments.store))
-    half = np.arange(len(real)) % 2 == 0
-    names = np.array(real_labels)
-    results["held-out, one half against the other (floor)"] = compare(
-        real[half], names[half].tolist(), real[~half], names[~half].tolist()
-    )
+    store = BoxStore.open(arguments.store)
+    real, real_labels = held_out(store)
     for seed in arguments.seeds:
         for row in arguments.rows:
-            key = f"{row}, seed {seed}"
-            if key in results:
+            run = arguments.out / f"{row}, seed {seed}".replace(" ", "-").replace(",", "")
+            if (run / "result.json").exists():
                 continue
-            run = arguments.out / key.replace(" ", "-").replace(",", "")
-            settings = [*BASE, *ROWS[row], f"training.seed={seed}", "training.validate_every=1"]
-            command = [str(Path(sys.executable).with_name("frazil")), "train", str(arguments.store), "--out", str(run)]
-            command += ["--preset", "fast", "--epochs", "1000", "--max-time", str(arguments.minutes)]
-            subprocess.run([*command, *(part for one in settings for part in ("--set", one))], check=True)
-            results[key] = measure(run, arguments.count, real, real_labels)
-            write_json(path, results)
-    columns = list(dict.fromkeys(name for result in results.values() for name in result))
-    print("| row | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 1))
-    for key, result in results.items():
-        cells = [f"{result[name]:.3f}" if name in result else "-" for name in columns]
-        print(f"| {key} | " + " | ".join(cells) + " |")
+            train(arguments.store, run, [*BASE, *ROWS[row], f"training.seed={seed}"], arguments.minutes)
+            result = measure(run, arguments.count, store, real, real_labels)
+            write_json(run / "result.json", {"row": row, "seed": seed} | result)
+    half = np.arange(len(real)) % 2 == 0
+    names = np.array(real_labels)
+    floor = compare(real[half], names[half].tolist(), real[~half], names[~half].tolist())
+    rows = [json.loads(path.read_text()) for path in sorted(arguments.out.glob("*/result.json"))]
+    rows.sort(key=lambda one: (list(ROWS).index(one["row"]), one["seed"]))
+    columns = list(rows[0])[2:]
+    print("| row | seed | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 2))
+    for one in [{"row": "held-out, one half against the other (floor)", "seed": "-"} | floor, *rows]:
+        cells = [f"{one[name]:.3f}".removesuffix(".000") if name in one else "-" for name in columns]
+        print(f"| {one['row']} | {one['seed']} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
