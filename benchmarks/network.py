@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from frazil.model.unet import build_network
 from frazil.records import Condition
@@ -121,6 +122,25 @@ class Timed:
         return seconds / self.variant.training_batch
 
 
+def gigaflop(variant: Variant, box: int) -> float:
+    """Return the floating-point operations of one volume's forward pass, counted, in 1e9."""
+    network = variant.make().eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(*inputs(1, box, torch.contiguous_format))
+    return counter.get_total_flops() / 1e9
+
+
+def matrix_gigaflops(dtype: torch.dtype, edge: int = 2048) -> float:
+    """Return how many 1e9 operations a second a matrix product of `dtype` does here: what a network could at most."""
+    one, other = torch.ones(edge, edge, dtype=dtype), torch.ones(edge, edge, dtype=dtype)
+    seconds = []
+    for _ in range(7):
+        start = time.perf_counter()
+        one @ other
+        seconds.append(time.perf_counter() - start)
+    return 2 * edge**3 / statistics.median(seconds) / 1e9
+
+
 def peak_gb(name: str, batch: int, box: int) -> float:
     """Return the peak memory of a training step in a fresh process, PyTorch itself included."""
     command = [sys.executable, __file__, "--peak", name, "--batch", str(batch), "--box", str(box)]
@@ -165,6 +185,9 @@ def print_times(every: list[Variant], rounds: int, box: int) -> None:
     print(f"PyTorch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
           f"box {box}^3, median of {rounds} rounds, load {os.getloadavg()[0]:.1f} before", flush=True)  # fmt: skip
     timed = [Timed(variant, box) for variant in every]
+    work = [gigaflop(variant, box) for variant in every]
+    peaks = {bf16: matrix_gigaflops(torch.bfloat16 if bf16 else torch.float32) for bf16 in (False, True)}
+    print(f"matrix products of 2048^2: {peaks[False]:.0f} GFLOP/s in float32, {peaks[True]:.0f} in bf16")
     forward: list[list[float]] = [[] for _ in every]
     training: list[list[float]] = [[] for _ in every]
     for _ in range(rounds):
@@ -175,7 +198,9 @@ def print_times(every: list[Variant], rounds: int, box: int) -> None:
             training[place].append(one.train())
     print(f"load {os.getloadavg()[0]:.1f} after\n")
     print(
-        "| | forward, s a volume | ratio | volumes an hour | ratio | training, s a volume | ratio |\n|---|---|---|---|---|---|---|"
+        "| | GFLOP | forward, s a volume | ratio | of the peak | volumes an hour | ratio | training, s a volume | ratio |\n"
+        + "|---" * 9
+        + "|"
     )
     for place, variant in enumerate(every):
         seconds, steps = statistics.median(forward[place]), statistics.median(training[place])
@@ -183,8 +208,10 @@ def print_times(every: list[Variant], rounds: int, box: int) -> None:
         ratio = statistics.median(pairs)
         train_ratio = statistics.median(one / other for one, other in zip(training[0], training[place], strict=True))
         hour = 3600 / (seconds * variant.steps)
-        print(f"| {variant.name} | {seconds:.3f} | {ratio:.1f} | {hour:,.1f} | {ratio * 1000 / variant.steps:,.0f} | "
-              f"{steps:.3f} | {train_ratio:.1f} |", flush=True)  # fmt: skip
+        cells = [variant.name, f"{work[place]:.1f}", f"{seconds:.3f}", f"{ratio:.1f}",
+                 f"{work[place] / seconds / peaks[variant.bf16]:.0%}", f"{hour:,.1f}", f"{ratio * 1000 / variant.steps:,.0f}",
+                 f"{steps:.3f}", f"{train_ratio:.1f}"]  # fmt: skip
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from frazil.volume.spectra import (
     mean_curve,
     radial_curve,
     slice_power,
+    volume_power,
     wedge_curve,
 )
 
@@ -25,6 +26,42 @@ def test_white_noise_is_flat_with_its_variance_in_every_plane():
         assert curve.at[0] == pytest.approx(0.04)
         assert curve.at[-1] == pytest.approx(0.44)
         assert np.abs(curve.log_power - np.log10(4)).max() < 0.1
+
+
+def test_white_noise_is_flat_with_its_variance_in_3d():
+    power = volume_power(2 * white())
+    assert power.mean() == pytest.approx(4, rel=0.03)
+    curve = radial_curve(power)
+    assert np.abs(curve.log_power[8:] - np.log10(4)).max() < 0.04  # those below have few coefficients
+
+
+def test_power_in_3d_is_all_of_a_volume_at_the_frequency_of_a_wave():
+    z, y, x = np.indices((32, 40, 48))
+    volume = np.cos(2 * np.pi * (z / 8 + y / 5 + x / 6)) + 1e-4 * white((32, 40, 48))
+    power = volume_power(volume)
+    window = np.multiply.outer(np.multiply.outer(*(np.hanning(n + 2)[1:-1] for n in (32, 40))), np.hanning(50)[1:-1])
+    assert power.mean() == pytest.approx(np.square(volume * window).mean() / np.square(window).mean())  # Parseval
+    assert np.unravel_index(power.argmax(), power.shape) in [(4, 8, 8), (28, 32, 40)]
+    curve = radial_curve(power)
+    assert curve.at[curve.log_power.argmax()] == pytest.approx(np.sqrt(1 / 64 + 1 / 25 + 1 / 36), abs=0.011)
+
+
+def test_power_in_3d_keeps_the_precision_of_the_volume():
+    single = volume_power(white((32, 32, 32)).astype(np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(
+        radial_curve(single).log_power, radial_curve(volume_power(white((32, 32, 32)))).log_power, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (24, 32, 40)])
+def test_rings_hold_the_coefficients_between_their_edges(shape):
+    axes = np.meshgrid(*map(np.fft.fftfreq, shape), indexing="ij")
+    radius = np.sqrt(np.square(axes).sum(axis=0))
+    curve = radial_curve(10**radius, bins=7)
+    for at, log_power in zip(curve.at, curve.log_power, strict=True):
+        inside = (radius >= at - 0.03) & (radius < at + 0.03)  # rings of 0.06
+        assert log_power == pytest.approx(np.log10((10 ** radius[inside]).mean()))
 
 
 def test_white_noise_has_no_wedge_and_gaussian_moments():

@@ -6,12 +6,13 @@ that, the edges would fill the wedge. Volumes are z-scored first: spectra compar
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import scipy.fft
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy import stats
 
 from frazil.errors import ShapeError
@@ -102,12 +103,32 @@ def slice_power(volume: Float[np.ndarray, "z y x"], plane: Plane) -> Float[np.nd
     return np.asarray(np.square(np.abs(spectrum)).mean(axis=0) / np.square(window).sum())
 
 
-def radial_curve(power: Float[np.ndarray, "row column"], bins: int = 21) -> Curve:
-    """Return log power by spatial frequency, in rings of equal width between 0.03 and 0.45 cycles per voxel."""
-    row, column = (scipy.fft.fftfreq(edge) for edge in power.shape)
-    radius = np.hypot(row[:, None], column)
-    edges = np.linspace(_LOWEST, _HIGHEST, bins + 1)
-    return Curve((edges[:-1] + edges[1:]) / 2, _log10(_means(power, radius, edges)))
+def volume_power(volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "kz ky kx"]:
+    """Return the power of a volume, faded out at its faces; white noise of variance 1 has 1 everywhere.
+
+    Returns
+    -------
+    In FFT order and in the precision of the volume.
+    """
+    z, y, x = (np.hanning(edge + 2)[1:-1].astype(volume.dtype) for edge in volume.shape)
+    window = z[:, None, None] * y[:, None] * x
+    spectrum = scipy.fft.fftn(volume * window)
+    return np.asarray((np.square(spectrum.real) + np.square(spectrum.imag)) / np.square(window).sum())
+
+
+def radial_curve(power: Float[np.ndarray, "..."], bins: int = 21) -> Curve:
+    """Return log power by spatial frequency, in rings (shells in 3D) of equal width between 0.03 and 0.45 cycles per voxel.
+
+    Parameters
+    ----------
+    power : `(row, column)` or `(kz, ky, kx)`, in FFT order.
+    """
+    ring = _rings(power.shape, bins)
+    counts = np.bincount(ring, minlength=bins + 1)[:bins]
+    sums = np.bincount(ring, weights=power.ravel(), minlength=bins + 1)[:bins]
+    means = np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0)
+    edges = _ring_edges(bins)
+    return Curve((edges[:-1] + edges[1:]) / 2, _log10(means))
 
 
 def wedge_curve(power: Float[np.ndarray, "kz kx"], step_degrees: float = 5.0) -> Curve:
@@ -138,6 +159,23 @@ def distance_dex(one: Curve, other: Curve) -> float:
 def mean_curve(curves: list[Curve]) -> Curve:
     """Return the mean of curves over the same bins."""
     return Curve(curves[0].at, np.mean([curve.log_power for curve in curves], axis=0))
+
+
+def _ring_edges(bins: int) -> Float[np.ndarray, "edges"]:
+    return np.linspace(_LOWEST, _HIGHEST, bins + 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _rings(shape: tuple[int, ...], bins: int) -> Int64[np.ndarray, "coefficients"]:
+    """Return the ring of every coefficient; `bins` where it is in none."""
+    axes = np.meshgrid(*(scipy.fft.fftfreq(edge) for edge in shape), indexing="ij", sparse=True)
+    radius = np.sqrt(sum(np.square(axis) for axis in axes)).ravel()
+    edges = _ring_edges(bins)
+    ring = np.searchsorted(edges, radius, side="right") - 1
+    ring[radius == edges[-1]] = bins - 1
+    ring[(radius < edges[0]) | (radius > edges[-1])] = bins
+    ring.setflags(write=False)  # shared by all callers
+    return ring
 
 
 def _log10(power: Float[np.ndarray, "bins"]) -> Float[np.ndarray, "bins"]:

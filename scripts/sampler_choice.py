@@ -1,0 +1,112 @@
+"""Find the fewest evaluations whose samples are within the seed-to-seed spread of DDPM-1000's: ``sampler_choice.py BUNDLE OUT``.
+
+DDPM with all its steps is drawn with several seeds; how far these sets are from one another is the spread. Every other sampler and
+number of steps is then measured by its mean distance from them: spectra and wedge (dex), standard deviation of the samples (%), skew,
+kurtosis, and the mean radial profile of each class (in standard deviations of a voxel). Interrupted, it goes on: finished sets are in OUT.
+Prints a Markdown table; a distance beyond the largest between two DDPM sets is set in bold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import frazil
+from frazil.generation.generator import ParticleGenerator
+from frazil.io.files import atomic_path
+from frazil.settings import SamplerName
+from frazil.volume.spectra import CURVES, appearance, mean_curve
+
+CANDIDATES: dict[SamplerName, tuple[int, ...]] = {
+    "dpm++": (6, 8, 10, 12, 15, 20, 30),
+    "unipc": (6, 8, 10, 12, 15, 20),
+    "sde-dpm++": (15, 20, 30),
+    "ddim": (20, 50),
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A set of samples, the same number of each class in a row."""
+
+    volumes: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def statistics(self) -> dict[str, np.ndarray]:
+        looks = [appearance(volume) for volume in self.volumes]
+        found = {name: np.asarray(mean_curve([look.curve(name) for look in looks]).log_power) for name in CURVES}
+        found["std, %"] = np.array([100 * self.volumes.std(axis=(1, 2, 3)).mean()])
+        found["skew"] = np.array([np.mean([look.skew for look in looks])])
+        found["kurtosis"] = np.array([np.mean([look.kurtosis for look in looks])])
+        found["profiles"] = np.stack([self._profile(label) for label in np.unique(self.labels)])
+        return found
+
+    def _profile(self, label: str) -> np.ndarray:
+        """Return the mean grey value by radius in the central XY slice, over the samples of a class."""
+        edge = self.volumes.shape[1]
+        y, x = np.indices((edge, edge)) - edge // 2
+        ring = np.hypot(y, x).round().astype(int)
+        picture = self.volumes[self.labels == label][:, edge // 2].mean(axis=0)
+        return np.array([picture[ring == radius].mean() for radius in range(edge // 2)])
+
+
+def drawn(generator: ParticleGenerator, out: Path, *, sampler: SamplerName, steps: int, seed: int, count: int) -> Drawn:
+    """Return a set of samples, drawn or read."""
+    path = out / f"{sampler}-{steps}-seed{seed}.npz"
+    if not path.exists():
+        samples = generator.sample(label=generator.labels, count=count, seed=seed, sampler=sampler, steps=steps)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, volumes=samples.volumes, labels=np.array(samples.labels))
+    with np.load(path) as saved:
+        return Drawn(saved["volumes"], saved["labels"])
+
+
+def distances(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return the mean absolute difference of each statistic; root mean square over radii and classes for the profiles."""
+    found = {name: float(np.nanmean(np.abs(one[name] - other[name]))) for name in one if name != "profiles"}
+    found["profiles"] = float(np.sqrt(np.mean(np.square(one["profiles"] - other["profiles"]))))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--count", type=int, default=8, help="samples of each class in a set")
+    parser.add_argument("--seeds", type=int, default=3, help="DDPM sets")
+    parser.add_argument("--candidate-seeds", type=int, default=2, help="sets of every other sampler")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    generator = frazil.load(arguments.bundle)
+    count = arguments.count
+    reference = [
+        drawn(generator, arguments.out, sampler="ddpm", steps=1000, seed=seed, count=count).statistics
+        for seed in range(arguments.seeds)
+    ]
+    pairs = [distances(one, other) for one, other in itertools.combinations(reference, 2)]
+    names = list(pairs[0])
+    mean = {name: float(np.mean([pair[name] for pair in pairs])) for name in names}
+    limit = {name: max(pair[name] for pair in pairs) for name in names}
+    print("| sampler | steps | " + " | ".join(names) + " | within |\n|" + "---|" * (len(names) + 3))
+    for title, row in (("ddpm, between seeds, mean", mean), ("ddpm, between seeds, largest", limit)):
+        print(f"| {title} | 1000 | " + " | ".join(f"{row[name]:.3f}" for name in names) + " | |")
+    for sampler, counts in CANDIDATES.items():
+        for steps in counts:
+            own = [
+                drawn(generator, arguments.out, sampler=sampler, steps=steps, seed=100 + seed, count=count).statistics
+                for seed in range(arguments.candidate_seeds)
+            ]
+            found = [distances(one, other) for one in own for other in reference]
+            row = {name: float(np.mean([pair[name] for pair in found])) for name in names}
+            cells = [f"{row[name]:.3f}" if row[name] <= limit[name] else f"**{row[name]:.3f}**" for name in names]
+            inside = sum(row[name] <= limit[name] for name in names)
+            print(f"| {sampler} | {steps} | " + " | ".join(cells) + f" | {inside} of {len(names)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
