@@ -103,7 +103,7 @@ def test_a_card_from_before_the_options_existed_is_read(bundle, network):
 
 def test_the_card_says_everything_that_a_reader_needs(bundle):
     content = json.loads((bundle / "bundle.json").read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert content["axis_order"] == "zyx"
     assert content["labels"] == list(LABELS)
     assert content["voxel_size_angstrom"] == 10.012444
@@ -231,11 +231,30 @@ def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path, network, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bundle_of_the_first_schema_is_read_as_the_network_of_the_paper(bundle, network):
+    """Its card says nothing of what was added since."""
+    card = json.loads((bundle / "bundle.json").read_text())
+    for name in ("front_end", "preconditioning", "modulation", "attention_heads", "channel_multipliers", "band_std"):
+        del card["preset"]["model"][name]
+    for name in ("memory_format", "loss_weighting", "class_dropout", "checkpoint_activations", "min_snr_gamma"):
+        del card["preset"]["training"][name]
+    edit_card(bundle, schema_version=1, preset=card["preset"])
+    old = load_bundle(bundle)
+    assert old.card.preset == make_card().preset
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in old.network.state_dict().items())
+
+
+def test_what_is_open_in_training_is_decided_in_a_bundle():
+    for name in ("precision", "memory_format"):
+        with pytest.raises(ValueError, match="a bundle has to say what it was trained in"):
+            make_card(preset=load_preset("smoke", {f"training.{name}": "auto"}))
+
+
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"schema_version": 2, "frazil_version": "9.0", "new_field": 1}, ("newer frazil (9.0)", "upgrade frazil")),
-        ({"schema_version": 0}, ("schema version 0", "knows 1")),
+        ({"schema_version": 3, "frazil_version": "9.0", "new_field": 1}, ("newer frazil (9.0)", "upgrade frazil")),
+        ({"schema_version": 0}, ("schema version 0", "knows 1 to 2")),
         ({"schema_version": "one"}, ("schema version 'one'",)),
         ({"kind": "box store"}, ("not the card of a frazil bundle",)),
         ({"axis_order": "xyz"}, ("axis_order", "'zyx'")),

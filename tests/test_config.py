@@ -36,11 +36,22 @@ def test_fast_preset_trains_the_network_of_the_paper_on_an_honest_split():
     assert (fast.model, fast.diffusion) == (paper.model, paper.diffusion)
     assert fast.curate.split_by == "tomogram"
     assert (fast.training.precision, fast.training.ema_decay, fast.training.normalisation) == (
-        "bf16-mixed",
+        "auto",
         0.999,
         "measured",
     )
     assert (fast.sampling.sampler, fast.sampling.steps) == ("dpm++", 20)
+
+
+@pytest.mark.parametrize(("edge", "use"), [(24, "use 16 or 32"), (8, "use 16")])
+def test_a_box_that_the_network_of_the_preset_cannot_halve_is_refused(edge, use, refuses):
+    """The rule belongs to no single setting: the message begins with none."""
+    overrides = {"model.front_end": "haar", "curate.box_size_voxel": edge}
+    with refuses(
+        SettingsError, f"preset fast: a box of {edge} voxels cannot be halved 4 times", use, "another network"
+    ):
+        load_preset("fast", overrides)
+    assert load_preset("fast", {**overrides, "model.channel_multipliers": [1, 2]}).curate.box_size_voxel == edge
 
 
 @pytest.mark.parametrize("name", preset_names())

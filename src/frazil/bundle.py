@@ -32,7 +32,9 @@ WEIGHTS_FILE = "model.safetensors"
 RUN_BUNDLE = "bundle"
 """Where `frazil train` puts the bundle in its run folder."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1 knew only the paper's network, and its readers call a setting that they do not know a damage. It is read: what it does not
+say has the value that was the only one."""
 
 
 class BundleCard(Settings):
@@ -84,6 +86,8 @@ class BundleCard(Settings):
             raise ValueError(
                 f"normalisation {self.normalisation} differs from the preset's {self.preset.training.normalisation}"
             )
+        if "auto" in (self.preset.training.precision, self.preset.training.memory_format):
+            raise ValueError("precision or memory format is auto, but a bundle has to say what it was trained in")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"a class name occurs twice in {', '.join(self.labels)}")
         return self
@@ -176,8 +180,8 @@ def read_card(folder: Path) -> BundleCard:
             f"{path}: schema version {version} was written by a newer frazil ({content.get('frazil_version')}); "
             f"this one knows {SCHEMA_VERSION}: upgrade frazil"
         )
-    if version != SCHEMA_VERSION:
-        raise BundleError(f"{path}: schema version {version!r} is not known; this frazil knows {SCHEMA_VERSION}")
+    if not (isinstance(version, int) and version >= 1):
+        raise BundleError(f"{path}: schema version {version!r} is not known; this frazil knows 1 to {SCHEMA_VERSION}")
     try:
         return BundleCard.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:

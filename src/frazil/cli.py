@@ -36,7 +36,7 @@ def _root(
     """Learn from annotated cryo-electron tomograms; generate realistic, labelled 3D particle volumes."""
 
 
-# Commands stand below in the order of the work: simulate, curate, train, import-weights, sample, figures.
+# Commands stand below in the order of the work: simulate, curate, train, import-weights, sample, figures, evaluate, filter, report.
 
 
 @app.command("simulate")
@@ -279,7 +279,12 @@ def train_command(
     batch_size: Annotated[int | None, typer.Option(help="Boxes per optimiser step, over all devices.")] = None,
     accumulate: Annotated[int | None, typer.Option(help="Share a step between N passes, to save memory.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam, constant.")] = None,
-    precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="32-true, bf16-mixed, or auto: the faster one here, found in a second.")
+    ] = None,
+    memory_format: Annotated[
+        str | None, typer.Option(help="contiguous, channels-last or auto; else what suits the precision.")
+    ] = None,
     ema: Annotated[float | None, typer.Option(help="Decay of the average of the weights; 0 keeps none.")] = None,
     normalisation: Annotated[str | None, typer.Option(help="padded (the paper) or measured voxels only.")] = None,
     validate_every: Annotated[int | None, typer.Option(help="Epochs between validations.")] = None,
@@ -310,6 +315,7 @@ def train_command(
         "accumulate": accumulate,
         "learning_rate": learning_rate,
         "precision": precision,
+        "memory_format": memory_format,
         "ema_decay": ema,
         "normalisation": normalisation,
         "validate_every": validate_every,
@@ -377,7 +383,10 @@ def sample_command(
         int | None, typer.Option(help="Samples computed at once; else what suits the device.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="32-true or bf16-mixed; else that of the bundle's training.")
+        str | None, typer.Option(help="32-true, bf16-mixed, or auto: the faster one here; else the bundle's.")
+    ] = None,
+    memory_format: Annotated[
+        str | None, typer.Option(help="contiguous, channels-last or auto; else what suits the precision.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or several: cuda:0,cuda:1.")] = "auto",
     devices: Annotated[int, typer.Option(help="Processes on each node, each with a device of its own.")] = 1,
@@ -393,7 +402,8 @@ def sample_command(
 
     Interrupted, the same command goes on where it stood.
     """
-    from frazil.workflows.sample import SampleOptions, gather_requests, parse_interval, sample
+    from frazil.workflows.sample import sample
+    from frazil.workflows.sample_request import SampleOptions, gather_requests, parse_interval
 
     sample(
         bundle,
@@ -407,6 +417,7 @@ def sample_command(
             guidance_interval=parse_interval(guidance_interval) if guidance_interval is not None else None,
             batch_size=batch_size,
             precision=precision,
+            memory_format=memory_format,
             device=device,
             devices=devices,
             num_nodes=num_nodes,
@@ -433,6 +444,131 @@ def figures_command(
     from frazil.workflows.figures import figures
 
     figures(out, store=store, samples=samples, run=run, examples=examples, seed=seed, force=force)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="REAL GENERATED",
+            help="Box store with a split; then samples of frazil, a folder of MRC files with labels, or another box store. "
+            "With --compare: folders of finished evaluations.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for metrics.json, samples.csv and report.html.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the generator, in comparisons.  [dim]\\[default: its folder][/dim]")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STAGES", help="Some of physics,memorisation,diversity,features,usefulness; the rest later."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    labels: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Of classes that file names number: 0=ribosome,1=thyroglobulin.")
+    ] = None,
+    voxel_size: Annotated[
+        float | None, typer.Option(metavar="ANGSTROM", help="Of the generated volumes, if their headers are wrong.")
+    ] = None,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring generated volumes to the real voxel size; crop the larger boxes.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="Generated volumes of a class at most, drawn by the seed.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Usefulness in a quarter of the time: one seed, no intervals.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option(help="Of the computation; else as many as there are cores.")] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Also write the HTML file.")] = True,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put finished evaluations side by side instead: evaluate --compare A B C.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an evaluation of other inputs.")] = False,
+) -> None:
+    """Judge generated volumes: realistic, varied, new, of the right class, useful?
+
+    Every number stands beside what real volumes reach. Interrupted, the same command goes on.
+    """
+    from frazil.errors import RequestError
+
+    if compare:
+        from frazil.workflows.compare import compare as compare_evaluations
+
+        compare_evaluations(paths, out, force=force)
+        return
+    if len(paths) != 2 or out is None:
+        raise RequestError("frazil evaluate takes REAL GENERATED --out DIR, or --compare DIR DIR...; see --help")
+    from frazil.workflows.evaluate import EvaluateOptions, evaluate
+    from frazil.workflows.evaluate_inputs import JudgedOptions
+
+    real, generated = paths
+    evaluate(
+        real,
+        generated,
+        out,
+        options=EvaluateOptions(
+            seed=seed,
+            only=tuple(stage.strip() for stage in only.split(",")) if only else (),
+            name=name,
+            judged=JudgedOptions(labels=labels, voxel_size_angstrom=voxel_size, limit=limit),
+            resample=resample,
+            quick=quick,
+            threads=threads,
+            report=report,
+            force=force,
+        ),
+    )
+
+
+@app.command("filter")
+def filter_command(
+    generated: Annotated[Path, typer.Argument(help="Volumes that were evaluated.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for copies of what stays, and receipt.json.")],
+    keep: Annotated[float, typer.Option(metavar="SHARE", help="Of each class, the share that stays.")] = 0.9,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER", help="Column of samples.csv to drop by, larger is worse; else typicality."),
+    ] = None,
+    evaluation: Annotated[Path | None, typer.Option(help="Folder of frazil evaluate for these volumes.")] = None,
+    real: Annotated[Path | None, typer.Option(help="Box store; else that of the evaluation.")] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="STAGES", help="To evaluate again on what stays; else all but usefulness.")
+    ] = None,
+    list_only: Annotated[bool, typer.Option("--list", help="Write the receipt and copy no volumes.")] = False,
+    copick: Annotated[bool, typer.Option("--copick/--no-copick", help="Also write a copick project.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Replace what another filtering left.")] = False,
+) -> None:
+    """Keep the better generated volumes, and say what that does to every number. Nothing is deleted."""
+    from frazil.workflows.filter import FilterOptions, filter_samples
+
+    filter_samples(
+        generated,
+        out,
+        evaluation=evaluation,
+        real=real,
+        options=FilterOptions(
+            keep=keep,
+            by=by,
+            only=tuple(stage.strip() for stage in only.split(",")) if only else (),
+            list_only=list_only,
+            copick=copick,
+            force=force,
+        ),
+    )
+
+
+@app.command("report")
+def report_command(
+    evaluation: Annotated[Path, typer.Argument(help="Folder that [bold]frazil evaluate[/bold] wrote.")],
+) -> None:
+    """Write the HTML report of an evaluation anew."""
+    from frazil.workflows.report import report
+
+    report(evaluation)
 
 
 def main() -> None:

@@ -169,7 +169,8 @@ def _explain(kind: type[BaseModel], error: ValidationError) -> str:
         message = f"{group} = {','.join(map(str, fault['input']))}: too few numbers; add what is missing"
     else:
         value = "" if isinstance(fault["input"], dict) else f" = {fault['input']!r}"
-        message = f"{key}{value}: {fault['msg'].removeprefix('Value error, ')}"
+        named = f"{key}{value}: " if key else ""  # a rule that ties groups together stands in none of them
+        message = f"{named}{fault['msg'].removeprefix('Value error, ')}"
     return message if len(faults) == 1 else f"{message} (and {len(faults) - 1} more)"
 
 

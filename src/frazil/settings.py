@@ -21,6 +21,11 @@ Conditioning = Literal["concat", "sum"]
 Normalisation = Literal["padded", "measured"]
 SamplerName = Literal["ddpm", "ddim", "dpm++", "sde-dpm++", "unipc"]
 Precision = Literal["32-true", "bf16-mixed"]
+PrecisionChoice = Literal["32-true", "bf16-mixed", "auto"]
+"""``auto`` is decided by timing the network on the machine (`frazil.model.probe`), once for a run."""
+
+MemoryFormat = Literal["contiguous", "channels-last"]
+MemoryFormatChoice = Literal["contiguous", "channels-last", "auto"]
 SplitBy = Literal["tomogram", "particle"]
 FrontEndName = Literal["none", "haar", "space-to-depth"]
 Modulation = Literal["bias", "scale-shift"]
@@ -168,6 +173,10 @@ class TrainingSettings(Settings):
     ----------
     batch_size : boxes per optimiser step, whatever the number of devices and accumulated batches.
     accumulate : share one optimiser step between this many forward passes, to save memory.
+    precision : ``bf16-mixed`` is faster where the hardware knows bf16; ``auto`` lets a probe of one second decide when the run
+        begins. A run keeps what was decided, and so does its bundle.
+    memory_format : order of the network's numbers in memory; None is what suits the precision, ``channels-last`` for
+        ``bf16-mixed`` and ``contiguous`` for ``32-true``. It moves the last bits of every result.
     ema_decay : decay of the exponential moving average of the weights; 0 keeps none.
     loss_weighting : factor on the loss of a box by its noise level: ``uniform`` (the paper), or ``min-snr``, Hang et al. 2023: the
         signal-to-noise ratio, at most `min_snr_gamma`. Reported losses are never weighted.
@@ -182,7 +191,8 @@ class TrainingSettings(Settings):
     batch_size: int = Field(16, gt=0)
     accumulate: int = Field(1, gt=0)
     learning_rate: float = Field(1e-4, gt=0)
-    precision: Precision = "32-true"
+    precision: PrecisionChoice = "32-true"
+    memory_format: MemoryFormatChoice | None = None
     ema_decay: float = Field(0.0, ge=0, lt=1)
     loss_weighting: LossWeighting = "uniform"
     min_snr_gamma: float = Field(5.0, gt=0)
@@ -229,6 +239,18 @@ class Preset(Settings):
     diffusion: DiffusionSettings = DiffusionSettings()
     training: TrainingSettings = TrainingSettings()
     sampling: SamplingSettings = SamplingSettings()
+
+    @model_validator(mode="after")
+    def _box_fits_the_network(self) -> Preset:
+        edge, halvings = self.curate.box_size_voxel, self.model.halvings
+        multiple = 2**halvings
+        if edge % multiple:
+            below = edge // multiple * multiple
+            nearest = f"{below} or {below + multiple}" if below else f"{multiple}"
+            raise ValueError(
+                f"a box of {edge} voxels cannot be halved {halvings} times by this network; use {nearest}, or another network"
+            )
+        return self
 
     @model_validator(mode="after")
     def _guidance_is_trained(self) -> Preset:

@@ -9,7 +9,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from frazil.errors import RequestError
-from frazil.generation.devices import bytes_per_box, check_memory, choose_devices, default_batch_size, memory_of
+from frazil.generation.devices import (
+    _limits,
+    bytes_per_box,
+    check_memory,
+    choose_devices,
+    default_batch_size,
+    memory_of,
+)
 from frazil.model.unet import build_network
 from frazil.records import Condition
 from frazil.settings import ModelSettings
@@ -96,8 +103,19 @@ def test_the_estimate_of_memory_is_a_bound_and_not_far_off(settings, box, precis
 
 
 def test_the_memory_of_a_cpu_is_shared_by_its_processes():
-    assert memory_of(CPU[0]) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < memory_of(CPU[0]) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert memory_of(CPU[0], 4) == memory_of(CPU[0]) // 4
+
+
+def test_the_limits_of_a_batch_system_count(tmp_path):
+    membership, root = tmp_path / "cgroup", tmp_path / "fs"
+    membership.write_text("1:memory:/old\n0::/slurm/job_1/step_0\n")
+    (root / "slurm" / "job_1" / "step_0").mkdir(parents=True)
+    (root / "slurm" / "job_1" / "step_0" / "memory.max").write_text("max\n")
+    (root / "slurm" / "job_1" / "memory.max").write_text("4000\n")
+    (root / "slurm" / "memory.max").write_text("9000\n")
+    assert sorted(_limits(membership, root)) == [4000, 9000]
+    assert _limits(tmp_path / "none", root) == []
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,11 @@ def test_a_bundle_without_voxel_size_takes_the_given_one(make_bundle):
         ({"label": "ribosome", "steps": 0}, ("0 steps", "1 to 6")),
         ({"label": "ribosome", "steps": 7}, ("7 steps", "1 to 6")),
         ({"label": "ribosome", "sampler": "euler"}, ("euler", "ddpm, ddim, dpm++, sde-dpm++, unipc")),
-        ({"label": "ribosome", "precision": "16"}, ("precision '16'", "32-true or bf16-mixed")),
+        ({"label": "ribosome", "precision": "16"}, ("precision '16'", "32-true, bf16-mixed, auto")),
+        (
+            {"label": "ribosome", "memory_format": "rows"},
+            ("memory format 'rows'", "contiguous, channels-last, auto"),
+        ),
         ({"label": "ribosome", "guidance": -0.5}, ("guidance -0.5", "1 (none)")),
         ({"label": "ribosome", "guidance": float("nan")}, ("guidance nan", "1 (none)")),
         ({"label": "ribosome", "guidance": 2.0}, ("guidance 2", "every label shown", "training.class_dropout=0.1")),

@@ -112,7 +112,9 @@ def test_a_request_comes_back_as_it_was(tmp_path):
         ({"steps": 20}, "steps 1000, now 20"),
         ({"guidance": 1.5}, "guidance 1, now 1.5"),
         ({"guidance_interval": (0.3, 5.0)}, "guidance interval None, now (0.3, 5.0)"),
-        ({"schema_version": 1}, "schema version 2, now 1"),
+        ({"schema_version": 1}, "schema version 3, now 1"),
+        ({"memory_format": "channels-last"}, "memory format contiguous, now channels-last"),
+        ({"precision": "bf16-mixed"}, "precision 32-true, now bf16-mixed"),
         ({"sampler": "ddim"}, "sampler ddpm, now ddim"),
         ({"voxel_size_angstrom": 10.012}, "voxel size angstrom 10, now 10.012"),
         ({"bundle_digest": "sha256:" + "1" * 64}, "bundle digest sha256:000000000000…, now sha256:111111111111…"),
@@ -121,6 +123,13 @@ def test_a_request_comes_back_as_it_was(tmp_path):
 )
 def test_differences_name_both_values(changes, named):
     assert make_request().differences(make_request(**changes)) == [named]
+
+
+def test_a_request_of_the_second_schema_has_the_memory_format_that_suits_its_precision():
+    assert make_request(schema_version=2).differences(make_request(memory_format="contiguous")) == []
+    rough = make_request(schema_version=2, precision="bf16-mixed")
+    assert rough.differences(make_request(precision="bf16-mixed", memory_format="channels-last")) == []
+    assert rough.differences(make_request(precision="bf16-mixed", memory_format="contiguous")) != []
 
 
 def test_the_batch_size_makes_no_other_samples():

@@ -20,7 +20,7 @@ def test_noise_levels_cover_all_timesteps_without_gap():
 
 def test_metrics_file_has_a_row_an_epoch_and_empty_cells_for_what_was_not_measured(tmp_path):
     records = [
-        EpochRecord(1, 4, 30, 12.34, 0.6),
+        EpochRecord(1, 4, 30, 12.34, 0.6, waiting_seconds=1.234),
         EpochRecord(2, 8, 60, 20.0, 0.5, 0.55, by_noise_level=(0.01, None, *(0.1 * k for k in range(8)))),
     ]
     write_metrics(tmp_path / "metrics.csv", records, timesteps=1000)
@@ -30,10 +30,13 @@ def test_metrics_file_has_a_row_an_epoch_and_empty_cells_for_what_was_not_measur
         "step",
         "samples_seen",
         "seconds",
+        "waiting_seconds",
         "train_loss",
         "validation_loss",
         *noise_level_names(1000),
     ]
+    assert (rows[0]["seconds"], rows[0]["waiting_seconds"]) == ("12.3", "1.23")
+    assert records[0].waiting_share == pytest.approx(0.1)
     assert rows[0]["validation_loss"] == ""
     assert float(rows[1]["validation_loss"]) == 0.55
     assert rows[1]["validation_loss_t000_099"] == "0.01"
@@ -44,3 +47,5 @@ def test_metrics_file_has_a_row_an_epoch_and_empty_cells_for_what_was_not_measur
 def test_a_record_survives_the_checkpoint(levels):
     record = EpochRecord(3, 9, 90, 1.5, 0.4, 0.41, by_noise_level=levels)
     assert EpochRecord.from_state(record.state()) == record
+    old = {name: value for name, value in record.state().items() if name != "waiting_seconds"}
+    assert EpochRecord.from_state(old).waiting_share == 0

@@ -24,7 +24,9 @@ from frazil.generation.manifest import write_record
 from frazil.io.files import file_digest
 from frazil.io.requests import Request
 from frazil.io.star import read_particles
-from frazil.workflows.sample import SampleOptions, gather_requests, parse_interval, sample
+from frazil.model.probe import Probe
+from frazil.workflows.sample import sample
+from frazil.workflows.sample_request import SampleOptions, gather_requests, parse_interval
 
 CPU = SampleOptions(device="cpu", seed=3, batch_size=2)
 REQUESTS = [Request("ribosome", (0.1, 0.2, 0.3), 3), Request("apo-ferritin", count=2)]
@@ -287,7 +289,7 @@ def test_a_request_of_a_newer_frazil_is_refused(bundle, tmp_path, refuses):
     out = tmp_path / "out"
     sample(bundle, out, REQUESTS, options=CPU, copick=False)
     path = out / "request.json"
-    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 99'))
+    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 99'))
     with refuses(OutputError, str(path), "version 99", "upgrade frazil"):
         sample(bundle, out, REQUESTS, options=CPU)
 
@@ -300,7 +302,7 @@ def test_samples_of_the_first_schema_are_not_mixed_with_ours(bundle, tmp_path, r
     request = json.loads(path.read_text())
     del request["guidance"], request["guidance_interval"]
     path.write_text(json.dumps(request | {"schema_version": 1}))
-    with refuses(OutputError, str(out), "schema version 1, now 2", "another folder", "--force"):
+    with refuses(OutputError, str(out), "schema version 1, now 3", "another folder", "--force"):
         sample(bundle, out, REQUESTS, options=CPU, copick=False)
 
 
@@ -471,6 +473,42 @@ def test_guidance_is_written_down(make_bundle, tmp_path, refuses):
     assert (manifest.samples[0].guidance, manifest.samples[0].guidance_interval) == (1.5, (0.01, 3.0))
     with refuses(OutputError, str(out), "guidance 1.5, now 2", "--force"):
         sample(bundle, out, [Request("ribosome")], options=replace(options, guidance=2.0), copick=False)
+
+
+def test_what_a_probe_chose_is_written_down_and_kept(bundle, tmp_path, monkeypatch, capsys, refuses):
+    asked = []
+
+    def probe(network, among, **options):
+        asked.append(among)
+        return Probe(among[1], dict.fromkeys(among, 0.5), 8, gradients=False)
+
+    monkeypatch.setattr("frazil.generation.generator.probe", probe)
+    out, auto = tmp_path / "out", replace(CPU, precision="auto")
+    manifest = sample(bundle, out, REQUESTS, options=auto, copick=False)
+    assert (manifest.precision, manifest.memory_format) == ("bf16-mixed", "channels-last")
+    assert "bf16-mixed, the fastest here: 32-true 0.500 s" in capsys.readouterr().out
+    sample(bundle, out, REQUESTS, options=auto, copick=False)
+    sample(bundle, out, REQUESTS, options=replace(CPU, precision="bf16-mixed"), copick=False)
+    assert capsys.readouterr().out.count("nothing to do") == 2
+    assert len(asked) == 1
+    with refuses(OutputError, "precision bf16-mixed, now 32-true"):
+        sample(bundle, out, REQUESTS, options=CPU, copick=False)
+    other = replace(CPU, precision="bf16-mixed", memory_format="contiguous")
+    with refuses(OutputError, "memory format channels-last, now contiguous"):
+        sample(bundle, out, REQUESTS, options=other, copick=False)
+
+
+def test_samples_of_the_second_schema_are_continued(bundle, tmp_path):
+    out = tmp_path / "out"
+    sample(bundle, out, REQUESTS, options=CPU, copick=False)
+    whole = contents(out)
+    for name in ("request.json", "manifest.json"):
+        content = json.loads((out / name).read_text()) | {"schema_version": 2}
+        del content["memory_format"]
+        (out / name).write_text(json.dumps(content))
+    (out / "volumes" / "ribosome-00001.mrc").unlink()
+    sample(bundle, out, REQUESTS, options=CPU, copick=False)
+    assert contents(out) == whole
 
 
 @pytest.mark.parametrize("text", ["0.3", "0.3,5,7", "low,high", ""])

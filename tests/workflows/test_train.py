@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,12 @@ from frazil.dataset.store import BoxStore
 from frazil.errors import OutputError
 from frazil.io.files import exclusive
 from frazil.io.sources import open_source
+from frazil.model.compute import Compute
+from frazil.model.probe import Probe
 from frazil.settings import CurateSettings, SourceSettings
-from frazil.workflows.train import _await_run, train
+from frazil.training.batches import TrainingBatches
+from frazil.workflows.train import train
+from frazil.workflows.train_folder import RunFolder
 
 TINY = [
     *("--preset", "smoke", "--epochs", "2", "--batch-size", "4", "--accelerator", "cpu"),
@@ -122,6 +127,63 @@ def test_a_run_from_before_a_setting_existed_goes_on(frazil, store, tmp_path):
     code, _, err = frazil("train", store, "--out", run, *TINY, "--set", "training.class_dropout=0.1")
     assert code == 2
     assert "training.class_dropout was 0.0, is 0.1" in err
+
+
+def test_the_precision_that_a_probe_chose_is_kept(frazil, store, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    asked = []
+
+    def probe(network, among, **options):
+        asked.append(among)
+        return Probe(among[1], dict.fromkeys(among, 0.25), 8, gradients=True)
+
+    monkeypatch.setattr("frazil.workflows.train_limits.probe", probe)
+    code, out, err = frazil("train", store, "--out", run, *TINY, "--precision", "auto")
+    assert code == 0, err
+    assert "bf16-mixed, the fastest here: 32-true 0.250 s, bf16-mixed 0.250 s a pass with gradients" in out
+    described = json.loads((run / "run.json").read_text())
+    assert described["preset"]["training"]["precision"] == "bf16-mixed"
+    assert described["probe"].startswith("bf16-mixed, the fastest here")
+    assert load_bundle(run / "bundle").card.preset.training.precision == "bf16-mixed"
+    for again in ("auto", "bf16-mixed"):
+        code, out, err = frazil("train", store, "--out", run, *TINY, "--precision", again, "--epochs", "3")
+        assert code == 0, err
+        assert "fastest" not in out
+    assert len(asked) == 1
+    assert json.loads((run / "run.json").read_text())["probe"] == described["probe"]
+    code, _, err = frazil("train", store, "--out", run, *TINY, "--precision", "32-true")
+    assert code == 2
+    assert "training.precision was bf16-mixed, is 32-true" in err
+    code, _, err = frazil("train", store, "--out", run, *TINY, "--precision", "auto", "--memory-format", "contiguous")
+    assert code == 2
+    assert "training.memory_format was channels-last, is contiguous" in err
+
+
+def test_a_slow_disk_shows_in_the_losses_and_in_the_last_line(frazil, store, tmp_path, monkeypatch):
+    original = TrainingBatches.__getitem__
+
+    def slow(self, batch):
+        time.sleep(1.0)
+        return original(self, batch)
+
+    monkeypatch.setattr(TrainingBatches, "__getitem__", slow)
+    run = tmp_path / "run"
+    code, out, err = frazil("train", store, "--out", run, *TINY)
+    assert code == 0, err
+    waited, seconds = (float(rows(run)[-1][name]) for name in ("waiting_seconds", "seconds"))
+    assert 1.9 < waited <= seconds  # of two epochs of two batches each, the first at least
+    assert f"{waited / seconds:.1%} of them waiting for boxes" in out or "waiting for boxes" in out
+    assert "--workers 2" in err
+
+
+def test_a_box_that_the_network_cannot_halve_is_refused_before_any_is_read(frazil, store, tmp_path, monkeypatch):
+    monkeypatch.setattr("frazil.workflows.train.Subtomograms", None)
+    code, _, err = frazil("train", store, "--out", tmp_path / "run", *TINY, "--set", "model.front_end=haar")
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    for part in (str(store), "box edge z = 8", "multiple of 16", "--box"):
+        assert part in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_holds_something_else_is_not_touched(frazil, store, tmp_path):
@@ -238,12 +300,17 @@ def test_a_loss_that_is_no_number_ends_in_one_line(frazil, store, tmp_path):
     assert not (tmp_path / "run" / "bundle").exists()
 
 
-def test_another_process_waits_for_the_first_and_says_when_it_does_not_come(tmp_path, refuses):
-    described = {"schema_version": 1, "store_digest": "a", "preset": {}}
+def test_another_process_waits_for_the_first_computes_as_it_does_and_says_when_it_does_not_come(
+    tmp_path, store, refuses
+):
+    boxes, preset = BoxStore.open(store), load_preset("smoke", {"training.precision": "auto"})
     with refuses(OutputError, str(tmp_path), "first process did not prepare it", "all nodes share"):
-        _await_run(tmp_path, described, seconds=0.3)
-    (tmp_path / "run.json").write_text(json.dumps(described))
-    _await_run(tmp_path, described, seconds=5)
+        RunFolder.await_first(tmp_path / "run", preset, boxes, seconds=0.3)
+    with ExitStack() as held:
+        decided = load_preset("smoke", {"training.precision": "bf16-mixed"})
+        RunFolder(tmp_path / "run").prepare(decided, boxes, held, probed=None)
+    found = RunFolder.await_first(tmp_path / "run", preset, boxes, seconds=5)
+    assert found.compute == Compute("bf16-mixed", "channels-last")
 
 
 def command(store, run, *more):

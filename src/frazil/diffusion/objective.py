@@ -38,7 +38,7 @@ def noise_volumes(
     noise : `(b, ...)` standard normal.
     """
     with torch.autocast(x0.device.type, enabled=False):
-        abar = schedule.alphas_cumprod.to(t.device)[t]
+        abar = schedule.abar(t)
         signal = _per_sample(abar.sqrt(), x0)
         spread = _per_sample((1 - abar).sqrt(), x0)
         return signal * x0 + spread * noise
@@ -90,7 +90,7 @@ def loss_weights(
     t : `(b,)` timesteps.
     min_snr_gamma : the highest weight.
     """
-    abar = schedule.alphas_cumprod.to(t.device)[t]
+    abar = schedule.abar(t)
     if weighting == "uniform":
         return torch.ones_like(abar, dtype=torch.float32)
     return (abar / (1 - abar)).clamp(max=min_snr_gamma).float()

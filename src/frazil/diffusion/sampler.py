@@ -9,6 +9,7 @@ import torch
 
 from frazil.diffusion.schedule import make_solver
 from frazil.errors import RequestError
+from frazil.model.compute import Compute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +77,7 @@ def sample_volumes(
     for timestep, sigma in zip(solver.timesteps, solver.sigmas, strict=True):
         t = torch.full((len(condition),), timestep, dtype=torch.int64, device=device)
         scale = guidance if lowest <= sigma <= highest else 1.0
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
+        with Compute.named(precision).autocast(device.type):
             x0_hat = guided_prediction(network, x, t, condition, scale)
         x = solver.step(x0_hat, x, noise() if solver.draws_noise else None)
         if on_step is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -64,10 +66,23 @@ def bytes_per_box(settings: ModelSettings, box_size_voxel: int, precision: Preci
 
 
 def memory_of(device: torch.device, processes: int = 1) -> int:
-    """Return the bytes of memory of a device; `processes` share that of a CPU."""
+    """Return the bytes of memory of a device; `processes` share that of a CPU, which a container or a batch system may limit."""
     if device.type == "cpu":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // processes
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min([machine, *_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))]) // processes
     return torch.cuda.get_device_properties(device).total_memory
+
+
+def _limits(membership: Path, root: Path) -> list[int]:
+    """Return the limits of memory of this process's control groups (version 2) and all above them."""
+    found = []
+    with suppress(OSError, ValueError):
+        entries = [line.split(":", 2) for line in membership.read_text().splitlines()]
+        names = [Path(path.lstrip("/")) for number, _, path in entries if number == "0"]
+        for group in [part for name in names for part in (name, *name.parents)]:
+            with suppress(OSError, ValueError):  # no such file, or "max"
+                found.append(int((root / group / "memory.max").read_text()))
+    return found
 
 
 def check_memory(

@@ -19,9 +19,11 @@ from frazil.errors import BundleError, RequestError
 from frazil.generation.devices import check_memory, choose_devices, default_batch_size
 from frazil.generation.plan import SamplePlan, check_guidance, check_request, choose
 from frazil.io.requests import CENTRE, Position, Request
+from frazil.model.compute import Compute
+from frazil.model.probe import Probe, candidates, probe
 from frazil.records import Condition, Samples
 from frazil.seeds import numpy_generator
-from frazil.settings import NoiseInterval, Precision, SamplerName
+from frazil.settings import MemoryFormatChoice, NoiseInterval, PrecisionChoice, SamplerName
 
 Batch = list[tuple[int, str, Position]]
 
@@ -48,6 +50,8 @@ class ParticleGenerator:
         self.card: BundleCard = bundle.card
         self.digest = bundle.digest
         self.voxel_size_angstrom = _voxel_size(bundle.card, voxel_size_angstrom)
+        self.probed: Probe | None = None
+        """What the last plan was decided by, where it left something to a probe."""
         # the first device takes the network itself, every further one a copy
         self._networks = [
             (bundle.network if number == 0 else copy.deepcopy(bundle.network)).to(device).eval()
@@ -89,6 +93,7 @@ class ParticleGenerator:
         guidance_interval: NoiseInterval | None = None,
         batch_size: int | None = None,
         precision: str | None = None,
+        memory_format: str | None = None,
         first: int = 0,
         processes: int = 1,
     ) -> SamplePlan:
@@ -107,7 +112,10 @@ class ParticleGenerator:
         batch_size : samples computed at once; None suits the device. It never changes the noise of a sample, and on the
             CPU not a bit of it. Other devices may round differently from batch size to batch size, as a CPU may from
             number to number of threads: by some 1e-5 in ``32-true`` and visibly in ``bf16-mixed``.
-        precision : ``32-true`` or ``bf16-mixed``; None takes that of the bundle's training.
+        precision : ``32-true`` or ``bf16-mixed``; None takes that of the bundle's training; ``auto`` takes the faster one on
+            this machine, as a probe of one second finds it: another machine may decide, and round, differently.
+        memory_format : ``contiguous`` or ``channels-last``, which moves the last bits; None takes the bundle's, or what suits
+            the precision; ``auto`` is as above.
         first : number of the first sample: ask for five more with ``first=5``.
         processes : that share the memory of this machine.
 
@@ -125,7 +133,7 @@ class ParticleGenerator:
             raise RequestError(f"first sample {first}: samples are numbered from 0")
         preset, defaults = self.card.preset, self.card.preset.sampling
         sampler_name = choose(SamplerName, "sampler", sampler or defaults.sampler)
-        precision_name = choose(Precision, "precision", precision or preset.training.precision)
+        compute = self._choose_compute(precision, memory_format)
         guidance = defaults.guidance if guidance is None else guidance
         if guidance_interval is None and guidance != 1:
             guidance_interval = defaults.guidance_interval
@@ -138,8 +146,9 @@ class ParticleGenerator:
             sampler=sampler_name,
             steps=resolve_steps(sampler_name, preset.diffusion, steps),
             batch_size=batch_size
-            or default_batch_size(self.devices, preset.model, self.box_size_voxel, precision_name),
-            precision=precision_name,
+            or default_batch_size(self.devices, preset.model, self.box_size_voxel, compute.precision),
+            precision=compute.precision,
+            memory_format=compute.memory_format,
             first=first,
             guidance=guidance,
             guidance_interval=guidance_interval,
@@ -163,6 +172,7 @@ class ParticleGenerator:
         guidance_interval: NoiseInterval | None = None,
         batch_size: int | None = None,
         precision: str | None = None,
+        memory_format: str | None = None,
         first: int = 0,
         on_step: Callable[[int], None] | None = None,
     ) -> Samples:
@@ -173,7 +183,7 @@ class ParticleGenerator:
         label : one of `labels`, or several of them.
         position : **z, y, x** of the particle in its tomogram, divided by the tomogram's extent, each in [0, 1].
         count : number of samples of each label.
-        seed, sampler, steps, guidance, guidance_interval, batch_size, precision, first : as in `plan`.
+        seed, sampler, steps, guidance, guidance_interval, batch_size, precision, memory_format, first : as in `plan`.
         on_step : called after every step with the number of volumes in it, for progress.
 
         Returns
@@ -189,7 +199,7 @@ class ParticleGenerator:
         plan = self.plan(
             [Request(name, (z, y, x), count) for name in labels],
             seed=seed, sampler=sampler, steps=steps, guidance=guidance, guidance_interval=guidance_interval,
-            batch_size=batch_size, precision=precision, first=first,
+            batch_size=batch_size, precision=precision, memory_format=memory_format, first=first,
         )  # fmt: skip
         parts = sorted(self.run(plan, on_step=on_step), key=lambda part: part.indices[0])
         return Samples(
@@ -232,6 +242,22 @@ class ParticleGenerator:
         else:
             yield from self._share(plan, batches, step)
 
+    def _choose_compute(self, precision: str | None, memory_format: str | None) -> Compute:
+        """Return how the network is computed; asks a probe where that is left open."""
+        trained = Compute.of(self.card.preset.training)
+        precision_name = choose(PrecisionChoice, "precision", precision or trained.precision)
+        if memory_format is None:
+            known = trained.memory_format if precision_name == trained.precision else None
+        else:
+            known = choose(MemoryFormatChoice, "memory format", memory_format)
+        among = candidates(precision_name, known)
+        self.probed = None
+        if len(among) > 1:
+            self.probed = probe(
+                self._networks[0], among, box_size_voxel=self.box_size_voxel, device=self.devices[0], gradients=False
+            )
+        return among[0] if self.probed is None else self.probed.chosen
+
     def _share(self, plan: SamplePlan, batches: list[Batch], on_step: Callable[[int], None]) -> Iterator[Samples]:
         """Compute `batches` on all devices, one thread a device."""
         free: SimpleQueue[int] = SimpleQueue()
@@ -269,8 +295,7 @@ class ParticleGenerator:
             torch.tensor([self.labels.index(label) for label in labels]),
             torch.tensor(positions, dtype=torch.float32),
         )
-        layout = torch.channels_last_3d if plan.precision == "bf16-mixed" else torch.contiguous_format
-        network = self._networks[number].to(memory_format=layout)  # type: ignore[call-overload]
+        network = plan.compute.lay_out(self._networks[number])
         try:
             volumes = sample_volumes(
                 network, condition,

@@ -11,12 +11,14 @@ from pydantic import ValidationError, field_serializer
 
 from frazil.errors import FrazilError
 from frazil.io.files import read_json, write_json
+from frazil.model.compute import Compute
 from frazil.records import Moments, TiltRange
-from frazil.settings import NoiseInterval, Normalisation, Precision, SamplerName, Settings
+from frazil.settings import MemoryFormat, NoiseInterval, Normalisation, Precision, SamplerName, Settings
 from frazil.version import __version__
 
-SCHEMA_VERSION = 2
-"""Of request and manifest. 1 knew no guidance, and its samples came from other noise: it is read, but not continued."""
+SCHEMA_VERSION = 3
+"""Of request and manifest. 1 knew no guidance, and its samples came from other noise: it is read, but not continued. 2 had no
+memory format: it was the one that suits the precision."""
 
 REQUEST_FILE = "request.json"
 MANIFEST_FILE = "manifest.json"
@@ -41,7 +43,6 @@ class RequestRow(Settings):
 
 
 _DECISIVE = (
-    "schema_version",
     "bundle_digest",
     "voxel_size_angstrom",
     "seed",
@@ -75,16 +76,27 @@ class SampleRequest(Settings):
     guidance: float = 1.0
     guidance_interval: NoiseInterval | None = None
     precision: Precision
+    memory_format: MemoryFormat | None = None
     batch_size: int
     requests: tuple[RequestRow, ...]
+
+    @property
+    def compute(self) -> Compute:
+        """How the network is computed."""
+        return Compute.named(self.precision, self.memory_format)
 
     def differences(self, other: SampleRequest) -> list[str]:
         """Name what makes the samples of `other` different ones, value by value."""
         found = []
+        if (self.schema_version == 1) != (other.schema_version == 1):
+            found.append(f"schema version {self.schema_version}, now {other.schema_version}")
         for name in _DECISIVE:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 found.append(f"{name.replace('_', ' ')} {_short(mine)}, now {_short(theirs)}")
+        mine, theirs = self.compute.memory_format, other.compute.memory_format
+        if mine != theirs and self.precision == other.precision:
+            found.append(f"memory format {mine}, now {theirs}")
         if self.requests != other.requests:
             found.append(f"{_summary(self.requests)}, now {_summary(other.requests)}")
         return found
@@ -149,6 +161,7 @@ class SampleManifest(Settings):
     training_moments: Moments | None
     particle_centre_voxel: tuple[int, int, int]
     precision: Precision
+    memory_format: MemoryFormat | None = None
     position_convention: Literal["centre divided by tomogram extent, 0 to 1"] = (
         "centre divided by tomogram extent, 0 to 1"
     )

@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 from frazil.errors import RequestError
 from frazil.io.requests import Position, Request
-from frazil.settings import NoiseInterval, Precision, SamplerName
+from frazil.model.compute import Compute
+from frazil.settings import MemoryFormat, NoiseInterval, Precision, SamplerName
 
 
 def check_request(request: Request, known: Sequence[str]) -> None:
@@ -95,6 +96,7 @@ class SamplePlan:
     sampler, steps, guidance, guidance_interval : how noise becomes a volume, see `frazil.diffusion.sampler.sample_volumes`.
     batch_size : samples that are computed at once.
     precision : of the network; volumes and steps are float32.
+    memory_format : of the network; None is what suits the precision.
     first : number of the first sample.
     """
 
@@ -104,9 +106,15 @@ class SamplePlan:
     steps: int
     batch_size: int
     precision: Precision = "32-true"
+    memory_format: MemoryFormat | None = None
     first: int = 0
     guidance: float = 1.0
     guidance_interval: NoiseInterval | None = None
+
+    @property
+    def compute(self) -> Compute:
+        """How the network is computed."""
+        return Compute.named(self.precision, self.memory_format)
 
     def __len__(self) -> int:
         return sum(request.count for request in self.requests)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64
+    from jaxtyping import Float64, Int64
     from torch import Tensor
 
     from frazil.settings import DiffusionSettings
@@ -26,6 +26,7 @@ class NoiseSchedule:
 
     betas: Float64[Tensor, "T"]
     alphas_cumprod: Float64[Tensor, "T"]
+    _elsewhere: dict[torch.device, Float64[Tensor, "T"]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_settings(cls, settings: DiffusionSettings) -> NoiseSchedule:
@@ -34,6 +35,14 @@ class NoiseSchedule:
             settings.beta_start, settings.beta_end, settings.timesteps, dtype=torch.float64, device="cpu"
         )
         return cls(betas, torch.cumprod(1 - betas, dim=0))
+
+    def abar(self, t: Int64[Tensor, "b"]) -> Float64[Tensor, "b"]:
+        """Return abar_t of every timestep, on the device of `t`, where a copy is kept: a copy at every step makes a GPU wait."""
+        if t.device == self.alphas_cumprod.device:
+            return self.alphas_cumprod.index_select(0, t)
+        if t.device not in self._elsewhere:
+            self._elsewhere[t.device] = self.alphas_cumprod.to(t.device)
+        return self._elsewhere[t.device].index_select(0, t)
 
     def __len__(self) -> int:
         return int(self.betas.shape[0])

@@ -154,8 +154,8 @@ class ConditionalUNet(nn.Module):
         """Return the scales of input and output; None where they are all 1."""
         if self.settings.preconditioning == "edm":
             assert self.schedule is not None
-            return edm_scales(self.schedule.alphas_cumprod.to(t.device)[t], self.front_end.band_scale())
-        return None if self.settings.front_end == "none" else plain_scales(self.front_end.band_scale())
+            return edm_scales(self.schedule.abar(t), self.front_end.band_scale(t.device))
+        return None if self.settings.front_end == "none" else plain_scales(self.front_end.band_scale(t.device))
 
 
 def build_network(

@@ -85,9 +85,9 @@ class FrontEnd(nn.Module):
         if self.name != "none":
             self.std.copy_(torch.tensor(self.band_std or [1.0] * len(BANDS)))
 
-    def band_scale(self) -> Float[Tensor, "bands"]:
-        """Return the standard deviation of each band, also of the one band without a front end."""
-        return torch.ones(1) if self.name == "none" else self.std
+    def band_scale(self, device: torch.device | str = "cpu") -> Float[Tensor, "bands"]:
+        """Return the standard deviation of each band, also of the one band without a front end, on the network's device."""
+        return torch.ones(1, device=device) if self.name == "none" else self.std
 
     def split(self, x: Float[Tensor, "b 1 z y x"]) -> Float[Tensor, "b bands half_z half_y half_x"]:
         """Transform volumes of even edges into bands."""

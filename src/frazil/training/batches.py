@@ -9,11 +9,12 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from frazil.dataset.subtomograms import Subtomogram, Subtomograms, collate
 from frazil.records import NULL_LABEL, Condition
 from frazil.seeds import torch_generator
+from frazil.training.loader import AheadLoader, Waiting
 from frazil.training.plan import EpochPlan, MicroBatch
 
 
@@ -44,14 +45,23 @@ class NoisyBatch:
         return replace(
             self,
             volumes=self.volumes.to(device, non_blocking=non_blocking),
-            condition=self.condition.to(device),
+            condition=Condition(
+                self.condition.label.to(device, non_blocking=non_blocking),
+                self.condition.position.to(device, non_blocking=non_blocking),
+            ),
             t=self.t.to(device, non_blocking=non_blocking),
             noise=self.noise.to(device, non_blocking=non_blocking),
         )
 
     def pin_memory(self) -> NoisyBatch:
         """Return the same batch in page-locked memory, from where a GPU fetches faster."""
-        return replace(self, volumes=self.volumes.pin_memory(), noise=self.noise.pin_memory())
+        return replace(
+            self,
+            volumes=self.volumes.pin_memory(),
+            condition=Condition(self.condition.label.pin_memory(), self.condition.position.pin_memory()),
+            t=self.t.pin_memory(),
+            noise=self.noise.pin_memory(),
+        )
 
 
 def _assemble(items: Sequence[Subtomogram], t: list[int], noise: list[Tensor], share: float) -> NoisyBatch:
@@ -132,24 +142,35 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-def training_loader(batches: TrainingBatches, sampler: SegmentSampler, *, workers: int) -> DataLoader[NoisyBatch]:
-    """Return the loader of one device; it prefetches in `workers` processes, and pins memory where there is a GPU."""
-    return _loader(batches, sampler, workers)
+def training_loader(
+    batches: TrainingBatches, sampler: SegmentSampler, *, workers: int, waiting: Waiting | None = None
+) -> AheadLoader[NoisyBatch]:
+    """Return the loader of one device; it pins memory where there is a GPU.
+
+    Parameters
+    ----------
+    workers : processes that prepare batches ahead; 0 leaves it to a thread of this one.
+    waiting : where the time is added up that the network waits.
+    """
+    return _loader(batches, sampler, workers, waiting)
 
 
 def validation_loader(
-    batches: ValidationBatches, *, batch_size: int, rank: int, devices: int
-) -> DataLoader[NoisyBatch]:
+    batches: ValidationBatches, *, batch_size: int, rank: int, devices: int, waiting: Waiting | None = None
+) -> AheadLoader[NoisyBatch]:
     """Return the loader of one device's part of the validation pairs, in a fixed order."""
     pairs = [(row, draw) for row in range(len(batches.subtomograms)) for draw in range(batches.draws)][rank::devices]
     chunks = [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
-    return _loader(batches, chunks, 0)
+    return _loader(batches, chunks, 0, waiting)
 
 
-def _loader(batches: Dataset[NoisyBatch], sampler: Any, workers: int) -> DataLoader[NoisyBatch]:
+def _loader(
+    batches: Dataset[NoisyBatch], sampler: Any, workers: int, waiting: Waiting | None
+) -> AheadLoader[NoisyBatch]:
     # batch_size=None: the sampler yields whole batches, which the dataset assembles
-    return DataLoader(
+    return AheadLoader(
         batches,
+        waiting=waiting or Waiting(),
         batch_size=None,
         sampler=cast("Sampler[Any]", sampler),
         collate_fn=_as_is,

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback
 from rich.progress import Progress, TaskID
 from tensorboardX import SummaryWriter
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from frazil.errors import TrainingError
 from frazil.training.batches import NoisyBatch
 from frazil.training.history import NOISE_LEVEL_BINS, EpochRecord, noise_level_names, write_metrics
+from frazil.training.loader import Waiting
 from frazil.training.plan import EpochPlan
 
 
@@ -24,20 +25,6 @@ def segments_done(trainer: pl.Trainer) -> int:
     """Return how many segments were trained to their end, over all restarts. A segment is what Lightning calls an epoch."""
     progress: Any = trainer.fit_loop.epoch_progress.current
     return int(progress.processed)
-
-
-class WarmingAverage(WeightAveraging):
-    """Exponential moving average of the weights whose memory grows with the run, up to `decay`.
-
-    At update n the decay is ``min(decay, (1 + n) / (10 + n))``: a run shorter than the memory is not held back by its first weights.
-    """
-
-    def __init__(self, decay: float) -> None:
-        def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-            memory = min(decay, (1 + int(updates)) / (10 + int(updates)))
-            return averaged.lerp(current.to(averaged.dtype), 1 - memory)
-
-        super().__init__(avg_fn=average)
 
 
 class Bookkeeper(Callback):
@@ -48,16 +35,26 @@ class Bookkeeper(Callback):
     plan : says where an epoch ends.
     timesteps : of the noise schedule.
     on_epoch : called on the first process with all records after each epoch.
+    waiting : of the loaders.
     """
 
-    def __init__(self, plan: EpochPlan, *, timesteps: int, on_epoch: Callable[[list[EpochRecord]], None]) -> None:
+    def __init__(
+        self,
+        plan: EpochPlan,
+        *,
+        timesteps: int,
+        on_epoch: Callable[[list[EpochRecord]], None],
+        waiting: Waiting | None = None,
+    ) -> None:
         self.plan = plan
         self.timesteps = timesteps
         self.on_epoch = on_epoch
         self.records: list[EpochRecord] = []
         self.seconds = 0.0
+        self.waiting_seconds = 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64)
         self.validated: Tensor | None = None
+        self._waiting = waiting or Waiting()
         self._began = time.monotonic()
         self._segment_losses: list[Tensor] = []
         self._validation_losses: list[tuple[Tensor, Tensor]] = []
@@ -65,6 +62,7 @@ class Bookkeeper(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._began = time.monotonic()
+        self._waiting.take()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -111,6 +109,7 @@ class Bookkeeper(Callback):
                 )
         now = time.monotonic()
         self.seconds += now - self._began
+        self.waiting_seconds += self._waiting.take()
         self._began = now
         epoch, rest = divmod(segments_done(trainer), self.plan.segments_per_epoch)
         if rest == 0:
@@ -129,6 +128,7 @@ class Bookkeeper(Callback):
             step=step,
             samples_seen=epoch * self.plan.boxes,
             seconds=self.seconds,
+            waiting_seconds=self.waiting_seconds,
             train_loss=float(self.loss_sum) / self.plan.boxes,
             **losses,
         )
@@ -148,6 +148,7 @@ class Bookkeeper(Callback):
         return {
             "records": [record.state() for record in self.records],
             "seconds": self.seconds,
+            "waiting_seconds": self.waiting_seconds,
             "loss_sum": self.loss_sum,
         }
 
@@ -160,6 +161,7 @@ class Bookkeeper(Callback):
         """Go on counting."""
         self.records = [EpochRecord.from_state(state) for state in state_dict["records"]]
         self.seconds = state_dict["seconds"]
+        self.waiting_seconds = state_dict.get("waiting_seconds", 0.0)
         self.loss_sum = state_dict["loss_sum"]
 
 
@@ -328,7 +330,7 @@ class ProgressDisplay(Callback):
             speed = self._boxes / max(time.monotonic() - self._began, 1e-9)
             self.progress.console.print(
                 f"epoch {newest.epoch}/{self.epochs}  train {newest.train_loss:.4f}{validation}  "
-                f"{speed:.2f} boxes/s  {left / 60:.0f} min left"
+                f"{speed:.2f} boxes/s  {newest.waiting_share:.1%} waiting for boxes  {left / 60:.0f} min left"
             )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

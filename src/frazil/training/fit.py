@@ -20,9 +20,11 @@ from torch import nn
 
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.errors import SettingsError
+from frazil.model.compute import Compute
 from frazil.model.unet import build_network
 from frazil.seeds import torch_generator
 from frazil.settings import Preset
+from frazil.training.average import WarmingAverage
 from frazil.training.bands import measure_bands
 from frazil.training.batches import (
     SegmentSampler,
@@ -37,11 +39,11 @@ from frazil.training.callbacks import (
     MetricsWriter,
     ProgressDisplay,
     Saver,
-    WarmingAverage,
     segments_done,
 )
 from frazil.training.checkpoint import SafeCheckpointIO, load_checkpoint
 from frazil.training.history import EpochRecord
+from frazil.training.loader import Waiting
 from frazil.training.module import DenoisingTask
 from frazil.training.plan import EpochPlan
 
@@ -62,7 +64,7 @@ class Hardware:
     devices : processes on each node.
     num_nodes : nodes.
     strategy : ``auto`` is DDP where there is more than one process.
-    workers : processes that prefetch batches for each device; None: none on a CPU, up to four beside a GPU.
+    workers : processes that prefetch batches for each device; 0 leaves it to a thread; None: 0 on a CPU, up to four beside a GPU.
     """
 
     accelerator: str = "auto"
@@ -176,7 +178,8 @@ def fit(
         measure_bands(network.front_end, training)
     task = DenoisingTask(network, preset)
     metrics = MetricsWriter(run, timesteps=preset.diffusion.timesteps)
-    bookkeeper = Bookkeeper(plan, timesteps=preset.diffusion.timesteps, on_epoch=metrics)
+    waiting = Waiting()
+    bookkeeper = Bookkeeper(plan, timesteps=preset.diffusion.timesteps, on_epoch=metrics, waiting=waiting)
     average = WarmingAverage(settings.ema_decay) if settings.ema_decay else None
     saver = Saver(
         checkpoint,
@@ -193,7 +196,7 @@ def fit(
             devices=hardware.devices,
             num_nodes=hardware.num_nodes,
             strategy="ddp" if hardware.strategy == "auto" and hardware.processes > 1 else hardware.strategy,
-            precision=settings.precision,
+            precision=Compute.of(settings).precision,
             max_epochs=settings.epochs * plan.segments_per_epoch,
             accumulate_grad_batches=settings.accumulate,
             check_val_every_n_epoch=settings.validate_every * plan.segments_per_epoch,
@@ -207,7 +210,7 @@ def fit(
             callbacks=callbacks,
             plugins=_plugins(),
         )
-        data = _Batches(training, validation, plan, preset, hardware)
+        data = _Batches(training, validation, plan, preset, hardware, waiting)
         try:
             trainer.fit(
                 task, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True
@@ -237,9 +240,16 @@ class _Batches(pl.LightningDataModule):
     """Makes the loaders when Lightning knows the rank of the process and the segment to go on from."""
 
     def __init__(
-        self, training: Subtomograms, validation: Subtomograms, plan: EpochPlan, preset: Preset, hardware: Hardware
+        self,
+        training: Subtomograms,
+        validation: Subtomograms,
+        plan: EpochPlan,
+        preset: Preset,
+        hardware: Hardware,
+        waiting: Waiting,
     ) -> None:
         super().__init__()
+        self.waiting = waiting
         self.plan = plan
         self.hardware = hardware
         seed, timesteps = preset.training.seed, preset.diffusion.timesteps
@@ -261,13 +271,18 @@ class _Batches(pl.LightningDataModule):
         if workers is None:
             workers = min(4, os.cpu_count() or 1) if torch.cuda.is_available() else 0
         return training_loader(
-            self.training, SegmentSampler(self.plan, rank=self._rank(), segment=segment), workers=workers
+            self.training,
+            SegmentSampler(self.plan, rank=self._rank(), segment=segment),
+            workers=workers,
+            waiting=self.waiting,
         )
 
     def val_dataloader(self) -> Any:
         """The validation pairs of this process."""
         size = max(1, self.plan.batch_size // (self.plan.devices * self.plan.accumulate))
-        return validation_loader(self.validation, batch_size=size, rank=self._rank(), devices=self.hardware.processes)
+        return validation_loader(
+            self.validation, batch_size=size, rank=self._rank(), devices=self.hardware.processes, waiting=self.waiting
+        )
 
 
 def _averaged(task: DenoisingTask, average: WarmingAverage | None) -> nn.Module:

@@ -30,6 +30,7 @@ class EpochRecord:
     step : optimiser steps taken so far.
     samples_seen : training boxes shown so far.
     seconds : time spent training so far, over all restarts.
+    waiting_seconds : of these, waiting for boxes.
     train_loss : mean of eq. 4 over the boxes of the epoch, as the network was when it saw them.
     validation_loss : mean of eq. 4 over the fixed validation pairs; None where the epoch was not validated.
     by_noise_level : mean validation loss in ten ranges of t; None where a range has no pair.
@@ -42,6 +43,12 @@ class EpochRecord:
     train_loss: float
     validation_loss: float | None = None
     by_noise_level: tuple[float | None, ...] = field(default=())
+    waiting_seconds: float = 0.0
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the time that went by in waiting for boxes."""
+        return self.waiting_seconds / self.seconds if self.seconds else 0.0
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> EpochRecord:
@@ -58,9 +65,11 @@ def write_metrics(path: Path, records: list[EpochRecord], *, timesteps: int) -> 
     names = noise_level_names(timesteps)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["epoch", "step", "samples_seen", "seconds", "train_loss", "validation_loss", *names])
+    columns = ["epoch", "step", "samples_seen", "seconds", "waiting_seconds", "train_loss", "validation_loss"]
+    writer.writerow([*columns, *names])
     for record in records:
         levels = record.by_noise_level or (None,) * len(names)
-        row = [record.epoch, record.step, record.samples_seen, f"{record.seconds:.1f}", record.train_loss]
+        row: list[object] = [record.epoch, record.step, record.samples_seen, f"{record.seconds:.1f}"]
+        row += [f"{record.waiting_seconds:.2f}", record.train_loss]
         writer.writerow([*row, *("" if loss is None else loss for loss in (record.validation_loss, *levels))])
     write_text(path, stream.getvalue())

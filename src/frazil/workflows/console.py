@@ -51,3 +51,17 @@ def progress_bar() -> Progress:
         console=error_console,
         transient=False,
     )
+
+
+def share_bar() -> Progress:
+    """Return a progress bar for work without a count: several lines, the share done, the time spent and the time left."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=error_console,
+        transient=False,
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from frazil.bundle import bundle_folder
 from frazil.errors import OutputError, RequestError
+from frazil.generation.devices import bytes_per_box, memory_of
 from frazil.generation.folder import (
     PARTICLES,
     VOLUMES,
@@ -28,12 +29,10 @@ from frazil.generation.generator import ParticleGenerator
 from frazil.generation.manifest import (
     MANIFEST_FILE,
     REQUEST_FILE,
-    RequestRow,
     SampleEntry,
     SampleManifest,
     SampleRequest,
     manifest_file,
-    normalised_position,
     read_record,
     write_record,
 )
@@ -41,38 +40,13 @@ from frazil.generation.plan import SamplePlan
 from frazil.generation.processes import Team, team
 from frazil.io.copick import CONFIG_NAME
 from frazil.io.files import make_folder
-from frazil.io.requests import CENTRE, Request, parse_position, read_requests
-from frazil.settings import NoiseInterval
+from frazil.io.requests import Request
+from frazil.workflows.allocator import keep_freed_memory
 from frazil.workflows.console import progress_bar, say, say_written
+from frazil.workflows.sample_request import SampleOptions, describe_request, expand_labels, plan_samples
 
 MANIFEST_SECONDS = 5.0
 """The manifest names every sample, so it is not written after every batch: a kill costs so much work at most."""
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """How to sample; None takes what the bundle or the device suggests.
-
-    Parameters
-    ----------
-    seed : sample i descends from (seed, i).
-    sampler, steps, guidance, guidance_interval, batch_size, precision : see `ParticleGenerator.plan`.
-    device : see `ParticleGenerator`.
-    devices, num_nodes : processes on each node, and nodes; see `frazil.generation.processes.team`.
-    voxel_size_angstrom : only for a bundle that does not know it.
-    """
-
-    seed: int = 0
-    sampler: str | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    guidance_interval: NoiseInterval | None = None
-    batch_size: int | None = None
-    precision: str | None = None
-    device: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    voxel_size_angstrom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,42 +98,41 @@ def sample(
             raise RequestError(
                 f"{bundle}: the bundle does not know its voxel size (imported weights); pass --voxel-size, in angstrom"
             )
-        plan = generator.plan(
-            _expand(requests or [], generator.labels),
-            seed=options.seed,
-            sampler=options.sampler,
-            steps=options.steps,
-            guidance=options.guidance,
-            guidance_interval=options.guidance_interval,
-            batch_size=options.batch_size,
-            precision=options.precision,
-            processes=workers.devices,
-        )
-        keep_batches = options.batch_size is None
+        wanted = expand_labels(requests or [], generator.labels)
         job = workers.prepared(
-            lambda: _prepare(out, bundle, generator, plan, keep_batches=keep_batches, copick=copick, force=force)
+            lambda: _prepare(out, bundle, generator, wanted, options, workers, copick=copick, force=force)
         )
         if job is None:
             return read_record(out / MANIFEST_FILE, SampleManifest, OutputError)
+        _keep_memory(generator, job.plan, processes=workers.devices)
         share = workers.together(lambda: _sample(out, bundle, generator, job, workers))
         return _finish(out, bundle, generator, job.plan, copick=copick) if workers.is_first else share
+
+
+def _keep_memory(generator: ParticleGenerator, plan: SamplePlan, *, processes: int) -> None:
+    if all(device.type == "cpu" for device in generator.devices):
+        per_box = bytes_per_box(generator.card.preset.model, generator.box_size_voxel, plan.precision)
+        has = memory_of(generator.devices[0], processes * len(generator.devices))
+        keep_freed_memory(min(plan.batch_size, len(plan)) * per_box, has)
 
 
 def _prepare(
     out: Path,
     bundle: Path,
     generator: ParticleGenerator,
-    plan: SamplePlan,
+    requests: Sequence[Request],
+    options: SampleOptions,
+    workers: Team,
     *,
-    keep_batches: bool,
     copick: bool,
     force: bool,
 ) -> _Job | None:
     """Write the request, or check that it is that of an earlier call; find out what that one left to do, None if nothing."""
     there = read_request(out)
-    if keep_batches and there is not None and not there.differences(_request(generator, plan)):
+    plan = plan_samples(generator, requests, options, there, processes=workers.devices)
+    if options.batch_size is None and there is not None and not there.differences(describe_request(generator, plan)):
         plan = replace(plan, batch_size=there.batch_size)  # off the CPU, only the same batches end with the same bits
-    _begin(out, there, _request(generator, plan), force=force)
+    _begin(out, there, describe_request(generator, plan), force=force)
     entries = finished_samples(out)
     if len(entries) == len(plan) and is_complete(out, plan, copick=copick):
         say(f"{out}: all {len(plan)} samples are there already; nothing to do")
@@ -187,74 +160,6 @@ def _gather_parts(out: Path, manifest: SampleManifest) -> None:
     write_record(out / MANIFEST_FILE, manifest)
     for path in parts(out):
         path.unlink()
-
-
-def parse_interval(text: str) -> NoiseInterval:
-    """Read ``"lowest,highest"``.
-
-    Raises
-    ------
-    RequestError : not two numbers.
-    """
-    try:
-        lowest, highest = (float(part) for part in text.split(","))
-    except ValueError:
-        raise RequestError(f"--guidance-interval {text}: give two noise levels LOWEST,HIGHEST, e.g. 0.3,5") from None
-    return lowest, highest
-
-
-def gather_requests(
-    labels: Sequence[str], position: str | None, count: int | None, table: Path | None
-) -> list[Request]:
-    """Return what the command line asks for: labels that share a position and a count, or a table.
-
-    Parameters
-    ----------
-    position : ``"x,y,z"``; None is the centre.
-    count : of each label; None is 1.
-    table : CSV with the columns label, x, y, z, count.
-
-    Raises
-    ------
-    RequestError : both at once, or a position or a table that cannot be used.
-    """
-    if table is not None:
-        if labels or position is not None or count is not None:
-            raise RequestError(f"--requests {table}: leave out --label, --position and --count, the table has them")
-        return read_requests(table)
-    place = CENTRE if position is None else parse_position(position)
-    return [Request(label, place, 1 if count is None else count) for label in labels]
-
-
-def _expand(requests: Sequence[Request], labels: Sequence[str]) -> list[Request]:
-    """Replace the label ``all`` by every class."""
-    if not requests:
-        raise RequestError(
-            f"nothing is asked for; pass --label (all, {', '.join(labels)}), or --requests with a CSV of them"
-        )
-    return [
-        Request(label, request.position, request.count)
-        for request in requests
-        for label in (labels if request.label == "all" and "all" not in labels else [request.label])
-    ]
-
-
-def _request(generator: ParticleGenerator, plan: SamplePlan) -> SampleRequest:
-    return SampleRequest(
-        bundle_digest=generator.digest,
-        voxel_size_angstrom=generator.voxel_size_angstrom,
-        seed=plan.seed,
-        sampler=plan.sampler,
-        steps=plan.steps,
-        guidance=plan.guidance,
-        guidance_interval=plan.guidance_interval,
-        precision=plan.precision,
-        batch_size=plan.batch_size,
-        requests=tuple(
-            RequestRow(label=request.label, position=normalised_position(request.position), count=request.count)
-            for request in plan.requests
-        ),
-    )
 
 
 def _begin(out: Path, there: SampleRequest | None, wanted: SampleRequest, *, force: bool) -> None:
@@ -331,6 +236,7 @@ def _manifest(
         training_moments=generator.card.moments,
         particle_centre_voxel=(centre, centre, centre),
         precision=plan.precision,
+        memory_format=plan.compute.memory_format,
         samples=tuple(entries[index] for index in sorted(entries)),
     )
 

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
 from torch import nn
 
 from frazil.bundle import RUN_BUNDLE, BundleCard, load_bundle, save_bundle
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
-from frazil.errors import BundleError, OutputError, StoreError
-from frazil.io.files import exclusive, make_folder, output_errors, read_json, write_json
-from frazil.model.unet import check_box_size
+from frazil.errors import BundleError
+from frazil.model.compute import Compute
 from frazil.records import Moments
 from frazil.reporting.curves import loss_page, read_metrics
 from frazil.reporting.page import save_figure
 from frazil.settings import Preset
-from frazil.training.fit import CHECKPOINT_NAME, Fit, Hardware, epoch_plan, fit, is_first_process, saved_network
+from frazil.training.fit import Fit, Hardware, fit, is_first_process, saved_network
 from frazil.training.history import EpochRecord
 from frazil.version import __version__
 from frazil.workflows.console import progress_bar, say, say_written, warn
+from frazil.workflows.train_folder import BEST_BUNDLE, RunFolder
+from frazil.workflows.train_limits import check_memory, check_training, choose_compute
 
-SCHEMA_VERSION = 1
-RUN_FILE = "run.json"
-BEST_BUNDLE = "bundle-best"
+_WAITING_SHARE = 0.05
+"""More than this is worth a word."""
 
 
 def train(
@@ -60,20 +54,19 @@ def train(
     SettingsError, CheckpointError, ShapeError : see `frazil.training.fit.fit`.
     """
     end = None if max_seconds is None else time.monotonic() + max_seconds
-    boxes = BoxStore.open(store)
-    check_box_size([boxes.description.box_size_voxel] * 3, preset.model)
     hardware = hardware or Hardware()
-    in_memory = _fits_in_memory(boxes, hardware.devices)
+    boxes = BoxStore.open(store)
+    check_training(boxes, preset, hardware)  # what cannot be is refused before a box is read or anything written
+    first = is_first_process()
+    there = RunFolder.check(run, preset, boxes, force=force) if first else RunFolder.await_first(run, preset, boxes)
+    preset, probed = choose_compute(preset, boxes, hardware, kept=there.compute)
+    if probed is not None:
+        say(str(probed))
+    in_memory = check_memory(boxes, preset, hardware)
     training, validation = (
         Subtomograms(boxes, split, preset.training.normalisation, in_memory=in_memory)
         for split in ("train", "validation")
     )
-    if not len(training):
-        raise StoreError(f"{store}: no box is in the training split; curate with other --validation-run")
-    hardware.check()
-    epoch_plan(preset, len(training), hardware)  # refuses what cannot be shared before anything is written
-    first = is_first_process()
-    described = _describe_run(preset, boxes)
 
     def write_bundle(network: nn.Module, records: list[EpochRecord], best: bool = False) -> None:
         save_bundle(run / (BEST_BUNDLE if best else RUN_BUNDLE), network, _card(preset, boxes, records))
@@ -82,10 +75,8 @@ def train(
     bar.disable = not first
     with ExitStack() as held:
         if first:
-            _prepare_run(run, described, held, force=force)
+            there.prepare(preset, boxes, held, probed=probed)
             _announce(boxes, training, validation, preset, hardware)
-        else:
-            _await_run(run, described)
         with bar:
             result = fit(
                 preset,
@@ -107,113 +98,12 @@ def train(
     return result
 
 
-def _fits_in_memory(boxes: BoxStore, devices: int) -> bool:
-    """Tell whether all boxes of each process may stay in memory: they take at most a quarter of what the machine has."""
-    needed = boxes.description.box_count * boxes.description.box_size_voxel**3 * 4 * devices
-    return needed < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
-
-
-def _describe_run(preset: Preset, boxes: BoxStore) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "frazil training run",
-        "frazil": __version__,
-        "preset": preset.model_dump(mode="json"),
-        "store": str(boxes.path.resolve()),
-        "store_digest": boxes.digest,
-        "command": shlex.join(["frazil", *sys.argv[1:]]),
-    }
-
-
-def _prepare_run(run: Path, described: dict[str, Any], held: ExitStack, *, force: bool) -> None:
-    """Write what this run is, or check that the run in the folder is the same one; `force` clears away another.
-
-    The folder stays locked until `held` is closed.
-    """
-    if run.exists() and not run.is_dir():
-        raise OutputError(f"{run}: is a file; choose a folder")
-    if (run / RUN_FILE).exists():
-        try:
-            different = _differences(read_json(run / RUN_FILE, OutputError), described)
-        except OutputError:
-            if not force:
-                raise
-            different = ["it is damaged"]
-        if different and not force:
-            raise OutputError(
-                f"{run}: holds a run with other settings ({'; '.join(different)}); "
-                "train into another folder, or pass --force to begin anew"
-            )
-    else:
-        different = [path.name for path in run.iterdir() if not path.name.startswith(".")] if run.exists() else []
-        if different and not force:
-            raise OutputError(f"{run}: is not empty and holds no training run; choose another folder, or pass --force")
-    make_folder(run)
-    held.enter_context(exclusive(run, "trains"))
-    if different:
-        _clear(run)
-    write_json(run / RUN_FILE, described)
-
-
-def _clear(run: Path) -> None:
-    """Remove what a training wrote, and nothing else."""
-    with output_errors(run):
-        for name in (CHECKPOINT_NAME, "metrics.csv", "losses.png", "losses.pdf", RUN_FILE):
-            (run / name).unlink(missing_ok=True)
-        for name in (RUN_BUNDLE, BEST_BUNDLE, "tensorboard"):
-            shutil.rmtree(run / name, ignore_errors=True)
-
-
-def _await_run(run: Path, described: dict[str, Any], *, seconds: float = 120.0) -> None:
-    """Wait until the first process has prepared the folder: launchers such as SLURM's start all processes at once.
-
-    Raises
-    ------
-    OutputError : it did not; the folder is not shared by the nodes, or the first process has stopped.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (run / RUN_FILE).exists() and not _differences(read_json(run / RUN_FILE, OutputError), described):
-            return
-        time.sleep(0.2)
-    raise OutputError(f"{run}: the first process did not prepare it; is the folder on a disk that all nodes share?")
-
-
 def _bundled_epochs(run: Path) -> float | None:
     """Return how many epochs the bundle of the run has seen; None where there is no whole bundle."""
     try:
         return load_bundle(run / RUN_BUNDLE).card.losses.get("epochs")
     except BundleError:
         return None
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Name what makes two runs different. More epochs, other validation dates and another place of the store do not."""
-    if old.get("schema_version", 0) > SCHEMA_VERSION:
-        return [f"schema {old['schema_version']} of a newer frazil"]
-    found = []
-    old_preset = _complete(old.get("preset", {}))
-    if old.get("store_digest") != new["store_digest"]:
-        found.append("another box store")
-    for section, values in new["preset"].items():
-        if section in ("curate", "sampling", "name"):
-            continue
-        before = old_preset.get(section, {})
-        for key, value in values.items():
-            if before.get(key) != value and (section, key) not in {
-                ("training", "epochs"),
-                ("training", "validate_every"),
-            }:
-                found.append(f"{section}.{key} was {before.get(key)}, is {value}")
-    return found
-
-
-def _complete(preset: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of an earlier run with the defaults of those that did not exist when it began."""
-    try:
-        return Preset.model_validate(preset).model_dump(mode="json")
-    except ValidationError:
-        return preset
 
 
 def _card(preset: Preset, boxes: BoxStore, records: list[EpochRecord]) -> BundleCard:
@@ -252,7 +142,7 @@ def _announce(
 ) -> None:
     described = boxes.description
     say(
-        f"preset {preset.name}, {preset.model.conditioning} conditioning, {preset.training.precision}, "
+        f"preset {preset.name}, {preset.model.conditioning} conditioning, {Compute.of(preset.training)}, "
         f"{hardware.processes} device(s)"
     )
     say(
@@ -280,7 +170,10 @@ def _report(run: Path, preset: Preset, result: Fit) -> None:
     if validated:
         text += f", validation {validated[-1][0]:.4f}"
         best = f"the same at epoch {min(validated)[1]}, where the validation loss was lowest ({min(validated)[0]:.4f})"
-    say(f"{text}, {newest.seconds / 60:.1f} minutes of training")
+    share = f"{newest.waiting_share:.1%} of them waiting for boxes"
+    say(f"{text}, {newest.seconds / 60:.1f} minutes of training, {share}")
+    if newest.waiting_share > _WAITING_SHARE:
+        warn(f"{share}: reading or drawing noise is too slow for the network; pass --workers 2, or more")
     if not result.finished:
         say("the time is up; run the same command again to continue")
     for path, what in [

@@ -1,0 +1,324 @@
+"""The answer to each question in a word, by rules that stand here and in docs/evaluation.md, and a sentence with the numbers.
+
+A score *reaches* real volumes, is *near* them, or falls *short*; the scores of a question are grouped into aspects, so that
+five spectra do not outvote one ring; the answer counts aspects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from frazil.scores import Better, Interval, Question, Score, Verdict
+
+Grade = Literal["reaches", "near", "short"]
+Answer = Literal["yes", "partly", "no", "not measured"]
+
+FEW = 50
+"""With fewer samples no answer is a plain yes: intervals are too wide."""
+
+REACH_FLOOR, NEAR_FLOOR = 2.0, 5.0
+"""A distance may be so many times the one between real training boxes and real held-out boxes."""
+
+NEAR_FAILURE = 0.1
+"""Or so large a share of the way from real to noise."""
+
+REACH_SHARE, NEAR_SHARE = 0.15, 0.4
+"""Of the way from real to failure, or of the real number where the aim is to be as real: so far off may a number be."""
+
+MOST = 2 / 3
+"""For a yes so many of the aspects must reach real volumes, none may fall short, and all must be measured."""
+
+SHOWN = 3
+"""Aspects that a sentence names with their numbers."""
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """Scores that say the same thing in different ways.
+
+    Parameters
+    ----------
+    name : for the sentence.
+    grade : ``short`` if half of the scores or more are, ``reaches`` if three quarters do and none is short, else ``near``.
+    telling : the score to show: the first of the worst.
+    """
+
+    name: str
+    grade: Grade
+    telling: Score
+
+
+def verdicts(scores: Sequence[Score], count: int) -> tuple[Verdict, ...]:
+    """Answer the five questions.
+
+    Parameters
+    ----------
+    scores : of all stages that have run.
+    count : generated volumes in all.
+    """
+    answers: dict[Question, tuple[Answer, str]] = {
+        "realistic": _by_aspects(scores, "realistic"),
+        "varied": _by_aspects(scores, "varied"),
+        "new": _new(scores),
+        "right class": _by_aspects(scores, "right class"),
+        "useful": _useful(scores),
+    }
+    return tuple(_cautious(question, answer, sentence, count) for question, (answer, sentence) in answers.items())
+
+
+def grade(score: Score) -> Grade | None:
+    """Say how a score stands to real volumes; None where it or the real number is not measured.
+
+    ``lower`` is better: *reaches* up to 2 times the real number, *near* up to 5 times, or up to a tenth of the way from real
+    to noise. ``higher``: *reaches* within 15 % of the way from the real number to that of a failure (shuffled labels or noise,
+    whichever is nearer to real; 0 where there is none), *near* within 40 %. ``as real``: the same shares of the real number.
+    A score whose interval meets the real one reaches; a distance only if it is near.
+    """
+    if score.value is None or score.real is None:
+        return None
+    reaches, near = _RULES[score.better](score, score.value, score.real)
+    met = _meet(score.interval, score.real_interval or (score.real, score.real))
+    if reaches or (met and (near or score.better != "lower")):
+        return "reaches"
+    return "near" if near else "short"
+
+
+def _lower(score: Score, value: float, real: float) -> tuple[bool, bool]:
+    if value <= real:
+        return True, True
+    floor = max(real, 0.0)  # an unbiased distance may fall below 0
+    near = value <= NEAR_FLOOR * floor
+    if score.noise is not None and score.noise > real:
+        near = near or value - real <= NEAR_FAILURE * (score.noise - real)
+    return value <= REACH_FLOOR * floor, near
+
+
+def _higher(score: Score, value: float, real: float) -> tuple[bool, bool]:
+    failure = max((one for one in (score.noise, score.shuffled) if one is not None and one < real), default=0.0)
+    whole = max(real - failure, 0.0)
+    return real - value <= REACH_SHARE * whole, real - value <= NEAR_SHARE * whole
+
+
+def _as_real(score: Score, value: float, real: float) -> tuple[bool, bool]:
+    return abs(value - real) <= REACH_SHARE * abs(real), abs(value - real) <= NEAR_SHARE * abs(real)
+
+
+_RULES: dict[Better, Callable[[Score, float, float], tuple[bool, bool]]] = {
+    "lower": _lower,
+    "higher": _higher,
+    "as real": _as_real,
+}
+"""Whether a score reaches the real one, and whether it is near."""
+
+
+def _meet(one: Interval | None, other: Interval) -> bool:
+    return one is not None and one[0] <= other[1] and other[0] <= one[1]
+
+
+_ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
+    "realistic": {
+        "power spectra": ("spectrum_",),
+        "missing wedge": ("wedge_", "missing_wedge_"),
+        "grey values": ("grey_values_",),
+        "autocorrelation": ("autocorrelation_",),
+        "particles": ("particle_contrast", "ring_"),
+        "learned features": ("frechet_learned", "kid_learned", "precision_learned", "density_learned"),
+        "random features": ("frechet_random", "kid_random", "precision_random", "density_random"),
+        "handcrafted features": (
+            "frechet_handcrafted",
+            "kid_handcrafted",
+            "precision_handcrafted",
+            "density_handcrafted",
+        ),
+    },
+    "varied": {
+        "coverage and recall": ("coverage_", "recall_"),
+        "number of different volumes": ("vendi_",),
+        "similarity of pairs": ("ms_ssim",),
+    },
+    "right class": {
+        "classifier": ("class_",),
+        "radial profiles": ("profile_",),
+    },
+}
+"""Beginnings of the names of scores by aspect."""
+
+
+def aspects(scores: Sequence[Score], question: Question) -> list[Aspect]:
+    """Group the scores of a question and grade each group. Numbers of single classes count where there is none of all.
+
+    The depth of a ring counts where real volumes of the class have one (then its radius is measured too).
+    """
+    hollow = {score.label for score in scores if score.name.startswith("ring_radius_")}
+    own = [
+        score
+        for score in scores
+        if score.question == question
+        and grade(score) is not None
+        and (score.name != "ring_depth" or score.label in hollow)
+    ]
+    pooled = {score.name for score in own if score.label is None}
+    own = [score for score in own if score.label is None or score.name not in pooled]
+    found = []
+    for name, beginnings in _ASPECTS[question].items():
+        members = [score for score in own if score.name.startswith(beginnings)]
+        if members:
+            grades = [grade(score) for score in members]
+            worst = next(kind for kind in ("short", "near", "reaches") if kind in grades)
+            found.append(Aspect(name, _together(grades), members[grades.index(worst)]))
+    return found
+
+
+def _together(grades: Sequence[Grade | None]) -> Grade:
+    if grades.count("short") * 2 >= len(grades):
+        return "short"
+    if "short" not in grades and grades.count("reaches") >= 0.75 * len(grades):
+        return "reaches"
+    return "near"
+
+
+def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, str]:
+    """Yes if most aspects reach real volumes, none falls short and all are measured; no if half fall short; else partly."""
+    found = aspects(scores, question)
+    if not found:
+        return "not measured", _unmeasured(scores, question)
+    by_grade = {kind: [aspect for aspect in found if aspect.grade == kind] for kind in ("reaches", "near", "short")}
+    answer: Answer = "partly"
+    if 2 * len(by_grade["short"]) >= len(found):
+        answer = "no"
+    elif not by_grade["short"] and len(by_grade["reaches"]) >= MOST * len(found):
+        answer = "yes"
+    wording = {"reaches": "on a par with", "near": "near", "short": "short of"}
+    parts = [f"{wording[kind]} {{}} in {_named(members)}" for kind, members in by_grade.items() if members]
+    sentence = "; ".join(
+        [parts[0].replace("{}", "real training boxes"), *(part.replace("{}", "them") for part in parts[1:])]
+    )
+    sentence = f"{sentence[0].upper()}{sentence[1:]}."
+    if missing := [name for name in _ASPECTS[question] if name not in {aspect.name for aspect in found}]:
+        sentence += f" Not measured: {', '.join(missing)}."
+        answer = "partly" if answer == "yes" else answer
+    return answer, sentence
+
+
+MANY_COPIES_PERCENT = 5.0
+"""From so many on the answer to *new* is no."""
+
+HALFWAY = 0.5
+"""So is it if samples lie, in the median, at less than half the distance of held-out boxes."""
+
+NEARER, SURE = 0.9, 0.01
+"""And it is no plain yes if they lie nearer than 0.9 of it and chance explains that with a probability below 0.01."""
+
+
+def _new(scores: Sequence[Score]) -> tuple[Answer, str]:
+    """No if many samples copy a box or lie at half the distance; yes if hardly any does and they are no nearer; else partly."""
+    found = {score.name: score for score in scores if score.question == "new" and score.label is None}
+    copies, ratio = found.get("near_copies"), found.get("nearest_distance_ratio")
+    if copies is None or ratio is None or copies.value is None or ratio.value is None:
+        return "not measured", _unmeasured(scores, "new")
+    p = found["nearer_than_held_out_p"].value if "nearer_than_held_out_p" in found else None
+    nearer = ratio.value < NEARER and (p is None or p < SURE)
+    some = copies.value > (copies.real or 0.0)
+    sentence = (
+        f"{_number(copies.value, '%')} all but copy one training box (real: {_number(copies.real, '%')}). The nearest training box "
+        f"of a sample lies at {_number(ratio.value)} times the distance of that of a held-out box (real training boxes: "
+        f"{_number(ratio.real)})"
+    )
+    sentence += f", p = {p:.2g} that chance makes them so near." if p is not None else "."
+    if copies.value >= MANY_COPIES_PERCENT or ratio.value < HALFWAY:
+        return "no", sentence
+    if nearer and not some:
+        sentence += " None copies a single box, but all lie near: smooth volumes do that too, see whether the spectra fall short."
+    return ("partly" if nearer or some else "yes"), sentence
+
+
+_RIVALS = {"gain_copy_paste": "copy-paste", "gain_turns": "half turns"}
+_EQUAL, _ALL = "gain_generated_100", "gain_all_generated"
+
+
+def _useful(scores: Sequence[Score]) -> tuple[Answer, str]:
+    """Yes if adding them to all real volumes helps for sure and to as many real ones no less than the cheap rivals do.
+
+    Partly if adding any share helps for sure, or if a classifier trained on them alone reaches one trained on as many real
+    volumes; else no. *For sure*: the interval over seeds lies above 0.
+    """
+    found = {score.name: score for score in scores if score.question == "useful" and score.label is None}
+    gains = {
+        name: score
+        for name, score in found.items()
+        if name.startswith(("gain_generated_", _ALL)) and score.value is not None
+    }
+    alone = found.get("cas_balanced_accuracy")
+    if not gains or alone is None or alone.value is None:
+        return "not measured", _unmeasured(scores, "useful")
+    rivals = {name: found[name].value or 0.0 for name in _RIVALS if name in found and found[name].value is not None}
+    main = gains.get(_ALL) or gains.get(_EQUAL)
+    equal = gains.get(_EQUAL)
+    beats = equal is not None and (equal.value or 0.0) >= max(rivals.values(), default=0.0)
+    sentence = (
+        f"A classifier trained on them alone reaches a balanced accuracy of {_number(alone.value)} on held-out real volumes, "
+        f"on as many real ones {_number(alone.real)}."
+    )
+    shown = dict.fromkeys(score.name for score in (main, equal) if score is not None) or dict.fromkeys(gains)
+    changes = [f"{_added(name)} {_change(gains[name])}" for name in shown]
+    changes += [f"{_RIVALS[name]} {value:+.3f}" for name, value in rivals.items()]
+    sentence += f" Change of balanced accuracy on adding: {', '.join(changes)}."
+    if main is not None and _helps(main) and beats:
+        return "yes", sentence
+    return ("partly" if any(map(_helps, gains.values())) or grade(alone) == "reaches" else "no"), sentence
+
+
+def _helps(gain: Score) -> bool:
+    return gain.interval is not None and gain.interval[0] > 0
+
+
+def _added(name: str) -> str:
+    return "all generated to all real" if name == _ALL else f"{name.removeprefix('gain_generated_')} % generated"
+
+
+def _change(gain: Score) -> str:
+    spread = f" ({gain.interval[0]:+.3f} to {gain.interval[1]:+.3f})" if gain.interval else " (one seed)"
+    return f"{gain.value:+.3f}{spread}"
+
+
+def _named(found: Sequence[Aspect]) -> str:
+    """Name aspects, the first few with their most telling number."""
+    texts = [f"{aspect.name} ({told(aspect.telling)})" for aspect in found[:SHOWN]]
+    texts += [aspect.name for aspect in found[SHOWN:]]
+    return ", ".join(texts)
+
+
+def told(score: Score) -> str:
+    """Return a score with what it stands beside: ``Frechet distance 41, real 9.2``."""
+    of = f" of {score.label}" if score.label else ""
+    return f"{score.title}{of} {_number(score.value, score.unit)}, real {_number(score.real, score.unit)}"
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:.3g}{' ' if unit else ''}{unit}"
+
+
+_STAGES: dict[Question, str] = {
+    "realistic": "the stages physics and features answer this.",
+    "varied": "the stages diversity and features answer this.",
+    "new": "the stage memorisation answers this.",
+    "right class": "the stages usefulness and physics answer this.",
+    "useful": "the stage usefulness answers this.",
+}
+
+
+def _unmeasured(scores: Sequence[Score], question: Question) -> str:
+    notes = [score.note for score in scores if score.question == question and score.value is None and score.note]
+    return f"Not measured: {notes[0].removeprefix('Not measured: ')}" if notes else f"Not measured: {_STAGES[question]}"
+
+
+def _cautious(question: Question, answer: Answer, sentence: str, count: int) -> Verdict:
+    """Take back a yes that stands on few samples."""
+    if answer != "not measured" and count < FEW:
+        sentence += f" Only {count} samples: intervals are wide, and below {FEW} no answer is a plain yes."
+        answer = "partly" if answer == "yes" else answer
+    return Verdict(question=question, answer=answer, sentence=sentence)

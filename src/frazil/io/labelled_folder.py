@@ -1,0 +1,185 @@
+"""Any folder of MRC volumes with a class each, whoever made them: so that other generators than ours can be judged.
+
+The class of a file is, in this order:
+
+1. what ``labels.csv`` in the folder says (columns ``file``, relative to the folder, and ``label``);
+2. the name of the subfolder that it lies in;
+3. what its name begins with: ``ribosome-00012.mrc`` or ``ribosome_12.mrc``;
+4. for ``sample_3_class_5.mrc``, the class that the user gives number 5.
+
+2 and 3 are asked in the order that gives a class which the real boxes have.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from frazil.errors import RequestError, SourceError
+from frazil.io.csv_table import read_rows
+from frazil.io.files import write_text
+from frazil.io.names import clean_name
+
+LABELS_FILE = "labels.csv"
+COLUMNS = ("file", "label")
+SUFFIX = ".mrc"
+
+_NUMBERED_CLASS = re.compile(r"(?:.*[-_])?class[-_]?(\d+)$", re.IGNORECASE)
+_NUMBERED_FILE = re.compile(r"(.+?)[-_]+\d+$")
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """One volume.
+
+    Parameters
+    ----------
+    file : relative to the folder, with forward slashes.
+    label : class name.
+    """
+
+    file: str
+    label: str
+
+
+def parse_classes(text: str) -> dict[int, str]:
+    """Read names for numbered classes: ``"0=ribosome,1=thyroglobulin"``, or the names alone, counted from 0.
+
+    Raises
+    ------
+    RequestError : a number that is none, or that is named twice, or an empty name.
+
+    Examples
+    --------
+    >>> parse_classes("apo-ferritin,ribosome")
+    {0: 'apo-ferritin', 1: 'ribosome'}
+    """
+    classes: dict[int, str] = {}
+    for place, part in enumerate(text.split(",")):
+        number, equals, name = part.strip().partition("=")
+        key, label = (number.strip(), name.strip()) if equals else (str(place), number.strip())
+        if not key.isdecimal() or not label or int(key) in classes:
+            raise RequestError(
+                f"--labels {text!r}: {part.strip()!r} does not name a class; give 0=NAME,1=NAME or all names in order"
+            )
+        classes[int(key)] = label
+    return classes
+
+
+def read_labelled_folder(
+    folder: Path, *, classes: Mapping[int, str] | None = None, known_labels: Sequence[str] = ()
+) -> list[LabelledFile]:
+    """Find the MRC files of a folder and of its subfolders (one level), and the class of each; no voxels are read.
+
+    Parameters
+    ----------
+    folder : any folder of MRC files.
+    classes : names of numbered classes.
+    known_labels : classes of the real boxes.
+
+    Returns
+    -------
+    sorted by file.
+
+    Raises
+    ------
+    SourceError : no folder, no MRC files, a file without a class, or a `labels.csv` that does not fit.
+    """
+    files = _find(folder)
+    if (folder / LABELS_FILE).is_file():
+        return _from_table(folder, files)
+    return [LabelledFile(file, _label(folder, file, classes or {}, known_labels)) for file in files]
+
+
+def write_labels(folder: Path, files: Sequence[LabelledFile]) -> None:
+    """Write ``labels.csv``.
+
+    Raises
+    ------
+    OutputError : the place cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows((file.file, file.label) for file in files)
+    write_text(folder / LABELS_FILE, text.getvalue())
+
+
+def _find(folder: Path) -> list[str]:
+    try:
+        if not folder.is_dir():
+            said = (
+                "this is a file; name the folder that holds it" if folder.exists() else "no such folder; check the path"
+            )
+            raise SourceError(f"{folder}: {said}")
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise SourceError(f"{folder}: permission denied; make it readable")
+        found = sorted(
+            path.relative_to(folder).as_posix()
+            for path in [*folder.glob("*"), *folder.glob("*/*")]
+            if path.suffix.lower() == SUFFIX and not path.name.startswith(".") and path.is_file()
+        )
+    except OSError as fault:
+        raise SourceError(f"{folder}: cannot be read ({fault.strerror}); check the path") from None
+    if not found:
+        raise SourceError(
+            f"{folder}: no MRC files and no manifest.json; name a folder of frazil sample, a box store, or a folder of .mrc files"
+        )
+    return found
+
+
+def _from_table(folder: Path, files: Sequence[str]) -> list[LabelledFile]:
+    path = folder / LABELS_FILE
+    rows = read_rows(path, COLUMNS, SourceError)
+    labels: dict[str, str] = {}
+    for row in rows:
+        file = row.text("file")
+        if file in labels:
+            raise row.fault("file", file, "it stands in an earlier line too; keep one of them")
+        if not (folder / file).is_file():
+            raise row.fault("file", file, "there is no such file in the folder; mend the name or take the line out")
+        labels[file] = row.text("label")
+    if unlabelled := [file for file in files if file not in labels]:
+        raise SourceError(
+            f"{path}: no line for {len(unlabelled)} of {len(files)} MRC files, e.g. {unlabelled[0]}; add them, or move them away"
+        )
+    return [LabelledFile(file, label) for file, label in sorted(labels.items())]
+
+
+def _label(folder: Path, file: str, classes: Mapping[int, str], known_labels: Sequence[str]) -> str:
+    path = Path(file)
+    if numbered := _NUMBERED_CLASS.match(path.stem):
+        return _numbered(folder / file, int(numbered.group(1)), classes, known_labels)
+    start = _NUMBERED_FILE.match(path.stem)
+    told = [path.parent.name] if path.parent.name else []
+    told += [start.group(1)] if start else []
+    known = {clean_name(label) for label in known_labels}
+    told_and_known = [label for label in told if clean_name(label) in known]
+    if len({clean_name(label) for label in told_and_known}) > 1:
+        raise SourceError(
+            f"{folder / file}: the folder says {told[0]}, the name {told[1]}; write {LABELS_FILE} "
+            f"with the columns {', '.join(COLUMNS)}"
+        )
+    if not told:
+        raise SourceError(
+            f"{folder / file}: its name does not say its class; call it like ribosome-00001.mrc, put it into a folder ribosome, "
+            f"or write {LABELS_FILE} with the columns {', '.join(COLUMNS)}"
+        )
+    return (told_and_known or told)[0]
+
+
+def _numbered(path: Path, number: int, classes: Mapping[int, str], known_labels: Sequence[str]) -> str:
+    if number in classes:
+        return classes[number]
+    if classes:
+        named = ", ".join(f"{key}={label}" for key, label in sorted(classes.items()))
+        raise SourceError(f"{path}: class {number} is not among --labels {named}; add {number}=NAME")
+    example = ",".join(sorted(known_labels)) or "ribosome,thyroglobulin"
+    raise SourceError(
+        f"{path}: its class is the number {number}; pass the names of the classes from 0 up, e.g. --labels {example}"
+    )

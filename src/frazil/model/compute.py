@@ -1,0 +1,66 @@
+"""In what precision a network computes, and how its numbers lie in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from frazil.settings import MemoryFormat, Precision, TrainingSettings
+
+_FORMATS: dict[MemoryFormat, torch.memory_format] = {
+    "contiguous": torch.contiguous_format,
+    "channels-last": torch.channels_last_3d,
+}
+_Network = TypeVar("_Network", bound="nn.Module")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """One way of computing a network. Both parts move the last bits of a result, so both are kept with every run.
+
+    Parameters
+    ----------
+    precision : ``bf16-mixed`` runs the network under autocast; weights, volumes and losses stay float32.
+    memory_format : of the weights, which the volumes inside the network follow.
+    """
+
+    precision: Precision
+    memory_format: MemoryFormat
+
+    @classmethod
+    def named(cls, precision: Precision, memory_format: MemoryFormat | None = None) -> Compute:
+        """Return `precision` in `memory_format`; None is what suits it: channels last is the faster one in bf16."""
+        return cls(precision, memory_format or ("channels-last" if precision == "bf16-mixed" else "contiguous"))
+
+    @classmethod
+    def of(cls, settings: TrainingSettings) -> Compute:
+        """Return what `settings` say.
+
+        Raises
+        ------
+        ValueError : they leave it to a probe (`frazil.model.probe`), which has not been asked.
+        """
+        if settings.precision == "auto" or settings.memory_format == "auto":
+            raise ValueError("precision and memory format are still to be chosen; ask frazil.model.probe first")
+        return cls.named(settings.precision, settings.memory_format)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Tell whether the network runs under autocast."""
+        return self.precision == "bf16-mixed"
+
+    def lay_out(self, network: _Network) -> _Network:
+        """Bring the weights of `network` into the memory format, in place; return it."""
+        return network.to(memory_format=_FORMATS[self.memory_format])  # type: ignore[call-overload, no-any-return]
+
+    def autocast(self, device_type: str) -> torch.autocast:
+        """Return the context in which the network computes on ``cpu`` or ``cuda``."""
+        return torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.is_mixed)
+
+    def __str__(self) -> str:
+        return self.precision if self == Compute.named(self.precision) else f"{self.precision} {self.memory_format}"

@@ -1,0 +1,142 @@
+"""The fastest way of computing a network on this machine, found in about a second."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from frazil.model.compute import Compute
+from frazil.records import Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from frazil.model.unet import ConditionalUNet
+    from frazil.settings import MemoryFormat, MemoryFormatChoice, Precision, PrecisionChoice
+
+_SECONDS = 1.0
+_ROUNDS = 10
+_EDGE_VOXEL = 32
+"""Largest box that is timed, at the network's finest level: larger ones take longer and say the same."""
+
+_CLEARLY = 0.9
+"""Another way must take less than this share of the time of the plainest one, or two runs might decide differently."""
+
+_PRECISIONS: tuple[Precision, ...] = ("32-true", "bf16-mixed")
+_FORMATS: tuple[MemoryFormat, ...] = ("contiguous", "channels-last")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was timed, and what is chosen.
+
+    Parameters
+    ----------
+    chosen : the fastest, or the plainest one where nothing is clearly faster.
+    seconds : of one box, by candidate, the plainest first. CPU time on a CPU, so that a busy machine decides as an idle one.
+    box_size_voxel : edge of the box that was timed.
+    gradients : a pass with gradients was timed, as training takes.
+    """
+
+    chosen: Compute
+    seconds: dict[Compute, float]
+    box_size_voxel: int
+    gradients: bool
+
+    def __str__(self) -> str:
+        timed = ", ".join(f"{candidate} {seconds:.3f} s" for candidate, seconds in self.seconds.items())
+        what = "pass with gradients" if self.gradients else "pass"
+        return f"{self.chosen}, the fastest here: {timed} a {what} of one box of {self.box_size_voxel} voxels"
+
+
+def candidates(
+    precision: PrecisionChoice, memory_format: MemoryFormatChoice | None, *, kept: Compute | None = None
+) -> tuple[Compute, ...]:
+    """Return the ways of computing that a choice leaves open, the plainest first; one where it leaves nothing open.
+
+    Parameters
+    ----------
+    precision, memory_format : ``auto`` is open; a memory format of None is what suits the precision.
+    kept : what was decided before: it stands in for ``auto`` wherever it can.
+    """
+    if kept is not None:
+        precision = kept.precision if precision == "auto" else precision
+        memory_format = kept.memory_format if memory_format == "auto" else memory_format
+    found = []
+    for one in _PRECISIONS if precision == "auto" else (precision,):
+        if memory_format is None:
+            found.append(Compute.named(one))
+        else:
+            found += [Compute(one, other) for other in (_FORMATS if memory_format == "auto" else (memory_format,))]
+    return tuple(found)
+
+
+def probe(
+    network: ConditionalUNet,
+    among: Sequence[Compute],
+    *,
+    box_size_voxel: int,
+    device: torch.device | str,
+    gradients: bool,
+    clock: Callable[[], float] | None = None,
+) -> Probe:
+    """Time a network in every way of `among` and choose.
+
+    Parameters
+    ----------
+    network : is left on `device`, in any memory format, without gradients.
+    among : the plainest first.
+    box_size_voxel : of the boxes to come; the timed one is no larger, and not larger than a second allows.
+    gradients : whether training is to come.
+    clock : seconds; None is CPU time on a CPU, and the time until the work is done elsewhere.
+    """
+    device = torch.device(device)
+    clock = clock or _clock(device)
+    edge = _edge(network, box_size_voxel)
+    network = network.to(device)
+    x = torch.randn((1, 1, edge, edge, edge), generator=torch.Generator().manual_seed(0)).to(device)
+    t, condition = torch.tensor([500]).to(device), Condition(torch.tensor([0]), torch.full((1, 3), 0.5)).to(device)
+    t = t.clamp(max=len(network.schedule) - 1) if network.schedule is not None else t
+
+    def once(compute: Compute) -> float:
+        compute.lay_out(network)
+        began = clock()
+        with torch.set_grad_enabled(gradients), compute.autocast(device.type):
+            predicted = network(x, t, condition)
+        if gradients:
+            predicted.float().square().mean().backward()
+            network.zero_grad(set_to_none=True)
+        return clock() - began
+
+    warm = {compute: once(compute) for compute in among}  # the first pass also chooses kernels
+    rounds = min(_ROUNDS, int(_SECONDS // max(sum(warm.values()), 1e-9)))
+    timed = {compute: [warm[compute]] if not rounds else [] for compute in among}
+    for _ in range(rounds):
+        for compute in among:  # in turn, so that all see the same machine
+            timed[compute].append(once(compute))
+    seconds = {compute: min(times) for compute, times in timed.items()}
+    fastest = min(seconds, key=lambda compute: seconds[compute])
+    plainest = next(iter(seconds))
+    chosen = fastest if seconds[fastest] < _CLEARLY * seconds[plainest] else plainest
+    return Probe(chosen, seconds, edge, gradients)
+
+
+def _edge(network: ConditionalUNet, box_size_voxel: int) -> int:
+    settings = network.settings
+    multiple = 2**settings.halvings
+    most = _EDGE_VOXEL * (1 if settings.front_end == "none" else 2)
+    return int(min(box_size_voxel, max(multiple, most // multiple * multiple)))
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    if device.type == "cpu":
+        return time.process_time
+
+    def when_done() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return when_done
