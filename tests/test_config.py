@@ -31,9 +31,12 @@ def test_paper_preset_is_the_paper():
     assert (paper.sampling.sampler, paper.sampling.steps) == ("ddpm", None)
 
 
-def test_fast_preset_trains_the_network_of_the_paper_on_an_honest_split():
+def test_fast_preset_trains_a_wavelet_network_on_the_noise_of_the_paper_and_an_honest_split():
     fast, paper = load_preset("fast"), load_preset("paper")
-    assert (fast.model, fast.diffusion) == (paper.model, paper.diffusion)
+    assert (fast.model.front_end, fast.model.modulation, fast.model.base_channels) == ("haar", "scale-shift", 32)
+    assert fast.model.conditioning == paper.model.conditioning
+    assert fast.diffusion == paper.diffusion
+    assert (fast.training.learning_rate, fast.training.class_dropout) == (3e-4, 0.1)
     assert fast.curate.split_by == "tomogram"
     assert (fast.training.precision, fast.training.ema_decay, fast.training.normalisation) == (
         "auto",

@@ -68,7 +68,19 @@ def test_every_form_of_source_gives_the_boxes_of_its_picks(make_project, tmp_pat
 
 def test_the_command_from_picks_to_store_and_again(tiny_project, run, tmp_path):
     out = tmp_path / "store"
-    command = [tiny_project.path, "--out", out, "--box", 8, "--tilt-range", "-45,45", "--validation-run", "TS_2"]
+    command = [
+        tiny_project.path,
+        "--out",
+        out,
+        "--preset",
+        "smoke",
+        "--box",
+        8,
+        "--tilt-range",
+        "-45,45",
+        "--validation-run",
+        "TS_2",
+    ]
     code, output, _ = run(*command)
     assert code == 0
     assert rows(output)["ribosome"] == [12, 8, 8, 0]  # size in voxels of the radius in its configuration, found, used
@@ -90,11 +102,11 @@ def test_the_command_from_picks_to_store_and_again(tiny_project, run, tmp_path):
 
 def test_force_mends_a_damaged_store(tiny_project, run, tmp_path):
     out = tmp_path / "store"
-    run(tiny_project.path, "--out", out, "--box", 8)
+    run(tiny_project.path, "--out", out, "--preset", "smoke", "--box", 8)
     (out / "particles.csv").unlink()
-    code, _, errors = run(tiny_project.path, "--out", out, "--box", 8)
+    code, _, errors = run(tiny_project.path, "--out", out, "--preset", "smoke", "--box", 8)
     assert (code, "curate it again with --force" in errors) == (2, True)
-    assert run(tiny_project.path, "--out", out, "--box", 8, "--force")[0] == 0
+    assert run(tiny_project.path, "--out", out, "--preset", "smoke", "--box", 8, "--force")[0] == 0
     assert len(BoxStore.open(out)) == 16
 
 
@@ -140,7 +152,7 @@ def test_the_preset_of_the_paper_says_how_many_boxes_overlap(tiny_project, run, 
 
 def test_a_single_tomogram_leaves_nothing_to_validate_and_says_so(make_project, run, tmp_path):
     project = make_project(runs=("TS_1",))
-    code, output, errors = run(project.path, "--out", tmp_path / "store", "--box", 8)
+    code, output, errors = run(project.path, "--out", tmp_path / "store", "--preset", "smoke", "--box", 8)
     assert code == 0
     assert "8 training, 0 validation" in output
     assert "no validation boxes: only run TS_1 has boxes; pass --split particle" in errors
@@ -149,7 +161,7 @@ def test_a_single_tomogram_leaves_nothing_to_validate_and_says_so(make_project, 
 def test_one_missing_tomogram_is_said_loudly(tiny_project, run, tmp_path):
     for tomogram in tiny_project.path.rglob("TS_1/VoxelSpacing*"):
         shutil.rmtree(tomogram)
-    code, output, errors = run(tiny_project.path, "--out", tmp_path / "store", "--box", 8)
+    code, output, errors = run(tiny_project.path, "--out", tmp_path / "store", "--preset", "smoke", "--box", 8)
     assert code == 0
     assert rows(output)["total"] == [16, 8, 8, 8]
     assert "no tomogram" in output
@@ -160,7 +172,7 @@ def test_a_class_that_gives_no_box_is_said(tiny_project, run, tmp_path):
     for picks in tiny_project.path.rglob("*ribosome.json"):
         content = picks.read_text()
         picks.write_text(re.sub(r'"points": \[.*\]', '"points": []', content, flags=re.DOTALL))
-    code, output, errors = run(tiny_project.path, "--out", tmp_path / "store", "--box", 8)
+    code, output, errors = run(tiny_project.path, "--out", tmp_path / "store", "--preset", "smoke", "--box", 8)
     assert code == 0
     assert rows(output)["ribosome"] == [12, 0, 0, 0]
     assert "label ribosome has no picks" in errors
@@ -173,7 +185,7 @@ def test_a_class_that_gives_no_box_is_said(tiny_project, run, tmp_path):
         (["--level", 3], r"resolution level 3 does not exist; on disk: 0; pass --level 0"),
         (["--label", "nucleosome"], r"no picks of label nucleosome; .* apo-ferritin, ribosome"),
         (["--user", "nobody"], r"no picks of user nobody; there are tester"),
-        (["--box", 60], r"an edge of 60 cannot be halved three times .*use 64"),
+        (["--preset", "smoke", "--box", 60], r"an edge of 60 cannot be halved three times .*use 64"),
         (["--max-padding", 1.5], r"max_padding = 1.5"),
         (["--split", "class"], r"split_by = 'class': .*tomogram"),
         (["--validation-run", "TS_9"], r"--validation-run TS_9: no such run .* TS_1, TS_2"),
@@ -216,20 +228,37 @@ def no_voxel_size(tomogram):
 def test_damage_in_one_of_two_runs_stops_in_one_line(tiny_project, run, tmp_path, damage, message):
     (tomogram,) = tiny_project.path.rglob("TS_1/*/denoised.zarr")
     damage(tomogram)
-    code, _, errors = run(tiny_project.path, "--out", tmp_path / "store", "--box", 8)
+    code, _, errors = run(tiny_project.path, "--out", tmp_path / "store", "--preset", "smoke", "--box", 8)
     (line,) = errors.splitlines()
     assert (code, re.search(message, line) is not None) == (2, True), line
 
 
 def test_the_remedy_for_a_voxel_size_of_zero_works(make_project, run, tmp_path):
     project = make_project("copick", levels=2)
-    assert run(project.path, "--out", tmp_path / "right", "--box", 8, "--level", 1)[0] == 0
-    assert run(project.path, "--out", tmp_path / "same", "--box", 8, "--level", 1, "--voxel-size", 10.0125)[0] == 0
+    assert run(project.path, "--out", tmp_path / "right", "--preset", "smoke", "--box", 8, "--level", 1)[0] == 0
+    assert (
+        run(
+            project.path,
+            "--out",
+            tmp_path / "same",
+            "--preset",
+            "smoke",
+            "--box",
+            8,
+            "--level",
+            1,
+            "--voxel-size",
+            10.0125,
+        )[0]
+        == 0
+    )
     right, same = BoxStore.open(tmp_path / "right"), BoxStore.open(tmp_path / "same")
     assert same.digest == right.digest  # the true size is that of level 0
     for tomogram in project.path.rglob("denoised.zarr"):
         no_voxel_size(tomogram)
-    code, _, _ = run(project.path, "--out", tmp_path / "mended", "--box", 8, "--voxel-size", 10.0125)
+    code, _, _ = run(
+        project.path, "--out", tmp_path / "mended", "--preset", "smoke", "--box", 8, "--voxel-size", 10.0125
+    )
     assert code == 0
     assert BoxStore.open(tmp_path / "mended").description.voxel_size_angstrom == 10.0125
 
@@ -237,7 +266,7 @@ def test_the_remedy_for_a_voxel_size_of_zero_works(make_project, run, tmp_path):
 def test_no_tomogram_at_all_is_one_line(tiny_project, run, tmp_path):
     for level in tiny_project.path.rglob("denoised.zarr/0"):
         shutil.rmtree(level)
-    code, _, errors = run(tiny_project.path, "--out", tmp_path / "store", "--box", 8)
+    code, _, errors = run(tiny_project.path, "--out", tmp_path / "store", "--preset", "smoke", "--box", 8)
     (line,) = errors.splitlines()
     assert code == 2
     assert "none of its 1 resolution levels is on disk" in line
@@ -261,7 +290,7 @@ def test_a_place_that_cannot_be_taken_is_one_line_before_any_warning_or_bar(
     for name, text in (("occupied/file.txt", "mine"), ("damaged/dataset.json", "{")):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
-    code, _, errors = run(tiny_project.path, "--out", tmp_path / where, "--box", 8)
+    code, _, errors = run(tiny_project.path, "--out", tmp_path / where, "--preset", "smoke", "--box", 8)
     (line,) = errors.splitlines()
     assert (code, message in line) == (2, True), line
 

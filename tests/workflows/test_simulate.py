@@ -123,7 +123,7 @@ def test_frazil_reads_it_like_a_real_project(project):
 
 def test_it_is_curated_like_a_real_project(project, tmp_path, run):
     store = tmp_path / "store"
-    options = ("--tomogram-type", "wbp", "--box", "8", "--max-padding", "1")
+    options = ("--preset", "smoke", "--tomogram-type", "wbp", "--box", "8", "--max-padding", "1")
     code, said, _ = run("curate", project, "--out", store, *options)
     assert (code, "24 boxes of 8^3 voxels at 20.000 A" in said) == (0, True)
     boxes = BoxStore.open(store)
