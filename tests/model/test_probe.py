@@ -58,8 +58,15 @@ def test_the_timed_box_is_the_real_one_up_to_what_a_second_allows(network, box, 
 
 def test_on_the_clock_of_this_machine_it_takes_about_a_second_and_leaves_random_numbers_alone(network):
     torch.manual_seed(1)
-    before = torch.get_rng_state()
-    found = probe(network, [PLAIN, ROUGH], box_size_voxel=16, device="cpu", gradients=True)
+    before, usual, threads = torch.get_rng_state(), torch.get_num_threads(), []
+    network.register_forward_hook(lambda module, inputs, output: threads.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        found = probe(network, [PLAIN, ROUGH], box_size_voxel=16, device="cpu", gradients=True)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(usual)
+    assert set(threads) == {1}  # threads that wait for each other would count their waiting
     assert torch.equal(torch.get_rng_state(), before)
     assert all(0 < seconds < 5 for seconds in found.seconds.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from frazil.model.compute import Compute
 from frazil.records import Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from frazil.model.unet import ConditionalUNet
     from frazil.settings import MemoryFormat, MemoryFormatChoice, Precision, PrecisionChoice
@@ -36,7 +37,7 @@ class Probe:
     Parameters
     ----------
     chosen : the fastest, or the plainest one where nothing is clearly faster.
-    seconds : of one box, by candidate, the plainest first. CPU time on a CPU, so that a busy machine decides as an idle one.
+    seconds : of one box, by candidate, the plainest first. CPU time of one thread on a CPU, so that a busy machine decides as an idle one.
     box_size_voxel : edge of the box that was timed.
     gradients : a pass with gradients was timed, as training takes.
     """
@@ -91,7 +92,7 @@ def probe(
     among : the plainest first.
     box_size_voxel : of the boxes to come; the timed one is no larger, and not larger than a second allows.
     gradients : whether training is to come.
-    clock : seconds; None is CPU time on a CPU, and the time until the work is done elsewhere.
+    clock : seconds; None is CPU time on a CPU, of one thread, and the time until the work is done elsewhere.
     """
     device = torch.device(device)
     clock = clock or _clock(device)
@@ -111,17 +112,29 @@ def probe(
             network.zero_grad(set_to_none=True)
         return clock() - began
 
-    warm = {compute: once(compute) for compute in among}  # the first pass also chooses kernels
-    rounds = min(_ROUNDS, int(_SECONDS // max(sum(warm.values()), 1e-9)))
-    timed = {compute: [warm[compute]] if not rounds else [] for compute in among}
-    for _ in range(rounds):
-        for compute in among:  # in turn, so that all see the same machine
-            timed[compute].append(once(compute))
+    with _one_thread():
+        warm = {compute: once(compute) for compute in among}  # the first pass also chooses kernels
+        rounds = min(_ROUNDS, int(_SECONDS // max(sum(warm.values()), 1e-9)))
+        timed = {compute: [warm[compute]] if not rounds else [] for compute in among}
+        for _ in range(rounds):
+            for compute in among:  # in turn, so that all see the same machine
+                timed[compute].append(once(compute))
     seconds = {compute: min(times) for compute, times in timed.items()}
     fastest = min(seconds, key=lambda compute: seconds[compute])
     plainest = next(iter(seconds))
     chosen = fastest if seconds[fastest] < _CLEARLY * seconds[plainest] else plainest
     return Probe(chosen, seconds, edge, gradients)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: several that wait for each other on a busy machine burn CPU time, and would decide by chance."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _edge(network: ConditionalUNet, box_size_voxel: int) -> int:
