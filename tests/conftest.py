@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from frazil.io import copick as copick_writer
 from frazil.io.mrc import read_header, write_volume
@@ -262,3 +265,33 @@ def _write_star(project: Project, levels: int) -> None:
 
 
 _WRITERS = {"copick": _write_copick, "czii": _write_czii, "csv": _write_csv, "star": _write_star}
+
+
+class LiveMemory(TorchDispatchMode):
+    """Counts the bytes of all tensors that are alive, also of such that are not computed (FakeTensorMode)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self.seen: set[int] = set()
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        result = operation(*arguments, **(keywords or {}))
+        for tensor in torch.utils._pytree.tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.seen:
+                storage = tensor.untyped_storage()
+                self.seen.add(storage._cdata)
+                self.live += storage.nbytes()
+                self.peak = max(self.peak, self.live)
+                weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+        return result
+
+    def forget(self, key, size):
+        self.seen.discard(key)
+        self.live -= size
+
+
+@pytest.fixture
+def live_memory() -> type[LiveMemory]:
+    """A context whose `peak` is the most bytes that tensors took at a time."""
+    return LiveMemory

@@ -110,6 +110,23 @@ def test_all_near_is_partly_and_all_short_is_no():
     )
 
 
+@pytest.mark.parametrize(("short", "expected"), [(2, "partly"), (3, "no")])
+def test_more_than_a_third_short_is_a_no(short, expected):
+    """Two of eight aspects are faults, three are a failure, however well the others do."""
+    failing = {"spectrum_xy_dex", "wedge_profile_dex", "autocorrelation_distance"}
+    names = ["spectrum_xy_dex", "wedge_profile_dex", "autocorrelation_distance", "grey_values_wasserstein"]
+    names += ["ring_spread_voxel", "frechet_learned", "frechet_random", "frechet_handcrafted"]
+    bad = sorted(failing)[:short]
+    verdict = answer([score(name, 500.0 if name in bad else 1.5) for name in names], "realistic")
+    assert verdict.answer == expected
+
+
+def test_only_the_worst_aspects_show_their_numbers():
+    sentence = answer(realistic(1.5, ring=0.1), "realistic").sentence
+    assert sentence.count("(") == 1
+    assert sentence.startswith("On a par with real training boxes in power spectra")
+
+
 def test_few_samples_are_no_plain_yes():
     verdict = answer(realistic(1.0), "realistic", count=18)
     assert verdict.answer == "partly"

@@ -1,12 +1,10 @@
 """Devices and batch sizes, on a machine without CUDA."""
 
 import os
-import weakref
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from frazil.errors import RequestError
 from frazil.generation.devices import (
@@ -60,40 +58,16 @@ def test_a_front_end_makes_room_for_eight_times_as_many(box, batch):
     assert default_batch_size(CPU, HAAR, box) == batch
 
 
-class Peak(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive, without computing any."""
-
-    def __init__(self):
-        super().__init__()
-        self.live = self.peak = 0
-        self.seen = set()
-
-    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
-        result = operation(*arguments, **(keywords or {}))
-        for tensor in torch.utils._pytree.tree_leaves(result):
-            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.seen:
-                storage = tensor.untyped_storage()
-                self.seen.add(storage._cdata)
-                self.live += storage.nbytes()
-                self.peak = max(self.peak, self.live)
-                weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
-        return result
-
-    def forget(self, key, size):
-        self.seen.discard(key)
-        self.live -= size
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize(("settings", "box"), [(ModelSettings(), 64), (HAAR, 128)])
-def test_the_estimate_of_memory_is_a_bound_and_not_far_off(settings, box, precision):
+def test_the_estimate_of_memory_is_a_bound_and_not_far_off(settings, box, precision, live_memory):
     network = build_network(settings, 2).eval()
     count = 2
     with (
         torch.no_grad(),
         FakeTensorMode(allow_non_fake_inputs=True),
         torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"),
-        Peak() as memory,
+        live_memory() as memory,
     ):
         condition = Condition(torch.zeros(count, dtype=torch.int64), torch.zeros(count, 3))
         network(torch.empty(count, 1, box, box, box), torch.zeros(count, dtype=torch.int64), condition)

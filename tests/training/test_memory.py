@@ -1,11 +1,8 @@
 """The estimate of training memory, against the tensors that are alive in a step that is not computed."""
 
-import weakref
-
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from frazil.model.unet import build_network
 from frazil.records import Condition
@@ -27,39 +24,17 @@ MEASURED_GIB = [
 ]
 
 
-class Peak(TorchDispatchMode):
-    """Counts the bytes of all tensors that are alive."""
-
-    def __init__(self):
-        super().__init__()
-        self.live = self.peak = 0
-        self.seen = set()
-
-    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
-        result = operation(*arguments, **(keywords or {}))
-        for tensor in torch.utils._pytree.tree_leaves(result):
-            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.seen:
-                storage = tensor.untyped_storage()
-                self.seen.add(storage._cdata)
-                self.live += storage.nbytes()
-                self.peak = max(self.peak, self.live)
-                weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
-        return result
-
-    def forget(self, key, size):
-        self.seen.discard(key)
-        self.live -= size
-
-
 @pytest.mark.parametrize("checkpoint", [False, True])
 @pytest.mark.parametrize(("settings", "box"), [(ModelSettings(), 32), (FAST, 64)])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_box_takes_more_than_its_tensors_and_less_than_three_times_as_much(settings, box, precision, checkpoint):
+def test_a_box_takes_more_than_its_tensors_and_less_than_three_times_as_much(
+    settings, box, precision, checkpoint, live_memory
+):
     network = build_network(settings, 2, DiffusionSettings())
     network.checkpoint_activations = checkpoint
     peaks = []
     for count in (2, 4):
-        with FakeTensorMode(allow_non_fake_inputs=True), Peak() as memory:
+        with FakeTensorMode(allow_non_fake_inputs=True), live_memory() as memory:
             x = torch.empty(count, 1, box, box, box)
             condition = Condition(torch.zeros(count, dtype=torch.int64), torch.zeros(count, 3))
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):

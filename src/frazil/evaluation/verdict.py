@@ -30,8 +30,11 @@ REACH_SHARE, NEAR_SHARE = 0.15, 0.4
 MOST = 2 / 3
 """For a yes so many of the aspects must reach real volumes, none may fall short, and all must be measured."""
 
+SHORT = 1 / 3
+"""For a no more than so many fall short: an aspect among three is a fault, three among eight are a failure."""
+
 SHOWN = 3
-"""Aspects that a sentence names with their numbers."""
+"""Aspects that a sentence names with their numbers: of the worst grade alone, so that it can be read."""
 
 
 @dataclass(frozen=True)
@@ -180,18 +183,21 @@ def _together(grades: Sequence[Grade | None]) -> Grade:
 
 
 def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, str]:
-    """Yes if most aspects reach real volumes, none falls short and all are measured; no if half fall short; else partly."""
+    """Yes if most aspects reach real volumes, none falls short and all are measured; no if over a third fall short; else partly."""
     found = aspects(scores, question)
     if not found:
         return "not measured", _unmeasured(scores, question)
     by_grade = {kind: [aspect for aspect in found if aspect.grade == kind] for kind in ("reaches", "near", "short")}
     answer: Answer = "partly"
-    if 2 * len(by_grade["short"]) >= len(found):
+    if len(by_grade["short"]) > SHORT * len(found):
         answer = "no"
     elif not by_grade["short"] and len(by_grade["reaches"]) >= MOST * len(found):
         answer = "yes"
     wording = {"reaches": "on a par with", "near": "near", "short": "short of"}
-    parts = [f"{wording[kind]} {{}} in {_named(members)}" for kind, members in by_grade.items() if members]
+    present = [kind for kind in wording if by_grade[kind]]
+    parts = [
+        f"{wording[kind]} {{}} in {_named(by_grade[kind], SHOWN if kind == present[-1] else 0)}" for kind in present
+    ]
     sentence = "; ".join(
         [parts[0].replace("{}", "real training boxes"), *(part.replace("{}", "them") for part in parts[1:])]
     )
@@ -283,10 +289,10 @@ def _change(gain: Score) -> str:
     return f"{gain.value:+.3f}{spread}"
 
 
-def _named(found: Sequence[Aspect]) -> str:
-    """Name aspects, the first few with their most telling number."""
-    texts = [f"{aspect.name} ({told(aspect.telling)})" for aspect in found[:SHOWN]]
-    texts += [aspect.name for aspect in found[SHOWN:]]
+def _named(found: Sequence[Aspect], shown: int) -> str:
+    """Name aspects, the first `shown` with their most telling number."""
+    texts = [f"{aspect.name} ({told(aspect.telling)})" for aspect in found[:shown]]
+    texts += [aspect.name for aspect in found[shown:]]
     return ", ".join(texts)
 
 
