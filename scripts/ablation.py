@@ -47,6 +47,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "64 channels": ("model.base_channels=64",),
     "learning rate 1e-4": ("training.learning_rate=1e-4",),
     "learning rate 1e-3": ("training.learning_rate=1e-3",),
+    "no preconditioning, learning rate 1e-3": ("model.preconditioning=none", "training.learning_rate=1e-3"),
 }
 CPU_CLOCK = "import sys, time; time.monotonic = time.process_time; from frazil.cli import main; sys.exit(main())"
 """Runs frazil with CPU time for its clock, so that --max-time means CPU time."""

@@ -32,9 +32,9 @@ WEIGHTS_FILE = "model.safetensors"
 RUN_BUNDLE = "bundle"
 """Where `frazil train` puts the bundle in its run folder."""
 
-SCHEMA_VERSION = 2
-"""1 knew only the paper's network, and its readers call a setting that they do not know a damage. It is read: what it does not
-say has the value that was the only one."""
+SCHEMA_VERSION = 3
+"""1 knew only the paper's network, 2 neither variation of the boxes nor a base, and readers call a setting that they do not know a
+damage. Both are read: what they do not say has the value that was the only one."""
 
 
 class BundleCard(Settings):
@@ -52,6 +52,7 @@ class BundleCard(Settings):
     training_data_digest : digest of the box store, None where it is not known.
     radius_angstrom : of the particles, by label; holds only the labels whose radius is known.
     losses : what training reached, by name (``train_loss``, ``validation_loss``, ``epochs``, ...).
+    base_digest : of the bundle that the training began with; None where it began with fresh weights.
     provenance : where the weights come from, for people.
     frazil_version, torch_version : of the writer.
     weights_digest : ``sha256:...`` of `model.safetensors`; `save_bundle` fills it in.
@@ -77,6 +78,7 @@ class BundleCard(Settings):
     training_data_digest: str | None = None
     radius_angstrom: dict[str, PositiveFloat] = Field(default_factory=dict)
     losses: dict[str, float] = Field(default_factory=dict)
+    base_digest: str | None = None
     provenance: str = ""
     weights_digest: str | None = None
 

@@ -6,7 +6,7 @@ where the paper gives one.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -31,6 +31,9 @@ FrontEndName = Literal["none", "haar", "space-to-depth"]
 Modulation = Literal["bias", "scale-shift"]
 Preconditioning = Literal["none", "edm"]
 LossWeighting = Literal["uniform", "min-snr"]
+NetworkPart = Literal["embedding", "encoder", "bottleneck", "decoder", "output"]
+"""Parts of the network that can be kept from changing; `frazil.model.parts` says what belongs to each."""
+
 NoiseInterval = tuple[float, float]
 """Lowest and highest noise level, in sigma = sqrt((1 - abar) / abar)."""
 
@@ -183,6 +186,12 @@ class TrainingSettings(Settings):
     class_dropout : share of the training boxes whose label is hidden, so that samples can be guided; 0 hides none.
     checkpoint_activations : compute activations again for the gradients instead of keeping them: less memory, a quarter more time.
     normalisation : statistics of eq. 1 over the whole box, padding included (``padded``, the paper), or over measured voxels.
+    half_turns : turn each box by 180 degrees or not at all, drawn anew in every epoch, about the axes that keep the missing wedge
+        of its tomograms (`frazil.dataset.augment.wedge_turns`); its position turns with it. Needs `box_size_voxel`, for room.
+    box_size_voxel : train on a smaller cube of each box, its z-score still that of the whole box; None trains on the whole.
+    shift_voxel : move that cube along each axis by up to so many voxels, drawn anew in every epoch; its position moves with it.
+        What is generated is then as far off the centre. Needs `box_size_voxel`, for room.
+    freeze : parts of the network that keep the weights they begin with.
     validate_every : epochs between validations.
     validation_draws : fixed (t, noise) pairs per validation box, spread over the noise levels.
     """
@@ -199,9 +208,19 @@ class TrainingSettings(Settings):
     class_dropout: float = Field(0.0, ge=0, lt=1)
     checkpoint_activations: bool = False
     normalisation: Normalisation = "padded"
+    half_turns: bool = False
+    box_size_voxel: int | None = Field(None, gt=0)
+    shift_voxel: int = Field(0, ge=0)
+    freeze: tuple[NetworkPart, ...] = ()
     validate_every: int = Field(1, gt=0)
     validation_draws: int = Field(4, gt=0)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _trains_something(self) -> TrainingSettings:
+        if set(self.freeze) == set(get_args(NetworkPart)):
+            raise ValueError("freeze names all parts of the network, nothing would be trained; leave one out")
+        return self
 
 
 class SamplingSettings(Settings):

@@ -44,6 +44,22 @@ def test_labels_positions_and_numbers_are_those_of_the_store(store):
     assert [item.index for item in items] == store.boxes("train").tolist()
 
 
+def test_positions_times_extents_are_the_centres_in_voxels_of_the_box(store):
+    items = Subtomograms(store, "train", "padded")
+    for item in items:
+        row = store.particles.iloc[item.index]
+        centre = row[["centre_z_angstrom", "centre_y_angstrom", "centre_x_angstrom"]].to_numpy(dtype=float)
+        np.testing.assert_allclose(
+            item.position * item.extent_voxel, centre / store.description.voxel_size_angstrom, rtol=1e-5
+        )
+
+
+def test_classes_can_be_counted_among_others(store):
+    names = ("something else", *reversed(store.description.labels))
+    for item in Subtomograms(store, "train", "padded", classes=names):
+        assert names[item.label] == store.particles.iloc[item.index]["label"]
+
+
 @pytest.mark.parametrize("normalisation", ["padded", "measured"])
 def test_in_memory_or_not_is_the_same(store, normalisation):
     kept = Subtomograms(store, "validation", normalisation)

@@ -2,6 +2,7 @@
 
 import torch
 
+from frazil.dataset.variation import Variation
 from frazil.records import NULL_LABEL
 from frazil.training.batches import (
     SegmentSampler,
@@ -104,3 +105,16 @@ def test_a_batch_moves_to_a_device_whole(training_set):
     tensors = [batch.volumes, batch.t, batch.noise, batch.condition.label, batch.condition.position]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert batch.share == 0.5
+
+
+def test_boxes_vary_from_epoch_to_epoch_and_the_noise_of_validation_stays(training_set, validation_set):
+    variation = Variation(edge_voxel=4, shift_voxel=2)
+    batches = TrainingBatches(training_set, timesteps=10, seed=0, variation=variation)
+    first, again, later = (batches[MicroBatch(epoch, (1, 2), 1.0)] for epoch in (0, 0, 1))
+    assert first.volumes.shape == first.noise.shape == (2, 1, 4, 4, 4)
+    assert torch.equal(first.volumes, again.volumes)
+    assert torch.equal(first.condition.position, again.condition.position)
+    assert not torch.equal(first.condition.position, later.condition.position)
+    pairs = ValidationBatches(validation_set, timesteps=10, draws=2, seed=0, variation=variation)[[(0, 0), (0, 1)]]
+    assert torch.equal(pairs.volumes[0], validation_set[0].volume[:, 2:6, 2:6, 2:6])
+    assert (pairs.condition.position == 0.5).all()

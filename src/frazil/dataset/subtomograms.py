@@ -10,11 +10,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from frazil.dataset.particles import CENTER_ANGSTROM, POSITION
 from frazil.records import Condition
 from frazil.volume.intensity import z_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from frazil.dataset.store import BoxStore
     from frazil.settings import Normalisation
@@ -27,15 +30,17 @@ class Subtomogram:
     Parameters
     ----------
     volume : `(1, z, y, x)` float32.
-    label : number of the class in `StoreDescription.labels`.
+    label : number of the class, as `Subtomograms` counts them.
     position : `(3,)` zyx centre / extent of the tomogram, in [0, 1].
     index : number of the box in the store.
+    extent_voxel : `(3,)` zyx extent of the tomogram in voxels of the box.
     """
 
     volume: Float[Tensor, "1 z y x"]
     label: int
     position: Float[Tensor, "3"]
     index: int
+    extent_voxel: Float[Tensor, "3"]
 
 
 @dataclass(frozen=True)
@@ -76,22 +81,32 @@ class Subtomograms(Dataset[Subtomogram]):
     normalisation : ``padded`` takes mean and standard deviation over the whole box (the paper); ``measured`` over the
         measured voxels, and the others become 0.
     in_memory : read all boxes now (a box of 64^3 takes 1 MB); otherwise each is read when it is asked for.
+    classes : names in the order of their numbers, at least those of the store; None is `StoreDescription.labels`.
 
     Raises
     ------
     StoreError : a box is damaged.
     """
 
-    def __init__(self, store: BoxStore, split: str, normalisation: Normalisation, *, in_memory: bool = True) -> None:
+    def __init__(
+        self,
+        store: BoxStore,
+        split: str,
+        normalisation: Normalisation,
+        *,
+        in_memory: bool = True,
+        classes: Sequence[str] | None = None,
+    ) -> None:
         self.store = store
         self.normalisation = normalisation
         self.indices = store.boxes(split)
         rows = store.particles.iloc[self.indices]
-        numbers = {label: number for number, label in enumerate(store.description.labels)}
+        numbers = {label: number for number, label in enumerate(classes or store.description.labels)}
         self.labels = [numbers[label] for label in rows["label"]]
         self.positions = torch.from_numpy(
             rows[["position_z", "position_y", "position_x"]].to_numpy(dtype="float32", copy=True)
         )
+        self._extents = _extents_voxel(rows, store.description.voxel_size_angstrom)
         self._volumes: Tensor | None = None
         if in_memory:
             edge = store.description.box_size_voxel
@@ -104,13 +119,20 @@ class Subtomograms(Dataset[Subtomogram]):
 
     def __getitem__(self, row: int) -> Subtomogram:
         volume = self._load(row) if self._volumes is None else self._volumes[row]
-        return Subtomogram(volume, self.labels[row], self.positions[row], int(self.indices[row]))
+        return Subtomogram(volume, self.labels[row], self.positions[row], int(self.indices[row]), self._extents[row])
 
     def _load(self, row: int) -> Float[Tensor, "1 z y x"]:
         box = int(self.indices[row])
         statistics = self.store.moments(box, self.normalisation)
         measured = self.store.measured(box) if self.normalisation == "measured" else None
         return torch.from_numpy(z_score(self.store.volume(box), statistics, measured))[None]
+
+
+def _extents_voxel(rows: pd.DataFrame, voxel_size_angstrom: float) -> Float[Tensor, "n 3"]:
+    """Return the extent of each box's tomogram: what its centres in angstrom were divided by to give positions."""
+    centers, positions = (rows.groupby("run")[columns].transform("sum") for columns in (CENTER_ANGSTROM, POSITION))
+    extents = centers.to_numpy() / positions.to_numpy() / voxel_size_angstrom
+    return torch.from_numpy(extents.astype("float32"))
 
 
 def collate(items: Sequence[Subtomogram]) -> Batch:

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from frazil.dataset.subtomograms import Subtomogram, Subtomograms, collate
+from frazil.dataset.variation import Variation
 from frazil.records import NULL_LABEL, Condition
-from frazil.seeds import torch_generator
+from frazil.seeds import numpy_generator, torch_generator
 from frazil.training.loader import AheadLoader, Waiting
 from frazil.training.plan import EpochPlan, MicroBatch
 
@@ -75,18 +76,28 @@ class TrainingBatches(Dataset[NoisyBatch]):
     Parameters
     ----------
     class_dropout : how likely the label of a box is replaced by `NULL_LABEL`; drawn anew in every epoch.
+    variation : how boxes are cut and varied; None shows them as they are.
     """
 
-    def __init__(self, subtomograms: Subtomograms, *, timesteps: int, seed: int, class_dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        subtomograms: Subtomograms,
+        *,
+        timesteps: int,
+        seed: int,
+        class_dropout: float = 0.0,
+        variation: Variation | None = None,
+    ) -> None:
         self.subtomograms = subtomograms
         self.timesteps = timesteps
         self.seed = seed
         self.class_dropout = class_dropout
+        self.variation = variation or Variation()
 
     def __getitem__(self, batch: MicroBatch) -> NoisyBatch:
         items, levels, noises = [], [], []
         for row in batch.rows:
-            item = self.subtomograms[row]
+            item = self._shown(self.subtomograms[row], batch.epoch)
             generator = torch_generator(self.seed, "noise", batch.epoch, item.index)
             levels.append(int(torch.randint(self.timesteps, (1,), generator=generator)))
             noises.append(torch.randn(item.volume.shape, generator=generator))
@@ -94,23 +105,31 @@ class TrainingBatches(Dataset[NoisyBatch]):
             items.append(replace(item, label=NULL_LABEL) if hidden else item)
         return _assemble(items, levels, noises, batch.share)
 
+    def _shown(self, item: Subtomogram, epoch: int) -> Subtomogram:
+        if not self.variation.varies:
+            return self.variation.middle(item)
+        return self.variation.vary(item, numpy_generator(self.seed, "variation", epoch, item.index))
+
 
 class ValidationBatches(Dataset[NoisyBatch]):
     """Every box at `draws` fixed noise levels, one in each stratum of 0..T-1, with fixed noise.
 
-    The validation curve then moves only as the network does.
+    The validation curve then moves only as the network does; boxes are cut as in training, but never varied.
     """
 
-    def __init__(self, subtomograms: Subtomograms, *, timesteps: int, draws: int, seed: int) -> None:
+    def __init__(
+        self, subtomograms: Subtomograms, *, timesteps: int, draws: int, seed: int, variation: Variation | None = None
+    ) -> None:
         self.subtomograms = subtomograms
         self.timesteps = timesteps
         self.draws = draws
         self.seed = seed
+        self.variation = variation or Variation()
 
     def __getitem__(self, pairs: list[tuple[int, int]]) -> NoisyBatch:
         items, levels, noises = [], [], []
         for row, draw in pairs:
-            item = self.subtomograms[row]
+            item = self.variation.middle(self.subtomograms[row])
             generator = torch_generator(self.seed, "validation", item.index, draw)
             offset = float(torch.rand(1, generator=generator))
             levels.append(min(int((draw + offset) * self.timesteps / self.draws), self.timesteps - 1))

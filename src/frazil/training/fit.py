@@ -19,13 +19,16 @@ from rich.progress import Progress
 from torch import nn
 
 from frazil.dataset.subtomograms import Subtomograms
+from frazil.dataset.variation import Variation
 from frazil.errors import SettingsError
 from frazil.model.compute import Compute
+from frazil.model.parts import freeze
 from frazil.model.unet import build_network
 from frazil.seeds import torch_generator
 from frazil.settings import Preset
 from frazil.training.average import WarmingAverage
 from frazil.training.bands import measure_bands
+from frazil.training.base import Base
 from frazil.training.batches import (
     SegmentSampler,
     TrainingBatches,
@@ -145,6 +148,8 @@ def fit(
     hardware: Hardware,
     write_bundle: Callable[[nn.Module, list[EpochRecord], bool], None],
     progress: Progress,
+    variation: Variation | None = None,
+    base: Base | None = None,
     end: float | None = None,
 ) -> Fit:
     """Train, or go on training, in the folder `run`.
@@ -156,6 +161,8 @@ def fit(
     run : holds the checkpoint, `metrics.csv` and TensorBoard events.
     write_bundle : gets the network (averaged where the preset averages), the history, and False whenever a checkpoint is saved
         or True whenever the validation loss is lower than ever.
+    variation : how boxes are cut and varied; None shows them as they are.
+    base : the trained network to begin with; None begins with fresh weights.
     end : stop before this time on the clock `time.monotonic`, where a segment ends.
 
     Raises
@@ -174,8 +181,11 @@ def fit(
     generator = torch_generator(settings.seed, "weights")
     network = build_network(preset.model, label_count, preset.diffusion, generator=generator)
     network.checkpoint_activations = settings.checkpoint_activations
-    if not preset.model.band_std:
+    if base is not None:
+        base.put_into(network)
+    elif not preset.model.band_std:
         measure_bands(network.front_end, training)
+    freeze(network, settings.freeze)
     task = DenoisingTask(network, preset)
     metrics = MetricsWriter(run, timesteps=preset.diffusion.timesteps)
     waiting = Waiting()
@@ -210,7 +220,7 @@ def fit(
             callbacks=callbacks,
             plugins=_plugins(),
         )
-        data = _Batches(training, validation, plan, preset, hardware, waiting)
+        data = _Batches(training, validation, plan, preset, hardware, waiting, variation)
         try:
             trainer.fit(
                 task, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True
@@ -247,17 +257,26 @@ class _Batches(pl.LightningDataModule):
         preset: Preset,
         hardware: Hardware,
         waiting: Waiting,
+        variation: Variation | None,
     ) -> None:
         super().__init__()
         self.waiting = waiting
         self.plan = plan
         self.hardware = hardware
-        seed, timesteps = preset.training.seed, preset.diffusion.timesteps
+        settings, timesteps = preset.training, preset.diffusion.timesteps
         self.training = TrainingBatches(
-            training, timesteps=timesteps, seed=seed, class_dropout=preset.training.class_dropout
+            training,
+            timesteps=timesteps,
+            seed=settings.seed,
+            class_dropout=settings.class_dropout,
+            variation=variation,
         )
         self.validation = ValidationBatches(
-            validation, timesteps=timesteps, draws=preset.training.validation_draws, seed=seed
+            validation,
+            timesteps=timesteps,
+            draws=settings.validation_draws,
+            seed=settings.seed,
+            variation=variation,
         )
 
     def _rank(self) -> int:

@@ -52,5 +52,6 @@ class DenoisingTask(pl.LightningModule):
         return {"losses": self.losses(batch), "t": batch.t}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, constant learning rate."""
-        return torch.optim.Adam(self.network.parameters(), lr=self.preset.training.learning_rate)
+        """Adam, constant learning rate, over the weights that are not frozen."""
+        trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        return torch.optim.Adam(trained, lr=self.preset.training.learning_rate)

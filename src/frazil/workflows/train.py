@@ -21,8 +21,9 @@ from frazil.training.fit import Fit, Hardware, fit, is_first_process, saved_netw
 from frazil.training.history import EpochRecord
 from frazil.version import __version__
 from frazil.workflows.console import progress_bar, say, say_written, warn
+from frazil.workflows.train_base import BaseRequest, TrainingBase
 from frazil.workflows.train_folder import BEST_BUNDLE, RunFolder
-from frazil.workflows.train_limits import check_memory, check_training, choose_compute
+from frazil.workflows.train_limits import check_memory, check_training, choose_compute, training_edge, variation_of
 
 _WAITING_SHARE = 0.05
 """More than this is worth a word."""
@@ -33,6 +34,7 @@ def train(
     run: Path,
     preset: Preset,
     *,
+    start: BaseRequest | None = None,
     hardware: Hardware | None = None,
     max_seconds: float | None = None,
     force: bool = False,
@@ -43,6 +45,7 @@ def train(
     ----------
     store : folder that `frazil curate` wrote.
     run : folder for checkpoint, `metrics.csv`, `losses.png`, TensorBoard events and `bundle/`.
+    start : the bundle whose weights the training begins with, and with it its network; None begins with fresh weights.
     hardware : accelerator, devices, nodes, strategy; None: one device, the best there is.
     max_seconds : stop before this time; the same call goes on later.
     force : clear away a run with other settings; the same run still goes on.
@@ -51,47 +54,61 @@ def train(
     ------
     StoreError : the store is damaged or has no training boxes.
     OutputError : `run` was trained with other settings, or cannot be written.
-    SettingsError, CheckpointError, ShapeError : see `frazil.training.fit.fit`.
+    BundleError : there is no bundle to start from, or it is damaged.
+    SettingsError, CheckpointError, ShapeError : see `frazil.training.fit.fit` and `TrainingBase.match`.
     """
     end = None if max_seconds is None else time.monotonic() + max_seconds
     hardware = hardware or Hardware()
     boxes = BoxStore.open(store)
+    base = None if start is None else TrainingBase.match(start, boxes)
+    labels = boxes.description.labels if base is None else base.labels
+    preset = preset if base is None else base.take_over(preset)
     check_training(boxes, preset, hardware)  # what cannot be is refused before a box is read or anything written
+    variation = variation_of(boxes, preset)
     first = is_first_process()
-    there = RunFolder.check(run, preset, boxes, force=force) if first else RunFolder.await_first(run, preset, boxes)
+    described = None if base is None else base.described()
+    there = (
+        RunFolder.check(run, preset, boxes, base=described, force=force)
+        if first
+        else RunFolder.await_first(run, preset, boxes, base=described)
+    )
     preset, probed = choose_compute(preset, boxes, hardware, kept=there.compute)
     if probed is not None:
         say(str(probed))
     in_memory = check_memory(boxes, preset, hardware)
     training, validation = (
-        Subtomograms(boxes, split, preset.training.normalisation, in_memory=in_memory)
+        Subtomograms(boxes, split, preset.training.normalisation, in_memory=in_memory, classes=labels)
         for split in ("train", "validation")
     )
 
     def write_bundle(network: nn.Module, records: list[EpochRecord], best: bool = False) -> None:
-        save_bundle(run / (BEST_BUNDLE if best else RUN_BUNDLE), network, _card(preset, boxes, records))
+        save_bundle(run / (BEST_BUNDLE if best else RUN_BUNDLE), network, _card(preset, boxes, base, records))
 
     bar = progress_bar()
     bar.disable = not first
     with ExitStack() as held:
         if first:
-            there.prepare(preset, boxes, held, probed=probed)
+            there.prepare(preset, boxes, held, base=described, probed=probed)
             _announce(boxes, training, validation, preset, hardware)
+            if base is not None:
+                say(str(base))
         with bar:
             result = fit(
                 preset,
                 training,
                 validation,
-                label_count=len(boxes.description.labels),
+                label_count=len(labels),
                 run=run,
                 hardware=hardware,
                 write_bundle=write_bundle,
                 progress=bar,
+                variation=variation,
+                base=None if base is None else base.weights,
                 end=end,
             )
         if first:
             if result.was_finished and _bundled_epochs(run) != result.records[-1].epoch:
-                write_bundle(saved_network(run, preset, len(boxes.description.labels)), result.records)
+                write_bundle(saved_network(run, preset, len(labels)), result.records)
             if result.records and not (result.was_finished and (run / "losses.png").exists()):
                 save_figure(loss_page(read_metrics(run / "metrics.csv")).figure, run / "losses")
             _report(run, preset, result)
@@ -106,7 +123,7 @@ def _bundled_epochs(run: Path) -> float | None:
         return None
 
 
-def _card(preset: Preset, boxes: BoxStore, records: list[EpochRecord]) -> BundleCard:
+def _card(preset: Preset, boxes: BoxStore, base: TrainingBase | None, records: list[EpochRecord]) -> BundleCard:
     described = boxes.description
     newest = records[-1] if records else None
     validated = [record for record in records if record.validation_loss is not None]
@@ -115,18 +132,21 @@ def _card(preset: Preset, boxes: BoxStore, records: list[EpochRecord]) -> Bundle
         losses = {"epochs": newest.epoch, "train_loss": newest.train_loss, "training_hours": newest.seconds / 3600}
     if validated and validated[-1].validation_loss is not None:
         losses["validation_loss"] = validated[-1].validation_loss
+    radii = {c.label: c.diameter_angstrom / 2 for c in described.counts if c.diameter_angstrom}
     return BundleCard(
         preset=preset,
-        labels=described.labels,
+        labels=described.labels if base is None else base.labels,
         voxel_size_angstrom=described.voxel_size_angstrom,
-        box_size_voxel=described.box_size_voxel,
+        box_size_voxel=training_edge(boxes, preset),
         tilt_range_degrees=described.tilt_range_degrees,
         normalisation=preset.training.normalisation,
         training_data_digest=boxes.digest,
         moments=_typical_moments(preset, boxes),
-        radius_angstrom={c.label: c.diameter_angstrom / 2 for c in described.counts if c.diameter_angstrom},
+        radius_angstrom=radii if base is None else base.radius_angstrom | radii,
         losses=losses,
-        provenance=f"trained by frazil {__version__} on {described.source_path}",
+        base_digest=None if base is None else base.bundle.digest,
+        provenance=f"trained by frazil {__version__} on {described.source_path}"
+        + ("" if base is None else f"; began with the weights of: {base.bundle.card.provenance}"),
     )
 
 
@@ -146,12 +166,13 @@ def _announce(
         f"{hardware.processes} device(s)"
     )
     say(
-        f"{len(training)} training and {len(validation)} validation boxes of {described.box_size_voxel}^3 voxels at "
+        f"{len(training)} training and {len(validation)} validation boxes of {training_edge(boxes, preset)}^3 voxels at "
         f"{described.voxel_size_angstrom:.3f} A, {len(described.labels)} classes"
     )
     if not len(validation):
         warn("no validation boxes: the validation loss will stay empty")
-    unseen = [label for number, label in enumerate(described.labels) if number not in set(training.labels)]
+    seen = set(boxes.particles.iloc[training.indices]["label"])
+    unseen = [label for label in described.labels if label not in seen]
     if unseen:
         warn(f"no training box shows {', '.join(unseen)}: the model cannot learn it")
 

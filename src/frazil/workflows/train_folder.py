@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,14 @@ class RunFolder:
     probed: str | None = None
 
     @classmethod
-    def check(cls, run: Path, preset: Preset, boxes: BoxStore, *, force: bool) -> RunFolder:
+    def check(
+        cls, run: Path, preset: Preset, boxes: BoxStore, *, base: Mapping[str, Any] | None = None, force: bool
+    ) -> RunFolder:
         """Look at the folder without touching it.
+
+        Parameters
+        ----------
+        base : what the training begins with (`frazil.workflows.train_base.TrainingBase.described`), if not with fresh weights.
 
         Raises
         ------
@@ -66,7 +73,7 @@ class RunFolder:
         if (run / RUN_FILE).exists():
             try:
                 content = read_json(run / RUN_FILE, OutputError)
-                different = _differences(content, preset, boxes.digest)
+                different = _differences(content, preset, boxes.digest, base)
             except OutputError:
                 if not force:
                     raise
@@ -83,7 +90,15 @@ class RunFolder:
         return cls(run, to_clear=bool(strangers))
 
     @classmethod
-    def await_first(cls, run: Path, preset: Preset, boxes: BoxStore, *, seconds: float = 120.0) -> RunFolder:
+    def await_first(
+        cls,
+        run: Path,
+        preset: Preset,
+        boxes: BoxStore,
+        *,
+        base: Mapping[str, Any] | None = None,
+        seconds: float = 120.0,
+    ) -> RunFolder:
         """Wait until the first process has prepared the folder: launchers such as SLURM's start all processes at once.
 
         Raises
@@ -94,12 +109,20 @@ class RunFolder:
         while time.monotonic() < deadline:
             if (run / RUN_FILE).exists():
                 content = read_json(run / RUN_FILE, OutputError)
-                if not _differences(content, preset, boxes.digest):
+                if not _differences(content, preset, boxes.digest, base):
                     return cls(run, _compute(content))
             time.sleep(0.2)
         raise OutputError(f"{run}: the first process did not prepare it; is the folder on a disk that all nodes share?")
 
-    def prepare(self, preset: Preset, boxes: BoxStore, held: ExitStack, *, probed: Probe | None) -> None:
+    def prepare(
+        self,
+        preset: Preset,
+        boxes: BoxStore,
+        held: ExitStack,
+        *,
+        base: Mapping[str, Any] | None = None,
+        probed: Probe | None,
+    ) -> None:
         """Clear away what was given up, and write what this run is. The folder stays locked until `held` is closed.
 
         Parameters
@@ -115,6 +138,7 @@ class RunFolder:
             "kind": "frazil training run",
             "frazil": __version__,
             "preset": preset.model_dump(mode="json"),
+            "base": base,
             "probe": self.probed if probed is None else str(probed),
             "store": str(boxes.path.resolve()),
             "store_digest": boxes.digest,
@@ -132,7 +156,9 @@ def _clear(run: Path) -> None:
             shutil.rmtree(run / name, ignore_errors=True)
 
 
-def _differences(old: dict[str, Any], new: Preset, store_digest: str) -> list[str]:
+def _differences(
+    old: dict[str, Any], new: Preset, store_digest: str, base: Mapping[str, Any] | None = None
+) -> list[str]:
     """Name what makes two runs different. More epochs, other validation dates and another place of the store do not."""
     if old.get("schema_version", 0) > SCHEMA_VERSION:
         return [f"schema {old['schema_version']} of a newer frazil"]
@@ -140,6 +166,8 @@ def _differences(old: dict[str, Any], new: Preset, store_digest: str) -> list[st
     old_preset = _complete(old.get("preset", {}))
     if old.get("store_digest") != store_digest:
         found.append("another box store")
+    if old.get("base") != base:
+        found.append("another --from, or other classes of it")
     for section, values in new.model_dump(mode="json").items():
         if section in ("curate", "sampling", "name"):
             continue

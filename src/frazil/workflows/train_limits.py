@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from frazil.dataset.variation import Variation
 from frazil.errors import SettingsError, ShapeError, StoreError
 from frazil.generation.devices import memory_of
 from frazil.model.compute import Compute
@@ -24,6 +25,29 @@ _SHARE_FOR_BOXES = 4
 """The boxes of all processes may take one part in so many of the machine's memory; beyond, they are read again and again."""
 
 
+def training_edge(boxes: BoxStore, preset: Preset) -> int:
+    """Return the edge of what the network sees of a box, in voxels."""
+    return preset.training.box_size_voxel or boxes.description.box_size_voxel
+
+
+def variation_of(boxes: BoxStore, preset: Preset) -> Variation:
+    """Return how the boxes of a store are cut and varied.
+
+    Raises
+    ------
+    SettingsError : what the preset asks for does not fit into the boxes.
+    """
+    described = boxes.description
+    try:
+        return Variation.of(
+            preset.training,
+            box_size_voxel=described.box_size_voxel,
+            tilt_range_degrees=described.tilt_range_degrees,
+        )
+    except SettingsError as fault:
+        raise SettingsError(f"{boxes.path}: {fault}") from None
+
+
 def check_training(boxes: BoxStore, preset: Preset, hardware: Hardware) -> None:
     """Refuse what cannot be trained, from the descriptions alone.
 
@@ -33,7 +57,7 @@ def check_training(boxes: BoxStore, preset: Preset, hardware: Hardware) -> None:
     StoreError : no training boxes.
     SettingsError : devices that do not exist, or cannot share a batch.
     """
-    edge = boxes.description.box_size_voxel
+    edge = training_edge(boxes, preset)
     try:
         check_box_size([edge] * 3, preset.model)
     except ShapeError as fault:
@@ -61,7 +85,7 @@ def choose_compute(
     if len(among) > 1:
         network = build_network(preset.model, len(boxes.description.labels), preset.diffusion)
         device = "cuda" if hardware.chosen_accelerator == "gpu" else "cpu"
-        edge = boxes.description.box_size_voxel
+        edge = training_edge(boxes, preset)
         probed = probe(network, among, box_size_voxel=edge, device=device, gradients=True)
     chosen = among[0] if probed is None else probed.chosen
     update = {
@@ -79,7 +103,7 @@ def check_memory(boxes: BoxStore, preset: Preset, hardware: Hardware) -> bool:
     SettingsError : they do not; says what would.
     """
     device = torch.device("cuda:0" if hardware.chosen_accelerator == "gpu" else "cpu")
-    edge, training = boxes.description.box_size_voxel, preset.training
+    edge, training = training_edge(boxes, preset), preset.training
     has = memory_of(device, hardware.devices)
     share = math.ceil(training.batch_size / (hardware.processes * training.accumulate))
     needed = _needed(preset, edge, share)
@@ -89,7 +113,7 @@ def check_memory(boxes: BoxStore, preset: Preset, hardware: Hardware) -> bool:
             f"and {device.type} has {has / 2**30:.1f} GiB for it; {_advice(preset, edge, has, hardware)}"
         )
     machine = memory_of(torch.device("cpu"), hardware.devices)
-    store = boxes.description.box_count * edge**3 * 4
+    store = boxes.description.box_count * boxes.description.box_size_voxel**3 * 4
     on_cpu = needed if device.type == "cpu" else 0
     if device.type == "cpu":
         keep_freed_memory(needed, has)

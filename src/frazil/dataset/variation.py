@@ -1,0 +1,91 @@
+"""The boxes of a store as a training sees them: the whole box or its middle, as it is or varied anew in every epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from frazil.dataset.augment import crop_center, draw_turns, mirrored_position, wedge_turns
+from frazil.errors import SettingsError
+from frazil.volume.turns import turn_half
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from frazil.dataset.subtomograms import Subtomogram
+    from frazil.records import TiltRange
+    from frazil.settings import TrainingSettings
+    from frazil.volume.turns import Turn
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How boxes are cut and varied.
+
+    Parameters
+    ----------
+    edge_voxel : of the cube around voxel D/2 that is shown; None shows the whole box.
+    shift_voxel : the cube moves along each axis by up to so many voxels.
+    turns : one of these is drawn for each box; ``identity`` alone turns none. The first planes of a turned box are not those of
+        a turned tomogram (`frazil.volume.turns`), so that the cube has to leave them out.
+    """
+
+    edge_voxel: int | None = None
+    shift_voxel: int = 0
+    turns: tuple[Turn, ...] = ("identity",)
+
+    @classmethod
+    def of(
+        cls, settings: TrainingSettings, *, box_size_voxel: int, tilt_range_degrees: TiltRange | None = None
+    ) -> Variation:
+        """Read the settings for boxes of a store.
+
+        Parameters
+        ----------
+        box_size_voxel : edge of the store's boxes.
+        tilt_range_degrees : of their tomograms; where it is not known, boxes are turned about y alone.
+
+        Raises
+        ------
+        SettingsError : the cube, with its shifts, is larger than the boxes.
+        """
+        edge, shift = settings.box_size_voxel, settings.shift_voxel
+        turns = wedge_turns(tilt_range_degrees) if settings.half_turns else ("identity",)
+        margin = shift + (1 if settings.half_turns else 0)
+        if (edge or box_size_voxel) + 2 * margin > box_size_voxel:
+            asked = " and ".join([f"shifts of {shift}"] * (shift > 0) + ["half turns"] * settings.half_turns)
+            why = f"{asked} need {margin} voxels around what is trained on" if margin else "is larger than they are"
+            raise SettingsError(
+                f"training.box_size_voxel {edge or box_size_voxel} in boxes of {box_size_voxel}: {why}; "
+                f"curate larger boxes, or train with --box {box_size_voxel - 2 * margin} or less"
+            )
+        return cls(edge, shift, turns)
+
+    @property
+    def varies(self) -> bool:
+        """Whether a box looks different from epoch to epoch."""
+        return self.shift_voxel > 0 or len(self.turns) > 1
+
+    def middle(self, item: Subtomogram) -> Subtomogram:
+        """Return the box as it is, cut to the cube in its middle."""
+        return self._cut(item, (0, 0, 0))
+
+    def vary(self, item: Subtomogram, random: np.random.Generator) -> Subtomogram:
+        """Return the box moved and turned at random, its position moved and turned likewise: as it would have been cut from the
+        tomogram, turned as a whole.
+        """
+        shift = tuple(int(step) for step in random.integers(-self.shift_voxel, self.shift_voxel, size=3, endpoint=True))
+        (turn,) = draw_turns(1, self.turns, random)
+        position = torch.from_numpy(np.float32(mirrored_position(item.position.numpy(), turn)))
+        # cut last: voxel 0 of a turned box has no partner, and would show as a seam
+        return self._cut(replace(item, volume=turn_half(item.volume, turn), position=position), shift)
+
+    def _cut(self, item: Subtomogram, shift: Sequence[int]) -> Subtomogram:
+        if self.edge_voxel is None:
+            return item
+        volume = crop_center(item.volume.numpy(), self.edge_voxel, shift)
+        position = item.position + torch.tensor(shift, dtype=torch.float32) / item.extent_voxel
+        return replace(item, volume=torch.from_numpy(np.ascontiguousarray(volume)), position=position)

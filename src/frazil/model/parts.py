@@ -1,0 +1,45 @@
+"""Parts of a network by name, to keep some of them from changing when a trained one is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from frazil.model.unet import ConditionalUNet
+    from frazil.settings import NetworkPart
+
+MODULES: dict[NetworkPart, tuple[str, ...]] = {
+    "embedding": ("embed",),
+    "encoder": ("enc", "down"),
+    "bottleneck": ("bot", "attention"),
+    "decoder": ("up", "dec"),
+    "output": ("out_conv",),
+}
+"""How the names of the modules begin that belong to a part; every module with weights belongs to one."""
+
+
+def part_of(name: str) -> NetworkPart:
+    """Return the part that a module or one of its weights belongs to.
+
+    Parameters
+    ----------
+    name : as in the network's state, e.g. ``enc1.conv1.weight``.
+
+    Raises
+    ------
+    KeyError : it belongs to none, as the front end, which has no weights.
+    """
+    stem = name.split(".")[0].rstrip("0123456789")
+    return next((part for part, stems in MODULES.items() if stem in stems), None) or _unknown(name)
+
+
+def freeze(network: ConditionalUNet, parts: Iterable[NetworkPart]) -> None:
+    """Keep the weights of `parts` from being trained; all others are trained."""
+    frozen = set(parts)
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(part_of(name) not in frozen)
+
+
+def _unknown(name: str) -> NetworkPart:
+    raise KeyError(f"{name} belongs to no part of the network")
