@@ -121,7 +121,8 @@ def held_out_loss(folder: Path, store: BoxStore) -> dict[str, float]:
 
 def measure(run: Path, count: int, store: BoxStore, real: np.ndarray, real_labels: list[str]) -> dict[str, float]:
     """Return how many steps a run made, its held-out losses, and how its samples compare."""
-    seen = {"steps": float(load_checkpoint(run / CHECKPOINT_NAME)["global_step"])}
+    checkpoint = run / CHECKPOINT_NAME  # a bundle alone made no steps here
+    seen = {"steps": float(load_checkpoint(checkpoint)["global_step"]) if checkpoint.exists() else 0.0}
     generator = frazil.load(run / "bundle")
     samples = generator.sample(label=generator.labels, count=count, seed=0)
     scored = samples.volumes - samples.volumes.mean((1, 2, 3), keepdims=True)
