@@ -43,7 +43,7 @@ def test_fast_preset_trains_a_wavelet_network_on_the_noise_of_the_paper_and_an_h
         0.999,
         "measured",
     )
-    assert (fast.sampling.sampler, fast.sampling.steps) == ("dpm++", 20)
+    assert (fast.sampling.sampler, fast.sampling.steps) == ("dpm++", 12)
 
 
 @pytest.mark.parametrize(("edge", "use"), [(24, "use 16 or 32"), (8, "use 16")])
