@@ -85,8 +85,12 @@ def variants() -> list[Variant]:
     except ImportError:
         print("MONAI is not installed: (b) is left out\n", file=sys.stderr)
     found.append(Variant("(c) paper, bf16, 20 steps", ours(), True, 1, 2, 20))
+    steps = load_preset("fast").sampling.steps
+    assert steps is not None
     found += [
-        Variant(f"(d) fast, {base} channels, bf16, 20 steps", ours(**FAST | {"base_channels": base}), True, 8, 8, 20)
+        Variant(
+            f"(d) fast, {base} channels, bf16, {steps} steps", ours(**FAST | {"base_channels": base}), True, 8, 8, steps
+        )
         for base in (32, 48, 64)
     ]
     return found

@@ -1,6 +1,6 @@
 """frazil: learn from annotated cryo-electron tomograms, generate realistic, labelled particle volumes.
 
-``frazil.load(bundle).sample(label="ribosome", count=5, seed=0)`` is the Python entry; the command line is ``frazil``.
+``frazil.load().sample(label="ribosome", count=5, seed=0)`` is the Python entry; the command line is ``frazil``.
 Nothing heavy is imported until it is used: ``import frazil`` costs milliseconds.
 """
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load"]
 
 
-def load(bundle: str | Path, *, device: str = "auto") -> ParticleGenerator:
+def load(bundle: str | Path = "pretrained", *, device: str = "auto") -> ParticleGenerator:
     """Open a bundle as a generator of labelled particle volumes.
 
     Parameters
     ----------
-    bundle : folder that `frazil train` or `frazil import-weights` wrote: the bundle, or the run folder that holds it.
+    bundle : folder that `frazil train` or `frazil import-weights` wrote: the bundle, or the run folder that holds it. Without one,
+        the model that frazil brings along, which learnt the six CZII particles from simulated tomograms.
     device : ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``.
 
     Raises

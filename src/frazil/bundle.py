@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,13 @@ CARD_FILE = "bundle.json"
 WEIGHTS_FILE = "model.safetensors"
 RUN_BUNDLE = "bundle"
 """Where `frazil train` puts the bundle in its run folder."""
+
+PRETRAINED = "pretrained"
+"""Wherever a bundle is named, this names the one that frazil brings along, unless a folder of that name is there."""
+
+_PRETRAINED_FOLDER = ("pretrained", "simulated-czii")
+_IN_FULL = "front_end."
+"""Tensors that are no weights keep all their digits in a halved bundle: there are eight numbers of them."""
 
 SCHEMA_VERSION = 3
 """1 knew only the paper's network, 2 neither variation of the boxes nor a base, and readers call a setting that they do not know a
@@ -111,7 +119,7 @@ class Bundle:
     digest: str
 
 
-def save_bundle(folder: Path, network: torch.nn.Module, card: BundleCard) -> Bundle:
+def save_bundle(folder: Path, network: torch.nn.Module, card: BundleCard, *, halved: bool = False) -> Bundle:
     """Write a bundle, whole or not at all; a bundle that is already at `folder` is replaced, anything else is not.
 
     Dotfiles, which file managers leave anywhere, neither hinder nor vanish.
@@ -119,6 +127,7 @@ def save_bundle(folder: Path, network: torch.nn.Module, card: BundleCard) -> Bun
     Parameters
     ----------
     network : weights that fit `card.preset.model` and `card.labels`.
+    halved : round the weights to bf16, which halves the file; readers compute with what was written.
 
     Raises
     ------
@@ -126,7 +135,13 @@ def save_bundle(folder: Path, network: torch.nn.Module, card: BundleCard) -> Bun
     BundleError : the weights do not fit the card, or are not finite.
     """
     check_replaceable(folder)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {
+        name: tensor.detach()
+        .cpu()
+        .to(torch.bfloat16 if halved and not name.startswith(_IN_FULL) else tensor.dtype)
+        .contiguous()
+        for name, tensor in network.state_dict().items()
+    }
     restored = _network_of(folder, card, tensors)
     weights = save_tensors(tensors, metadata={"format": "pt"})
     card = card.model_copy(update={"weights_digest": _digest(weights)})
@@ -156,7 +171,11 @@ def check_replaceable(folder: Path) -> None:
 
 
 def bundle_folder(folder: Path) -> Path:
-    """Return the bundle that is meant: `folder` itself, or the bundle in it if it is the run folder of `frazil train`."""
+    """Return the bundle that is meant: `folder` itself, the bundle in it if it is the run folder of `frazil train`, or the one that
+    frazil brings along if it is called ``pretrained``.
+    """
+    if str(folder) == PRETRAINED and not folder.exists():
+        return Path(str(files("frazil").joinpath(*_PRETRAINED_FOLDER)))
     inside = folder / RUN_BUNDLE
     return inside if (inside / CARD_FILE).is_file() and not (folder / CARD_FILE).is_file() else folder
 
@@ -197,7 +216,7 @@ def load_bundle(folder: str | Path, device: torch.device | str = "cpu") -> Bundl
 
     Parameters
     ----------
-    folder : the bundle, or a run folder of `frazil train`, which holds one.
+    folder : the bundle, a run folder of `frazil train`, which holds one, or ``pretrained``.
 
     Raises
     ------

@@ -388,8 +388,14 @@ def import_weights_command(
 @app.command("sample")
 def sample_command(
     bundle: Annotated[
-        Path, typer.Argument(help="Bundle that [bold]frazil train[/bold] or import-weights wrote, or the run folder.")
-    ],
+        Path,
+        typer.Argument(
+            help="Bundle that [bold]frazil train[/bold] or import-weights wrote, or the run folder; else the model that frazil "
+            "brings along, which learnt from simulated tomograms.",
+            show_default=False,
+        ),
+    ] = Path("pretrained"),
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for MRC volumes, manifest, copick project, STAR.")],
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", help="Class to sample; repeat it for several, or say all.")

@@ -112,7 +112,7 @@ def test_a_request_comes_back_as_it_was(tmp_path):
         ({"steps": 20}, "steps 1000, now 20"),
         ({"guidance": 1.5}, "guidance 1, now 1.5"),
         ({"guidance_interval": (0.3, 5.0)}, "guidance interval None, now (0.3, 5.0)"),
-        ({"schema_version": 1}, "schema version 3, now 1"),
+        ({"schema_version": 1}, "schema version 4, now 1"),
         ({"memory_format": "channels-last"}, "memory format contiguous, now channels-last"),
         ({"precision": "bf16-mixed"}, "precision 32-true, now bf16-mixed"),
         ({"sampler": "ddim"}, "sampler ddpm, now ddim"),

@@ -289,7 +289,7 @@ def test_a_request_of_a_newer_frazil_is_refused(bundle, tmp_path, refuses):
     out = tmp_path / "out"
     sample(bundle, out, REQUESTS, options=CPU, copick=False)
     path = out / "request.json"
-    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 99'))
+    path.write_text(path.read_text().replace('"schema_version": 4', '"schema_version": 99'))
     with refuses(OutputError, str(path), "version 99", "upgrade frazil"):
         sample(bundle, out, REQUESTS, options=CPU)
 
@@ -302,7 +302,7 @@ def test_samples_of_the_first_schema_are_not_mixed_with_ours(bundle, tmp_path, r
     request = json.loads(path.read_text())
     del request["guidance"], request["guidance_interval"]
     path.write_text(json.dumps(request | {"schema_version": 1}))
-    with refuses(OutputError, str(out), "schema version 1, now 3", "another folder", "--force"):
+    with refuses(OutputError, str(out), "schema version 1, now 4", "another folder", "--force"):
         sample(bundle, out, REQUESTS, options=CPU, copick=False)
 
 

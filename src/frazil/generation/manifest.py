@@ -16,9 +16,9 @@ from frazil.records import Moments, TiltRange
 from frazil.settings import MemoryFormat, NoiseInterval, Normalisation, Precision, SamplerName, Settings
 from frazil.version import __version__
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of request and manifest. 1 knew no guidance, and its samples came from other noise: it is read, but not continued. 2 had no
-memory format: it was the one that suits the precision."""
+memory format: it was the one that suits the precision. 3 did not say where the model comes from."""
 
 REQUEST_FILE = "request.json"
 MANIFEST_FILE = "manifest.json"
@@ -139,6 +139,7 @@ class SampleManifest(Settings):
     Parameters
     ----------
     complete : all samples of the request are there; false while they are made.
+    provenance : where the bundle comes from, in its own words: simulated or real voxels, and whose.
     particle_centre_voxel : where the labelled particle stands in every box, zyx; voxel centres are whole numbers.
     training_data_digest : of the box store that the bundle was trained on, where known.
     training_moments : typical mean and standard deviation of a training box in the tomograms' grey values, where known.
@@ -150,6 +151,7 @@ class SampleManifest(Settings):
     complete: bool
     bundle: str
     bundle_digest: str
+    provenance: str = ""
     labels: tuple[str, ...]
     voxel_size_angstrom: float
     box_size_voxel: int

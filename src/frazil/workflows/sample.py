@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from frazil.bundle import bundle_folder
+from frazil.bundle import PRETRAINED, bundle_folder
 from frazil.errors import OutputError, RequestError
 from frazil.generation.devices import bytes_per_box, memory_of
 from frazil.generation.folder import (
@@ -76,7 +76,8 @@ def sample(
 
     Parameters
     ----------
-    bundle : folder that `frazil train` or `frazil import-weights` wrote: the bundle, or the run folder that holds it.
+    bundle : folder that `frazil train` or `frazil import-weights` wrote: the bundle, or the run folder that holds it; or
+        ``pretrained``, the model that frazil brings along.
     out : folder for `volumes/*.mrc`, `manifest.json`, `particles.star` and the copick project `copick.json`.
     requests : what to sample; the label ``all`` stands for every class of the bundle.
     copick : also write the samples as a copick project.
@@ -89,11 +90,14 @@ def sample(
     OutputError : `out` holds other samples, damaged ones or something else, or cannot be written.
     """
     options = options or SampleOptions()
+    brought_along = bundle_folder(bundle) != bundle and str(bundle) == PRETRAINED
     bundle = bundle_folder(bundle)
     with team(device=options.device, devices=options.devices, num_nodes=options.num_nodes) as workers:
         generator = ParticleGenerator.from_bundle(
             bundle, device=workers.device, voxel_size_angstrom=options.voxel_size_angstrom
         )
+        if brought_along and workers.is_first:
+            say(f"{PRETRAINED}: {generator.card.provenance}")
         if math.isnan(generator.voxel_size_angstrom):
             raise RequestError(
                 f"{bundle}: the bundle does not know its voxel size (imported weights); pass --voxel-size, in angstrom"
@@ -227,6 +231,7 @@ def _manifest(
         complete=complete,
         bundle=bundle.resolve().name,
         bundle_digest=generator.digest,
+        provenance=generator.card.provenance,
         labels=generator.labels,
         voxel_size_angstrom=generator.voxel_size_angstrom,
         box_size_voxel=generator.box_size_voxel,

@@ -1,0 +1,36 @@
+"""Put a trained bundle into the package as the model that frazil brings along: ``ship.py BUNDLE``.
+
+Weights are rounded to bf16. The card keeps everything but the path of the store on the machine of the training, and samples as the
+preset does today.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from frazil.bundle import PRETRAINED, WEIGHTS_FILE, bundle_folder, load_bundle, save_bundle
+from frazil.config import load_preset
+
+PROVENANCE = (
+    "learnt from simulated CZII-like tomograms alone; no real voxel was seen in training. "
+    "What it was trained on and how it fails: MODEL_CARD.md beside it"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    arguments = parser.parse_args()
+    trained = load_bundle(arguments.bundle)
+    folder = bundle_folder(Path(PRETRAINED))
+    preset = trained.card.preset
+    preset = preset.model_copy(update={"sampling": load_preset(preset.name).sampling})
+    card = trained.card.model_copy(update={"provenance": PROVENANCE, "preset": preset})
+    shipped = save_bundle(folder, trained.network, card, halved=True)
+    size = (folder / WEIGHTS_FILE).stat().st_size
+    print(f"{folder}: {size / 2**20:.2f} MiB, {shipped.digest}")
+
+
+if __name__ == "__main__":
+    main()
