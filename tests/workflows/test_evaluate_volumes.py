@@ -57,6 +57,13 @@ def test_few_samples_are_told(compare, make_volumes):
     assert any("8 samples are few" in text and "--count" in text for text in warnings)
 
 
+def test_a_simulated_reference_is_told(compare, make_volumes, monkeypatch):
+    told = "these boxes are simulated, no microscope saw them"
+    assert not any(told in text for text in compare(make_volumes()).warnings)
+    monkeypatch.setattr("frazil.workflows.evaluate_volumes.holds_simulation", lambda store: True)
+    assert told in compare(make_volumes()).warnings[0]
+
+
 def test_padded_real_boxes_are_told(compare, make_volumes, real_boxes):
     padded = (BoxStore.open(real_boxes).particles.query("split == 'validation'")["padding"] > 0).sum()
     assert padded > 0

@@ -16,6 +16,7 @@ from frazil.scores import SetDescription
 from frazil.volume.intensity import moments, z_score
 from frazil.workflows.evaluate_grid import SAME_VOXEL_SIZE, Grid, Voxels, on_grid
 from frazil.workflows.evaluate_inputs import Judged, box_names, class_counts
+from frazil.workflows.origins import holds_simulation
 
 FEW_OF_A_CLASS = 5
 """Below, a class has no numbers of its own."""
@@ -77,6 +78,7 @@ def read_sets(
     training, _ = _real_volumes(real, "train", grid, step)
     sets = Sets(generated, held_out, training, seed)
     warnings = [
+        *_origin_warnings(real),
         *judged.warnings,
         *_grid_warnings(real, judged, grid),
         *_class_warnings(real, sets),
@@ -169,6 +171,12 @@ def _check_middle(real: BoxStore, box: int, voxels: Voxels, grid: Grid) -> None:
             f"{real.path}: box {box} shows nothing within its middle {grid.box_size_voxel}^3 voxels; curate it again with "
             f"--box {grid.box_size_voxel}"
         )
+
+
+def _origin_warnings(real: BoxStore) -> list[str]:
+    if not holds_simulation(real):
+        return []
+    return [f"{real.path}: these boxes are simulated, no microscope saw them; what is called real here is a simulation"]
 
 
 def _grid_warnings(real: BoxStore, judged: Judged, grid: Grid) -> list[str]:

@@ -15,7 +15,6 @@ from frazil.bundle import CARD_FILE, RUN_BUNDLE, BundleCard, read_card
 from frazil.dataset.store import BoxStore, StoreDescription
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.errors import OutputError, RequestError, SourceError
-from frazil.generation.folder import USER as SAMPLED_USER
 from frazil.generation.manifest import MANIFEST_FILE, SampleEntry, SampleManifest, read_record
 from frazil.io.files import file_digest, make_folder, output_errors, read_json, write_json
 from frazil.io.mrc import read_volume
@@ -27,7 +26,7 @@ from frazil.seeds import numpy_generator
 from frazil.settings import Normalisation
 from frazil.version import __version__
 from frazil.workflows.console import say
-from frazil.workflows.simulation_project import USER as SIMULATED_USER
+from frazil.workflows.origins import holds_simulation
 
 SCHEMA_VERSION = 1
 PLAN_FILE = "figures.json"
@@ -61,7 +60,7 @@ class Inputs:
         """What the boxes of the store are: ``Real`` or ``Simulated``."""
         if self.store is None:
             return "Real"
-        return "Simulated" if self.store.particles["user"].isin([SIMULATED_USER, SAMPLED_USER]).any() else "Real"
+        return "Simulated" if holds_simulation(self.store) else "Real"
 
     @property
     def normalisation(self) -> Normalisation:
