@@ -14,17 +14,12 @@ import pytest
 import torch
 
 from frazil.bundle import load_bundle
-from frazil.cli import main
 from frazil.config import load_preset
-from frazil.dataset.curate import curate_boxes
-from frazil.dataset.plan import make_plan
 from frazil.dataset.store import BoxStore
 from frazil.errors import OutputError
 from frazil.io.files import exclusive
-from frazil.io.sources import open_source
 from frazil.model.compute import Compute
 from frazil.model.probe import Probe
-from frazil.settings import CurateSettings, SourceSettings
 from frazil.training.batches import TrainingBatches
 from frazil.workflows.train import train
 from frazil.workflows.train_folder import RunFolder
@@ -36,25 +31,14 @@ TINY = [
 
 
 @pytest.fixture
-def store(make_project, tmp_path):
+def store(real_boxes):
     """Eight training and eight validation boxes of 8^3 voxels."""
-    project = make_project("copick")
-    settings = CurateSettings(box_size_voxel=8, validation_runs=("TS_2",))
-    source = open_source(project.path, SourceSettings())
-    return curate_boxes(source, make_plan(source, SourceSettings(), settings), tmp_path / "store").path
+    return real_boxes
 
 
 @pytest.fixture
-def frazil(monkeypatch, capsys):
-    """Run a command in this process; return exit code, output and what went to standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["frazil", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
+def frazil(run):
+    """The command line, under a name that leaves ``run`` to the folder of a training."""
     return run
 
 

@@ -1,18 +1,12 @@
 """`frazil train --from`: what a training takes over from a bundle, what it adds, and what it refuses."""
 
 import json
-import sys
 
 import pytest
 import torch
 
 from frazil.bundle import load_bundle, save_bundle
-from frazil.cli import main
-from frazil.dataset.curate import curate_boxes
-from frazil.dataset.plan import make_plan
-from frazil.io.sources import open_source
 from frazil.model.unet import build_network
-from frazil.settings import CurateSettings, SourceSettings
 
 TINY = [
     *("--preset", "smoke", "--epochs", "1", "--batch-size", "4", "--accelerator", "cpu"),
@@ -23,24 +17,14 @@ GOES_ON = TINY[:8]
 
 
 @pytest.fixture
-def store(make_project, tmp_path):
+def store(real_boxes):
     """Boxes of 8^3 voxels: apo-ferritin and ribosome."""
-    source = open_source(make_project("copick").path, SourceSettings())
-    settings = CurateSettings(box_size_voxel=8, validation_runs=("TS_2",))
-    return curate_boxes(source, make_plan(source, SourceSettings(), settings), tmp_path / "store").path
+    return real_boxes
 
 
 @pytest.fixture
-def frazil(monkeypatch, capsys):
-    """Run a command in this process; return exit code, output and what went to standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["frazil", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
+def frazil(run):
+    """The command line, under a name that leaves ``run`` to the folder of a training."""
     return run
 
 
