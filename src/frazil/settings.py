@@ -30,7 +30,7 @@ SplitBy = Literal["tomogram", "particle"]
 FrontEndName = Literal["none", "haar", "space-to-depth"]
 Modulation = Literal["bias", "scale-shift"]
 Preconditioning = Literal["none", "edm"]
-LossWeighting = Literal["uniform", "min-snr"]
+LossWeighting = Literal["uniform", "min-snr", "snr-plus-one"]
 NetworkPart = Literal["embedding", "encoder", "bottleneck", "decoder", "output"]
 """Parts of the network that can be kept from changing; `frazil.model.parts` says what belongs to each."""
 
@@ -182,7 +182,8 @@ class TrainingSettings(Settings):
         ``bf16-mixed`` and ``contiguous`` for ``32-true``. It moves the last bits of every result.
     ema_decay : decay of the exponential moving average of the weights; 0 keeps none.
     loss_weighting : factor on the loss of a box by its noise level: ``uniform`` (the paper), or ``min-snr``, Hang et al. 2023: the
-        signal-to-noise ratio, at most `min_snr_gamma`. Reported losses are never weighted.
+        signal-to-noise ratio, at most `min_snr_gamma`; or ``snr-plus-one``, Salimans & Ho 2022: that ratio and 1, at most
+        `min_snr_gamma`, for the faint fine structure that ``uniform`` learns last. Reported losses are never weighted.
     class_dropout : share of the training boxes whose label is hidden, so that samples can be guided; 0 hides none.
     checkpoint_activations : compute activations again for the gradients instead of keeping them: less memory, a quarter more time.
     normalisation : statistics of eq. 1 over the whole box, padding included (``padded``, the paper), or over measured voxels.

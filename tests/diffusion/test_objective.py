@@ -81,12 +81,13 @@ def test_loss_is_float32_where_the_network_is_bf16():
 
 
 @given(t=st.lists(st.integers(0, 999), min_size=1, max_size=4), gamma=st.floats(0.1, 100))
-def test_min_snr_is_the_signal_to_noise_ratio_up_to_gamma(t, gamma):
-    weights = loss_weights(torch.tensor(t), SCHEDULE, weighting="min-snr", min_snr_gamma=gamma)
+@pytest.mark.parametrize(("weighting", "more"), [("min-snr", 0), ("snr-plus-one", 1)])
+def test_weights_are_the_signal_to_noise_ratio_up_to_gamma(weighting, more, t, gamma):
+    weights = loss_weights(torch.tensor(t), SCHEDULE, weighting=weighting, min_snr_gamma=gamma)
     assert weights.dtype == torch.float32
     for step, weight in zip(t, weights.tolist(), strict=True):
         abar = torch.prod(1 - torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)[: step + 1]).item()
-        assert weight == pytest.approx(min(abar / (1 - abar), gamma), rel=1e-6)
+        assert weight == pytest.approx(min(abar / (1 - abar) + more, gamma), rel=1e-6)
 
 
 def test_uniform_weights_are_one():

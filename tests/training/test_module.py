@@ -12,7 +12,7 @@ from frazil.training.module import DenoisingTask
 from frazil.training.plan import MicroBatch
 
 
-@pytest.mark.parametrize("weighting", ["uniform", "min-snr"])
+@pytest.mark.parametrize("weighting", ["uniform", "min-snr", "snr-plus-one"])
 def test_the_weighted_mean_is_descended_and_the_plain_losses_are_reported(tiny_preset, training_set, weighting):
     training = tiny_preset.training.model_copy(update={"loss_weighting": weighting, "min_snr_gamma": 20.0})
     preset = tiny_preset.model_copy(update={"training": training})
@@ -25,4 +25,4 @@ def test_the_weighted_mean_is_descended_and_the_plain_losses_are_reported(tiny_p
     torch.testing.assert_close(result["losses"], losses.detach())
     torch.testing.assert_close(result["loss"], (weights * losses).mean())
     torch.testing.assert_close(task.validation_step(replace(batch, share=9.0), 0)["losses"], losses)
-    assert (weights.std() > 0.1) == (weighting == "min-snr")
+    assert (weights.std() > 0.1) == (weighting != "uniform")

@@ -84,6 +84,8 @@ def loss_weights(
 
     ``uniform`` is 1. ``min-snr`` is ``min(SNR, gamma)`` with ``SNR = abar / (1 - abar)``: the weights of Hang et al. 2023
     for a network that predicts x0. They take from the noise levels where hardly anything of the volume is left to see.
+    ``snr-plus-one`` is ``min(SNR + 1, gamma)``: those of Salimans & Ho 2022 (section 4; the loss of a network that predicts v),
+    at least 1. They add to the noise levels at which the finest and faintest frequencies are learnt, and take from none.
 
     Parameters
     ----------
@@ -93,7 +95,8 @@ def loss_weights(
     abar = schedule.abar(t)
     if weighting == "uniform":
         return torch.ones_like(abar, dtype=torch.float32)
-    return (abar / (1 - abar)).clamp(max=min_snr_gamma).float()
+    weights = abar / (1 - abar) if weighting == "min-snr" else 1 / (1 - abar)
+    return weights.clamp(max=min_snr_gamma).float()
 
 
 def _per_sample(coefficient: Float[Tensor, "b"], x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
