@@ -95,6 +95,13 @@ class CurateSettings(Settings):
             raise ValueError(f"an edge of {value} cannot be halved three times by the network; use {nearest}")
         return value
 
+    @model_validator(mode="after")
+    def _names_runs_of_a_split_by_tomogram(self) -> CurateSettings:
+        if self.validation_runs and self.split_by == "particle":
+            named = ", ".join(self.validation_runs)
+            raise ValueError(f"runs to validate are named ({named}), but the split is by particle; use --split tomogram")
+        return self
+
 
 class ModelSettings(Settings):
     """The conditional 3D U-Net; the defaults are the paper's.
