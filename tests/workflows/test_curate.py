@@ -189,7 +189,10 @@ def test_a_class_that_gives_no_box_is_said(tiny_project, run, tmp_path):
         (["--max-padding", 1.5], r"max_padding = 1.5"),
         (["--split", "class"], r"split_by = 'class': .*tomogram"),
         (["--validation-run", "TS_9"], r"--validation-run TS_9: no such run .* TS_1, TS_2"),
-        (["--validation-run", "TS_1", "--split", "particle"], r"\(TS_1\), but the split is by particle; use --split tomogram"),
+        (
+            ["--validation-run", "TS_1", "--split", "particle"],
+            r"\(TS_1\), but the split is by particle; use --split tomogram",
+        ),
         (["--tilt-range", "steep"], r"--tilt-range steep: not a range of tilts; .* e.g. -45,45"),
         (["--voxel-size", 0], r"--voxel-size 0.0: .*greater than 0"),
         (["--voxel-size", 3], r"picks of TS_\d lie outside .*--drop-outside"),
