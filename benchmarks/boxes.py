@@ -25,16 +25,17 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from frazil.config import load_preset
 from frazil.diffusion.sampler import sample_volumes
 from frazil.model.compute import Compute
 from frazil.model.unet import ConditionalUNet, build_network
 from frazil.records import Condition
-from frazil.settings import DiffusionSettings, ModelSettings
+from frazil.settings import DiffusionSettings
 from frazil.workflows.allocator import keep_freed_memory
 
 CLASSES = 6
 VOXELS = 128**3
-NETWORK = ModelSettings(front_end="haar", preconditioning="edm", modulation="scale-shift", attention_heads=4)
+NETWORK = load_preset("fast").model
 BF16 = Compute.named("bf16-mixed")
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from frazil.model.layers import SelfAttention
-from frazil.model.steady import SteadyConv3d, SteadyConvTranspose3d, SteadyLinear, SteadySiLU
+from frazil.model.steady import ExactConv3d, SteadyConv3d, SteadyConvTranspose3d, SteadyLinear, SteadySiLU
 from frazil.model.unet import build_network
 from frazil.records import Condition
 from frazil.settings import DiffusionSettings, ModelSettings
@@ -121,3 +121,35 @@ def test_bf16_weight_gradients_of_tiny_boxes_are_those_of_float32(edge, stride):
             y = conv(x)
         (gradient,) = torch.autograd.grad(y.float().square().sum(), conv.weight)
         assert torch.allclose(gradient, expected, atol=0.05 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("edge", [2, 12])
+def test_the_exact_layer_gives_float32_and_the_gradients_of_bf16(edge):
+    """Its result is that of float32; its gradients are off from those of float64 by what bf16 rounds, as autocast's are."""
+    random = torch.Generator().manual_seed(0)
+    layer = ExactConv3d(6, 3, kernel_size=3, padding=1)
+    x = torch.randn(2, 6, edge, edge, edge, generator=random).bfloat16()
+    upstream = torch.randn(2, 3, edge, edge, edge, generator=random)
+    found = {}
+    for kind in ("own", "autocast", "exact"):
+        one = layer if kind == "own" else SteadyConv3d(6, 3, kernel_size=3, padding=1)
+        one.load_state_dict(layer.state_dict())
+        one = one.double() if kind == "exact" else one
+        h = (x.double() if kind == "exact" else x.clone()).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind != "exact"):
+            y = one(h)
+        if kind == "own":
+            assert y.dtype == torch.float32
+            with torch.no_grad():
+                torch.testing.assert_close(y, one(x.float()), rtol=1e-6, atol=1e-6)
+        found[kind] = torch.autograd.grad(y, [h, one.weight, one.bias], upstream.to(y.dtype))
+    for own, autocast, exact in zip(*found.values(), strict=True):
+        assert own.dtype == autocast.dtype
+        error, usual = ((other.double() - exact).norm() / exact.norm() for other in (own, autocast))
+        assert error < max(0.004, 1.5 * usual)
+    frozen = ExactConv3d(6, 3, kernel_size=3, padding=1).requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        h = x.clone().requires_grad_()
+        frozen(h).sum().backward()
+    assert h.grad is not None
+    assert frozen.weight.grad is None

@@ -7,7 +7,7 @@ results of their plain forms; without gradients on the CPU they take the same ke
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -67,6 +67,51 @@ class SteadyConv3d(nn.Conv3d):
             # a 1^3 kernel has nothing to dilate; but undilated, batches of 16 would take another kernel on one thread
             return _as_in_a_batch(lambda x: F.conv3d(x, self.weight, self.bias, dilation=2), input)
         return _as_in_a_batch(super().forward, input)
+
+
+class ExactConv3d(SteadyConv3d):
+    """`SteadyConv3d` that leaves autocast: a float32 result of a float32 input, whatever the precision of the rest.
+
+    On the CPU its gradients are those of bf16, like those of the layers before it, so that only the result pays for float32.
+    """
+
+    def forward(self, input: Float[Tensor, "b c z y x"]) -> Float[Tensor, "b out_c z y x"]:
+        """Convolve a batch."""
+        rounded = input.dtype == torch.bfloat16 and input.device.type == "cpu" and torch.is_grad_enabled()
+        if rounded and not _weight_gradient_fails_in_bf16(input):
+            return _RoundedGradients.apply(input, self.weight, self.bias, self.padding)  # type: ignore[no-untyped-call, no-any-return]
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))
+
+
+class _RoundedGradients(torch.autograd.Function):
+    """Convolution in the precision of the weight, gradients in that of the input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.padding = list(padding)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.conv3d(x.to(weight.dtype), weight, bias, padding=padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wanted = [*ctx.needs_input_grad[:2], False]
+        dx, dweight, _ = torch.ops.aten.convolution_backward(
+            gradients[0].to(x.dtype),
+            x,
+            weight.to(x.dtype),
+            None,
+            [1] * 3,
+            ctx.padding,
+            [1] * 3,
+            False,
+            [0] * 3,
+            1,
+            wanted,
+        )
+        return dx, None if dweight is None else dweight.to(weight.dtype), gradients[0].sum((0, 2, 3, 4)), None
 
 
 class SteadyConvTranspose3d(nn.ConvTranspose3d):

@@ -14,7 +14,7 @@ from frazil.model.embed import ConditionEmbedding
 from frazil.model.layers import ConditionalResidualBlock, Double, Halve, SelfAttention, start_at_zero
 from frazil.model.noise import NoiseSchedule
 from frazil.model.precondition import Scales, edm_scales, plain_scales
-from frazil.model.steady import SteadyConv3d
+from frazil.model.steady import ExactConv3d
 from frazil.model.wavelet import FrontEnd
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class ConditionalUNet(nn.Module):
             self.add_module(f"up{step}", Double(channels))
             self.add_module(f"dec{step}", block(channels + skipped, narrower))
             channels = narrower
-        self.out_conv = SteadyConv3d(channels, bands, kernel_size=3, padding=1)
+        self.out_conv = ExactConv3d(channels, bands, kernel_size=3, padding=1)
 
     def forward(
         self, x_t: Float[Tensor, "b 1 z y x"], t: Int64[Tensor, "b"], condition: Condition
@@ -124,8 +124,7 @@ class ConditionalUNet(nn.Module):
         scales = self._scales(t)
         h = self._features(bands if scales is None else scales.into * bands, self.embed(t, condition))
         # the last layer leaves autocast: rounding x0 to bf16 would lift the faintest part of its spectrum
-        with torch.autocast(h.device.type, enabled=False):
-            out = self.out_conv(h.to(self.out_conv.weight.dtype))
+        out = self.out_conv(h)
         return self.front_end.join(out if scales is None else scales.skip * bands + scales.out * out)
 
     def _features(self, h: Float[Tensor, "b bands z y x"], vector: Float[Tensor, "b w"]) -> Float[Tensor, "b c z y x"]:
