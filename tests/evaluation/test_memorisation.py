@@ -163,6 +163,37 @@ def test_the_nearest_other_of_a_doubled_box_is_another_particle(fresh):
     assert value(section, "authpct").value == 0  # against its twin at distance 0 every one would pass for authentic
 
 
+@pytest.mark.parametrize("apart", [0.0, 0.3])
+def test_a_copy_of_a_box_with_a_twin_is_one(fresh, apart):
+    """Two picks of one particle: the same voxels, or nearly. The second nearest box of a copy is then as near as the first."""
+    random = numpy_generator(0, "twins")
+    box = fresh.training.volumes[0]
+    training = replaced(fresh.training, {1: box + apart * random.standard_normal((EDGE,) * 3)})
+    generated = replaced(fresh.generated, {4: box + 0.3 * random.standard_normal((EDGE,) * 3)})
+    section = memorisation_section(replace(fresh, training=training, generated=generated))
+    assert value(section, "near_copies").value == pytest.approx(100 / 30)
+    assert any("all but copy a training box (the first is generated 4" in warning for warning in section.warnings)
+
+
+def test_a_class_with_few_held_out_boxes_is_in_no_rank_test(fresh):
+    """Its distances beside those of all classes would show how classes differ, not whether anything was copied."""
+
+    def blurred(of):  # small ones lie much nearer to each other than big ones
+        soft = gaussian_filter(of.volumes, (0, 2, 2, 2))
+        rough = of.volumes + numpy_generator(0, "few", of.names[0]).standard_normal(of.volumes.shape)
+        return replace(
+            of, volumes=np.where((of.labels == "small")[:, None, None, None], soft, rough).astype(np.float32)
+        )
+
+    sets = Sets(blurred(fresh.generated), blurred(fresh.held_out), blurred(fresh.training))
+    rows = np.concatenate(
+        [np.flatnonzero(sets.held_out.labels == "big"), np.flatnonzero(sets.held_out.labels == "small")[:4]]
+    )
+    section = memorisation_section(replace(sets, held_out=sets.held_out.subset(rows)))
+    assert value(section, "nearer_than_held_out_p").value > 0.01
+    assert "Without small: fewer than 5 held-out boxes." in value(section, "nearer_than_held_out_p").note
+
+
 def test_a_class_with_few_held_out_boxes_stands_beside_all(fresh):
     rows = np.concatenate(
         [np.flatnonzero(fresh.held_out.labels == "big"), np.flatnonzero(fresh.held_out.labels == "small")[:4]]

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from frazil.evaluation.usefulness import over_seeds, usefulness_section
+from frazil.evaluation.arms import Material, Plan
+from frazil.evaluation.usefulness import box_weights, over_seeds_and_boxes, usefulness_section
 from frazil.evaluation.volumes import Section, Sets, VolumeSet
 from frazil.scores import Score
 from frazil.seeds import numpy_generator
@@ -177,13 +178,73 @@ def test_too_few_real_boxes_leave_everything_unmeasured(good):
     assert "middle, small" in section.warnings[0]
 
 
-def test_the_interval_over_seeds_is_students():
-    found = over_seeds([0.5, 0.6, 0.7])
-    # t(0.975, 2) = 4.302653, standard deviation 0.1
-    half = 4.302653 * 0.1 / np.sqrt(3)
+ALL_ALIKE = np.array(["a"] * 10)
+
+
+def shares(*of_ten):
+    """So many of ten boxes right, each seed in the same order."""
+    return np.array([[1.0] * count + [0.0] * (10 - count) for count in of_ten])
+
+
+def test_the_interval_is_over_seeds_and_boxes():
+    right = shares(5, 6, 7)
+    found = over_seeds_and_boxes(right, ALL_ALIKE, box_weights("accuracy", ALL_ALIKE))
+    # t(0.975, 2) = 4.302653, standard deviation 0.1; of the boxes' means over seeds: 5 x 1, 2/3, 1/3, 3 x 0
+    boxes = np.var([1, 1, 1, 1, 1, 2 / 3, 1 / 3, 0, 0, 0], ddof=1) / 10
+    half = np.hypot(4.302653 * 0.1 / np.sqrt(3), 1.959964 * np.sqrt(boxes))
     assert found.value == pytest.approx(0.6)
     assert found.interval == pytest.approx((0.6 - half, 0.6 + half))
-    assert over_seeds([0.9, 1.0], least=0).interval[1] == 1
-    assert over_seeds([0.0, 0.1], least=0).interval[0] == 0
-    assert over_seeds([-0.02, 0.02]).interval[0] < 0
-    assert over_seeds([0.8]).interval is None
+    below = over_seeds_and_boxes(right, ALL_ALIKE, box_weights("accuracy", ALL_ALIKE), least=0.3)
+    assert below.interval[0] == 0.3
+    many = over_seeds_and_boxes(shares(9, 10), ALL_ALIKE, box_weights("accuracy", ALL_ALIKE))
+    assert many.interval[1] == 1.0
+    assert over_seeds_and_boxes(right[:1], ALL_ALIKE, box_weights("accuracy", ALL_ALIKE)).interval is None
+
+
+def test_one_box_that_is_right_in_every_seed_is_no_sure_gain():
+    """The gain is the same in all seeds; yet it is one box, and another held-out set would not have it."""
+    gain = np.zeros((3, 10))
+    gain[:, 4] = 1
+    found = over_seeds_and_boxes(gain, ALL_ALIKE, box_weights("balanced accuracy", ALL_ALIKE))
+    assert found.value == pytest.approx(0.1)
+    assert found.interval[0] < 0 < found.interval[1]
+
+
+def test_intervals_of_many_held_out_sets_hold_the_truth():
+    """A classifier that is right with 0.8, seeds that differ by chance: 95 % intervals hold 0.8 in about 95 of 100 held-out sets."""
+    random = np.random.default_rng(0)
+    labels = np.array(["a"] * 40 + ["b"] * 20)
+    held = 0
+    for _ in range(400):
+        right = (random.random((3, 60)) < np.clip(random.normal(0.8, 0.25, 60), 0, 1)).astype(float)
+        truth = np.clip(random.normal(0.8, 0.25, 100000), 0, 1).mean()
+        low, high = over_seeds_and_boxes(right, labels, box_weights("balanced accuracy", labels)).interval
+        held += low <= truth <= high
+    assert 0.93 < held / 400 <= 1.0
+
+
+def test_weights_are_of_boxes_classes_or_one_class():
+    labels = np.array(["a", "a", "a", "b"])
+    right = np.array([[1.0, 1.0, 0.0, 1.0]])
+    for measure, expected in (("accuracy", 0.75), ("balanced accuracy", (2 / 3 + 1) / 2), ("a", 2 / 3), ("b", 1.0)):
+        found = over_seeds_and_boxes(right, labels, box_weights(measure, labels))
+        assert found.value == pytest.approx(expected)
+
+
+def test_the_score_of_generated_volumes_alone_is_at_the_count_of_real_ones(good):
+    """Of a class with fewer training boxes than generated volumes no more of these are trained on than of those."""
+    few = np.sort(
+        np.concatenate([np.flatnonzero(good.training.labels == name)[: 6 + place] for place, name in enumerate(RADII)])
+    )
+    plan = Plan(
+        Material(replace(good, training=good.training.subset(few))),
+        tuple(RADII),
+        tuple(RADII),
+        (1.0,),
+        False,
+        ("identity",),
+    )
+    assert len(plan.generated) > len(plan.real) == len(plan.equal)
+    assert sorted(plan.equal.labels) == sorted(plan.real.labels)
+    (arm,) = [arm for arm in plan.arms(0) if arm.name == "generated"]
+    assert [len(part) for part in arm.parts()] == [len(plan.real)]

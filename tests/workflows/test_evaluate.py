@@ -181,6 +181,31 @@ def test_changed_volumes_are_other_inputs(judge, tmp_path, refuses):
         judge()
 
 
+def test_another_tilt_range_is_another_input(judge, real_boxes, refuses):
+    """It decides which power counts as the missing wedge's, and which turns keep it; the boxes stay the same."""
+    judge()
+    file = real_boxes / "dataset.json"
+    described = json.loads(file.read_text())
+    file.write_text(json.dumps(described | {"tilt_range_degrees": [-50.0, 50.0]}))
+    with refuses(OutputError, "tilt range degrees", "--force"):
+        judge()
+
+
+def test_a_stage_that_a_killed_call_finished_is_told_later(judge, rooms, tmp_path):
+    judge(only=("physics",))
+    told = contents(tmp_path / "out")
+    judge()
+    for file in (
+        "metrics.json",
+        "samples.csv",
+        "report.html",
+    ):  # as if the second call had been killed before it wrote them
+        (tmp_path / "out" / file).write_bytes(told[file])
+    assert len(judge(only=("memorisation",)).scores) == 2
+    assert "memorisation number" in read_samples(tmp_path / "out").numbers
+    assert rooms.ran == ["physics", "memorisation"]
+
+
 def test_files_of_others_are_not_replaced(judge, tmp_path, refuses):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "metrics.json").write_text("{}")

@@ -176,6 +176,12 @@ def test_an_evaluation_of_other_volumes_is_refused(made, evaluation, tmp_path, r
         sift(made, tmp_path / "kept", evaluation)
 
 
+def test_other_real_boxes_than_the_evaluations_are_refused(made, evaluation, make_box_store, tmp_path, refuses):
+    other = make_box_store(name="other", seed=9)
+    with refuses(RequestError, str(other), "not the real boxes", "--real"):
+        sift(made, tmp_path / "kept", evaluation, other)
+
+
 def test_an_evaluation_of_some_volumes_is_refused(made, real_boxes, tmp_path, refuses):
     options = EvaluateOptions(judged=JudgedOptions(limit=3))
     evaluate(real_boxes, made, tmp_path / "some", options=options, rooms=ROOMS)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
+from jaxtyping import Bool
 
 from frazil.dataset.augment import crop_center
 from frazil.evaluation.classifier import Classifier, train_classifier
@@ -45,19 +46,14 @@ class Outcome:
 
     Parameters
     ----------
-    recall : share of the volumes of each class that it gave to it.
-    accuracy : share of all volumes that it gave to their class.
+    right : `(n,)` whether it gave each volume to its class; the same volumes in the same order for every arm of a plan.
+    labels : `(n,)` their classes.
     classifier : itself.
     """
 
-    recall: dict[str, float]
-    accuracy: float
+    right: Bool[np.ndarray, "n"]
+    labels: np.ndarray
     classifier: Classifier
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """Mean of the recall over classes: each counts alike, whatever its number."""
-        return float(np.mean(list(self.recall.values())))
 
 
 class Material:
@@ -113,9 +109,9 @@ def share_name(share: float) -> str:
 class Plan:
     """Which training sets there are.
 
-    ``generated``, ``real``, and as floors ``noise`` and ``shuffled``; ``generated_25``: real and a quarter as many generated;
-    ``copy_paste`` and ``turns``: real and a rival; if there are more real volumes than generated ones, ``all_real`` and with all
-    generated ones ``all_generated``; ``every_class``: all real volumes of all classes, if some were not generated.
+    ``generated`` and ``real`` at the same count, and as floors ``noise`` and ``shuffled``; ``generated_25``: real and a quarter as many
+    generated; ``copy_paste`` and ``turns``: real and a rival; if there are more real volumes than generated ones, ``all_real`` and
+    with all generated ones ``all_generated``; ``every_class``: all real volumes of all classes, if some were not generated.
 
     Parameters
     ----------
@@ -144,6 +140,16 @@ class Plan:
     def generated(self) -> VolumeSet:
         """The generated volumes."""
         return of_classes(self.material.sets.generated, self.classes)
+
+    @cached_property
+    def equal(self) -> VolumeSet:
+        """Generated volumes at the count of `real`, class by class: fewer where training boxes are fewer."""
+        random = numpy_generator(self.material.sets.seed, "usefulness equal count")
+        rows = []
+        for name in self.classes:
+            own = np.flatnonzero(self.generated.labels == name)
+            rows.append(random.permutation(own)[: int((self.real.labels == name).sum())])
+        return self.generated.subset(np.sort(np.concatenate(rows)))
 
     @cached_property
     def all_real(self) -> VolumeSet:
@@ -176,7 +182,7 @@ class Plan:
 
     def _comparisons(self, seed: int) -> list[Arm]:
         sets, classes = self.material.sets, self.classes
-        found = [Arm("generated", lambda: [self.generated], classes), Arm("real", lambda: [self.real], classes)]
+        found = [Arm("generated", lambda: [self.equal], classes), Arm("real", lambda: [self.real], classes)]
         if self.floors:
             found.append(Arm("noise", lambda: [of_classes(sets.noise(), classes)], classes))
             found.append(Arm("shuffled", lambda: [of_classes(sets.shuffled(), classes)], classes))
@@ -219,6 +225,4 @@ def train_arm(
         on_step=on_step,
     )
     found = np.array(arm.classes)[classifier.predict(held_out.volumes).argmax(axis=1)]
-    right = found == held_out.labels
-    recall = {name: float(right[held_out.labels == name].mean()) for name in arm.classes}
-    return Outcome(recall, float(right.mean()), classifier)
+    return Outcome(found == held_out.labels, held_out.labels, classifier)

@@ -33,7 +33,8 @@ from frazil.volume.turns import TURNS
 
 _PAIRS = 10
 _COPY = 0.5
-"""A copy is less than half as far away as a held-out box of its class, and less than half as far as the next training box."""
+"""A copy is less than half as far away as a held-out box of its class, and less than half as far as the next training box; of a box
+with a twin the next says nothing."""
 
 _REPLICATES = 1000
 _NEAR_QUANTILE = 0.01
@@ -171,7 +172,7 @@ def _rank_scores(nearness: Nearness, reference: Reference, sets: Sets) -> list[S
     """Return whether generated volumes are nearer than held-out boxes: how surely, and how often."""
 
     def test(of: Nearest, role: str) -> tuple[Estimate, Estimate]:
-        strata = reference.strata(of)
+        strata = reference.strata(of, pooled=False)
         if not strata:
             return Estimate(), Estimate()
         found = stratified_rank_test(strata, numpy_generator(sets.seed, "memorisation ranks", role))
@@ -182,19 +183,21 @@ def _rank_scores(nearness: Nearness, reference: Reference, sets: Sets) -> list[S
         test(nearness.training, "real"),
         test(nearness.noise, "noise"),
     )
+    few = [name for name in sets.generated.classes if name not in reference.distances]
+    left_out = f" Without {', '.join(few)}: fewer than {LEAST} held-out boxes." if few else ""
     return [
         _score(
             _P,
             sets,
             (generated[0], real[0], noise[0]),
             "One-sided rank test (Mann-Whitney) against held-out boxes, within classes, which are joined after van Elteren. Boxes "
-            "of one tomogram are not quite independent: read it together with the chance to lie nearer.",
+            f"of one tomogram are not quite independent: read it together with the chance to lie nearer.{left_out}",
         ),
         _score(
             _CHANCE,
             sets,
             (generated[1], real[1], noise[1]),
-            "0.5 where generated and held-out volumes are equally near. Bootstrap over both.",
+            f"0.5 where generated and held-out volumes are equally near. Bootstrap over both.{left_out}",
         ),
     ]
 
@@ -234,10 +237,10 @@ def _share_scores(nearness: Nearness, reference: Reference, sets: Sets) -> list[
         ),
         share(
             _COPIES,
-            lambda of: 100 * _is_copy(of, reference),
+            lambda of: 100 * _is_copy(of, reference, nearness),
             training,
             "Less than half as far from a training box as held-out boxes are, and less than half as far as from the second: "
-            "smoothness alone does not make a copy.",
+            "smoothness alone does not make a copy. Where the box has a twin among the training boxes, the first alone decides.",
         ),
         share(_SECOND, _to_second, held_out, "Median. Near 1 without copies, near 0 for copies. Real: held-out boxes."),
     ]
@@ -253,8 +256,13 @@ def _to_second(of: Nearest) -> Float[np.ndarray, "n"]:
     return np.where(of.second > SAME_VOXELS, of.distance / np.maximum(of.second, SAME_VOXELS), 1.0)
 
 
-def _is_copy(of: Nearest, reference: Reference) -> Bool[np.ndarray, "n"]:
-    return np.asarray((reference.ratios(of) < _COPY) & ((_to_second(of) < _COPY) | (of.distance <= SAME_VOXELS)))
+def _is_copy(of: Nearest, reference: Reference, nearness: Nearness) -> Bool[np.ndarray, "n"]:
+    """Say which volumes copy one training box. The second nearest of a copy is the twin, if the box has one."""
+    ratios = reference.ratios(of)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        to_twin = nearness.to_other[of.box] * ratios / of.distance  # in the same units: medians of the class
+    twin = nearness.doubled[of.box] | (to_twin < _COPY)
+    return np.asarray((ratios < _COPY) & ((_to_second(of) < _COPY) | (of.distance <= SAME_VOXELS) | twin))
 
 
 def _close_pairs(nearness: Nearness, ratios: Float[np.ndarray, "n"], sets: Sets) -> tuple[ClosePair, ...]:
@@ -319,7 +327,7 @@ def _warnings(nearness: Nearness, reference: Reference, sets: Sets) -> tuple[str
             f"{same.sum()} of {len(same)} generated volumes are training boxes, voxel for voxel ({first(same)}); "
             "check that GENERATED is not the training data"
         )
-    copies = _is_copy(generated, reference) & ~same
+    copies = _is_copy(generated, reference, nearness) & ~same
     if copies.any():
         found.append(
             f"{copies.sum()} of {len(copies)} generated volumes all but copy a training box ({first(copies)}); "
@@ -331,9 +339,9 @@ def _warnings(nearness: Nearness, reference: Reference, sets: Sets) -> tuple[str
             f"{leaked.sum()} of {len(leaked)} held-out boxes hold the same voxels as a training box, so that copies pass for new; "
             "curate again with --split tomogram"
         )
-    if nearness.twins:
+    if twins := int(nearness.doubled.sum()):
         found.append(
-            f"{nearness.twins} of {nearness.searched} training boxes hold the same voxels as another, which then does not "
+            f"{twins} of {nearness.searched} training boxes hold the same voxels as another, which then does not "
             "count as the nearest other; curate again without doubled picks"
         )
     return tuple(found)

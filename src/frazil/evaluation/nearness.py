@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 
 from frazil.evaluation.matching import Matches, nearest_boxes
 from frazil.evaluation.volumes import Sets, VolumeSet
@@ -67,7 +67,7 @@ class Nearness:
     training : training boxes in the numbers of the generated set, each against the others.
     to_other : `(m,)` distance of a training box to the nearest other that does not hold the same voxels; NaN where it was not
         needed or there is none.
-    twins : training boxes, of those that were searched for, that hold the same voxels as another.
+    doubled : `(m,)` training boxes, of those that were searched for, that hold the same voxels as another.
     searched : how many training boxes were searched for.
     """
 
@@ -76,7 +76,7 @@ class Nearness:
     training: Nearest
     noise: Nearest
     to_other: Float[np.ndarray, "m"]
-    twins: int
+    doubled: Bool[np.ndarray, "m"]
     searched: int
 
     def authentic(self, nearest: Nearest) -> Float[np.ndarray, "n"]:
@@ -102,9 +102,14 @@ class Reference:
         return cls({label: values for label, values in own.items() if len(values) >= LEAST}, held_out.distance)
 
     def strata(
-        self, nearest: Nearest, label: str | None = None
+        self, nearest: Nearest, label: str | None = None, *, pooled: bool = True
     ) -> list[tuple[Float[np.ndarray, "n"], Float[np.ndarray, "m"]]]:
-        """Return distances of a set, or of one class of it, each with the held-out distances that they stand beside."""
+        """Return distances of a set, or of one class of it, each with the held-out distances that they stand beside.
+
+        Parameters
+        ----------
+        pooled : a class with too few held-out boxes stands beside those of all classes; else it is left out.
+        """
         names = nearest.labels.astype(str)
         wanted = np.isfinite(nearest.distance) & ((names == label) if label is not None else True)
         found = [
@@ -113,7 +118,7 @@ class Reference:
             if (wanted & (names == name)).any()
         ]
         rest = wanted & ~np.isin(names, list(self.distances))
-        return [*found, (nearest.distance[rest], self.pooled)] if rest.any() else found
+        return [*found, (nearest.distance[rest], self.pooled)] if pooled and rest.any() else found
 
     def ratios(self, nearest: Nearest) -> Float[np.ndarray, "n"]:
         """Return each distance over the median held-out distance of its class."""
@@ -153,12 +158,12 @@ def measure_nearness(sets: Sets, on_step: Progress | None = None) -> Nearness:
     # quadratic if it were all training boxes: only those that are somebody's nearest
     needed = np.setdiff1d(np.concatenate([generated.box, outside.box, blank.box]), like)
     others = among_training(needed)
-    to_other = np.full(len(training), np.nan)
-    to_other[like], to_other[needed] = alike.distance, others.distance
+    to_other, doubled = np.full(len(training), np.nan), np.zeros(len(training), dtype=bool)
+    for rows, found in ((like, alike), (needed, others)):
+        to_other[rows], doubled[rows] = found.distance, found.matches.distance[:, 0] <= SAME_VOXELS
     if on_step is not None:
         on_step(1.0)
-    twins = sum(int((found.matches.distance[:, 0] <= SAME_VOXELS).sum()) for found in (alike, others))
-    return Nearness(generated, outside, alike, blank, to_other, twins, len(like) + len(needed))
+    return Nearness(generated, outside, alike, blank, to_other, doubled, len(like) + len(needed))
 
 
 class _Steps:

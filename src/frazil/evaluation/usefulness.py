@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
 
 from frazil.dataset.augment import wedge_turns
@@ -26,10 +27,7 @@ MINIMUM = 5
 
 SHARES = (0.25, 0.5, 1.0, 2.0)
 
-_MEASURES: dict[str, Callable[[Outcome], float]] = {
-    "balanced accuracy": lambda outcome: outcome.balanced_accuracy,
-    "accuracy": lambda outcome: outcome.accuracy,
-}
+_MEASURES = ("balanced accuracy", "accuracy")
 
 Outcomes = dict[str, list[Outcome]]
 """Of each arm, one for every seed."""
@@ -51,7 +49,7 @@ def usefulness_section(
     Parameters
     ----------
     sets : cubes; generated volumes of classes that are not real and held out are no part of it.
-    seeds : each arm is trained once for each; intervals are of the mean over seeds (Student's t) and take two or more.
+    seeds : each arm is trained once for each; intervals, over seeds and held-out boxes, take two or more.
     shares : generated volumes that are added to real ones, as shares of the real count.
     quick : one seed, as many generated volumes as real ones added, no floors: a quarter of the time, and no intervals.
     tilt_range_degrees : of the real tomograms: says which turns keep the wedge.
@@ -117,16 +115,47 @@ def _train(
     return found
 
 
-def over_seeds(values: Sequence[float], *, least: float = -1.0) -> Estimate:
-    """Return the mean over seeds and its 95 % interval by Student's t, within [least, 1]; no interval of one seed.
+def over_seeds_and_boxes(
+    right: Float[np.ndarray, "seeds n"],
+    labels: np.ndarray,
+    weights: Float[np.ndarray, "n"],
+    *,
+    least: float = -1.0,
+) -> Estimate:
+    """Return a weighted sum over held-out boxes, its mean over seeds, and its 95 % interval; no interval of one seed.
 
-    The interval is of the training's chance alone: the same volumes were held out in all seeds.
+    Two independent spreads, added as squares: of the mean over seeds (Student's t), and of the boxes that happened to be held out
+    (normal, within classes), since a single box that is right in all seeds proves nothing.
+
+    Parameters
+    ----------
+    right : 1 where a box was right, 0 where not, a row for each seed; or the difference of two trainings, paired box by box.
+    labels : `(n,)` classes of the boxes.
+    weights : `(n,)` equal within a class.
+    least : bound of the interval, whose other bound is 1.
     """
-    mean = float(np.mean(values))
+    values = right @ weights
+    mean = float(np.clip(values.mean(), least, 1.0))  # weights sum to 1 but for rounding
     if len(values) < 2:
         return Estimate(mean)
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    seeds = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    by_box = right.mean(axis=0) * weights
+    variance = sum(len(own) * own.var(ddof=1) for name in np.unique(labels) if len(own := by_box[labels == name]) > 1)
+    half = float(np.hypot(seeds, stats.norm.ppf(0.975) * np.sqrt(variance)))
     return Estimate(mean, (max(mean - half, least), min(mean + half, 1.0)))
+
+
+def box_weights(measure: str, labels: np.ndarray) -> Float[np.ndarray, "n"]:
+    """Return what each held-out box counts.
+
+    In ``balanced accuracy`` each class alike, in ``accuracy`` each box alike; else `measure` is the class whose recall is meant.
+    """
+    names, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if measure == "accuracy":
+        return np.full(len(labels), 1 / len(labels))
+    if measure == "balanced accuracy":
+        return np.asarray(1 / (len(names) * counts[place]))
+    return np.asarray((labels == measure) / (labels == measure).sum())
 
 
 @dataclass(frozen=True)
@@ -172,26 +201,25 @@ class _Table:
 
     def _trained_on_generated(self) -> list[Score]:
         scores = []
-        count = len(self.plan.generated)
+        count = len(self.plan.equal)
         for measure in _MEASURES:
             title = f"Trained on generated, tested on real: {measure}"
             scores.append(self._score(f"cas_{_snake(measure)}", title, "generated", "real", measure, count))
         for label in self.plan.classes:
-            count = int(np.sum(self.plan.generated.labels == label))
+            count = int(np.sum(self.plan.equal.labels == label))
             scores.append(
                 self._score("cas_recall", "Trained on generated: share found", "generated", "real", label, count)
             )
         return scores
 
     def _addition(self, arm: str, title: str, base: str, count: int, note: str = "") -> list[Score]:
-        """Return both accuracies of an arm beside those of its base, and the gain, paired by seed."""
+        """Return both accuracies of an arm beside those of its base, and the gain, paired by seed and box."""
         names = _addition_names(arm, title)
         scores = [
             self._score(name, text, arm, base, measure, count, note)
             for (name, text), measure in zip(names, _MEASURES, strict=False)
         ]
-        pairs = zip(self._values(arm, "balanced accuracy"), self._values(base, "balanced accuracy"), strict=True)
-        gain = over_seeds([with_it - without for with_it, without in pairs])
+        gain = self._of(self._right(arm) - self._right(base), "balanced accuracy", least=-1.0)
         name, text = names[-1]
         return [
             *scores,
@@ -233,16 +261,20 @@ class _Table:
 
     def _note(self, *said: str) -> str:
         count = len(self.outcomes["real"])
-        spread = f"mean over {count} seeds, interval by Student's t" if count > 1 else "one seed, no interval"
+        spread = (
+            f"mean over {count} seeds, interval over seeds and held-out boxes" if count > 1 else "one seed, no interval"
+        )
         return "; ".join(filter(None, [*said, spread]))
 
     def _estimate(self, arm: str, measure: str) -> Estimate:
-        return over_seeds(self._values(arm, measure), least=0.0)
+        return self._of(self._right(arm), measure, least=0.0)
 
-    def _values(self, arm: str, measure: str) -> list[float]:
-        if measure in _MEASURES:
-            return [_MEASURES[measure](outcome) for outcome in self.outcomes[arm]]
-        return [outcome.recall[measure] for outcome in self.outcomes[arm]]
+    def _of(self, right: Float[np.ndarray, "seeds n"], measure: str, *, least: float) -> Estimate:
+        labels = self.outcomes["real"][0].labels
+        return over_seeds_and_boxes(right, labels, box_weights(measure, labels), least=least)
+
+    def _right(self, arm: str) -> Float[np.ndarray, "seeds n"]:
+        return np.array([outcome.right for outcome in self.outcomes[arm]], dtype=np.float64)
 
 
 def _line(name: str, estimates: Sequence[Estimate]) -> Line:

@@ -16,13 +16,16 @@ Grade = Literal["reaches", "near", "short"]
 Answer = Literal["yes", "partly", "no", "not measured"]
 
 FEW = 50
-"""With fewer samples no answer is a plain yes: intervals are too wide."""
+"""With fewer samples, or fewer held-out boxes, no answer is a plain yes: intervals are too wide."""
 
 REACH_FLOOR, NEAR_FLOOR = 2.0, 5.0
 """A distance may be so many times the one between real training boxes and real held-out boxes."""
 
 NEAR_FAILURE = 0.1
-"""Or so large a share of the way from real to noise."""
+"""Or so large a share of the way from real to noise; of `_SQUARED` distances, of the way of their roots."""
+
+_SQUARED = ("frechet_", "kid_")
+"""Squared distances: a tenth of the way to noise would be a third of the distance."""
 
 REACH_SHARE, NEAR_SHARE = 0.15, 0.4
 """Of the way from real to failure, or of the real number where the aim is to be as real: so far off may a number be."""
@@ -44,7 +47,8 @@ class Aspect:
     Parameters
     ----------
     name : for the sentence.
-    grade : ``short`` if half of the scores or more are, ``reaches`` if three quarters do and none is short, else ``near``.
+    grade : ``short`` if half of the scores or more are, ``reaches`` if three quarters do and none is short, else ``near``. Of rings,
+        that of the worst class.
     telling : the score to show: the first of the worst.
     """
 
@@ -53,13 +57,13 @@ class Aspect:
     telling: Score
 
 
-def verdicts(scores: Sequence[Score], count: int) -> tuple[Verdict, ...]:
+def verdicts(scores: Sequence[Score], count: int, held_out: int) -> tuple[Verdict, ...]:
     """Answer the five questions.
 
     Parameters
     ----------
     scores : of all stages that have run.
-    count : generated volumes in all.
+    count, held_out : generated volumes, and held-out boxes, in all.
     """
     answers: dict[Question, tuple[Answer, str]] = {
         "realistic": _by_aspects(scores, "realistic"),
@@ -68,7 +72,8 @@ def verdicts(scores: Sequence[Score], count: int) -> tuple[Verdict, ...]:
         "right class": _by_aspects(scores, "right class"),
         "useful": _useful(scores),
     }
-    return tuple(_cautious(question, answer, sentence, count) for question, (answer, sentence) in answers.items())
+    few = _few(count, held_out)
+    return tuple(_cautious(question, answer, sentence, few) for question, (answer, sentence) in answers.items())
 
 
 def grade(score: Score) -> Grade | None:
@@ -77,15 +82,16 @@ def grade(score: Score) -> Grade | None:
     ``lower`` is better: *reaches* up to 2 times the real number, *near* up to 5 times, or up to a tenth of the way from real
     to noise. ``higher``: *reaches* within 15 % of the way from the real number to that of a failure (shuffled labels or noise,
     whichever is nearer to real; 0 where there is none), *near* within 40 %. ``as real``: the same shares of the real number.
-    A score whose interval meets the real one reaches; a distance only if it is near.
+    A score that is near and whose interval meets the real one reaches. One that shall be ``as real`` and meets it is near at least:
+    where the real number is about 0, no share of it says anything.
     """
     if score.value is None or score.real is None:
         return None
     reaches, near = _RULES[score.better](score, score.value, score.real)
     met = _meet(score.interval, score.real_interval or (score.real, score.real))
-    if reaches or (met and (near or score.better != "lower")):
+    if reaches or (met and near):
         return "reaches"
-    return "near" if near else "short"
+    return "near" if near or (met and score.better == "as real") else "short"
 
 
 def _lower(score: Score, value: float, real: float) -> tuple[bool, bool]:
@@ -94,7 +100,9 @@ def _lower(score: Score, value: float, real: float) -> tuple[bool, bool]:
     floor = max(real, 0.0)  # an unbiased distance may fall below 0
     near = value <= NEAR_FLOOR * floor
     if score.noise is not None and score.noise > real:
-        near = near or value - real <= NEAR_FAILURE * (score.noise - real)
+        power = 0.5 if score.name.startswith(_SQUARED) else 1.0
+        own, best, worst = (max(one, 0.0) ** power for one in (value, real, score.noise))
+        near = near or own - best <= NEAR_FAILURE * (worst - best)
     return value <= REACH_FLOOR * floor, near
 
 
@@ -120,13 +128,15 @@ def _meet(one: Interval | None, other: Interval) -> bool:
     return one is not None and one[0] <= other[1] and other[0] <= one[1]
 
 
+_RINGS = "rings"
 _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
     "realistic": {
         "power spectra": ("spectrum_",),
         "missing wedge": ("wedge_", "missing_wedge_"),
         "grey values": ("grey_values_",),
         "autocorrelation": ("autocorrelation_",),
-        "particles": ("particle_contrast", "ring_"),
+        "contrast of particles": ("particle_contrast",),
+        _RINGS: ("ring_depth", "ring_radius_voxel", "ring_spread_", "ring_share_"),
         "learned features": ("frechet_learned", "kid_learned", "precision_learned", "density_learned"),
         "random features": ("frechet_random", "kid_random", "precision_random", "density_random"),
         "handcrafted features": (
@@ -152,14 +162,14 @@ _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
 def aspects(scores: Sequence[Score], question: Question) -> list[Aspect]:
     """Group the scores of a question and grade each group. Numbers of single classes count where there is none of all.
 
-    The depth of a ring counts where real volumes of the class have one (then its radius is measured too).
+    Rings count where real volumes of the class have one; what cannot be measured of a ring because there is none falls short.
     """
     hollow = {score.label for score in scores if score.name.startswith("ring_radius_")}
     own = [
         score
         for score in scores
         if score.question == question
-        and grade(score) is not None
+        and _counted(score, scores) is not None
         and (score.name != "ring_depth" or score.label in hollow)
     ]
     pooled = {score.name for score in own if score.label is None}
@@ -167,11 +177,32 @@ def aspects(scores: Sequence[Score], question: Question) -> list[Aspect]:
     found = []
     for name, beginnings in _ASPECTS[question].items():
         members = [score for score in own if score.name.startswith(beginnings)]
-        if members:
-            grades = [grade(score) for score in members]
-            worst = next(kind for kind in ("short", "near", "reaches") if kind in grades)
-            found.append(Aspect(name, _together(grades), members[grades.index(worst)]))
+        # each class has a ring of its own: one that is right does not make up for one that is lost
+        labels = {score.label for score in members} if name == _RINGS else {None}
+        groups = [[one for one in members if name != _RINGS or one.label == label] for label in sorted(labels, key=str)]
+        graded = [_aspect(name, group, [_counted(one, scores) for one in group]) for group in groups if group]
+        if graded:
+            found.append(min(graded, key=lambda aspect: _WORST_FIRST.index(aspect.grade)))
     return found
+
+
+_WORST_FIRST: tuple[Grade, ...] = ("short", "near", "reaches")
+
+
+def _counted(score: Score, scores: Sequence[Score]) -> Grade | None:
+    """Grade a score; of a ring that is not there, though real volumes have one and the share of rings was measured: short."""
+    lost = score.name.startswith("ring_") and score.value is None and score.real is not None
+    if lost and any(
+        one.name.startswith("ring_share_") and one.label == score.label and one.value is not None for one in scores
+    ):
+        return "short"
+    return grade(score)
+
+
+def _aspect(name: str, members: Sequence[Score], grades: Sequence[Grade | None]) -> Aspect:
+    worst = next(kind for kind in _WORST_FIRST if kind in grades)
+    measured = [place for place, kind in enumerate(grades) if kind == worst and members[place].value is not None]
+    return Aspect(name, _together(grades), members[measured[0] if measured else grades.index(worst)])
 
 
 def _together(grades: Sequence[Grade | None]) -> Grade:
@@ -247,8 +278,9 @@ _EQUAL, _ALL = "gain_generated_100", "gain_all_generated"
 def _useful(scores: Sequence[Score]) -> tuple[Answer, str]:
     """Yes if adding them to all real volumes helps for sure and to as many real ones no less than the cheap rivals do.
 
-    Partly if adding any share helps for sure, or if a classifier trained on them alone reaches one trained on as many real
-    volumes; else no. *For sure*: the interval over seeds lies above 0.
+    Partly if adding all, or as many as there are real ones, helps for sure, or if a classifier trained on them alone reaches one
+    trained on as many real volumes; else no. *For sure*: the interval, over seeds and held-out boxes, lies above 0. The other shares
+    are left out: the more of them are asked, the likelier chance says yes.
     """
     found = {score.name: score for score in scores if score.question == "useful" and score.label is None}
     gains = {
@@ -273,7 +305,8 @@ def _useful(scores: Sequence[Score]) -> tuple[Answer, str]:
     sentence += f" Change of balanced accuracy on adding: {', '.join(changes)}."
     if main is not None and _helps(main) and beats:
         return "yes", sentence
-    return ("partly" if any(map(_helps, gains.values())) or grade(alone) == "reaches" else "no"), sentence
+    asked = [gain for gain in (main, equal) if gain is not None]
+    return ("partly" if any(map(_helps, asked)) or grade(alone) == "reaches" else "no"), sentence
 
 
 def _helps(gain: Score) -> bool:
@@ -322,9 +355,17 @@ def _unmeasured(scores: Sequence[Score], question: Question) -> str:
     return f"Not measured: {notes[0].removeprefix('Not measured: ')}" if notes else f"Not measured: {_STAGES[question]}"
 
 
-def _cautious(question: Question, answer: Answer, sentence: str, count: int) -> Verdict:
+def _few(count: int, held_out: int) -> str:
+    """Say of what there is too little for a plain yes."""
+    short = [f"{number} {of}" for number, of in ((count, "samples"), (held_out, "held-out boxes")) if number < FEW]
+    return (
+        f" Only {' and '.join(short)}: intervals are wide, and below {FEW} no answer is a plain yes." if short else ""
+    )
+
+
+def _cautious(question: Question, answer: Answer, sentence: str, few: str) -> Verdict:
     """Take back a yes that stands on few samples."""
-    if answer != "not measured" and count < FEW:
-        sentence += f" Only {count} samples: intervals are wide, and below {FEW} no answer is a plain yes."
+    if answer != "not measured" and few:
+        sentence += few
         answer = "partly" if answer == "yes" else answer
     return Verdict(question=question, answer=answer, sentence=sentence)

@@ -110,7 +110,7 @@ def evaluate(
         _begin(out, inputs, options, force=options.force)
         kept = {stage: record for stage in rooms if (record := kept_stage(out, stage, digest)) is not None}
         pending = [stage for stage in wanted if stage not in kept or (kept[stage].quick and not options.quick)]
-        if not pending and all((out / file).exists() for file in _FILES[:3]):
+        if not pending and _is_written(out, kept):
             return _nothing_to_run(out, name, wanted, report=options.report)
         compared = _read(store, judged, grid, options.seed)
         if done := [stage for stage in kept if stage not in pending]:
@@ -150,6 +150,7 @@ def _inputs(store: BoxStore, judged: Judged, grid: Grid, seed: int) -> dict[str,
         "generated_digest": judged.digest,
         "voxel_size_angstrom": grid.voxel_size_angstrom,
         "box_size_voxel": grid.box_size_voxel,
+        "tilt_range_degrees": store.description.tilt_range_degrees and list(store.description.tilt_range_degrees),
         "seed": seed,
     }
 
@@ -199,6 +200,14 @@ def read_options(folder: Path) -> EvaluateOptions:
         return EvaluateOptions(judged=replace(judged, names=tuple(judged.names) if judged.names else None), **how)
     except (KeyError, TypeError, ValueError) as fault:
         raise SourceError(f"{path}: damaged ({fault}); run frazil evaluate again with --force") from None
+
+
+def _is_written(out: Path, kept: Mapping[str, StageRecord]) -> bool:
+    """Say whether the files are there and tell of every stage that was finished; a killed call may have left one untold."""
+    if not all((out / file).exists() for file in _FILES[:3]):
+        return False
+    told = read_evaluation(out).scores
+    return all(score in told for record in kept.values() for score in record.scores)
 
 
 def _remove(out: Path) -> None:
@@ -260,7 +269,7 @@ def _gather(name: str, compared: Compared, records: Sequence[StageRecord], seed:
         held_out=compared.held_out,
         training=compared.training,
         seed=seed,
-        verdicts=verdicts(scores, len(compared.sets.generated)),
+        verdicts=verdicts(scores, len(compared.sets.generated), len(compared.sets.held_out)),
         scores=scores,
         plots=tuple(plot for record in records for plot in record.plots),
         close_pairs=tuple(pair for record in records for pair in record.close_pairs),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 
 from frazil.errors import FrazilError, OutputError
@@ -20,7 +21,7 @@ from frazil.workflows.console import warn
 
 CACHE_VARIABLE = "FRAZIL_CACHE"
 
-_METHOD = (__version__, STEPS, BATCH_SIZE, CHANNELS, SHIFT_VOXEL)
+_METHOD = (__version__, torch.__version__, STEPS, BATCH_SIZE, CHANNELS, SHIFT_VOXEL)
 """How it is trained: no embedding that was trained otherwise is taken."""
 
 
@@ -43,7 +44,10 @@ class LearnedEmbedding:
     """
 
     def __init__(self, real_digest: str, box_size_voxel: int, seed: int, folder: Path) -> None:
-        key = text_digest(json.dumps([_METHOD, real_digest, box_size_voxel, seed])).removeprefix("sha256:")
+        # threads round differently, and the training carries it on
+        key = text_digest(
+            json.dumps([_METHOD, torch.get_num_threads(), real_digest, box_size_voxel, seed])
+        ).removeprefix("sha256:")
         self.path = folder / "embeddings" / key[:32]
         self.seed = seed
         self._classifier: Classifier | None = None

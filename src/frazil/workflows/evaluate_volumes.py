@@ -204,8 +204,8 @@ def _class_warnings(real: BoxStore, sets: Sets) -> list[str]:
         warnings.append(f"not generated, and in no comparison: {', '.join(absent)}")
     if unseen := [label for label in generated if label not in held_out]:
         warnings.append(
-            f"no held-out boxes of {', '.join(unseen)}: these samples count in the numbers of all classes together, "
-            "but have none of their own"
+            f"no held-out boxes of {', '.join(unseen)}: these samples count for variety and memorisation alone, and have no numbers of "
+            "their own"
         )
     few = [f"{label} ({count})" for label, count in generated.items() if count < FEW_OF_A_CLASS]
     if few:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from frazil.dataset.store import BoxStore
 from frazil.errors import OutputError, RequestError, SourceError
 from frazil.evaluation.filtering import Selection, deciding_number, keep_best, said
 from frazil.generation.folder import PARTICLES, RUNS, write_copick, write_relion
@@ -98,7 +99,7 @@ def filter_samples(
     store = open_real(real or _real_path(before))
     how = read_options(evaluation)
     judged = open_judged(generated, store, how.judged)
-    _check_same(evaluation, before, judged, how)
+    _check_same(evaluation, before, judged, how, store)
     by = deciding_number(options.by, list(table.numbers))
     selection = keep_best(np.array(table.numbers[by]), np.array(table.labels), options.keep)
     receipt = _receipt(evaluation, before, judged, table.numbers[by], selection, by, options)
@@ -180,7 +181,12 @@ def _real_path(evaluation: Evaluation) -> Path:
     return path
 
 
-def _check_same(folder: Path, evaluation: Evaluation, judged: Judged, how: EvaluateOptions) -> None:
+def _check_same(folder: Path, evaluation: Evaluation, judged: Judged, how: EvaluateOptions, store: BoxStore) -> None:
+    if evaluation.held_out.digest != store.digest:
+        raise RequestError(
+            f"{store.path}: not the real boxes that {folder} judged by, or they have changed since, so that before and after could "
+            "not be compared; evaluate against them first, or pass --real with those of the evaluation"
+        )
     if how.judged.limit is not None:
         raise RequestError(
             f"{folder}: at most {how.judged.limit} volumes of each class were judged (--limit); evaluate all of them first"
