@@ -54,6 +54,7 @@ def test_a_class_that_was_not_generated_is_told(compare, make_volumes):
 def test_few_samples_are_told(compare, make_volumes):
     warnings = compare(make_volumes()).warnings
     assert any("fewer than 5 samples of apo-ferritin (4), ribosome (4)" in text for text in warnings)
+    assert any("held-out boxes come from one tomogram: intervals hold for boxes of these" in text for text in warnings)
     assert any("8 samples are few" in text and "--count" in text for text in warnings)
 
 

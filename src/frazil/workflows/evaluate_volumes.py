@@ -24,6 +24,9 @@ FEW_OF_A_CLASS = 5
 FEW = 50
 """Below, intervals are wide."""
 
+FEW_RUNS = 5
+"""With fewer held-out tomograms it is said that intervals, which are over boxes, hold for these alone."""
+
 _SAME_Z_SCORE = 1e-3
 """Two volumes are the same if no voxel differs by more, in standard deviations: z-scoring twice rounds by less."""
 
@@ -82,6 +85,7 @@ def read_sets(
         *judged.warnings,
         *_grid_warnings(real, judged, grid),
         *_class_warnings(real, sets),
+        *_run_warnings(real),
         *_refuse_copies(judged.path, real.path, sets),
     ]
     if padded:
@@ -195,6 +199,14 @@ def _grid_warnings(real: BoxStore, judged: Judged, grid: Grid) -> list[str]:
     ):
         warnings.append(f"{judged.path}: generated volumes were cropped to their middle {grid.box_size_voxel}^3 voxels")
     return warnings
+
+
+def _run_warnings(real: BoxStore) -> list[str]:
+    count = real.particles.iloc[real.boxes("validation")]["run"].nunique()
+    if not 0 < count < FEW_RUNS:
+        return []
+    held_out = "one tomogram" if count == 1 else f"{count} tomograms"
+    return [f"held-out boxes come from {held_out}: intervals hold for boxes of these, and say nothing about others"]
 
 
 def _class_warnings(real: BoxStore, sets: Sets) -> list[str]:
