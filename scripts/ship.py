@@ -1,7 +1,7 @@
-"""Put a trained bundle into the package as the model that frazil brings along: ``ship.py BUNDLE``.
+"""Put a trained bundle into the package as the model that frazil brings along: ``ship.py BUNDLE --hours 3``.
 
-Weights are rounded to bf16. The card keeps everything but the path of the store on the machine of the training, and samples as the
-preset does today.
+Weights are rounded to bf16. The card keeps everything but the path of the store on the machine of the training, samples as the
+preset does today, and tells the CPU hours of all stages, of which the bundle knows the last alone.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ PROVENANCE = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
+    parser.add_argument("--hours", type=float, required=True, help="CPU time of all stages of the training")
     arguments = parser.parse_args()
     trained = load_bundle(arguments.bundle)
     folder = bundle_folder(Path(PRETRAINED))
     preset = trained.card.preset
     preset = preset.model_copy(update={"sampling": load_preset(preset.name).sampling})
-    card = trained.card.model_copy(update={"provenance": PROVENANCE, "preset": preset})
+    losses = trained.card.losses | {"training_hours": arguments.hours}
+    card = trained.card.model_copy(update={"provenance": PROVENANCE, "preset": preset, "losses": losses})
     shipped = save_bundle(folder, trained.network, card, halved=True)
     size = (folder / WEIGHTS_FILE).stat().st_size
     print(f"{folder}: {size / 2**20:.2f} MiB, {shipped.digest}")
