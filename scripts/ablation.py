@@ -20,6 +20,7 @@ import torch
 
 import frazil
 from frazil.bundle import load_bundle
+from frazil.dataset.augment import crop_center
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.io.files import write_json
@@ -120,12 +121,13 @@ def held_out_loss(folder: Path, store: BoxStore) -> dict[str, float]:
 
 
 def measure(run: Path, count: int, store: BoxStore, real: np.ndarray, real_labels: list[str]) -> dict[str, float]:
-    """Return how many steps a run made, its held-out losses, and how its samples compare."""
+    """Return how many steps a run made, its held-out losses, and how its samples compare; larger ones are cut to the real boxes."""
     checkpoint = run / CHECKPOINT_NAME  # a bundle alone made no steps here
     seen = {"steps": float(load_checkpoint(checkpoint)["global_step"]) if checkpoint.exists() else 0.0}
     generator = frazil.load(run / "bundle")
     samples = generator.sample(label=generator.labels, count=count, seed=0)
-    scored = samples.volumes - samples.volumes.mean((1, 2, 3), keepdims=True)
+    volumes = crop_center(samples.volumes, real.shape[-1])
+    scored = volumes - volumes.mean((1, 2, 3), keepdims=True)
     scored /= scored.std((1, 2, 3), keepdims=True)
     return seen | held_out_loss(run / "bundle", store) | compare(scored, list(samples.labels), real, real_labels)
 
