@@ -11,10 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from frazil.version import __version__
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Question = Literal["realistic", "varied", "new", "right class", "useful"]
 QUESTIONS: tuple[Question, ...] = ("realistic", "varied", "new", "right class", "useful")
+
+TrainedOn = Literal["these boxes", "other boxes", "unknown"]
+"""What a generator learnt from: the training boxes that it is judged by, others, or nobody says."""
 
 Better = Literal["lower", "higher", "as real"]
 """Which way is good: ``as real`` where the value of real volumes is the aim, from either side."""
@@ -120,7 +123,12 @@ class Verdict(_Record):
 
 
 class SetDescription(_Record):
-    """What was compared."""
+    """What was compared.
+
+    Parameters
+    ----------
+    trained_on : of generated volumes (since version 2).
+    """
 
     path: str
     kind: str
@@ -129,6 +137,7 @@ class SetDescription(_Record):
     box_size_voxel: int
     counts: dict[str, int]
     note: str = ""
+    trained_on: TrainedOn = "unknown"
 
 
 class Stage(_Record):

@@ -2,13 +2,16 @@
 
 import pytest
 
-from frazil.evaluation.verdict import aspects, grade, verdicts
-from frazil.scores import Score
+from frazil.evaluation.verdict import aspects, grade, judged_anew, verdicts
+from frazil.scores import Evaluation, Score, SetDescription, Verdict
 
 DISTANCES = (
     "spectrum_xy_dex", "wedge_profile_dex", "grey_values_wasserstein", "autocorrelation_distance", "frechet_learned", "kid_random",
     "frechet_handcrafted",
 )  # fmt: skip
+
+
+KINDS = ("learned", "random", "handcrafted")
 
 
 def score(name="spectrum_xy_dex", value=1.0, real=1.0, *, better="lower", question="realistic", **fields):
@@ -228,7 +231,7 @@ def test_an_aspect_of_half_short_scores_is_short_and_shows_the_first_of_the_wors
 
 def collapsed(vendi, coverage):
     return [
-        score("coverage_learned", coverage, better="higher", question="varied"),
+        *(score(f"coverage_{kind}", coverage, better="higher", question="varied") for kind in KINDS),
         score("vendi_learned", vendi, 10.0, better="as real", question="varied"),
         score("ms_ssim", 0.3, 0.3, better="as real", question="varied"),
     ]
@@ -237,6 +240,18 @@ def collapsed(vendi, coverage):
 def test_a_collapsed_generator_is_not_varied():
     assert answer(collapsed(10.0, 1.0), "varied").answer == "yes"
     assert answer(collapsed(2.0, 0.2), "varied").answer == "no"
+
+
+def test_no_recall_in_one_kind_of_features_is_not_near():
+    found = [
+        score(f"{name}_{kind}", 0.02 if kind == "handcrafted" else 1.0, better="higher", question="varied")
+        for name in ("coverage", "recall")
+        for kind in KINDS
+    ]
+    by_name = {aspect.name: aspect.grade for aspect in aspects(found, "varied")}
+    assert by_name["coverage and recall of handcrafted features"] == "short"
+    assert by_name["coverage and recall of learned features"] == "reaches"
+    assert "short of them in coverage and recall of handcrafted features" in answer(found, "varied").sentence
 
 
 def new(copies=0.0, ratio=1.0, p=0.5, real_copies=0.0):
@@ -265,6 +280,35 @@ def test_new(scores, expected):
     assert verdict.answer == expected
     assert "all but copy one training box" in verdict.sentence
     assert "p = " in verdict.sentence
+
+
+def test_who_learnt_from_other_boxes_is_not_called_new():
+    """A model cannot have copied boxes that it never saw; what is a copy all the same is none the less."""
+    other = verdicts(new(), 100, 100, "other boxes")[2]
+    assert (other.question, other.answer) == ("new", "not measured")
+    assert "learnt from other boxes than these; judge it by those" in other.sentence
+    assert verdicts(new(copies=50.0), 100, 100, "other boxes")[2].answer == "no"
+    unknown = verdicts(new(), 100, 100, "unknown")[2]
+    assert unknown.answer == "yes"
+    assert unknown.sentence.startswith(
+        "If these are the boxes that the generator learnt from, which its files do not say: 0 %"
+    )
+
+
+def test_the_chance_is_told_in_words():
+    assert "no nearer than chance explains (p = 0.5)" in answer(new(), "new").sentence
+    assert ", nearer than chance explains (p = 1e-05)" in answer(new(ratio=0.8, p=1e-5), "new").sentence
+
+
+def test_todays_rules_answer_anew():
+    sets = {"path": "x", "kind": "x", "voxel_size_angstrom": 10.0, "box_size_voxel": 64, "counts": {"a": 60, "b": 40}}
+    old = Verdict(question="new", answer="no", sentence="by other rules")
+    described = {name: SetDescription(**sets) for name in ("held_out", "training")}
+    evaluation = Evaluation(
+        name="x", generated=SetDescription(**sets, trained_on="these boxes"), **described, seed=0, verdicts=(old,),
+        scores=tuple(new()), plots=(),
+    )  # fmt: skip
+    assert judged_anew(evaluation).verdicts == verdicts(new(), 100, 100, "these boxes")
 
 
 def test_smooth_volumes_are_named_as_another_reason():

@@ -181,6 +181,36 @@ def test_changed_volumes_are_other_inputs(judge, tmp_path, refuses):
         judge()
 
 
+def test_what_cannot_be_read_leaves_nothing_and_blocks_nothing(judge, tmp_path, refuses):
+    bad = tmp_path / "made" / "ribosome-00000.mrc"
+    good = bad.read_bytes()
+    write_volume(bad, np.full((8, 8, 8), np.nan), 10.0125)
+    with refuses(SourceError, "ribosome-00000"):
+        judge()
+    assert not (tmp_path / "out").exists()
+    bad.write_bytes(good)
+    judge()
+    write_volume(bad, np.full((8, 8, 8), np.nan), 10.0125)
+    before = contents(tmp_path / "out")
+    with refuses(SourceError, "ribosome-00000"):
+        judge(force=True)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_folder_in_which_nothing_was_finished_is_empty(judge, rooms, tmp_path):
+    rooms.stop_in = "physics"
+    with pytest.raises(KeyboardInterrupt):
+        judge()
+    rooms.stop_in = None
+    assert judge(seed=1).seed == 1  # no --force: there is nothing to lose
+
+
+@pytest.mark.parametrize("size", [-3.0, 0.0, float("nan"), float("inf")])
+def test_a_voxel_has_a_size(judge, refuses, size):
+    with refuses(RequestError, "--voxel-size", "above 0"):
+        judge(judged=JudgedOptions(voxel_size_angstrom=size))
+
+
 def test_another_tilt_range_is_another_input(judge, real_boxes, refuses):
     """It decides which power counts as the missing wedge's, and which turns keep it; the boxes stay the same."""
     judge()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from frazil.scores import Better, Interval, Question, Score, Verdict
+from frazil.scores import Better, Evaluation, Interval, Question, Score, TrainedOn, Verdict
 
 Grade = Literal["reaches", "near", "short"]
 Answer = Literal["yes", "partly", "no", "not measured"]
@@ -57,18 +57,28 @@ class Aspect:
     telling: Score
 
 
-def verdicts(scores: Sequence[Score], count: int, held_out: int) -> tuple[Verdict, ...]:
+def judged_anew(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation with the answers that today's rules give to its scores."""
+    generated, held_out = evaluation.generated, evaluation.held_out
+    count, others = sum(generated.counts.values()), sum(held_out.counts.values())
+    return evaluation.model_copy(update={"verdicts": verdicts(evaluation.scores, count, others, generated.trained_on)})
+
+
+def verdicts(
+    scores: Sequence[Score], count: int, held_out: int, trained_on: TrainedOn = "these boxes"
+) -> tuple[Verdict, ...]:
     """Answer the five questions.
 
     Parameters
     ----------
     scores : of all stages that have run.
     count, held_out : generated volumes, and held-out boxes, in all.
+    trained_on : what the generator learnt from.
     """
     answers: dict[Question, tuple[Answer, str]] = {
         "realistic": _by_aspects(scores, "realistic"),
         "varied": _by_aspects(scores, "varied"),
-        "new": _new(scores),
+        "new": _new(scores, trained_on),
         "right class": _by_aspects(scores, "right class"),
         "useful": _useful(scores),
     }
@@ -147,7 +157,9 @@ _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
         ),
     },
     "varied": {
-        "coverage and recall": ("coverage_", "recall_"),
+        "coverage and recall of learned features": ("coverage_learned", "recall_learned"),
+        "coverage and recall of random features": ("coverage_random", "recall_random"),
+        "coverage and recall of handcrafted features": ("coverage_handcrafted", "recall_handcrafted"),
         "number of different volumes": ("vendi_",),
         "similarity of pairs": ("ms_ssim",),
     },
@@ -249,8 +261,11 @@ NEARER, SURE = 0.9, 0.01
 """And it is no plain yes if they lie nearer than 0.9 of it and chance explains that with a probability below 0.01."""
 
 
-def _new(scores: Sequence[Score]) -> tuple[Answer, str]:
-    """No if many samples copy a box or lie at half the distance; yes if hardly any does and they are no nearer; else partly."""
+def _new(scores: Sequence[Score], trained_on: TrainedOn) -> tuple[Answer, str]:
+    """No if many samples copy a box or lie at half the distance; yes if hardly any does and they are no nearer; else partly.
+
+    Who learnt from other boxes cannot have copied these: then there is no answer but a no.
+    """
     found = {score.name: score for score in scores if score.question == "new" and score.label is None}
     copies, ratio = found.get("near_copies"), found.get("nearest_distance_ratio")
     if copies is None or ratio is None or copies.value is None or ratio.value is None:
@@ -263,9 +278,18 @@ def _new(scores: Sequence[Score]) -> tuple[Answer, str]:
         f"of a sample lies at {_number(ratio.value)} times the distance of that of a held-out box (real training boxes: "
         f"{_number(ratio.real)})"
     )
-    sentence += f", p = {p:.2g} that chance makes them so near." if p is not None else "."
+    if p is not None:
+        sentence += f", {'nearer than' if p < SURE else 'no nearer than'} chance explains (p = {p:.2g})"
+    sentence += "."
     if copies.value >= MANY_COPIES_PERCENT or ratio.value < HALFWAY:
         return "no", sentence
+    if trained_on == "other boxes":
+        return (
+            "not measured",
+            f"Not measured: the model learnt from other boxes than these; judge it by those. {sentence}",
+        )
+    if trained_on == "unknown":
+        sentence = f"If these are the boxes that the generator learnt from, which its files do not say: {sentence[0].lower()}{sentence[1:]}"
     if nearer and not some:
         sentence += " None copies a single box, but all lie near: smooth volumes do that too, see whether the spectra fall short."
     return ("partly" if nearer or some else "yes"), sentence

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from frazil.errors import OutputError, RequestError
+from frazil.evaluation.verdict import judged_anew
 from frazil.io.evaluations import read_evaluation, score_rows
 from frazil.io.files import make_folder, read_json, write_json, write_text
 from frazil.reporting.evaluation_report import write_comparison
@@ -40,7 +41,7 @@ def compare(folders: Sequence[Path], out: Path | None = None, *, force: bool = F
     """
     if len(folders) < 2:
         raise RequestError(f"--compare: {len(folders)} evaluation; name two or more folders that frazil evaluate wrote")
-    evaluations = _with_own_names([read_evaluation(folder) for folder in folders])
+    evaluations = _with_own_names([judged_anew(read_evaluation(folder)) for folder in folders])
     for warning in unlike(evaluations):
         warn(warning)
     console.print(_table(evaluations))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from frazil.dataset.store import BoxStore
-from frazil.errors import OutputError, RequestError, SourceError
-from frazil.evaluation.verdict import verdicts
+from frazil.errors import FrazilError, OutputError, RequestError, SourceError
+from frazil.evaluation.verdict import judged_anew
 from frazil.io.evaluations import (
     EXAMPLES_FILE,
     METRICS_FILE,
@@ -105,14 +107,15 @@ def evaluate(
     inputs = _inputs(store, judged, grid, options.seed)
     digest = text_digest(json.dumps(inputs))
     name = options.name or generated.resolve().name
-    make_folder(out)
-    with exclusive(out, "evaluates"):
-        _begin(out, inputs, options, force=options.force)
-        kept = {stage: record for stage in rooms if (record := kept_stage(out, stage, digest)) is not None}
+    with _leaving_nothing(out), exclusive(out, "evaluates"):
+        same = _check(out, inputs, force=options.force)
+        kept = {stage: record for stage in rooms if same and (record := kept_stage(out, stage, digest)) is not None}
         pending = [stage for stage in wanted if stage not in kept or (kept[stage].quick and not options.quick)]
         if not pending and _is_written(out, kept):
             return _nothing_to_run(out, name, wanted, report=options.report)
         compared = _read(store, judged, grid, options.seed)
+        if not same:  # not before everything is known to be readable
+            _begin(out, inputs, options)
         if done := [stage for stage in kept if stage not in pending]:
             say(f"{out}: {', '.join(done)} done already; going on with {', '.join(pending) or 'the report'}")
         kept |= _run(out, pending, rooms, _material(store, compared, quick=options.quick), digest)
@@ -155,12 +158,28 @@ def _inputs(store: BoxStore, judged: Judged, grid: Grid, seed: int) -> dict[str,
     }
 
 
-def _begin(out: Path, inputs: dict[str, Any], options: EvaluateOptions, *, force: bool) -> None:
-    """Write what is compared, or check that it is what an earlier call in `out` compared."""
+@contextmanager
+def _leaving_nothing(out: Path) -> Iterator[None]:
+    """Make the folder; remove it again if what was asked for cannot be done and nothing has been written."""
+    new = not out.exists()
+    make_folder(out)
+    try:
+        yield
+    except FrazilError:
+        if new and not any((out / name).exists() for name in (INPUTS_FILE, *_FILES)):
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _check(out: Path, inputs: dict[str, Any], *, force: bool) -> bool:
+    """Say whether an earlier call in `out` compared the same; refuse if it compared something else, without `force`."""
     path = out / INPUTS_FILE
     there = read_json(path, OutputError) if path.exists() else None
     if there is not None and not force and all(there.get(key) == inputs[key] for key in inputs):
-        return
+        return True
+    begun = any((out / name).exists() for name in (*_FILES, *(f"{STAGES}/{stage}.json" for stage in ROOMS)))
+    if there is not None and not begun:
+        return False  # nothing was finished: nothing is lost
     if there is None and (other := next((file for file in _FILES if (out / file).exists()), None)):
         raise OutputError(
             f"{out / other}: frazil evaluate did not write it and will not replace it; choose another folder"
@@ -176,13 +195,19 @@ def _begin(out: Path, inputs: dict[str, Any], options: EvaluateOptions, *, force
                 f"{out}: holds an evaluation of other inputs ({', '.join(changed)}: {there.get('generated')} against "
                 f"{there.get('real')}); choose another folder, or pass --force to replace it"
             )
+    return False
+
+
+def _begin(out: Path, inputs: dict[str, Any], options: EvaluateOptions) -> None:
+    """Remove what `frazil evaluate` wrote before, and write what is compared now."""
+    if (out / INPUTS_FILE).exists():
         _remove(out)
     how = {
         "judged": asdict(replace(options.judged, seed=options.seed)),
         "resample": options.resample,
         "seed": options.seed,
     }
-    write_json(path, inputs | {"options": how})
+    write_json(out / INPUTS_FILE, inputs | {"options": how})
 
 
 def read_options(folder: Path) -> EvaluateOptions:
@@ -263,19 +288,20 @@ def _run(
 
 def _gather(name: str, compared: Compared, records: Sequence[StageRecord], seed: int) -> Evaluation:
     scores = tuple(score for record in records for score in record.scores)
-    return Evaluation(
+    found = Evaluation(
         name=name,
         generated=compared.generated,
         held_out=compared.held_out,
         training=compared.training,
         seed=seed,
-        verdicts=verdicts(scores, len(compared.sets.generated), len(compared.sets.held_out)),
+        verdicts=(),
         scores=scores,
         plots=tuple(plot for record in records for plot in record.plots),
         close_pairs=tuple(pair for record in records for pair in record.close_pairs),
         stages=tuple(cost for record in records for cost in record.costs),
         warnings=(*compared.warnings, *dict.fromkeys(text for record in records for text in record.warnings)),
     )
+    return judged_anew(found)
 
 
 def _write(

@@ -6,6 +6,7 @@ Nothing here reads voxels: what does not fit is refused before any work is done.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from frazil.io.mrc import read_header, read_volume
 from frazil.io.names import clean_name
 from frazil.io.voxel_size import refuse_unknown_voxel_size
 from frazil.records import TomogramHeader
+from frazil.scores import TrainedOn
 from frazil.seeds import numpy_generator
 from frazil.workflows.evaluate_grid import SAME_VOXEL_SIZE, Grid, Voxels
 
@@ -44,6 +46,7 @@ class Judged:
     digest : of everything that decides what the volumes are.
     note : what a reader should know of them.
     warnings : what a user should know.
+    trained_on : what the generator learnt from, as far as its files say.
     read : volume by number, and which of its voxels were measured (None: all).
     """
 
@@ -57,6 +60,7 @@ class Judged:
     read: Callable[[int], Voxels]
     note: str = ""
     warnings: tuple[str, ...] = ()
+    trained_on: TrainedOn = "unknown"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -113,6 +117,9 @@ def open_judged(path: Path, real: BoxStore, options: JudgedOptions | None = None
     StoreError : a box store that is damaged, or that is the real one.
     """
     options = options or JudgedOptions()
+    size = options.voxel_size_angstrom
+    if size is not None and not 0 < size < math.inf:
+        raise RequestError(f"--voxel-size {size:g}: no edge of a voxel; give the true size in angstrom, above 0")
     if _has(path, DESCRIPTION):
         judged = _from_store(path, real)
     elif _is_sample_folder(path):
@@ -183,6 +190,7 @@ def _from_samples(path: Path, voxel_size_angstrom: float | None, real: BoxStore)
         note=f"{made.sampler}, {made.steps} steps, guidance {made.guidance:g}, bundle {manifest.bundle_digest[7:15]}, "
         + ("trained on these training boxes" if trained_here else "trained on other boxes"),
         warnings=tuple(warnings),
+        trained_on="these boxes" if trained_here else "other boxes",
     )
 
 

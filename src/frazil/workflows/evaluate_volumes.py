@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32
 from frazil.dataset.store import BoxStore
 from frazil.errors import RequestError, SourceError, StoreError
 from frazil.evaluation.volumes import Sets, VolumeSet
-from frazil.scores import SetDescription
+from frazil.scores import SetDescription, TrainedOn
 from frazil.volume.intensity import moments, z_score
 from frazil.workflows.evaluate_grid import SAME_VOXEL_SIZE, Grid, Voxels, on_grid
 from frazil.workflows.evaluate_inputs import Judged, box_names, class_counts
@@ -95,7 +95,15 @@ def read_sets(
         )
     return Compared(
         sets,
-        _describe(generated, grid, path=judged.path, kind=judged.kind, digest=judged.digest, note=judged.note),
+        _describe(
+            generated,
+            grid,
+            path=judged.path,
+            kind=judged.kind,
+            digest=judged.digest,
+            note=judged.note,
+            trained_on=judged.trained_on,
+        ),
         _describe(held_out, grid, path=real.path, kind="box store, held-out boxes", digest=real.digest),
         _describe(training, grid, path=real.path, kind="box store, training boxes", digest=real.digest),
         tuple(warnings),
@@ -253,7 +261,16 @@ def _refuse_copies(path: Path, real: Path, sets: Sets) -> list[str]:
     return warnings
 
 
-def _describe(volumes: VolumeSet, grid: Grid, *, path: Path, kind: str, digest: str, note: str = "") -> SetDescription:
+def _describe(
+    volumes: VolumeSet,
+    grid: Grid,
+    *,
+    path: Path,
+    kind: str,
+    digest: str,
+    note: str = "",
+    trained_on: TrainedOn = "unknown",
+) -> SetDescription:
     return SetDescription(
         path=str(path),
         kind=kind,
@@ -262,4 +279,5 @@ def _describe(volumes: VolumeSet, grid: Grid, *, path: Path, kind: str, digest: 
         box_size_voxel=grid.box_size_voxel,
         counts=class_counts(volumes.labels),
         note=note,
+        trained_on=trained_on,
     )

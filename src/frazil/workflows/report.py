@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from frazil.evaluation.verdict import judged_anew
 from frazil.io.evaluations import EXAMPLES_FILE, REPORT_FILE, read_evaluation
 from frazil.io.examples import read_examples
 from frazil.reporting.evaluation_report import write_report
@@ -38,7 +39,7 @@ def report(folder: Path) -> Path:
 
 def write_html(folder: Path) -> Path:
     """Write the report of the evaluation in `folder` and say nothing."""
-    evaluation = read_evaluation(folder)
+    evaluation = judged_anew(read_evaluation(folder))
     path = folder / REPORT_FILE
     write_report(path, evaluation, read_examples(folder / EXAMPLES_FILE))
     return path
