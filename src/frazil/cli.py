@@ -222,7 +222,7 @@ def curate_command(
     label: Annotated[list[str] | None, typer.Option(help="Only boxes of this class; may be repeated.")] = None,
     picks: Annotated[Path | None, typer.Option(help="CSV or STAR of picks, if it is not beside the MRC files.")] = None,
     tilt_range: Annotated[str | None, typer.Option(help="Lowest and highest tilt in degrees, e.g. -45,45.")] = None,
-    box: Annotated[int | None, typer.Option(help="Edge of a box in voxels, a multiple of 8.")] = None,
+    box: Annotated[int | None, typer.Option(help="Edge of a box in voxels; preset fast takes multiples of 16.")] = None,
     resample_to: Annotated[float | None, typer.Option(help="Voxel size of the boxes, angstrom.")] = None,
     max_padding: Annotated[float | None, typer.Option(help="Leave out boxes with a larger share of padding.")] = None,
     drop_outside: Annotated[bool, typer.Option("--drop-outside", help="Leave out picks outside the tomogram.")] = False,
@@ -509,7 +509,8 @@ def evaluate_command(
     only: Annotated[
         str | None,
         typer.Option(
-            metavar="STAGES", help="Some of physics,memorisation,diversity,features,usefulness; the rest later."
+            metavar="STAGES",
+            help="Some of physics, memorisation, diversity, features, usefulness, with commas between; the rest later.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,

@@ -237,6 +237,7 @@ def test_a_class_that_training_lacks_is_no_error(fresh):
 
 def test_the_plot_holds_the_share_nearer_than_each_ratio(fresh, fresh_section):
     (plot,) = fresh_section.plots
+    assert len(plot.x_title) <= 44  # fits under the axis on one line
     lines = {line.name: line for line in plot.lines}
     assert set(lines) == {"generated", "real held-out", "real training", "noise"}
     ratios = 1 - fresh_section.per_sample["memorisation"]

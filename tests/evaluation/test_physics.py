@@ -157,6 +157,12 @@ def test_the_ring_has_the_radius_of_the_shell_in_voxels_and_angstrom(fresh):
     assert "held-out real" in radius.note
 
 
+def test_no_two_scores_of_a_class_share_a_title(fresh):
+    titles = [score.title for (_, label), score in fresh.items() if label == "hollow"]
+    assert "Radius of the ring in Å" in titles
+    assert len(titles) == len(set(titles))
+
+
 def test_only_hollow_classes_are_judged_by_their_ring(fresh):
     assert ("ring_radius_voxel", "full") not in fresh
     assert "no clear ring" in fresh["ring_depth", "full"].note

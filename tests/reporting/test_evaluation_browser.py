@@ -113,6 +113,22 @@ def test_page_fits_a_phone_and_folds_long_tables(visit, report, tmp_path, evalua
         assert page.evaluate("() => [...document.images].every((image) => image.naturalWidth > 0)")
 
 
+def test_titles_of_axes_are_not_cut(visit, tmp_path, evaluation, examples):
+    first = evaluation().plots[0]
+    long = {
+        "x_title": "distance / median distance of held-out boxes of the class",
+        "y_title": "share of volumes nearer than that",
+    }
+    write_report(tmp_path / "report.html", evaluation(plots=(first.model_copy(update=long),)), examples(per_class=1))
+    cut = """() => [...document.querySelectorAll("figure svg.plot text.title")].filter((title) => {
+        const own = title.getBoundingClientRect(), picture = title.ownerSVGElement.getBoundingClientRect();
+        return own.left < picture.left - 1 || own.right > picture.right + 1 || own.top < picture.top - 1 || own.bottom > picture.bottom + 1;
+    }).map((title) => title.textContent)"""
+    page = visit("report.html")
+    assert page.locator("figure svg.plot text.title").count() == 2
+    assert page.evaluate(cut) == []
+
+
 def test_no_request_can_leave_the_page(visit, report):
     """The policy is in force: an image from elsewhere is refused before it is asked for."""
     page = visit(report, expected="elsewhere.png")

@@ -44,6 +44,25 @@ def test_nothing_to_draw():
     assert draw_plot(plot()) is None
 
 
+def test_a_line_takes_three_positions():
+    """Two points look like a finding."""
+    assert draw_plot(plot(Line(name="generated", y=(0.0, 1.0)), x=(0.0, 100.0))) is None
+
+
+def test_long_titles_are_broken_into_lines_of_like_length():
+    line = Line(name="generated", y=(0.0, 1.0, 2.0))
+    titles = {
+        "x_title": "distance / median distance of held-out boxes of the class",
+        "y_title": "share of volumes nearer than that",
+    }
+    picture = draw_plot(plot(line).model_copy(update=titles))
+    assert picture.x_title == ("distance / median distance of", "held-out boxes of the class")
+    assert picture.y_title == ("share of volumes", "nearer than that")
+    assert draw_plot(plot(line)).x_title == ("frequency",)
+    unbroken = draw_plot(plot(line).model_copy(update={"x_title": "x" * 60, "y_title": ""}))
+    assert (unbroken.x_title, unbroken.y_title) == (("x" * 60,), ("",))
+
+
 def test_constant_line_and_line_of_zeros_have_a_range():
     for value in (5.0, 0.0):
         picture = draw_plot(plot(Line(name="generated", y=(value,) * 3)))

@@ -87,6 +87,57 @@ def test_missing_values_show_their_note_and_never_nan(page):
     assert not re.search(r"\b(nan|None|inf)\b", text)
 
 
+def table(page: str, caption: str) -> str:
+    """Return the table under a caption."""
+    start = page.rindex("<table", 0, page.index(f">{caption}</caption>"))
+    return page[start : page.index("</table>", start)]
+
+
+def test_table_without_strips_has_neither_their_column_nor_its_heading(tmp_path, evaluation, examples, score):
+    scores = [
+        score(0.708, 0.694, name="cas_accuracy", title="Accuracy", question="useful", better="higher"),
+        score(noise=5.0),
+        score(shuffled=5.0, name="ring_radius_voxel", title="Ring", label="a"),
+    ]
+    write_report(tmp_path / "report.html", evaluation(scores=tuple(scores)), examples())
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    useful = table(page, "Useful? All classes together.")
+    assert "0.694" in useful
+    assert not re.search("c-strip|<svg", useful)
+    assert ">noise</text>" in table(page, "Realistic? All classes together.")
+    assert ">shuffled</text>" in table(page, "Realistic? Measured class by class.")
+
+
+def test_rivals_have_a_table_of_their_own_that_does_not_call_them_generated(tmp_path, evaluation, examples, score):
+    given = {"question": "useful", "better": "higher"}
+    scores = (
+        score(0.71, 0.69, name="cas_accuracy", title="Accuracy", **given),
+        score(0.75, 0.69, name="augment_copy_paste_accuracy", title="Rival: copy-paste", **given),
+    )
+    write_report(tmp_path / "report.html", evaluation(scores=scores), examples())
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    title = "What a user would try first (no generated volumes)"
+    assert f'<h4 class="rivals">{title}</h4>' in page
+    rivals = table(page, f"Useful? {title}.")
+    assert "0.750" in rivals
+    assert ">Generated<" not in rivals
+    assert 'data-head="Generated"' not in rivals
+    assert "0.750" not in table(page, "Useful? All classes together.")
+
+
+def test_what_is_unmeasured_for_one_reason_is_one_row(tmp_path, evaluation, examples, score):
+    few = "9 volumes can be compared, 10 are needed"
+    scores = [
+        score(None, None, name=f"{name}_learned", title=name, label=label, note=few)
+        for name in ("kid", "density")
+        for label in "abc"
+    ]
+    write_report(tmp_path / "report.html", evaluation(scores=tuple(scores)), examples())
+    text = Outline((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert text.count(few) == 1
+    assert "kid; density" in text
+
+
 def test_images_have_words(page):
     images = Outline(page).images
     assert len(images) == 8 + 1

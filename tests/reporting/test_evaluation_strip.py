@@ -13,7 +13,7 @@ def marks(own) -> dict:
 
 def test_noise_and_real_stand_at_their_places_and_half_way_is_half_way(score):
     own = strip(score(3.0, 1.0, noise=5.0))
-    assert own.anchored
+    assert own.failure == "noise"
     assert not own.logarithmic
     assert [marks(own)[kind].x for kind in ("noise", "generated", "real")] == [NOISE_X, (NOISE_X + REAL_X) / 2, REAL_X]
 
@@ -38,22 +38,43 @@ def test_unbiased_distance_of_real_volumes_may_be_negative(score):
     assert NOISE_X + 20 < marks(own)["generated"].x < REAL_X - 20
 
 
+def test_negative_distance_within_the_interval_of_real_volumes_is_drawn_there(score):
+    own = strip(score(-0.074, -0.099, interval=(-0.27, 0.24), real_interval=(-0.31, 0.25), noise=5.57))
+    assert own.logarithmic
+    generated, real = marks(own)["generated"], marks(own)["real"]
+    assert not generated.beyond
+    assert real.band[0] < generated.band[0] < generated.x < REAL_X < generated.band[1] < real.band[1]
+
+
+def test_distance_greater_than_a_tiny_one_of_real_volumes_lies_short_of_it(score):
+    own = strip(score(0.23, 0.04, real_interval=(-0.28, 0.54), noise=354.0))
+    assert marks(own)["generated"].x < marks(own)["real"].x == REAL_X
+
+
+@pytest.mark.parametrize("value", [0.1, 0.25, 0.26])
+def test_distance_near_zero_of_real_volumes_keeps_its_order(score, value):
+    places = [
+        marks(strip(score(shifted, 0.25, real_interval=(0.0, 0.5), noise=50.0)))["generated"].x
+        for shifted in (value - 0.2, value, value + 0.2)
+    ]
+    assert places == sorted(places, reverse=True)
+    assert len(set(places)) == 3
+
+
 def test_noise_that_scores_better_than_real_is_no_failure(score):
-    """White noise is far from every training box; a copy must not look like the best of all."""
-    copy = strip(score(0.1, 1.0, noise=1.4, better="higher"))
-    assert not copy.anchored
-    places = marks(copy)
-    assert places["generated"].x < places["real"].x < places["noise"].x
+    """White noise is far from every training box, and lies among real features by chance: not at the left of real."""
+    assert strip(score(0.1, 1.0, noise=1.4, better="higher")) is None
+    assert strip(score(0.98, 0.96, noise=1.0, shuffled=0.5, better="higher")) is None
 
 
 def test_noise_that_cannot_be_told_from_real_is_no_failure(score):
-    own = strip(score(-0.1, 0.2, real_interval=(-0.1, 0.6), noise=0.1, better="as real"))
-    assert not own.anchored
+    assert strip(score(-0.1, 0.2, real_interval=(-0.1, 0.6), noise=0.1, better="as real")) is None
 
 
-def test_small_difference_from_real_looks_small_where_nothing_failed(score):
-    own = strip(score(4.49, 4.59, interval=(4.45, 4.52), better="as real"))
-    assert abs(marks(own)["generated"].x - marks(own)["real"].x) < WIDTH / 10
+@pytest.mark.parametrize("better", ["lower", "higher", "as real"])
+def test_without_a_failure_there_is_no_picture_of_a_small_difference(score, better):
+    """Of 0.708 and 0.694 alone, one would stand at either end."""
+    assert strip(score(0.708, 0.694, better=better)) is None
 
 
 def test_beyond_the_strip_stays_on_it(score):
@@ -66,7 +87,7 @@ def test_beyond_the_strip_stays_on_it(score):
 
 def test_shuffled_stands_in_where_there_is_no_noise(score):
     own = strip(score(0.8, 0.9, shuffled=0.2, better="higher"))
-    assert own.anchored
+    assert own.failure == "shuffled"
     assert marks(own)["shuffled"].x == NOISE_X
 
 

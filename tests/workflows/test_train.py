@@ -165,9 +165,23 @@ def test_a_box_that_the_network_cannot_halve_is_refused_before_any_is_read(frazi
     code, _, err = frazil("train", store, "--out", tmp_path / "run", *TINY, "--set", "model.front_end=haar")
     assert code == 2
     assert len(err.strip().splitlines()) == 1
-    for part in (str(store), "box edge z = 8", "multiple of 16", "--box"):
+    for part in (str(store), "box edge z = 8", "multiple of 16", "curate with --box 16, or with fewer"):
         assert part in err
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_advised_against_boxes_without_room_can_be_trained(frazil, make_box_store, tmp_path):
+    boxes = make_box_store(box=16)
+    for option in (["--half-turns"], ["--shift", "2"]):
+        code, _, err = frazil("train", boxes, "--out", tmp_path / option[0], *TINY, *option)
+        assert code == 2
+        assert len(err.strip().splitlines()) == 1
+        assert "train with --box 8" in err
+    code, _, err = frazil("train", boxes, "--out", tmp_path / "run", *TINY, "--half-turns", "--box", "14")
+    assert code == 2
+    assert "train with --box 8, or with fewer model.channel_multipliers" in err
+    code, _, err = frazil("train", boxes, "--out", tmp_path / "run", *TINY, "--half-turns", "--box", "8")
+    assert code == 0, err
 
 
 def test_a_folder_that_holds_something_else_is_not_touched(frazil, store, tmp_path):

@@ -164,3 +164,15 @@ def test_a_box_that_the_network_of_the_bundle_cannot_halve_is_refused(frazil, st
     for part in (str(store), "box edge z = 8", "multiple of 16", "--box"):
         assert part in err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_edge_that_the_network_of_a_bundle_takes_is_named_and_no_other_network(
+    frazil, base, make_box_store, tmp_path
+):
+    boxes = make_box_store(box=16, name="larger")
+    for more, edge in (["--half-turns"], 8), ([], 16):
+        code, _, err = frazil("train", boxes, "--out", tmp_path / "run", *GOES_ON, "--from", base, "--box", "12", *more)
+        assert code == 2
+        assert len(err.strip().splitlines()) == 1
+        assert "multiple of 8" in err
+        assert err.strip().endswith(f"; train with --box {edge}")

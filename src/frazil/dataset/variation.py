@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from frazil.records import TiltRange
     from frazil.settings import TrainingSettings
     from frazil.volume.turns import Turn
+
+
+def margin_voxel(settings: TrainingSettings) -> int:
+    """Return how many voxels shifts and turns need around what is trained on, on every side."""
+    return settings.shift_voxel + (1 if settings.half_turns else 0)
+
+
+def largest_edge(settings: TrainingSettings, *, box_size_voxel: int, edge_multiple: int) -> int:
+    """Return the largest multiple of `edge_multiple` that boxes of `box_size_voxel` have room for; 0 where there is none."""
+    return max(0, box_size_voxel - 2 * margin_voxel(settings)) // edge_multiple * edge_multiple
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,12 @@ class Variation:
 
     @classmethod
     def of(
-        cls, settings: TrainingSettings, *, box_size_voxel: int, tilt_range_degrees: TiltRange | None = None
+        cls,
+        settings: TrainingSettings,
+        *,
+        box_size_voxel: int,
+        tilt_range_degrees: TiltRange | None = None,
+        edge_multiple: int = 1,
     ) -> Variation:
         """Read the settings for boxes of a store.
 
@@ -47,6 +63,7 @@ class Variation:
         ----------
         box_size_voxel : edge of the store's boxes.
         tilt_range_degrees : of their tomograms; where it is not known, boxes are turned about y alone.
+        edge_multiple : the network takes multiples of it: only such edges are recommended.
 
         Raises
         ------
@@ -54,13 +71,15 @@ class Variation:
         """
         edge, shift = settings.box_size_voxel, settings.shift_voxel
         turns = wedge_turns(tilt_range_degrees) if settings.half_turns else ("identity",)
-        margin = shift + (1 if settings.half_turns else 0)
+        margin = margin_voxel(settings)
         if (edge or box_size_voxel) + 2 * margin > box_size_voxel:
             asked = " and ".join([f"shifts of {shift}"] * (shift > 0) + ["half turns"] * settings.half_turns)
             why = f"{asked} need {margin} voxels around what is trained on" if margin else "is larger than they are"
+            needed = math.ceil(((edge or box_size_voxel) + 2 * margin) / edge_multiple) * edge_multiple
+            smaller = largest_edge(settings, box_size_voxel=box_size_voxel, edge_multiple=edge_multiple)
             raise SettingsError(
                 f"training.box_size_voxel {edge or box_size_voxel} in boxes of {box_size_voxel}: {why}; "
-                f"curate larger boxes, or train with --box {box_size_voxel - 2 * margin} or less"
+                f"curate with --box {needed}{f', or train with --box {smaller}' if smaller else ''}"
             )
         return cls(edge, shift, turns)
 

@@ -305,7 +305,7 @@ def _plot(nearness: Nearness, reference: Reference) -> Plot:
     return Plot(
         name="nearest_training_box",
         title="Distance to the nearest training box",
-        x_title="distance / median distance of held-out boxes of the class",
+        x_title="distance over the median of held-out boxes",
         y_title="share of volumes nearer than that",
         x=tuple(x.tolist()),
         lines=tuple(lines),

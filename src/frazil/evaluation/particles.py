@@ -27,8 +27,8 @@ _PROFILE_XY = Metric("profile_xy_correlation", "Radial profile in XY, correlatio
 _PROFILE_3D = Metric("profile_3d_correlation", "Radial profile in 3D, correlation with real", "higher", "right class")
 _CONTRAST = Metric("particle_contrast", "Contrast of the particle against its surroundings", "as real", unit="σ")
 _DEPTH = Metric("ring_depth", "Depth of the ring against its centre", "as real", unit="σ")
-_RADIUS_VOXEL = Metric("ring_radius_voxel", "Radius of the ring", "as real", unit="voxel")
-_RADIUS_ANGSTROM = Metric("ring_radius_angstrom", "Radius of the ring", "as real", unit="Å")
+_RADIUS_VOXEL = Metric("ring_radius_voxel", "Radius of the ring in voxels", "as real", unit="voxel")
+_RADIUS_ANGSTROM = Metric("ring_radius_angstrom", "Radius of the ring in Å", "as real", unit="Å")
 _SPREAD = Metric("ring_spread_voxel", "Roundness: spread of the ring's radius over azimuth", "lower", unit="voxel")
 _SHARE = Metric("ring_share_percent", "Volumes with a ring half as deep as real ones, or deeper", "higher", unit="%")
 

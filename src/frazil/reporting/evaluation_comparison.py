@@ -8,8 +8,16 @@ from dataclasses import dataclass
 
 from frazil.reporting.evaluation_numbers import decimals_of, interval, number
 from frazil.reporting.evaluation_plot import Picture, Series, draw_series
-from frazil.reporting.evaluation_strip import strip
-from frazil.reporting.evaluation_table import ASKS, WAYS
+from frazil.reporting.evaluation_strip import Failure, Strip, strip
+from frazil.reporting.evaluation_table import (
+    ASKS,
+    WAYS,
+    Unmeasured,
+    failures_of,
+    is_rival,
+    split_unmeasured,
+    without_rival,
+)
 from frazil.scores import QUESTIONS, Evaluation, Plot, Question, Score
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -23,8 +31,7 @@ class Cell:
     Parameters
     ----------
     value, interval, real, note : as text; `value` is a dash where nothing was measured.
-    best : it is the best of its row.
-    clear : it is the best even so far as its interval goes.
+    best : it is the best of its row, and no other's interval overlaps its own.
     """
 
     value: str
@@ -32,7 +39,6 @@ class Cell:
     real: str = ""
     note: str = ""
     best: bool = False
-    clear: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,25 +53,59 @@ class Letter:
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A score of every generator, in the order of the generators."""
+    """A score of every generator, in the order of the generators.
+
+    Parameters
+    ----------
+    undecided : why none of several values is called the best; empty where one is.
+    failures : what stands opposite of real on the strips of the generators.
+    """
 
     title: str
     label: str | None
     way: str
+    undecided: str
     cells: tuple[Cell, ...]
     marks: tuple[Letter, ...]
+    failures: tuple[Failure, ...]
     alt: str
 
 
 @dataclass(frozen=True)
+class ComparedTable:
+    """Rows under one heading.
+
+    Parameters
+    ----------
+    unmeasured : what would have been more than one row without a value, for the same reason everywhere.
+    failures : what stands opposite of real on the strips; empty where no row has a strip.
+    """
+
+    rows: tuple[ComparedRow, ...]
+    unmeasured: tuple[Unmeasured, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.rows or self.unmeasured)
+
+
+@dataclass(frozen=True)
 class ComparedQuestion:
-    """The rows of a question: of all classes together, and class by class."""
+    """The scores of a question: of all classes together, class by class, and what is done without generated volumes."""
 
     question: Question
     heading: str
     asked: str
-    rows: tuple[ComparedRow, ...]
-    by_class: tuple[ComparedRow, ...]
+    together: ComparedTable
+    by_class: ComparedTable
+    rivals: ComparedTable
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no generator has a score of it."""
+        return self.together.is_empty and self.by_class.is_empty and self.rivals.is_empty
 
 
 @dataclass(frozen=True)
@@ -103,34 +143,59 @@ def _question(question: Question, evaluations: Sequence[Evaluation], letters: Se
     # the classes of a metric stand together
     names = list(dict.fromkeys(name for name, _ in keys))
     keys.sort(key=lambda key: names.index(key[0]))
-    rows = [_row([scores.get(key) for scores in found], letters) for key in keys]
+    rows = [[scores.get(key) for scores in found] for key in keys]
     heading, asked = ASKS[question]
+    generated = [row for row in rows if not is_rival(_first(row))]
     return ComparedQuestion(
         question=question,
         heading=heading,
         asked=asked,
-        rows=tuple(row for row in rows if row.label is None),
-        by_class=tuple(row for row in rows if row.label is not None),
+        together=_table([row for row in generated if _first(row).label is None], letters),
+        by_class=_table([row for row in generated if _first(row).label is not None], letters),
+        rivals=_table([row for row in rows if is_rival(_first(row))], letters, ranked=False),
     )
 
 
-def _row(scores: Sequence[Score | None], letters: Sequence[str]) -> ComparedRow:
-    known = [score for score in scores if score is not None]
-    best, clear = _best(scores)
-    cells = tuple(_cell(score, best=place == best, clear=clear) for place, score in enumerate(scores))
+def _first(row: Sequence[Score | None]) -> Score:
+    return next(score for score in row if score is not None)
+
+
+def _table(rows: Sequence[Sequence[Score | None]], letters: Sequence[str], *, ranked: bool = True) -> ComparedTable:
+    """Lay out rows; without `ranked` none is the best of its row."""
+    # what lacks its value for one reason in one generator and for another in the next keeps its row
+    alike = [row for row in rows if len({None if score is None else score.note for score in row}) == 1]
+    empty = [row for row in alike if all(score is not None and score.value is None for score in row)]
+    _, unmeasured = split_unmeasured([_first(row) for row in empty], among=[_first(row) for row in rows])
+    told = {one.note for one in unmeasured}
+    shown = [row for row in rows if not (row in empty and _first(row).note in told)]
+    laid = tuple(_row(row, letters, ranked=ranked) for row in shown)
+    kinds: tuple[Failure, ...] = ("noise", "shuffled")
+    return ComparedTable(laid, unmeasured, tuple(kind for kind in kinds if any(kind in row.failures for row in laid)))
+
+
+def _row(scores: Sequence[Score | None], letters: Sequence[str], *, ranked: bool) -> ComparedRow:
+    known = _first(scores)
+    best, undecided = _best(scores) if ranked else (None, "")
     said = [
         f"{letter} {number(score.value, score.unit)}"
         for letter, score in zip(letters, scores, strict=True)
         if score is not None and score.value is not None
     ]
+    strips = [strip(score) if score is not None else None for score in scores]
     return ComparedRow(
-        known[0].title, known[0].label, WAYS[known[0].better], cells, _letters(scores, letters), ", ".join(said)
+        title=known.title if ranked else without_rival(known.title),
+        label=known.label,
+        way=WAYS[known.better],
+        undecided=undecided,
+        cells=tuple(_cell(score, best=place == best) for place, score in enumerate(scores)),
+        marks=_letters(strips, letters),
+        failures=failures_of(strips),
+        alt=", ".join(said),
     )
 
 
-def _letters(scores: Sequence[Score | None], letters: Sequence[str]) -> tuple[Letter, ...]:
-    strips = [(letter, strip(score)) for letter, score in zip(letters, scores, strict=True) if score is not None]
-    marks = [(letter, own.marks[-1]) for letter, own in strips if own is not None and own.anchored]
+def _letters(strips: Sequence[Strip | None], letters: Sequence[str]) -> tuple[Letter, ...]:
+    marks = [(letter, own.marks[-1]) for letter, own in zip(letters, strips, strict=True) if own is not None]
     ends = [-math.inf] * _LEVELS
     placed = []
     for letter, mark in sorted(marks, key=lambda own: own[1].x):
@@ -140,7 +205,7 @@ def _letters(scores: Sequence[Score | None], letters: Sequence[str]) -> tuple[Le
     return tuple(placed)
 
 
-def _cell(score: Score | None, *, best: bool, clear: bool) -> Cell:
+def _cell(score: Score | None, *, best: bool) -> Cell:
     if score is None:
         return Cell(number(None), note="not measured for this generator")
     if score.value is None:
@@ -150,23 +215,24 @@ def _cell(score: Score | None, *, best: bool, clear: bool) -> Cell:
         interval=interval(score.interval, decimals=decimals_of(score.value)),
         real="" if score.real is None else number(score.real, score.unit),
         best=best,
-        clear=best and clear,
     )
 
 
-def _best(scores: Sequence[Score | None]) -> tuple[int | None, bool]:
-    """Return the place of the best value, and whether its interval holds no other value; None where two are equal."""
+def _best(scores: Sequence[Score | None]) -> tuple[int | None, str]:
+    """Return the place of the best value if its interval overlaps no other; else None and why, if there is a choice at all."""
     known = [(place, score) for place, score in enumerate(scores) if score is not None and score.value is not None]
     losses = sorted((_loss(score), place) for place, score in known)
     if len(known) < 2 or math.isinf(losses[0][0]):
-        return None, False
-    if losses[0][0] == losses[1][0]:
-        return None, False
+        return None, ""
+    if losses[0][0] == losses[-1][0]:
+        return None, "no difference"
     place = losses[0][1]
     bounds = next(score.interval for own, score in known if own == place)
-    others = [score for own, score in known if own != place]
-    clear = bounds is not None and not any(_overlap(bounds, score) for score in others)
-    return place, clear
+    if bounds is None:
+        return None, "no interval, so none is called the best"
+    if any(_overlap(bounds, score) for own, score in known if own != place):
+        return None, "intervals overlap: no clear best" if len(known) > 2 else "intervals overlap: no clear difference"
+    return place, ""
 
 
 def _loss(score: Score) -> float:
@@ -218,10 +284,13 @@ def _cautions(evaluations: Sequence[Evaluation]) -> list[str]:
         )
     if len({own.generated.box_size_voxel for own in evaluations}) > 1:
         said.append("The volumes differ in box size: distances of features, spectra and pixels depend on it.")
-    counts = [sum(own.generated.counts.values()) for own in evaluations]
-    if len(set(counts)) > 1:
-        shown = ", ".join(f"{count}" for count in counts)
+    if len({tuple(sorted(own.generated.counts.items())) for own in evaluations}) > 1:
+        shown = ", ".join(f"{sum(own.generated.counts.values())}" for own in evaluations)
         said.append(
-            f"The generated sets differ in size ({shown}): the Fréchet distance falls with the number of volumes."
+            f"The generated sets have other numbers of volumes ({shown}), in all or by class: Fréchet distance, Vendi score, "
+            "precision and recall depend on them."
         )
+    if len({own.seed for own in evaluations}) > 1:
+        shown = ", ".join(f"{own.seed}" for own in evaluations)
+        said.append(f"The generators were judged with other seeds ({shown}).")
     return said

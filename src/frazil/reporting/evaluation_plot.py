@@ -6,6 +6,7 @@ Lines are told apart by dashes and marks as well as by colour.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,13 @@ from frazil.scores import Plot
 
 WIDTH, HEIGHT = 360, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 42
+LINE_HEIGHT = 14
+"""Of a title of several lines."""
+_X_LETTERS, _Y_LETTERS = 44, 30
+"""Letters of a title on a line; of the widest font that a reader may have, so many fit beside an axis."""
 _MARKS = 7
+_POSITIONS = 3
+"""It takes so many to draw a line: one through two points looks like a finding and is none."""
 _NOISE_STRETCH = 1.5
 """Noise may stretch the range of the other lines by this factor; further out it leaves the picture."""
 
@@ -50,10 +57,11 @@ class DrawnSeries:
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot in pixels, of `WIDTH` x `HEIGHT`.
+    """A plot in pixels, of `WIDTH` x `HEIGHT` and a further `LINE_HEIGHT` for each further line of a title.
 
     Parameters
     ----------
+    x_title, y_title : line by line.
     left, right, top, bottom : of the frame.
     x_ticks, y_ticks : place and text.
     alt : the picture in words.
@@ -61,8 +69,8 @@ class Picture:
     """
 
     title: str
-    x_title: str
-    y_title: str
+    x_title: tuple[str, ...]
+    y_title: tuple[str, ...]
     left: int
     right: int
     top: int
@@ -75,15 +83,15 @@ class Picture:
 
 
 def draw_plot(plot: Plot) -> Picture | None:
-    """Return the picture of `plot`; None where it has no value at all."""
+    """Return the picture of `plot`; None where it has no value at all, or too few positions for a line."""
     series = [Series(line.name.replace(" ", "-"), line.name, line.y, line.low, line.high) for line in plot.lines]
     return draw_series(plot, series)
 
 
 def draw_series(plot: Plot, series: Sequence[Series]) -> Picture | None:
-    """Return the picture of `series` over the positions and under the titles of `plot`; None where nothing has a value."""
+    """Return the picture of `series` over the positions and under the titles of `plot`; None as in `draw_plot`."""
     series = [line for line in series if any(value is not None for value in line.y)]
-    if not series or len(plot.x) < 2:
+    if not series or len(plot.x) < _POSITIONS:
         return None
     low, high, note = _range(series)
     frame = _Frame(min(plot.x), max(plot.x), low, high)
@@ -94,8 +102,8 @@ def draw_series(plot: Plot, series: Sequence[Series]) -> Picture | None:
     )
     return Picture(
         title=plot.title,
-        x_title=plot.x_title,
-        y_title=plot.y_title,
+        x_title=_wrapped(plot.x_title, _X_LETTERS),
+        y_title=_wrapped(plot.y_title, _Y_LETTERS),
         left=_LEFT,
         right=WIDTH - _RIGHT,
         top=_TOP,
@@ -106,6 +114,13 @@ def draw_series(plot: Plot, series: Sequence[Series]) -> Picture | None:
         alt=_alt(plot, series),
         note=note,
     )
+
+
+def _wrapped(title: str, letters: int) -> tuple[str, ...]:
+    """Break `title` into as few lines of at most `letters` as it takes, as equally long as can be."""
+    fewest = len(textwrap.wrap(title, letters, break_long_words=False))
+    tries = (textwrap.wrap(title, width, break_long_words=False) for width in range(1, letters + 1))
+    return tuple(next(lines for lines in tries if len(lines) == fewest)) or (title,)
 
 
 _UNDER = {"noise", "real-training", "real-held-out"}

@@ -20,7 +20,7 @@ from frazil.reporting.evaluation_comparison import compare
 from frazil.reporting.evaluation_gallery import gallery, pair_pictures
 from frazil.reporting.evaluation_glossary import entries
 from frazil.reporting.evaluation_plot import Picture, draw_plot
-from frazil.reporting.evaluation_table import ASKS, tables
+from frazil.reporting.evaluation_table import ASKS, RIVALS_TITLE, tables
 from frazil.reporting.evaluation_viewer import niivue_licence, niivue_script, niivue_version, viewer
 from frazil.scores import QUESTIONS, Evaluation, Plot, SetDescription, Verdict
 from frazil.version import __version__
@@ -51,6 +51,7 @@ def write_report(path: Path, evaluation: Evaluation, examples: Examples) -> None
         "evaluation": evaluation,
         "verdicts": ordered_verdicts(evaluation),
         "tables": tables(evaluation.scores),
+        "rivals_title": RIVALS_TITLE,
         "controls": [
             kind for kind in ("noise", "shuffled") if any(getattr(one, kind) is not None for one in evaluation.scores)
         ],
@@ -82,6 +83,7 @@ def write_comparison(path: Path, evaluations: Sequence[Evaluation]) -> None:
         raise ValueError("a comparison takes at least one evaluation")
     context = {
         "comparison": compare(evaluations),
+        "rivals_title": RIVALS_TITLE,
         "evaluations": evaluations,
         "verdicts": [ordered_verdicts(evaluation) for evaluation in evaluations],
         "entries": entries([score for evaluation in evaluations for score in evaluation.scores]),

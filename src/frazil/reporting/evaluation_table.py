@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from frazil.reporting.evaluation_numbers import decimals_of, interval, number
-from frazil.reporting.evaluation_strip import Strip, strip
+from frazil.reporting.evaluation_strip import Failure, Strip, strip
 from frazil.scores import QUESTIONS, Question, Score
 
 ASKS: dict[Question, tuple[str, str]] = {
@@ -17,6 +18,11 @@ ASKS: dict[Question, tuple[str, str]] = {
     "useful": ("Useful?", "Does training on them help with real volumes?"),
 }
 """Each question as a heading, and in full."""
+
+RIVALS_TITLE = "What a user would try first (no generated volumes)"
+
+_RIVALS = ("augment_copy_paste_", "gain_copy_paste", "augment_turns_", "gain_turns")
+"""Scores of trainings without a generated volume: their names start with one of these."""
 
 WAYS = {"lower": "lower is better", "higher": "higher is better", "as real": "best where real is"}
 
@@ -57,22 +63,60 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Unmeasured:
+    """Scores that were not measured for the same reason.
+
+    Parameters
+    ----------
+    metrics : titles, each with the classes that are meant if it was measured for others.
+    """
+
+    metrics: tuple[str, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under one heading.
+
+    Parameters
+    ----------
+    rows : metrics over all classes together.
+    groups : metrics that are given class by class.
+    unmeasured : what would have been more than one row with nothing but the same note.
+    failures : what stands opposite of real on the strips; empty where no row has a strip.
+    """
+
+    rows: tuple[Row, ...] = ()
+    groups: tuple[Group, ...] = ()
+    unmeasured: tuple[Unmeasured, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.rows or self.groups or self.unmeasured)
+
+
+@dataclass(frozen=True)
 class Answered:
     """All scores of a question.
 
     Parameters
     ----------
-    rows : metrics over all classes together.
-    groups : metrics that only classes have.
-    by_class : the metrics of `rows`, class by class.
+    together : metrics over all classes together.
+    classes_only : metrics that only classes have.
+    by_class : the metrics of `together`, class by class.
+    rivals : of what is done without generated volumes.
     """
 
     question: Question
     heading: str
     asked: str
-    rows: tuple[Row, ...]
-    groups: tuple[Group, ...]
-    by_class: tuple[Group, ...]
+    together: Table
+    classes_only: Table
+    by_class: Table
+    rivals: Table
 
 
 def tables(scores: Sequence[Score]) -> list[Answered]:
@@ -80,17 +124,79 @@ def tables(scores: Sequence[Score]) -> list[Answered]:
     return [_answered(question, [score for score in scores if score.question == question]) for question in QUESTIONS]
 
 
+def is_rival(score: Score) -> bool:
+    """Tell whether no generated volume has a part in a score."""
+    return score.name.startswith(_RIVALS)
+
+
+def failures_of(strips: Iterable[Strip | None]) -> tuple[Failure, ...]:
+    """Return what stands at the left of the strips, noise first."""
+    shown = {own.failure for own in strips if own is not None}
+    kinds: tuple[Failure, ...] = ("noise", "shuffled")
+    return tuple(kind for kind in kinds if kind in shown)
+
+
+def split_unmeasured(
+    scores: Sequence[Score], *, among: Sequence[Score] | None = None
+) -> tuple[list[Score], tuple[Unmeasured, ...]]:
+    """Return the scores that have a row of their own, and the others: those that share a note and have nothing else.
+
+    Parameters
+    ----------
+    among : all scores of the table, by which it is told whether a metric is unmeasured for all classes; None: `scores`.
+    """
+    among = scores if among is None else among
+    notes = Counter(score.note for score in scores if _is_bare(score))
+    shared = [note for note, count in notes.items() if count > 1]
+    unmeasured = [
+        Unmeasured(_metrics([score for score in scores if _is_bare(score) and score.note == note], among), note)
+        for note in shared
+    ]
+    return [score for score in scores if not (_is_bare(score) and score.note in shared)], tuple(unmeasured)
+
+
+def _is_bare(score: Score) -> bool:
+    return all(value is None for value in (score.value, score.real, score.noise, score.shuffled))
+
+
+def _metrics(alike: Sequence[Score], among: Sequence[Score]) -> tuple[str, ...]:
+    said = []
+    for name in dict.fromkeys(score.name for score in alike):
+        own = [score for score in alike if score.name == name]
+        labels = [score.label for score in own if score.label is not None]
+        some = labels and len(own) < sum(score.name == name for score in among)
+        said.append(f"{own[0].title} ({', '.join(labels)})" if some else own[0].title)
+    return tuple(said)
+
+
 def _answered(question: Question, scores: Sequence[Score]) -> Answered:
-    pooled = {score.name for score in scores if score.label is None}
+    rivals = [score for score in scores if is_rival(score)]
+    own = [score for score in scores if not is_rival(score)]
+    pooled = {score.name for score in own if score.label is None}
     heading, asked = ASKS[question]
     return Answered(
         question=question,
         heading=heading,
         asked=asked,
-        rows=tuple(_row(score, score.title) for score in scores if score.label is None),
-        groups=_groups([score for score in scores if score.label is not None and score.name not in pooled]),
-        by_class=_groups([score for score in scores if score.label is not None and score.name in pooled]),
+        together=_table([score for score in own if score.label is None]),
+        classes_only=_table([score for score in own if score.label is not None and score.name not in pooled]),
+        by_class=_table([score for score in own if score.label is not None and score.name in pooled]),
+        rivals=_table([score.model_copy(update={"title": without_rival(score.title)}) for score in rivals]),
     )
+
+
+def without_rival(title: str) -> str:
+    """Return the title without what the heading of the table says."""
+    rest = title.removeprefix("Rival: ")
+    return rest[:1].upper() + rest[1:]
+
+
+def _table(scores: Sequence[Score]) -> Table:
+    shown, unmeasured = split_unmeasured(scores)
+    rows = tuple(_row(score, score.title) for score in shown if score.label is None)
+    groups = _groups([score for score in shown if score.label is not None])
+    every = [*rows, *(row for group in groups for row in group.rows)]
+    return Table(rows, groups, unmeasured, failures_of(row.strip for row in every))
 
 
 def _groups(scores: Sequence[Score]) -> tuple[Group, ...]:

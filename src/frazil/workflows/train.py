@@ -63,7 +63,8 @@ def train(
     base = None if start is None else TrainingBase.match(start, boxes)
     labels = boxes.description.labels if base is None else base.labels
     preset = preset if base is None else base.take_over(preset)
-    check_training(boxes, preset, hardware)  # what cannot be is refused before a box is read or anything written
+    # what cannot be is refused before a box is read or anything written
+    check_training(boxes, preset, hardware, given_network=base is not None)
     variation = variation_of(boxes, preset)
     first = is_first_process()
     described = None if base is None else base.described()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from frazil.dataset.variation import Variation
+from frazil.dataset.variation import Variation, largest_edge
 from frazil.errors import SettingsError, ShapeError, StoreError
 from frazil.generation.devices import memory_of
 from frazil.model.compute import Compute
@@ -43,13 +43,18 @@ def variation_of(boxes: BoxStore, preset: Preset) -> Variation:
             preset.training,
             box_size_voxel=described.box_size_voxel,
             tilt_range_degrees=described.tilt_range_degrees,
+            edge_multiple=_edge_multiple(preset),
         )
     except SettingsError as fault:
         raise SettingsError(f"{boxes.path}: {fault}") from None
 
 
-def check_training(boxes: BoxStore, preset: Preset, hardware: Hardware) -> None:
+def check_training(boxes: BoxStore, preset: Preset, hardware: Hardware, *, given_network: bool = False) -> None:
     """Refuse what cannot be trained, from the descriptions alone.
+
+    Parameters
+    ----------
+    given_network : the network is that of a bundle to begin with, and cannot be another one.
 
     Raises
     ------
@@ -61,13 +66,24 @@ def check_training(boxes: BoxStore, preset: Preset, hardware: Hardware) -> None:
     try:
         check_box_size([edge] * 3, preset.model)
     except ShapeError as fault:
-        raise ShapeError(
-            f"{boxes.path}: {fault}; curate with such a --box, or train a network with fewer model.channel_multipliers"
-        ) from None
+        raise ShapeError(f"{boxes.path}: {fault}; {_other_edge(boxes, preset, given_network=given_network)}") from None
     if not len(boxes.boxes("train")):
         raise StoreError(f"{boxes.path}: no box is in the training split; curate with other --validation-run")
     hardware.check()
     epoch_plan(preset, len(boxes.boxes("train")), hardware)
+
+
+def _edge_multiple(preset: Preset) -> int:
+    """Return what the edge of a box must be a multiple of."""
+    return int(2**preset.model.halvings)
+
+
+def _other_edge(boxes: BoxStore, preset: Preset, *, given_network: bool) -> str:
+    """Say which edge the network takes: cut from the boxes if they have room for it, else of other boxes."""
+    multiple, edge = _edge_multiple(preset), boxes.description.box_size_voxel
+    fitting = largest_edge(preset.training, box_size_voxel=edge, edge_multiple=multiple)
+    remedy = f"train with --box {fitting}" if fitting else f"curate with --box {multiple}"
+    return remedy if given_network else f"{remedy}, or with fewer model.channel_multipliers"
 
 
 def choose_compute(
@@ -142,7 +158,7 @@ def _advice(preset: Preset, edge: int, has: int, hardware: Hardware) -> str:
                 options += ["--precision bf16-mixed"] if bf16 else []
                 options += [f"--accumulate {accumulate}"] if accumulate > preset.training.accumulate else []
                 return f"pass {' '.join(options)}"
-    step = 2**preset.model.halvings
+    step = _edge_multiple(preset)
     fitting = (
         size for size in range(edge - step, 0, -step) if _needed(preset, size, 1, checkpoint=True, bf16=True) <= has
     )
