@@ -89,7 +89,12 @@ def variants() -> list[Variant]:
     assert steps is not None
     found += [
         Variant(
-            f"(d) fast, {base} channels, bf16, {steps} steps", ours(**FAST | {"base_channels": base}), True, 8, 16, steps
+            f"(d) fast, {base} channels, bf16, {steps} steps",
+            ours(**FAST | {"base_channels": base}),
+            True,
+            8,
+            16,
+            steps,
         )
         for base in (32, 48, 64)
     ]
