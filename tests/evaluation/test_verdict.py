@@ -2,7 +2,8 @@
 
 import pytest
 
-from frazil.evaluation.verdict import aspects, grade, judged_anew, verdicts
+from frazil.evaluation.grades import grade
+from frazil.evaluation.verdict import aspects, judged_anew, verdicts
 from frazil.scores import Evaluation, Score, SetDescription, Verdict
 
 DISTANCES = (

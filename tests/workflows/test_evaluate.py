@@ -109,6 +109,15 @@ def test_a_finished_evaluation_does_nothing_and_says_so(judge, rooms, tmp_path, 
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_a_finished_evaluation_is_answered_by_todays_rules(judge, tmp_path):
+    first = judge()
+    file = tmp_path / "out" / "metrics.json"
+    told = json.loads(file.read_text())
+    other = [verdict | {"answer": "no", "sentence": "by other rules"} for verdict in told["verdicts"]]
+    file.write_text(json.dumps(told | {"verdicts": other}))
+    assert judge().verdicts == first.verdicts
+
+
 def test_an_interrupted_evaluation_goes_on(judge, rooms, tmp_path, capsys):
     rooms.stop_in = "memorisation"
     with pytest.raises(KeyboardInterrupt):

@@ -70,7 +70,7 @@ class SteadyConv3d(nn.Conv3d):
 
 
 class ExactConv3d(SteadyConv3d):
-    """`SteadyConv3d` that leaves autocast: a float32 result of a float32 input, whatever the precision of the rest.
+    """`SteadyConv3d` whose result is float32 under autocast too.
 
     On the CPU its gradients are those of bf16, like those of the layers before it, so that only the result pays for float32.
     """

@@ -243,7 +243,7 @@ def _remove(out: Path) -> None:
 
 def _nothing_to_run(out: Path, name: str, wanted: Sequence[str], *, report: bool) -> Evaluation:
     """Say that everything is there; write the report, or the new name, where only that is missing."""
-    evaluation = read_evaluation(out)
+    evaluation = judged_anew(read_evaluation(out))
     renamed = evaluation.name != name
     if renamed:
         evaluation = evaluation.model_copy(update={"name": name})
