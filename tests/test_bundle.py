@@ -103,7 +103,7 @@ def test_a_card_from_before_the_options_existed_is_read(bundle, network):
 
 def test_the_card_says_everything_that_a_reader_needs(bundle):
     content = json.loads((bundle / "bundle.json").read_text())
-    assert content["schema_version"] == 3
+    assert content["schema_version"] == 4
     assert content["axis_order"] == "zyx"
     assert content["labels"] == list(LABELS)
     assert content["voxel_size_angstrom"] == 10.012444
@@ -253,8 +253,8 @@ def test_what_is_open_in_training_is_decided_in_a_bundle():
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"schema_version": 4, "frazil_version": "9.0", "new_field": 1}, ("newer frazil (9.0)", "upgrade frazil")),
-        ({"schema_version": 0}, ("schema version 0", "knows 1 to 3")),
+        ({"schema_version": 5, "frazil_version": "9.0", "new_field": 1}, ("newer frazil (9.0)", "upgrade frazil")),
+        ({"schema_version": 0}, ("schema version 0", "knows 1 to 4")),
         ({"schema_version": "one"}, ("schema version 'one'",)),
         ({"kind": "box store"}, ("not the card of a frazil bundle",)),
         ({"axis_order": "xyz"}, ("axis_order", "'zyx'")),

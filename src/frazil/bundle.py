@@ -40,9 +40,9 @@ _PRETRAINED_FOLDER = ("pretrained", "simulated-czii")
 _IN_FULL = "front_end."
 """Tensors that are no weights keep all their digits in a halved bundle: there are eight numbers of them."""
 
-SCHEMA_VERSION = 3
-"""1 knew only the paper's network, 2 neither variation of the boxes nor a base, and readers call a setting that they do not know a
-damage. Both are read: what they do not say has the value that was the only one."""
+SCHEMA_VERSION = 4
+"""1 knew only the paper's network, 2 neither variation of the boxes nor a base, 3 no preconditioning by inverse variance, and readers
+call a setting that they do not know a damage. All are read: what they do not say has the value that was the only one."""
 
 
 class BundleCard(Settings):

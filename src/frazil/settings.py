@@ -29,7 +29,7 @@ MemoryFormatChoice = Literal["contiguous", "channels-last", "auto"]
 SplitBy = Literal["tomogram", "particle"]
 FrontEndName = Literal["none", "haar", "space-to-depth"]
 Modulation = Literal["bias", "scale-shift"]
-Preconditioning = Literal["none", "edm"]
+Preconditioning = Literal["none", "edm", "inverse-variance"]
 LossWeighting = Literal["uniform", "min-snr", "snr-plus-one"]
 NetworkPart = Literal["embedding", "encoder", "bottleneck", "decoder", "output"]
 """Parts of the network that can be kept from changing; `frazil.model.parts` says what belongs to each."""
@@ -120,7 +120,9 @@ class ModelSettings(Settings):
         at half the resolution (`frazil.model.wavelet`).
     band_std : standard deviation of each of the 8 bands in the training boxes (`BANDS` in `frazil.model.wavelet` names them);
         empty: training measures it. It scales the output, and with ``edm`` also the input.
-    preconditioning : ``edm`` scales input and output by the noise level (Karras et al. 2022; `frazil.model.precondition`).
+    preconditioning : ``edm`` scales input and output by the noise level (Karras et al. 2022); ``inverse-variance`` lets the volume
+        pass where it has less noise than the network makes errors, and can be put around a trained network
+        (`frazil.model.precondition`).
     modulation : how a residual block takes the condition: as a ``bias`` a channel after the first convolution (the paper), or as
         ``scale-shift`` of the second norm's output (Perez et al. 2018; Dhariwal & Nichol 2021), which starts as none.
     attention_heads : heads of self-attention in the bottleneck; 0 is no attention. Its cost grows with the square of the

@@ -1,4 +1,4 @@
-"""Scales against the table of Karras et al. 2022, and against what they are for: unit variance, the best linear guess."""
+"""Scales against the table of Karras et al. 2022, and against what they are for: unit variance, the best guess."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frazil.model.noise import NoiseSchedule
-from frazil.model.precondition import edm_scales, plain_scales
+from frazil.model.precondition import edm_scales, inverse_variance_scales, plain_scales
 from frazil.settings import DiffusionSettings
 
 ABAR = NoiseSchedule.from_settings(DiffusionSettings()).alphas_cumprod
@@ -55,3 +55,24 @@ def test_bands_and_volumes_have_their_own_scales():
     assert result.skip.dtype == torch.float32
     assert result.out[1, 1].item() == pytest.approx(scales(900, 0.06)[2], rel=1e-5)
     assert torch.equal(plain_scales(torch.tensor([2.5, 0.06])).out.flatten(), torch.tensor([2.5, 0.06]))
+
+
+@given(t=steps, std=deviations, error=st.floats(1e-3, 1))
+def test_two_estimates_of_a_volume_are_weighed_by_their_precision(t, std, error):
+    scales = inverse_variance_scales(ABAR[[t]], torch.tensor([std], dtype=torch.float64), error)
+    skip, into, out = scales.skip.item(), scales.into.item(), scales.out.item()
+    abar = ABAR[t].item()
+    sigma = (1 / abar - 1) ** 0.5
+    of_volume, of_network = skip * abar**0.5, out / std  # the network speaks in units of the band
+    assert into == 1
+    assert of_volume + of_network == pytest.approx(1, rel=1e-6)  # both are unbiased, so is their average
+    assert of_volume / of_network == pytest.approx(error**2 / sigma**2, rel=1e-5)
+    least = 1 / (1 / error**2 + 1 / sigma**2)  # the variance of the best average of two independent estimates
+    assert (of_volume * sigma) ** 2 + (of_network * error) ** 2 == pytest.approx(least, rel=1e-5)
+
+
+def test_far_above_its_error_the_network_speaks_alone():
+    band = torch.tensor([2.5, 0.06])
+    scales, plain = inverse_variance_scales(ABAR[[300, 999]], band), plain_scales(band)
+    assert scales.skip.max().item() < 1e-3
+    torch.testing.assert_close(scales.out, plain.out.expand_as(scales.out), rtol=1e-3, atol=0)

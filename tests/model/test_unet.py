@@ -251,7 +251,7 @@ def test_a_front_end_makes_a_pass_eight_times_cheaper():
 
 
 @pytest.mark.parametrize("front_end", ["none", "haar", "space-to-depth"])
-@pytest.mark.parametrize("preconditioning", ["none", "edm"])
+@pytest.mark.parametrize("preconditioning", ["none", "edm", "inverse-variance"])
 def test_a_network_that_says_nothing_passes_what_its_scales_say(front_end, preconditioning):
     settings = ModelSettings(base_channels=8, embedding_width=8, front_end=front_end, preconditioning=preconditioning)
     network = build_network(settings, 2, DiffusionSettings())
@@ -261,7 +261,12 @@ def test_a_network_that_says_nothing_passes_what_its_scales_say(front_end, preco
     with torch.no_grad():
         x0_hat = network(x_t, torch.tensor([0, 400, 999]), conditions(3))
     abar = torch.cumprod(1 - torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64), 0)[[0, 400, 999]]
-    skip = abar.sqrt().float() if preconditioning == "edm" else torch.zeros(3)
+    skips = {
+        "none": torch.zeros(3),
+        "edm": abar.sqrt(),
+        "inverse-variance": abar.sqrt() * 0.018**2 / (abar * 0.018**2 + 1 - abar),
+    }
+    skip = skips[preconditioning].float()
     torch.testing.assert_close(x0_hat, skip[:, None, None, None, None] * x_t)
     if preconditioning == "edm":  # with hardly any noise the volume passes, from pure noise nothing does
         assert (x0_hat[0] - x_t[0]).abs().max() < 1e-3

@@ -152,6 +152,31 @@ def test_what_does_not_match_is_refused_in_one_line(frazil, store, base, tmp_pat
     assert code == 0, err
 
 
+def test_the_volume_can_be_let_past_a_trained_network_and_nothing_else_changes_in_it(frazil, store, base, tmp_path):
+    asked = ("--set", "model.preconditioning=inverse-variance")
+    bundle, _ = untouched(frazil, store, base, tmp_path / "past", *asked)
+    before, settings = load_bundle(base), bundle.card.preset.model
+    assert settings == before.card.preset.model.model_copy(update={"preconditioning": "inverse-variance"})
+    weights = before.network.state_dict()
+    assert all(
+        torch.equal(weights[name], tensor)
+        for name, tensor in bundle.network.state_dict().items()
+        if "label" not in name
+    )
+
+    again, _ = untouched(frazil, store, tmp_path / "past", tmp_path / "again")  # without a word it stays
+    assert again.card.preset.model == settings
+
+    edm = before.card.preset.model_copy(update={"model": settings.model_copy(update={"preconditioning": "edm"})})
+    network = build_network(edm.model, len(before.card.labels), edm.diffusion)
+    save_bundle(tmp_path / "edm", network, before.card.model_copy(update={"preset": edm}))
+    code, _, err = frazil("train", store, "--out", tmp_path / "run", *GOES_ON, "--from", tmp_path / "edm", *asked)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert "model.preconditioning=inverse-variance: the bundle to begin with has edm" in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_box_that_the_network_of_the_bundle_cannot_halve_is_refused(frazil, store, base, tmp_path):
     card = load_bundle(base).card
     preset = card.preset

@@ -13,7 +13,7 @@ from frazil.errors import ShapeError
 from frazil.model.embed import ConditionEmbedding
 from frazil.model.layers import ConditionalResidualBlock, Double, Halve, SelfAttention, start_at_zero
 from frazil.model.noise import NoiseSchedule
-from frazil.model.precondition import Scales, edm_scales, plain_scales
+from frazil.model.precondition import Scales, edm_scales, inverse_variance_scales, plain_scales
 from frazil.model.steady import ExactConv3d
 from frazil.model.wavelet import FrontEnd
 
@@ -151,9 +151,10 @@ class ConditionalUNet(nn.Module):
 
     def _scales(self, t: Int64[Tensor, "b"]) -> Scales | None:
         """Return the scales of input and output; None where they are all 1."""
-        if self.settings.preconditioning == "edm":
+        if self.settings.preconditioning != "none":
             assert self.schedule is not None
-            return edm_scales(self.schedule.abar(t), self.front_end.band_scale(t.device))
+            scales = edm_scales if self.settings.preconditioning == "edm" else inverse_variance_scales
+            return scales(self.schedule.abar(t), self.front_end.band_scale(t.device))
         return None if self.settings.front_end == "none" else plain_scales(self.front_end.band_scale(t.device))
 
 

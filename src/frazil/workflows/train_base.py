@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SAME_VOXEL_SIZE = 0.02
 """Voxel sizes that differ by less are taken for the same: headers round, and particles do not grow by it."""
 
+_PRECONDITIONING, _AROUND_TRAINED = "model.preconditioning", "inverse-variance"
+
 
 @dataclass(frozen=True)
 class BaseRequest:
@@ -79,9 +81,24 @@ class TrainingBase:
         return Base(self.bundle.network, columns)
 
     def take_over(self, preset: Preset) -> Preset:
-        """Return the preset with the network and the noise schedule of the bundle, which its weights were trained for."""
+        """Return the preset with the network and the noise schedule of the bundle, which its weights were trained for.
+
+        One thing can be put around a trained network: preconditioning by inverse variance, if the preset asks for it.
+
+        Raises
+        ------
+        SettingsError : asked for around a network that has another preconditioning.
+        """
         card = self.bundle.card.preset
-        return preset.model_copy(update={"model": card.model, "diffusion": card.diffusion})
+        model, asked = card.model, preset.model.preconditioning
+        if asked == _AROUND_TRAINED and model.preconditioning != asked:
+            if model.preconditioning != "none":
+                raise SettingsError(
+                    f"--set {_PRECONDITIONING}={asked}: the bundle to begin with has {model.preconditioning}, which its "
+                    f"weights were trained for; leave it out, or begin with a bundle that has none"
+                )
+            model = model.model_copy(update={"preconditioning": asked})
+        return preset.model_copy(update={"model": model, "diffusion": card.diffusion})
 
     @property
     def radius_angstrom(self) -> dict[str, float]:
@@ -150,6 +167,8 @@ def refuse_other_network(settings: Mapping[str, Any]) -> None:
     SettingsError : one of them belongs to the network or its noise schedule.
     """
     for key, value in settings.items():
+        if (key, value) == (_PRECONDITIONING, _AROUND_TRAINED):
+            continue
         if key.partition(".")[0] in ("model", "diffusion"):
             raise SettingsError(
                 f"--set {key}={value}: with --from the network is that of the bundle; leave it out, or train without --from"
