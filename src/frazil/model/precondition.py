@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NETWORK_ERROR = 0.018
 """Error of a network of preset `fast` at the lowest noise, as the standard deviation of a voxel of a z-scored box. Measured were 0.046
 over all frequencies; the finest, for which it is there, err less, and what passes brings its noise along. Chosen by what samples look
-like (docs/performance.md)."""
+like (docs/performance.md). Bundles do not carry it: another value would be another network, and wants another name in the settings."""
 
 
 @dataclass(frozen=True)
