@@ -25,13 +25,13 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from frazil.config import load_preset
+from frazil.core.allocator import keep_freed_memory
+from frazil.core.presets import load_preset
+from frazil.core.records import Condition
+from frazil.core.settings import DiffusionSettings
 from frazil.diffusion.sampler import sample_volumes
 from frazil.model.compute import Compute
 from frazil.model.unet import ConditionalUNet, build_network
-from frazil.records import Condition
-from frazil.settings import DiffusionSettings
-from frazil.workflows.allocator import keep_freed_memory
 
 CLASSES = 6
 VOXELS = 128**3

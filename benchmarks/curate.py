@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from frazil.core.records import Picks
+from frazil.core.seeds import numpy_generator
+from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.curate import curate_boxes
 from frazil.dataset.plan import check_plan, make_plan
-from frazil.io.copick import write_picks, write_project_config, write_tomogram
+from frazil.io.copick.project import write_picks, write_project_config, write_tomogram
 from frazil.io.sources import open_source
-from frazil.records import Picks
-from frazil.seeds import numpy_generator
-from frazil.settings import CurateSettings, SourceSettings
 
 SHAPE_VOXEL = (184, 630, 630)
 VOXEL_SIZE_ANGSTROM = 10.012444

@@ -29,11 +29,11 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from frazil.config import load_preset
+from frazil.core.allocator import keep_freed_memory
+from frazil.core.presets import load_preset
+from frazil.core.records import Condition
+from frazil.core.settings import DiffusionSettings, ModelSettings
 from frazil.model.unet import build_network
-from frazil.records import Condition
-from frazil.settings import DiffusionSettings, ModelSettings
-from frazil.workflows.allocator import keep_freed_memory
 
 CLASSES = 6
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h

@@ -15,8 +15,8 @@ from typing import get_args
 import numpy as np
 import torch
 
+from frazil.core.settings import DiffusionSettings, SamplerName
 from frazil.diffusion.schedule import make_solver
-from frazil.settings import DiffusionSettings, SamplerName
 
 STDS = (0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 18.0)
 

@@ -21,8 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from frazil.config import load_simulation_preset
-from frazil.workflows.simulate import simulate
+from frazil.simulation.preset import load_simulation_preset
+from frazil.simulation.run import simulate
 
 STAGES = ("specimen", "microscope", "denoiser", "writing")
 

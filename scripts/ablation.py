@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 import frazil
-from frazil.bundle import load_bundle
+from frazil.core.files import write_json
 from frazil.dataset.augment import crop_center
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
-from frazil.io.files import write_json
+from frazil.model.bundle import load_bundle
 from frazil.training.batches import ValidationBatches, validation_loader
 from frazil.training.checkpoint import load_checkpoint
 from frazil.training.fit import CHECKPOINT_NAME

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from frazil.bundle import load_bundle, save_bundle
+from frazil.model.bundle import load_bundle, save_bundle
 
 
 def main() -> None:

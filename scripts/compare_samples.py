@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from scipy.stats import kurtosis, skew
 
+from frazil.core.errors import RequestError
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
-from frazil.errors import RequestError
-from frazil.generation.manifest import MANIFEST_FILE, SampleManifest, read_record
 from frazil.io.mrc import read_volume
+from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest, read_record
 from frazil.volume.fourier import frequency_axes, radial_power
 
 

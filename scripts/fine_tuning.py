@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from ablation import CPU_CLOCK, compare, held_out, measure
+from frazil.core.files import write_json
 from frazil.dataset.store import BoxStore
-from frazil.io.files import write_json
 
 TURNS, SHIFTS = ("--half-turns",), ("--half-turns", "--shift", "2")
 ARMS: dict[str, tuple[bool, tuple[str, ...]]] = {

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frazil.bundle import load_bundle
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.diffusion.objective import noise_volumes
+from frazil.model.bundle import load_bundle
 from frazil.model.noise import NoiseSchedule
 from frazil.training.batches import NoisyBatch, ValidationBatches, validation_loader
 from frazil.volume.spectra import Plane, radial_curve, slice_power

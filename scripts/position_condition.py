@@ -21,7 +21,7 @@ import numpy as np
 import frazil
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
-from frazil.io.requests import Request
+from frazil.sampling.table import Request
 
 BOOTSTRAP = 400
 

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 import frazil
+from frazil.core.files import atomic_path
+from frazil.core.settings import SamplerName
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
-from frazil.generation.generator import ParticleGenerator
-from frazil.io.files import atomic_path
-from frazil.settings import SamplerName
+from frazil.sampling.generator import ParticleGenerator
 from frazil.volume.spectra import CURVES, appearance, mean_curve
 
 CANDIDATES: dict[SamplerName, tuple[int, ...]] = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from frazil.bundle import PRETRAINED, WEIGHTS_FILE, bundle_folder, load_bundle, save_bundle
-from frazil.config import load_preset
+from frazil.core.presets import load_preset
+from frazil.model.bundle import PRETRAINED, WEIGHTS_FILE, bundle_folder, load_bundle, save_bundle
 
 PROVENANCE = (
     "learnt from simulated CZII-like tomograms alone; no real voxel was seen in training. "

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from frazil.io.files import atomic_path
+from frazil.core.files import atomic_path
+from frazil.core.settings import SourceSettings
 from frazil.io.sources import open_source
-from frazil.reporting.page import DPI
-from frazil.reporting.slices import Examples, class_page
-from frazil.settings import SourceSettings
+from frazil.plots.page import DPI
+from frazil.plots.slices import Examples, class_page
 
 BOX = 64
 COUNT = 5

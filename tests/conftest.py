@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,11 +17,16 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from frazil.io import copick as copick_writer
+from frazil import cli
+from frazil.core.records import Picks
+from frazil.core.seeds import numpy_generator
+from frazil.core.settings import CurateSettings, SourceSettings
+from frazil.dataset.curate import curate_boxes
+from frazil.dataset.plan import make_plan
+from frazil.io.copick import project as copick_writer
 from frazil.io.mrc import read_header, write_volume
+from frazil.io.sources import open_source
 from frazil.io.star import write_particles
-from frazil.records import Picks
-from frazil.seeds import numpy_generator
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["COLUMNS"] = "200"  # consoles are made when their module is imported
@@ -165,8 +171,8 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
     def make(*, name: str = "bundle", timesteps: int = 6, seed: int = 0, **card) -> Path:
         import torch
 
-        from frazil.bundle import BundleCard, save_bundle
-        from frazil.config import load_preset
+        from frazil.core.presets import load_preset
+        from frazil.model.bundle import BundleCard, save_bundle
         from frazil.model.unet import build_network
 
         preset = load_preset(
@@ -295,3 +301,50 @@ class LiveMemory(TorchDispatchMode):
 def live_memory() -> type[LiveMemory]:
     """A context whose `peak` is the most bytes that tensors took at a time."""
     return LiveMemory
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Return a function that runs `frazil ...` and gives exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["frazil", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def make_box_store(make_project, tmp_path):
+    """Return a function that writes a box store of two classes: as many boxes of each class train as validate."""
+
+    def make(*, box=8, name="real", split=True, **project):
+        source = open_source(make_project("copick", name=f"{name}-project", **project).path, SourceSettings())
+        validation = {"validation_runs": ("TS_2",)} if split else {"validation_fraction": 0.0, "split_by": "particle"}
+        plan = make_plan(source, SourceSettings(), CurateSettings(box_size_voxel=box, **validation))
+        return curate_boxes(source, plan, tmp_path / name).path
+
+    return make
+
+
+@pytest.fixture
+def real_boxes(make_box_store):
+    """The smallest useful box store: 8^3 voxels of 10.0125 A, per class 4 boxes for training and 4 held out."""
+    return make_box_store()
+
+
+@pytest.fixture
+def make_volumes(tmp_path):
+    """Return a function that writes a folder of MRC files: noise, so many of each class, called like `ribosome-00001.mrc`."""
+
+    def make(*, name="made", count=4, box=8, voxel_size_angstrom=10.0125, seed=5, labels=("apo-ferritin", "ribosome")):
+        for label in labels:
+            for number in range(count):
+                volume = numpy_generator(seed, label, number).standard_normal((box,) * 3, dtype=np.float32)
+                write_volume(tmp_path / name / f"{label}-{number:05d}.mrc", volume, voxel_size_angstrom)
+        return tmp_path / name
+
+    return make

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from frazil.version import __version__
+from frazil.core.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from frazil.generation.generator import ParticleGenerator
+    from frazil.sampling.generator import ParticleGenerator
 
 __all__ = ["__version__", "load"]
 
@@ -31,6 +31,6 @@ def load(bundle: str | Path = "pretrained", *, device: str = "auto") -> Particle
     ------
     BundleError : the folder is no bundle, is damaged, or has a newer schema.
     """
-    from frazil.generation.generator import ParticleGenerator
+    from frazil.sampling.generator import ParticleGenerator
 
     return ParticleGenerator.from_bundle(bundle, device=device)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from frazil.core.errors import MissingTomogramError
+from frazil.core.records import Picks, Tomogram, TomogramHeader
+from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.curate import curate_boxes
 from frazil.dataset.plan import check_plan, make_plan
-from frazil.errors import MissingTomogramError
-from frazil.records import Picks, Tomogram, TomogramHeader
-from frazil.settings import CurateSettings, SourceSettings
 
 
 @dataclass

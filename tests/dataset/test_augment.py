@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frazil.core.errors import SettingsError, ShapeError
+from frazil.core.seeds import numpy_generator
 from frazil.dataset.augment import crop_center, draw_turns, mirrored_position, turn_each, wedge_turns
-from frazil.errors import SettingsError, ShapeError
-from frazil.seeds import numpy_generator
 from frazil.volume.turns import TURNS, turn_half
 from frazil.volume.wedge import impose_wedge, missing_wedge_mask
 

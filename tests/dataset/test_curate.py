@@ -6,14 +6,14 @@ import pandas as pd
 import pytest
 import zarr
 
+from frazil.core.errors import OutputError, PickError, StoreError
+from frazil.core.records import Moments
+from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset import curate as curate_module
 from frazil.dataset.curate import find_finished
 from frazil.dataset.plan import make_plan
 from frazil.dataset.store import BoxStore
 from frazil.dataset.writer import StoreWriter
-from frazil.errors import OutputError, PickError, StoreError
-from frazil.records import Moments
-from frazil.settings import CurateSettings, SourceSettings
 from frazil.volume.intensity import moments
 
 

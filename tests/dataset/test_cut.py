@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from frazil.core.records import Tomogram, TomogramHeader
 from frazil.dataset.cut import Box, cut_box
 from frazil.dataset.particles import Reason
-from frazil.records import Tomogram, TomogramHeader
 from frazil.volume.intensity import moments
 
 

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.neighbours import OFFSET, find_neighbours
 from frazil.dataset.particles import CENTER_ANGSTROM
 from frazil.dataset.plan import make_plan
-from frazil.settings import CurateSettings, SourceSettings
 
 
 def neighbours_of(source, *, labels=(), **settings):
@@ -88,7 +88,7 @@ def test_the_paper_has_two_others_in_a_box(real_data):
             return {}
 
         def header(self, run):
-            from frazil.records import TomogramHeader
+            from frazil.core.records import TomogramHeader
 
             return TomogramHeader(run, (184, 630, 630), 10.012444, run)
 

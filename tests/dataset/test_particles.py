@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frazil.core.records import Picks
 from frazil.dataset.particles import (
     CENTER_ANGSTROM,
     ROTATION,
@@ -11,7 +12,6 @@ from frazil.dataset.particles import (
     find_outside,
     summary,
 )
-from frazil.records import Picks
 
 
 def test_one_row_a_pick_with_its_orientation():

@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from frazil.core.errors import MissingTomogramError, PickError, SettingsError, SourceError
+from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.particles import BOX_CENTER, CENTER_VOXEL, POSITION
 from frazil.dataset.plan import check_plan, make_plan, plan_warnings
-from frazil.errors import MissingTomogramError, PickError, SettingsError, SourceError
-from frazil.settings import CurateSettings, SourceSettings
 
 
 def plan_of(source, source_settings=None, **settings):

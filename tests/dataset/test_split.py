@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frazil.core.errors import StoreError
+from frazil.core.settings import CurateSettings
 from frazil.dataset.particles import BOX_CENTER
 from frazil.dataset.split import count_overlapping, split_boxes
-from frazil.errors import StoreError
-from frazil.settings import CurateSettings
 
 
 def table(runs, centers=None):

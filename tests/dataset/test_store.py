@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from frazil.core.errors import StoreError
 from frazil.dataset.store import BoxStore
-from frazil.errors import StoreError
 
 
 @pytest.fixture

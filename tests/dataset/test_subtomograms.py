@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from frazil.core.settings import CurateSettings
 from frazil.dataset.subtomograms import Subtomograms, collate
-from frazil.settings import CurateSettings
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from frazil.core.errors import SettingsError
+from frazil.core.settings import TrainingSettings
 from frazil.dataset.subtomograms import Subtomogram
 from frazil.dataset.variation import Variation
-from frazil.errors import SettingsError
-from frazil.settings import TrainingSettings
 from frazil.volume.turns import TURNS, turn_half
 
 EXTENT = np.array([40, 48, 56])

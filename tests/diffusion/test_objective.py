@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frazil.core.records import Condition
+from frazil.core.settings import DiffusionSettings
 from frazil.diffusion.objective import denoising_loss, loss_weights, noise_volumes, posterior
 from frazil.model.noise import NoiseSchedule
-from frazil.records import Condition
-from frazil.settings import DiffusionSettings
 
 SCHEDULE = NoiseSchedule.from_settings(DiffusionSettings())
 

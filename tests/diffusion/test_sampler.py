@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from frazil.core.errors import RequestError
+from frazil.core.records import Condition
+from frazil.core.seeds import numpy_generator
+from frazil.core.settings import DiffusionSettings, ModelSettings
 from frazil.diffusion.sampler import guided_prediction, sample_volumes
 from frazil.diffusion.schedule import make_solver
-from frazil.errors import RequestError
 from frazil.model.unet import build_network
-from frazil.records import Condition
-from frazil.seeds import numpy_generator
-from frazil.settings import DiffusionSettings, ModelSettings
 
 PAPER = DiffusionSettings()
 SAMPLERS = ["ddpm", "ddim", "dpm++", "sde-dpm++", "unipc"]

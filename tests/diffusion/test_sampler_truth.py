@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from frazil.core.records import Condition
+from frazil.core.seeds import numpy_generator
+from frazil.core.settings import DiffusionSettings
 from frazil.diffusion.sampler import sample_volumes
 from frazil.diffusion.schedule import noise_levels
 from frazil.model.noise import NoiseSchedule
-from frazil.records import Condition
-from frazil.seeds import numpy_generator
-from frazil.settings import DiffusionSettings
 
 PAPER = DiffusionSettings()
 ABAR = NoiseSchedule.from_settings(PAPER).alphas_cumprod

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frazil.core.errors import RequestError
+from frazil.core.settings import DiffusionSettings, SamplerName
 from frazil.diffusion.objective import posterior
 from frazil.diffusion.schedule import _RECIPES, make_solver, noise_levels, resolve_steps
-from frazil.errors import RequestError
 from frazil.model.noise import NoiseSchedule
-from frazil.settings import DiffusionSettings, SamplerName
 
 PAPER = DiffusionSettings()
 SAMPLERS = get_args(SamplerName)

@@ -6,7 +6,7 @@ import gemmi
 import numpy as np
 import pytest
 
-from frazil.errors import SourceError
+from frazil.core.errors import SourceError
 from frazil.io.atoms import is_atoms, read_atoms
 
 WATER, HYDROGEN = 18.015, 1.008

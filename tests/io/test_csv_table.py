@@ -1,6 +1,6 @@
 import pytest
 
-from frazil.errors import PickError
+from frazil.core.errors import PickError
 from frazil.io.csv_table import read_rows
 
 

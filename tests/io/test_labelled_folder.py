@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from frazil.errors import RequestError, SourceError
+from frazil.core.errors import RequestError, SourceError
 from frazil.io.labelled_folder import LabelledFile, parse_classes, read_labelled_folder, write_labels
 from frazil.io.mrc import write_volume
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from frazil.errors import SourceError
+from frazil.core.errors import SourceError
 from frazil.io.mrc import read_header, read_volume, write_volume
 
 VOLUME = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)

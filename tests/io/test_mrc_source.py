@@ -3,10 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
-from frazil.errors import MissingTomogramError, PickError, SourceError
+from frazil.core.errors import MissingTomogramError, PickError, SourceError
+from frazil.core.settings import SourceSettings
 from frazil.io.mrc import write_volume
 from frazil.io.sources import open_source
-from frazil.settings import SourceSettings
 
 
 def opened(path, **settings):

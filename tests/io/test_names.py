@@ -1,6 +1,6 @@
 import pytest
 
-from frazil.errors import PickError
+from frazil.core.errors import PickError
 from frazil.io.names import check_name, check_run, clean_name
 
 

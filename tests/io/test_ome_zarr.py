@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numcodecs import blosc
 
-from frazil.errors import MissingTomogramError, OutputError, SourceError
+from frazil.core.errors import MissingTomogramError, OutputError, SourceError
 from frazil.io.ome_zarr import open_pyramid, write_pyramid
 
 VOLUME = np.random.default_rng(0).standard_normal((9, 20, 150)).astype(np.float32)

@@ -1,8 +1,8 @@
 import numpy as np
 
-from frazil.errors import PickError
+from frazil.core.errors import PickError
+from frazil.core.records import TomogramHeader
 from frazil.io.picks_table import read_table
-from frazil.records import TomogramHeader
 
 
 def test_voxels_become_angstrom_and_xyz_becomes_zyx(tmp_path):

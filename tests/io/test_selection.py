@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from frazil.errors import PickError
+from frazil.core.errors import PickError
+from frazil.core.records import Picks
+from frazil.core.settings import SourceSettings
 from frazil.io.selection import select
-from frazil.records import Picks
-from frazil.settings import SourceSettings
 
 
 def picks(label, user, session):

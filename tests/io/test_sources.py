@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from frazil.errors import SourceError
+from frazil.core.errors import SourceError
+from frazil.core.settings import SourceSettings
 from frazil.io.sources import open_source
-from frazil.settings import SourceSettings
 
 KINDS = {"copick": "copick project", "czii": "CZII folder", "csv": "MRC + CSV", "star": "MRC + STAR"}
 

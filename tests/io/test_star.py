@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
 
-from frazil.errors import PickError
+from frazil.core.errors import PickError
+from frazil.core.records import Picks, TomogramHeader
 from frazil.io.star import center_angstrom, is_particle_file, read_particles, write_particles
-from frazil.records import Picks, TomogramHeader
 
 HEADER = TomogramHeader("TS_1", (30, 40, 50), 10.0, "TS_1.mrc")
 HEADERS = {"TS_1": HEADER}

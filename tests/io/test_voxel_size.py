@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from frazil.errors import SourceError
+from frazil.core.errors import SourceError
+from frazil.core.records import Picks, TomogramHeader
 from frazil.io.voxel_size import (
     isotropic_voxel_size,
     refuse_picks_beyond_unit_voxels,
     refuse_unknown_voxel_size,
     true_voxel_size,
 )
-from frazil.records import Picks, TomogramHeader
 
 
 def header(voxel_size_angstrom):

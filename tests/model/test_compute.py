@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from frazil.core.settings import ModelSettings, TrainingSettings
 from frazil.model.compute import Compute
 from frazil.model.unet import build_network
-from frazil.settings import ModelSettings, TrainingSettings
 
 
 @pytest.mark.parametrize(

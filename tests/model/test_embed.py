@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frazil.core.records import NULL_LABEL, Condition
 from frazil.model.embed import ConditionEmbedding, null_label_one_hot, sinusoid
-from frazil.records import NULL_LABEL, Condition
 
 
 @given(t=st.integers(0, 999), half=st.integers(2, 64))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from frazil.config import load_preset
+from frazil.core.presets import load_preset
 from frazil.model.parts import MODULES, freeze, part_of
 from frazil.model.unet import build_network
 

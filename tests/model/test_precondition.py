@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frazil.core.settings import DiffusionSettings
 from frazil.model.noise import NoiseSchedule
 from frazil.model.precondition import edm_scales, inverse_variance_scales, plain_scales
-from frazil.settings import DiffusionSettings
 
 ABAR = NoiseSchedule.from_settings(DiffusionSettings()).alphas_cumprod
 steps, deviations = st.integers(0, 999), st.floats(0.01, 10)

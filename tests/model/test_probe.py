@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from frazil.core.settings import DiffusionSettings, ModelSettings
 from frazil.model.compute import Compute
 from frazil.model.probe import Probe, candidates, probe
 from frazil.model.unet import build_network
-from frazil.settings import DiffusionSettings, ModelSettings
 
 PLAIN, ROUGH = Compute.named("32-true"), Compute.named("bf16-mixed")
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from frazil.core.records import Condition
+from frazil.core.settings import DiffusionSettings, ModelSettings
 from frazil.model.layers import SelfAttention
 from frazil.model.steady import ExactConv3d, SteadyConv3d, SteadyConvTranspose3d, SteadyLinear, SteadySiLU
 from frazil.model.unet import build_network
-from frazil.records import Condition
-from frazil.settings import DiffusionSettings, ModelSettings
 
 
 @pytest.fixture

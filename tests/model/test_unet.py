@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from frazil.errors import ShapeError
+from frazil.core.errors import ShapeError
+from frazil.core.records import Condition
+from frazil.core.settings import DiffusionSettings, ModelSettings
 from frazil.model.unet import build_network, check_box_size, empty_network
-from frazil.records import Condition
-from frazil.settings import DiffusionSettings, ModelSettings
 
 EVERYTHING = ModelSettings(
     base_channels=8,

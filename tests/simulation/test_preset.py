@@ -3,9 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from frazil.config import load_simulation_preset
-from frazil.simulation.preset import SimulationPreset
-from frazil.simulation.structures import PARTICLES
+from frazil.simulation.preset import SimulationPreset, load_simulation_preset
+from frazil.simulation.structures.library import PARTICLES
 
 
 def test_czii_is_the_acquisition_of_the_challenge():

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from frazil.config import load_simulation_preset
-from frazil.records import Picks, TomogramHeader
-from frazil.seeds import numpy_generator
-from frazil.simulation.denoiser import denoise
-from frazil.simulation.microscope import take_tomogram
-from frazil.simulation.specimen import Likeness
+from frazil.core.records import Picks, TomogramHeader
+from frazil.core.seeds import numpy_generator
+from frazil.simulation.microscope.denoiser import denoise
+from frazil.simulation.microscope.microscope import take_tomogram
+from frazil.simulation.preset import load_simulation_preset
+from frazil.simulation.specimen.specimen import Likeness
 from frazil.simulation.tomogram import BESIDE_ANGSTROM, simulate_tomogram
 
 OPTIONS = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from frazil.core.settings import DiffusionSettings, ModelSettings, Preset, TrainingSettings
 from frazil.dataset.subtomograms import Subtomogram
-from frazil.settings import DiffusionSettings, ModelSettings, Preset, TrainingSettings
 
 
 @dataclass

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from frazil.core.records import Condition
+from frazil.core.settings import ModelSettings
 from frazil.model.unet import build_network
-from frazil.records import Condition
-from frazil.settings import ModelSettings
 from frazil.training.base import Base
 
 SETTINGS = ModelSettings(base_channels=8, embedding_width=8, front_end="haar")

@@ -2,8 +2,8 @@
 
 import torch
 
+from frazil.core.records import NULL_LABEL
 from frazil.dataset.variation import Variation
-from frazil.records import NULL_LABEL
 from frazil.training.batches import (
     SegmentSampler,
     TrainingBatches,

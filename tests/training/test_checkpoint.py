@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frazil.errors import CheckpointError
+from frazil.core.errors import CheckpointError
 from frazil.training.checkpoint import load_checkpoint, save_checkpoint
 
 plain = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=8)

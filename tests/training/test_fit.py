@@ -8,8 +8,8 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from frazil.core.errors import CheckpointError, SettingsError, TrainingError
 from frazil.diffusion.objective import denoising_loss
-from frazil.errors import CheckpointError, SettingsError, TrainingError
 from frazil.model.noise import NoiseSchedule
 from frazil.model.unet import build_network
 from frazil.model.wavelet import haar_split

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from frazil.core.records import Condition
+from frazil.core.settings import DiffusionSettings, ModelSettings
 from frazil.model.unet import build_network
-from frazil.records import Condition
-from frazil.settings import DiffusionSettings, ModelSettings
 from frazil.training.memory import bytes_of_a_pass, bytes_per_box
 
 FAST = ModelSettings(front_end="haar", preconditioning="edm", modulation="scale-shift", attention_heads=4)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.errors import SettingsError
+from frazil.core.errors import SettingsError
 from frazil.training.plan import MAX_STEPS_PER_SEGMENT, EpochPlan
 
 

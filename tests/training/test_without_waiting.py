@@ -9,11 +9,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from frazil.core.records import Condition
+from frazil.core.settings import DiffusionSettings, ModelSettings, Preset, TrainingSettings
 from frazil.diffusion.sampler import sample_volumes
 from frazil.diffusion.schedule import make_solver
 from frazil.model.unet import build_network
-from frazil.records import Condition
-from frazil.settings import DiffusionSettings, ModelSettings, Preset, TrainingSettings
 from frazil.training.batches import TrainingBatches, training_loader
 from frazil.training.module import DenoisingTask
 from frazil.training.plan import MicroBatch

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.errors import ShapeError
+from frazil.core.errors import ShapeError
 from frazil.volume.crop import box_start, crop, crop_measured
 
 edges = st.tuples(*[st.integers(1, 9)] * 3)

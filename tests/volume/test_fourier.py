@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.errors import ShapeError
-from frazil.seeds import torch_generator
+from frazil.core.errors import ShapeError
+from frazil.core.seeds import torch_generator
 from frazil.volume.fourier import frequency_axes, radial_frequency, radial_power
 
 edges = st.integers(min_value=4, max_value=13)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from frazil.errors import ShapeError
-from frazil.records import Moments
+from frazil.core.errors import ShapeError
+from frazil.core.records import Moments
 from frazil.volume.intensity import EPSILON, moments, z_score
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from frazil.errors import ShapeError
+from frazil.core.errors import ShapeError
 from frazil.volume.spectra import (
     PLANES,
     Curve,

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.errors import ShapeError
-from frazil.seeds import numpy_generator
+from frazil.core.errors import ShapeError
+from frazil.core.seeds import numpy_generator
 from frazil.volume.turns import SIGNS, TURNS, turn_half
 from frazil.volume.wedge import missing_wedge_mask
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.errors import SettingsError, ShapeError
-from frazil.seeds import torch_generator
+from frazil.core.errors import SettingsError, ShapeError
+from frazil.core.seeds import torch_generator
 from frazil.volume.fourier import frequency_axes
 from frazil.volume.wedge import check_tilt_range, impose_wedge, missing_wedge_mask
 

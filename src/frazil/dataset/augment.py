@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from frazil.errors import ShapeError
-from frazil.records import TiltRange
+from frazil.core.errors import ShapeError
+from frazil.core.records import TiltRange
 from frazil.volume.turns import SIGNS, TURNS, Turn, turn_half
 from frazil.volume.wedge import check_tilt_range
 

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
+from frazil.core.errors import PickError, StoreError
+from frazil.core.files import output_errors
 from frazil.dataset.cut import Box, cut_box
 from frazil.dataset.particles import CENTER_VOXEL, Reason, summary
 from frazil.dataset.split import split_boxes
 from frazil.dataset.store import BoxStore, read_description
 from frazil.dataset.tables import MOMENTS, box_table, describe, store_tables
 from frazil.dataset.writer import StoreWriter, refuse_occupied
-from frazil.errors import PickError, StoreError
-from frazil.io.files import output_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from frazil.core.records import Tomogram
     from frazil.dataset.plan import Plan
     from frazil.io.sources import Source
-    from frazil.records import Tomogram
 
 BATCH_BYTES = 64 * 1024**2
 """Boxes that wait to be written take about this much memory."""

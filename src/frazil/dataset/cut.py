@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float, Float32
 
-    from frazil.records import Moments, Tomogram
+    from frazil.core.records import Moments, Tomogram
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float
 
-    from frazil.records import Picks
+    from frazil.core.records import Picks
 
 CENTER_ANGSTROM = ["centre_z_angstrom", "centre_y_angstrom", "centre_x_angstrom"]
 """Centre, angstrom from the centre of the tomogram's voxel (0, 0, 0)."""

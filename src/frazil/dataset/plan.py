@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from frazil.core.errors import MissingTomogramError, PickError, SettingsError
+from frazil.core.files import text_digest
 from frazil.dataset.counts import ClassCount, count_classes
 from frazil.dataset.particles import (
     BOX_CENTER,
@@ -24,15 +26,13 @@ from frazil.dataset.particles import (
     find_outside,
     summary,
 )
-from frazil.errors import MissingTomogramError, PickError, SettingsError
-from frazil.io.files import text_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from frazil.core.records import TiltRange, TomogramHeader
+    from frazil.core.settings import CurateSettings, SourceSettings
     from frazil.io.sources import Source
-    from frazil.records import TiltRange, TomogramHeader
-    from frazil.settings import CurateSettings, SourceSettings
 
 SAME_VOXEL_SIZE = 1e-3
 """Voxel sizes that differ by less than this share are the same."""

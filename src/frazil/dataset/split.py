@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
+from frazil.core.errors import StoreError
+from frazil.core.seeds import numpy_generator
 from frazil.dataset.particles import BOX_CENTER
-from frazil.errors import StoreError
-from frazil.seeds import numpy_generator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from frazil.settings import CurateSettings
+    from frazil.core.settings import CurateSettings
 
 TRAIN = "train"
 VALIDATION = "validation"

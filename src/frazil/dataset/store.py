@@ -20,11 +20,11 @@ import pandas as pd
 import zarr
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from frazil.core.errors import StoreError
+from frazil.core.files import file_digest, read_json, text_digest
+from frazil.core.records import Moments, TiltRange
+from frazil.core.settings import CurateSettings, Normalisation, SourceSettings, SplitBy
 from frazil.dataset.counts import ClassCount
-from frazil.errors import StoreError
-from frazil.io.files import file_digest, read_json, text_digest
-from frazil.records import Moments, TiltRange
-from frazil.settings import CurateSettings, Normalisation, SourceSettings, SplitBy
 from frazil.volume.intensity import moments
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from frazil.core.records import Condition
 from frazil.dataset.particles import CENTER_ANGSTROM, POSITION
-from frazil.records import Condition
 from frazil.volume.intensity import z_score
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from frazil.core.settings import Normalisation
     from frazil.dataset.store import BoxStore
-    from frazil.settings import Normalisation
 
 
 @dataclass(frozen=True)

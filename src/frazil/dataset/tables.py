@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from frazil.core.files import file_digest
+from frazil.core.version import __version__
 from frazil.dataset.counts import count_classes
 from frazil.dataset.neighbours import find_neighbours
 from frazil.dataset.particles import BOX_CENTER, CENTER_ANGSTROM, CENTER_VOXEL, POSITION, ROTATION, Reason
 from frazil.dataset.store import LEFT_OUT, NEIGHBOURS, PARTICLES, StoreDescription, store_digest
-from frazil.io.files import file_digest
-from frazil.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path

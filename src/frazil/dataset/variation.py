@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from frazil.core.errors import SettingsError
 from frazil.dataset.augment import crop_center, draw_turns, mirrored_position, wedge_turns
-from frazil.errors import SettingsError
 from frazil.volume.turns import turn_half
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from frazil.core.records import TiltRange
+    from frazil.core.settings import TrainingSettings
     from frazil.dataset.subtomograms import Subtomogram
-    from frazil.records import TiltRange
-    from frazil.settings import TrainingSettings
     from frazil.volume.turns import Turn
 
 

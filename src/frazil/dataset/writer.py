@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
+from frazil.core.errors import OutputError, StoreError
+from frazil.core.files import atomic_path, make_folder, output_errors, read_json, write_json
 from frazil.dataset.store import BOXES, DESCRIPTION, open_arrays, read_description
-from frazil.errors import OutputError, StoreError
-from frazil.io.files import atomic_path, make_folder, output_errors, read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

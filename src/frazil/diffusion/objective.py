@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int64
     from torch import Tensor, nn
 
+    from frazil.core.records import Condition
+    from frazil.core.settings import LossWeighting
     from frazil.model.noise import NoiseSchedule
-    from frazil.records import Condition
-    from frazil.settings import LossWeighting
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from frazil.core.errors import RequestError
 from frazil.diffusion.schedule import make_solver
-from frazil.errors import RequestError
 from frazil.model.compute import Compute
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int64
     from torch import Tensor
 
-    from frazil.records import Condition
-    from frazil.settings import DiffusionSettings, NoiseInterval, Precision, SamplerName
+    from frazil.core.records import Condition
+    from frazil.core.settings import DiffusionSettings, NoiseInterval, Precision, SamplerName
 
     Network = Callable[[Tensor, Tensor, Condition], Tensor]
 

@@ -12,14 +12,14 @@ import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
-from frazil.errors import RequestError
+from frazil.core.errors import RequestError
 from frazil.model.noise import NoiseSchedule
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64
     from torch import Tensor
 
-    from frazil.settings import DiffusionSettings, SamplerName
+    from frazil.core.settings import DiffusionSettings, SamplerName
 
 
 def noise_levels(settings: DiffusionSettings) -> Float64[np.ndarray, "T"]:

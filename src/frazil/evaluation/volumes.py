@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from frazil.scores import ClosePair, Plot, Score
-from frazil.seeds import numpy_generator
+from frazil.core.seeds import numpy_generator
+from frazil.evaluation.scores import ClosePair, Plot, Score
 
 
 @dataclass(frozen=True)

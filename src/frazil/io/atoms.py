@@ -10,8 +10,8 @@ import gemmi
 import numpy as np
 from jaxtyping import Float, Int
 
-from frazil.errors import SourceError
-from frazil.io.files import one_line
+from frazil.core.errors import SourceError
+from frazil.core.files import one_line
 
 ATOM_SUFFIXES = (".cif", ".mmcif", ".pdb", ".ent")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from frazil.errors import FrazilError
+from frazil.core.errors import FrazilError
 
 
 @dataclass(frozen=True)

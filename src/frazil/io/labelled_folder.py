@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from frazil.errors import RequestError, SourceError
+from frazil.core.errors import RequestError, SourceError
+from frazil.core.files import write_text
 from frazil.io.csv_table import read_rows
-from frazil.io.files import write_text
 from frazil.io.names import clean_name
 
 LABELS_FILE = "labels.csv"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import mrcfile
 import numpy as np
 
-from frazil.errors import SourceError
-from frazil.io.files import atomic_path
+from frazil.core.errors import SourceError
+from frazil.core.files import atomic_path
+from frazil.core.records import TomogramHeader
+from frazil.core.version import __version__
 from frazil.io.voxel_size import isotropic_voxel_size
-from frazil.records import TomogramHeader
-from frazil.version import __version__
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped

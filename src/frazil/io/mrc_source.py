@@ -11,14 +11,14 @@ from typing import Protocol
 
 import numpy as np
 
-from frazil.errors import MissingTomogramError, PickError, SourceError
+from frazil.core.errors import MissingTomogramError, PickError, SourceError
+from frazil.core.records import Picks, Tomogram, TomogramHeader
+from frazil.core.settings import SourceSettings
 from frazil.io.mrc import read_header, read_volume
 from frazil.io.picks_table import read_table
 from frazil.io.selection import Annotated, select
 from frazil.io.star import is_particle_file, read_particles
 from frazil.io.voxel_size import refuse_picks_beyond_unit_voxels, refuse_unknown_voxel_size
-from frazil.records import Picks, Tomogram, TomogramHeader
-from frazil.settings import SourceSettings
 
 SUFFIXES = (".mrc", ".rec")
 

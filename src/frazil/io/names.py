@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from frazil.errors import FrazilError
+from frazil.core.errors import FrazilError
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\s_]+')
 

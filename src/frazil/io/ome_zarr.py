@@ -22,10 +22,10 @@ import numpy as np
 import zarr
 from numcodecs import Blosc, blosc
 
-from frazil.errors import MissingTomogramError, SourceError
-from frazil.io.files import atomic_path, one_line
+from frazil.core.errors import MissingTomogramError, SourceError
+from frazil.core.files import atomic_path, one_line
+from frazil.core.records import TiltRange
 from frazil.io.voxel_size import isotropic_voxel_size, true_voxel_size
-from frazil.records import TiltRange
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Shaped

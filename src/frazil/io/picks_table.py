@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frazil.errors import PickError
+from frazil.core.errors import PickError
+from frazil.core.records import Picks, TomogramHeader
 from frazil.io.csv_table import read_rows
 from frazil.io.names import clean_name
-from frazil.records import Picks, TomogramHeader
 
 if TYPE_CHECKING:
     from jaxtyping import Float

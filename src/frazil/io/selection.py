@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from frazil.errors import PickError
-from frazil.settings import SourceSettings
+from frazil.core.errors import PickError
+from frazil.core.settings import SourceSettings
 
 
 class Annotated(Protocol):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from frazil.errors import SourceError
-from frazil.io.files import one_line
-from frazil.records import Picks, Tomogram, TomogramHeader
-from frazil.settings import SourceSettings
+from frazil.core.errors import SourceError
+from frazil.core.files import one_line
+from frazil.core.records import Picks, Tomogram, TomogramHeader
+from frazil.core.settings import SourceSettings
 
 FORMS = (
     "(a) a copick configuration (.json) or a folder with copick.json or ExperimentRuns; "
@@ -65,8 +65,8 @@ def open_source(path: Path, settings: SourceSettings) -> Source:
 
 
 def _open(path: Path, settings: SourceSettings) -> Source:
-    from frazil.io.copick import CONFIG_NAME
-    from frazil.io.copick_source import RUNS, open_config, open_tree
+    from frazil.io.copick.project import CONFIG_NAME
+    from frazil.io.copick.source import RUNS, open_config, open_tree
     from frazil.io.mrc_source import open_folder, tomogram_files
 
     if not path.exists():

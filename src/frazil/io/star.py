@@ -23,13 +23,13 @@ import pandas as pd
 import starfile
 from scipy.spatial.transform import Rotation
 
-from frazil.errors import PickError
-from frazil.io.copick_library import relion_rows_to_poses
-from frazil.io.files import one_line, write_text
+from frazil.core.errors import PickError
+from frazil.core.files import one_line, write_text
+from frazil.core.records import Picks, TomogramHeader
+from frazil.core.version import __version__
+from frazil.io.copick.library import relion_rows_to_poses
+from frazil.io.copick.picks_json import known_rotations
 from frazil.io.names import clean_name
-from frazil.io.picks_json import known_rotations
-from frazil.records import Picks, TomogramHeader
-from frazil.version import __version__
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from frazil.errors import SourceError
-from frazil.records import Picks, TomogramHeader
+from frazil.core.errors import SourceError
+from frazil.core.records import Picks, TomogramHeader
 
 ANISOTROPY_LIMIT = 1e-3
 """Voxels whose edges differ by more than this share are no cubes; below it is rounding of the header's floats."""

@@ -10,7 +10,7 @@ import torch
 if TYPE_CHECKING:
     from torch import nn
 
-    from frazil.settings import MemoryFormat, Precision, TrainingSettings
+    from frazil.core.settings import MemoryFormat, Precision, TrainingSettings
 
 _FORMATS: dict[MemoryFormat, torch.memory_format] = {
     "contiguous": torch.contiguous_format,

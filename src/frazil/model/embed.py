@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int64
     from torch import Tensor
 
-    from frazil.records import Condition
-    from frazil.settings import Conditioning
+    from frazil.core.records import Condition
+    from frazil.core.settings import Conditioning
 
 
 def sinusoid(t: Int64[Tensor, "b"], width: int) -> Float[Tensor, "b w"]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from frazil.settings import Modulation
+    from frazil.core.settings import Modulation
 
 
 _Layer = TypeVar("_Layer", bound=nn.Module)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
     from torch import Tensor
 
-    from frazil.settings import DiffusionSettings
+    from frazil.core.settings import DiffusionSettings
 
 
 @dataclass(frozen=True)

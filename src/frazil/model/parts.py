@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from frazil.core.settings import NetworkPart
     from frazil.model.unet import ConditionalUNet
-    from frazil.settings import NetworkPart
 
 MODULES: dict[NetworkPart, tuple[str, ...]] = {
     "embedding": ("embed",),

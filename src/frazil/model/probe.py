@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from frazil.core.records import Condition
 from frazil.model.compute import Compute
-from frazil.records import Condition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from frazil.core.settings import MemoryFormat, MemoryFormatChoice, Precision, PrecisionChoice
     from frazil.model.unet import ConditionalUNet
-    from frazil.settings import MemoryFormat, MemoryFormatChoice, Precision, PrecisionChoice
 
 _SECONDS = 1.0
 _ROUNDS = 10

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from frazil.errors import ShapeError
+from frazil.core.errors import ShapeError
 from frazil.model.embed import ConditionEmbedding
 from frazil.model.layers import ConditionalResidualBlock, Double, Halve, SelfAttention, start_at_zero
 from frazil.model.noise import NoiseSchedule
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int64
     from torch import Tensor
 
-    from frazil.records import Condition
-    from frazil.settings import DiffusionSettings, ModelSettings
+    from frazil.core.records import Condition
+    from frazil.core.settings import DiffusionSettings, ModelSettings
 
 
 def check_box_size(box_size_voxel: Sequence[int], settings: ModelSettings) -> None:

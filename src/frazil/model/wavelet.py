@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from frazil.settings import FrontEndName
+    from frazil.core.settings import FrontEndName
 
 BANDS = ("LLL", "LLH", "LHL", "LHH", "HLL", "HLH", "HHL", "HHH")
 """The bands in order: for z, y and x, low or high pass (``haar``), or the even or odd voxels (``space-to-depth``)."""

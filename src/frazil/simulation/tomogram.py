@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from frazil.seeds import numpy_generator
-from frazil.simulation.denoiser import denoise
-from frazil.simulation.microscope import take_tomogram
+from frazil.core.seeds import numpy_generator
+from frazil.simulation.microscope.denoiser import denoise
+from frazil.simulation.microscope.microscope import take_tomogram
+from frazil.simulation.microscope.tilts import TiltSeries
 from frazil.simulation.preset import SimulationPreset
-from frazil.simulation.specimen import Likeness, Specimen, build_specimen
-from frazil.simulation.structures import Structure
-from frazil.simulation.tilts import TiltSeries
+from frazil.simulation.specimen.specimen import Likeness, Specimen, build_specimen
+from frazil.simulation.structures.library import Structure
 
 BESIDE_ANGSTROM = 500.0
 """Width of what is put between the opposite borders; streaks and halos are faint so far away."""

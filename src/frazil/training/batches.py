@@ -11,10 +11,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from frazil.core.records import NULL_LABEL, Condition
+from frazil.core.seeds import numpy_generator, torch_generator
 from frazil.dataset.subtomograms import Subtomogram, Subtomograms, collate
 from frazil.dataset.variation import Variation
-from frazil.records import NULL_LABEL, Condition
-from frazil.seeds import numpy_generator, torch_generator
 from frazil.training.loader import AheadLoader, Waiting
 from frazil.training.plan import EpochPlan, MicroBatch
 

@@ -14,7 +14,7 @@ from rich.progress import Progress, TaskID
 from tensorboardX import SummaryWriter
 from torch import Tensor
 
-from frazil.errors import TrainingError
+from frazil.core.errors import TrainingError
 from frazil.training.batches import NoisyBatch
 from frazil.training.history import NOISE_LEVEL_BINS, EpochRecord, noise_level_names, write_metrics
 from frazil.training.loader import Waiting

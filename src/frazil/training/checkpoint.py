@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from frazil.errors import CheckpointError
-from frazil.io.files import atomic_path
+from frazil.core.errors import CheckpointError
+from frazil.core.files import atomic_path
 
 SCHEMA_VERSION = 1
 _PLAIN = (str, int, float, bool, type(None))

@@ -18,14 +18,14 @@ from lightning.pytorch.strategies import StrategyRegistry
 from rich.progress import Progress
 from torch import nn
 
+from frazil.core.errors import SettingsError
+from frazil.core.seeds import torch_generator
+from frazil.core.settings import Preset
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.dataset.variation import Variation
-from frazil.errors import SettingsError
 from frazil.model.compute import Compute
 from frazil.model.parts import freeze
 from frazil.model.unet import build_network
-from frazil.seeds import torch_generator
-from frazil.settings import Preset
 from frazil.training.average import WarmingAverage
 from frazil.training.bands import measure_bands
 from frazil.training.base import Base

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from frazil.io.files import write_text
+from frazil.core.files import write_text
 
 NOISE_LEVEL_BINS = 10
 

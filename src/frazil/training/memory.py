@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from frazil.settings import ModelSettings, Precision
+from frazil.core.settings import ModelSettings, Precision
 
 _FIXED = 3 * 2**28
 """PyTorch itself, weights, gradients, averages and moments of a network of some million parameters."""

@@ -8,10 +8,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from frazil.core.settings import Preset
 from frazil.diffusion.objective import denoising_loss, loss_weights
 from frazil.model.compute import Compute
 from frazil.model.noise import NoiseSchedule
-from frazil.settings import Preset
 from frazil.training.batches import NoisyBatch
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frazil.errors import SettingsError
-from frazil.seeds import numpy_generator
+from frazil.core.errors import SettingsError
+from frazil.core.seeds import numpy_generator
 
 MAX_STEPS_PER_SEGMENT = 25
 """At 64^3 and batch 16 on two CPU cores, 25 steps of the paper's network are about eight minutes in bf16, eighteen in float32."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frazil.errors import ShapeError
+from frazil.core.errors import ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

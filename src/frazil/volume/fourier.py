@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from frazil.errors import ShapeError
+from frazil.core.errors import ShapeError
 
 
 @dataclass(frozen=True)

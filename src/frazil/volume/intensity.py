@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frazil.errors import ShapeError
-from frazil.records import Moments
+from frazil.core.errors import ShapeError
+from frazil.core.records import Moments
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32

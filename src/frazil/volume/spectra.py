@@ -15,7 +15,7 @@ import scipy.fft
 from jaxtyping import Float, Int64
 from scipy import stats
 
-from frazil.errors import ShapeError
+from frazil.core.errors import ShapeError
 
 Plane = Literal["XY", "XZ", "YZ"]
 PLANES: tuple[Plane, ...] = ("XY", "XZ", "YZ")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from frazil.errors import ShapeError
+from frazil.core.errors import ShapeError
 
 Turn = Literal["identity", "x", "y", "z"]
 TURNS: tuple[Turn, ...] = ("identity", "x", "y", "z")

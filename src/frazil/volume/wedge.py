@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from frazil.errors import SettingsError, ShapeError
-from frazil.records import TiltRange
+from frazil.core.errors import SettingsError, ShapeError
+from frazil.core.records import TiltRange
 from frazil.volume.fourier import frequency_axes
 
 

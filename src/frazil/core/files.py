@@ -1,0 +1,187 @@
+"""Files that are either whole or not there: temporary name, then moved into place."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from frazil.core.errors import FrazilError, OutputError
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space or write elsewhere, then run the same command again to continue",
+    errno.EDQUOT: "the quota is full; free some space or write elsewhere, then run the same command again to continue",
+    errno.EACCES: "permission denied; choose a folder that you may write to",
+    errno.EPERM: "permission denied; choose a folder that you may write to",
+    errno.EROFS: "the file system is read-only; choose a folder that you may write to",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
+    errno.EEXIST: "a file of that name stands in the way; choose another folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about writing `path` into one line with a remedy.
+
+    Raises
+    ------
+    OutputError : disk full, no permission, read-only, a file in the way, or whatever else the system says.
+    """
+    try:
+        yield
+    except OSError as error:
+        said = f"cannot be written ({error.strerror or one_line(error)}); check the disk, or choose another folder"
+        raise OutputError(f"{path}: {_REMEDIES.get(error.errno or 0, said)}") from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it into place when the block ends well, remove it when it does not.
+
+    Works for files and for folders. The folder above `path` is made if need be. Temporary paths that killed processes left
+    of the same `path` are removed.
+
+    Raises
+    ------
+    OutputError : the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        try:
+            yield temporary
+            if path.is_dir() and temporary.is_dir():  # os.replace refuses a folder that is not empty
+                old = path.with_name(f".{path.name}.{os.getpid()}.old")
+                path.replace(old)
+                temporary.replace(path)
+                shutil.rmtree(old)
+            else:
+                temporary.replace(path)
+        finally:
+            _remove(temporary)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary paths beside `path` whose process no longer runs."""
+    start, end = f".{path.name}.", ".partial"
+    with suppress(OSError):  # a folder that may be written but not listed
+        for name in os.listdir(path.parent):  # noqa: PTH208 - the folder may be large, and only names are wanted
+            number = name[len(start) : -len(end)]
+            if name.startswith(start) and name.endswith(end) and number.isdecimal() and not _runs(int(number)):
+                _remove(path.with_name(name))
+
+
+def _runs(process: int) -> bool:
+    """Tell whether another process of this number runs; one of ours was left by an earlier one of the same number."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it runs, and is somebody else's
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(folder: Path, doing: str) -> Iterator[None]:
+    """Hold `folder` for this process while the block runs; the operating system lets go of it even after a kill.
+
+    Parameters
+    ----------
+    doing : what the holder does, for the message: ``trains``.
+
+    Raises
+    ------
+    OutputError : another process holds the folder, or it cannot be written.
+    """
+    with output_errors(folder), (folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"{folder}: another process {doing} here; wait for it, or choose another folder"
+            ) from None
+        yield
+
+
+def make_folder(path: Path) -> Path:
+    """Make `path` a folder that can be written to.
+
+    Raises
+    ------
+    OutputError : it cannot be made or written.
+    """
+    with output_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"{path}: {_REMEDIES[errno.EACCES]}")
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, whole or not at all. NaN is refused: JSON has none."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, error: type[FrazilError]) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Parameters
+    ----------
+    error : what to raise when the file cannot be read, is no JSON, or holds something else than an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise error(f"{path}: no such file; check the path") from None
+    except PermissionError:
+        raise error(f"{path}: permission denied; make it readable") from None
+    except OSError as fault:
+        raise error(f"{path}: cannot be read ({fault.strerror or one_line(fault)}); check the path") from None
+    except (ValueError, RecursionError) as fault:  # no UTF-8, no JSON, or nested without end
+        raise error(f"{path}: damaged, it is no JSON ({one_line(fault)}); mend the file, or make it anew") from None
+    if not isinstance(content, dict):
+        raise error(
+            f"{path}: damaged, it holds a {type(content).__name__} and no JSON object; mend the file, or make it anew"
+        )
+    return content
+
+
+def one_line(fault: Exception) -> str:
+    """Return what another library says of a fault, without its line breaks."""
+    return " ".join(str(fault).split())
+
+
+def file_digest(path: Path) -> str:
+    """Return ``sha256:<hex>`` of the file's bytes."""
+    with path.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def text_digest(text: str) -> str:
+    """Return ``sha256:<hex>`` of `text` in UTF-8."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

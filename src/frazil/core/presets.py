@@ -1,0 +1,163 @@
+"""Presets: settings as data, shipped in `frazil/configs` or written by the user as TOML. Two kinds: of training, of simulation.
+
+A preset may begin with ``base = "<another preset>"`` and then holds only what differs.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from frazil.core.errors import SettingsError
+from frazil.core.settings import Preset, Settings
+
+AnyPreset = TypeVar("AnyPreset", bound=Settings)
+
+
+def presetnames_in() -> list[str]:
+    """Return the names of the training presets that frazil brings along."""
+    return names_in(files("frazil.configs"))
+
+
+def load_preset(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Preset:
+    """Load a training preset and put single settings over it.
+
+    Parameters
+    ----------
+    name_or_path : a name (`preset_names`), or the path of a TOML file of the same form; what it leaves out is default.
+    overrides : dotted key to value, e.g. ``{"training.batch_size": 8}``.
+
+    Raises
+    ------
+    SettingsError : no such preset, no TOML, an unknown key, or a value that is not allowed.
+    """
+    return load_settings(Preset, files("frazil.configs"), str(name_or_path), overrides or {})
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a preset's text is: shipped (`beside` is None) or in a user's folder."""
+
+    name: str
+    text: str
+    beside: Path | None
+
+
+def load_settings(
+    kind: type[AnyPreset], folder: Traversable, name_or_path: str, overrides: Mapping[str, Any]
+) -> AnyPreset:
+    """Load a preset of `kind` from `folder` (by name) or from a user's file; see `load_preset`."""
+    content = _content(folder, name_or_path, seen=())
+    for key, value in overrides.items():
+        _put(content, key, value)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError(f"preset {name_or_path}: {_explain(kind, error)}") from None
+
+
+def names_in(folder: Traversable) -> list[str]:
+    """Return the names of the presets in `folder`."""
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def _content(folder: Traversable, name_or_path: str, *, seen: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a preset says, over what its base says."""
+    if name_or_path in seen:
+        raise SettingsError(f"preset {name_or_path}: is its own base; take base out of one of {', '.join(seen)}")
+    origin = _read(folder, name_or_path)
+    try:
+        content = tomllib.loads(origin.text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{name_or_path}: this is no TOML ({error}); correct the file") from None
+    if origin.beside is not None:
+        _find_structures_beside(content, origin.beside)
+    base = content.pop("base", None)
+    if base is not None:
+        base = str(base)
+        if origin.beside is not None and base not in names_in(folder):
+            base = str(origin.beside / base)
+        content = _merged(_content(folder, base, seen=(*seen, name_or_path)), {"name": origin.name} | content)
+    content.setdefault("name", origin.name)
+    return content
+
+
+def _read(folder: Traversable, name_or_path: str) -> _Origin:
+    known = names_in(folder)
+    if name_or_path in known:
+        return _Origin(name_or_path, (folder / f"{name_or_path}.toml").read_text(encoding="utf-8"), None)
+    path = Path(name_or_path)
+    try:
+        return _Origin(path.stem, path.read_text(encoding="utf-8"), path.parent)
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(
+            f"preset {name_or_path}: neither a readable TOML file nor one of the presets: {', '.join(known)}"
+        ) from None
+
+
+def _find_structures_beside(content: dict[str, Any], folder: Path) -> None:
+    """Let the structure files of a user's preset be named from where the preset is."""
+    specimen = content.get("specimen")
+    structures = specimen.get("structures") if isinstance(specimen, dict) else None
+    for entry in structures if isinstance(structures, list) else []:
+        if isinstance(entry, dict) and isinstance(entry.get("source"), str):
+            entry["source"] = str(folder / entry["source"])
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` put over it, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in nested tables."""
+    *tables, last = key.split(".")
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise SettingsError(f"setting {key}: {table} is a single value, not a group of settings")
+    content[last] = value
+
+
+def _explain(kind: type[BaseModel], error: ValidationError) -> str:
+    """Say in one line which key has which value, and what is allowed."""
+    faults = error.errors(include_url=False)
+    fault = faults[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        message = f"{key} is not a setting; known here: {', '.join(_known(kind, fault['loc'][:-1]))}"
+    elif fault["type"] == "missing" and isinstance(fault["input"], (tuple, list)):
+        group, _, _ = key.rpartition(".")
+        message = f"{group} = {','.join(map(str, fault['input']))}: too few numbers; add what is missing"
+    else:
+        value = "" if isinstance(fault["input"], dict) else f" = {fault['input']!r}"
+        named = f"{key}{value}: " if key else ""  # a rule that ties groups together stands in none of them
+        message = f"{named}{fault['msg'].removeprefix('Value error, ')}"
+    return message if len(faults) == 1 else f"{message} (and {len(faults) - 1} more)"
+
+
+def _known(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Return the names of the settings in the group at `path`."""
+    for part in path:
+        if isinstance(part, str):
+            kind = _group(kind.model_fields[part].annotation)
+    return list(kind.model_fields)
+
+
+def _group(annotation: Any) -> type[BaseModel]:
+    """Return the group of settings in an annotation such as ``Group`` or ``tuple[Group, ...]``."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    raise TypeError(f"no group of settings in {annotation}")  # unknown keys are found in groups only

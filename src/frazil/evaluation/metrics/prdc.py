@@ -1,0 +1,90 @@
+"""Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020) of a set of features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial.distance import cdist
+
+from frazil.core.errors import ShapeError
+from frazil.evaluation.scores import Interval
+
+NEIGHBOURS = 5
+"""k of Naeem et al. section 4.2; also taken for precision and recall, so that the four speak of the same balls."""
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """How two sets lie in each other's nearest-neighbour balls. The four numbers are the means of the four arrays.
+
+    A sample's ball reaches to its k-th nearest neighbour in its own set, without its surface.
+
+    Parameters
+    ----------
+    precision : `(m,)` whether each generated sample lies in the ball of a real one.
+    recall : `(n,)` whether each real sample lies in the ball of a generated one.
+    density : `(m,)` in how many balls of real samples each generated one lies, over k.
+    coverage : `(n,)` whether the ball of each real sample holds a generated one.
+    """
+
+    precision: Bool[np.ndarray, "m"]
+    recall: Bool[np.ndarray, "n"]
+    density: Float[np.ndarray, "m"]
+    coverage: Bool[np.ndarray, "n"]
+
+    def means(self) -> dict[str, float]:
+        """Return the four numbers by name."""
+        return {entry.name: float(getattr(self, entry.name).mean()) for entry in fields(self)}
+
+    def intervals(self, random: np.random.Generator, *, resamples: int = 1000) -> dict[str, Interval]:
+        """Return 95 % percentile bootstrap intervals over the samples that each mean is over; the balls stay as they are."""
+        found = {}
+        for entry in fields(self):
+            values = getattr(self, entry.name).astype(np.float64)
+            weights = random.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
+            low, high = np.quantile(weights @ values / len(values), (0.025, 0.975))
+            found[entry.name] = (float(low), float(high))
+        return found
+
+
+def neighbourhoods(
+    real: Float[np.ndarray, "n d"], generated: Float[np.ndarray, "m d"], *, k: int = NEIGHBOURS
+) -> Neighbourhoods:
+    """Return how two sets of features lie in each other's balls.
+
+    Parameters
+    ----------
+    k : neighbours that a ball reaches to.
+
+    Raises
+    ------
+    ShapeError : features of different dimension, or a set of k samples or fewer.
+    """
+    if real.shape[1:] != generated.shape[1:] or min(len(real), len(generated)) <= k:
+        raise ShapeError(
+            f"no neighbourhoods of {k} for features of shape {real.shape} and {generated.shape}; "
+            f"give {k + 1} or more samples each, of one dimension"
+        )
+    # Differences, not the faster scalar products: equal samples must be at distance 0 for their balls' surfaces to agree.
+    between = cdist(real.astype(np.float64), generated.astype(np.float64))
+    in_real = between < kth_distances(real, k=k)[:, None]
+    in_generated = between < kth_distances(generated, k=k)
+    return Neighbourhoods(
+        precision=np.any(in_real, axis=0),
+        recall=np.any(in_generated, axis=1),
+        density=in_real.sum(axis=0) / k,
+        coverage=np.any(in_real, axis=1),
+    )
+
+
+def kth_distances(
+    features: Float[np.ndarray, "n d"], references: Float[np.ndarray, "m d"] | None = None, *, k: int = NEIGHBOURS
+) -> Float[np.ndarray, "n"]:
+    """Return the distance of each row to its k-th nearest of `references`; without them, of the other rows."""
+    itself = references is None
+    among = features if references is None else references
+    distances = cdist(features.astype(np.float64), among.astype(np.float64))
+    place = k if itself else k - 1  # a row is its own nearest
+    return np.asarray(np.partition(distances, place, axis=1)[:, place])

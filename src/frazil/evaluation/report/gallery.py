@@ -1,0 +1,187 @@
+"""Pictures of volumes for a page: central slices as PNG data URIs, on the grey scale of the examples."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from frazil.evaluation.examples.files import Examples
+from frazil.evaluation.scores import ClosePair
+from frazil.plots.slices import PLANES, central_slices, scale_bar_nm
+
+BUDGET_BYTES = 3_000_000
+"""For all pictures of the gallery: with many classes, fewer of each are shown."""
+
+_LARGEST_VOXEL = 128
+_GAP = 2
+_WHITE = 255
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A volume in the gallery: its three slices, one beneath the other, in one picture."""
+
+    kind: str
+    row: int
+    name: str
+    label: str
+    picture: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """The real and the generated volumes of a class."""
+
+    label: str
+    real: tuple[Shown, ...]
+    generated: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All classes, and what their pictures have in common.
+
+    Parameters
+    ----------
+    aspect : height of a picture over its width.
+    bar_nm, bar_share : length of the scale bar, and its share of the width of a picture.
+    columns : pictures in the longest row.
+    """
+
+    classes: tuple[ClassRow, ...]
+    aspect: float
+    bar_nm: float
+    bar_share: float
+    columns: int
+    planes: tuple[str, ...] = PLANES
+
+
+@dataclass(frozen=True)
+class PairPicture:
+    """A generated volume above the training box nearest to it, plane by plane."""
+
+    sample: str
+    box: str
+    distance: float
+    ratio: float
+    placed: str
+    picture: str
+    alt: str
+
+
+def gallery(examples: Examples, voxel_size_angstrom: float) -> Gallery:
+    """Return the examples class by class; as many of each as the budget allows, at least one."""
+    labels = sorted({*examples.real_labels, *examples.generated_labels})
+    most = max(
+        (list(part).count(label) for part in (examples.real_labels, examples.generated_labels) for label in labels),
+        default=0,
+    )
+    classes = _class_rows(examples, labels, most)
+    while (
+        most > 1 and sum(len(shown.picture) for row in classes for shown in (*row.real, *row.generated)) > BUDGET_BYTES
+    ):
+        most -= 1
+        classes = _class_rows(examples, labels, most)
+    edge = (examples.generated if len(examples.generated) else examples.real).shape[-1]
+    bar_nm = scale_bar_nm(edge * voxel_size_angstrom)
+    return Gallery(
+        classes=classes,
+        aspect=(len(PLANES) * _shown_edge(edge) + (len(PLANES) - 1) * _GAP) / _shown_edge(edge),
+        bar_nm=bar_nm,
+        bar_share=bar_nm * 10 / (edge * voxel_size_angstrom),
+        columns=max((len(part) for row in classes for part in (row.real, row.generated)), default=1),
+    )
+
+
+def pair_pictures(pairs: Sequence[ClosePair], examples: Examples) -> tuple[PairPicture, ...]:
+    """Return the pictures of the closest pairs, closest first; pairs without slices have none."""
+    drawn = []
+    for pair, sample, box in zip(pairs, examples.pair_sample, examples.pair_box, strict=False):
+        rows = [_joined([_upright(plane) for plane in planes], axis=1) for planes in (sample, box)]
+        alt = (
+            f"Central slices in {', '.join(PLANES)}: above, generated {pair.sample}; beneath, training box {pair.box}."
+        )
+        drawn.append(
+            PairPicture(
+                sample=pair.sample,
+                box=pair.box,
+                distance=pair.distance,
+                ratio=pair.ratio,
+                placed=_placed(pair),
+                picture=png_uri(_joined(rows, axis=0)),
+                alt=alt,
+            )
+        )
+    return tuple(drawn)
+
+
+def png_uri(image: UInt8[np.ndarray, "v h"]) -> str:
+    """Return a grey picture as a ``data:`` address; its first row is its upper one."""
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(stream, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+def _class_rows(examples: Examples, labels: Sequence[str], most: int) -> tuple[ClassRow, ...]:
+    return tuple(
+        ClassRow(label, _shown(examples, "real", label, most), _shown(examples, "generated", label, most))
+        for label in labels
+    )
+
+
+def _shown(examples: Examples, kind: str, label: str, most: int) -> tuple[Shown, ...]:
+    volumes, names, labels = (getattr(examples, kind + part) for part in ("", "_names", "_labels"))
+    rows = [row for row, own in enumerate(labels) if own == label][:most]
+    return tuple(
+        Shown(
+            kind=kind,
+            row=row,
+            name=names[row],
+            label=label,
+            picture=png_uri(_stacked(volumes[row])),
+            alt=f"{kind} {label}, {names[row]}: central slices in {', '.join(PLANES)}",
+        )
+        for row in rows
+    )
+
+
+def _stacked(volume: UInt8[np.ndarray, "z y x"]) -> UInt8[np.ndarray, "v h"]:
+    return _joined([_upright(plane) for plane in central_slices(volume).values()], axis=0)
+
+
+def _upright(plane: UInt8[np.ndarray, "v h"]) -> UInt8[np.ndarray, "v h"]:
+    """Return a slice with its first row at the bottom, and no larger than a page can carry."""
+    factor = math.ceil(plane.shape[-1] / _LARGEST_VOXEL)
+    if factor > 1:
+        edge = plane.shape[-1] // factor * factor
+        blocks = plane[:edge, :edge].reshape(edge // factor, factor, edge // factor, factor)
+        plane = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return plane[::-1]
+
+
+def _shown_edge(edge: int) -> int:
+    return edge // math.ceil(edge / _LARGEST_VOXEL)
+
+
+def _joined(images: Sequence[UInt8[np.ndarray, "v h"]], axis: int) -> UInt8[np.ndarray, "v h"]:
+    """Return pictures side by side (axis 1) or beneath each other (axis 0), with a white gap."""
+    shape = list(images[0].shape)
+    shape[axis] = _GAP
+    gap = np.full(shape, _WHITE, dtype=np.uint8)
+    parts = [part for image in images for part in (image, gap)][:-1]
+    return np.concatenate(parts, axis=axis)
+
+
+def _placed(pair: ClosePair) -> str:
+    """Say how the training box was laid onto the sample."""
+    turn = "not turned" if pair.rotation == "identity" else f"turned by 180° about {pair.rotation}"
+    shift = ", ".join((f"{step:+d}" if step else "0").replace("-", "−") for step in pair.shift_voxel)
+    return f"{turn}, shifted by ({shift}) voxels in z, y, x" if any(pair.shift_voxel) else f"{turn}, not shifted"

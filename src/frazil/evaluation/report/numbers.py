@@ -1,0 +1,61 @@
+"""Numbers as people read them: three figures, a true minus, and never ``nan``."""
+
+from __future__ import annotations
+
+import math
+
+from frazil.evaluation.scores import Interval
+
+MISSING = "–"
+"""Stands where nothing was measured."""
+
+_FIGURES = 3
+_MINUS = "−"
+
+
+def decimals_of(*values: float | None) -> int:
+    """Return the decimals that give the largest of `values` three figures."""
+    largest = max((abs(value) for value in values if value is not None), default=0.0)
+    if largest == 0:
+        return 0
+    return max(0, _FIGURES - 1 - math.floor(math.log10(largest)))
+
+
+def number(value: float | None, unit: str = "", *, decimals: int | None = None) -> str:
+    """Return `value` with its unit; a dash where it is None.
+
+    Parameters
+    ----------
+    decimals : after the point; three figures in all without it.
+    """
+    if value is None:
+        return MISSING
+    decimals = decimals_of(value) if decimals is None else decimals
+    if decimals > 5:
+        mantissa, power = f"{value:.1e}".split("e")
+        text = f"{mantissa}\u202f×\u202f10{str(int(power)).translate(_SUPERSCRIPT)}"
+    else:
+        text = f"{value:,.{decimals}f}".replace(",", "\u202f")
+    if not text.strip("-0.\u202f"):
+        text = text.lstrip("-")
+    return f"{text}\u202f{unit}".replace("-", _MINUS) if unit else text.replace("-", _MINUS)
+
+
+def interval(bounds: Interval | None, *, decimals: int) -> str:
+    """Return ``low to high``, or nothing."""
+    if bounds is None:
+        return ""
+    return f"{number(bounds[0], decimals=decimals)} to {number(bounds[1], decimals=decimals)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as ``4.2 s``, ``3 min 20 s`` or ``1 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -1,0 +1,168 @@
+"""What an evaluation found: the schema of ``metrics.json``. Written by `frazil evaluate`, read by `frazil report` and by anybody.
+
+Every score carries what real volumes reach and what noise and shuffled labels reach, so that no number stands alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from frazil.core.version import __version__
+
+SCHEMA_VERSION = 2
+
+Question = Literal["realistic", "varied", "new", "right class", "useful"]
+QUESTIONS: tuple[Question, ...] = ("realistic", "varied", "new", "right class", "useful")
+
+TrainedOn = Literal["these boxes", "other boxes", "unknown"]
+"""What a generator learnt from: the training boxes that it is judged by, others, or nobody says."""
+
+Better = Literal["lower", "higher", "as real"]
+"""Which way is good: ``as real`` where the value of real volumes is the aim, from either side."""
+
+Interval = tuple[float, float]
+
+
+class _Record(BaseModel):
+    # JSON has neither NaN nor infinity: what was not measured is None, and its note says why
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Score(_Record):
+    """One number, and what it stands beside.
+
+    Parameters
+    ----------
+    name : for machines, snake_case, with its unit where it has one: ``spectrum_xy_dex``.
+    title : for people.
+    question : which of the five questions it helps to answer.
+    label : class; None for all classes together.
+    unit : ``dex``, ``voxel``, ``%``, or empty.
+    value : of the generated volumes; None where it was not measured.
+    interval : 95 %, bootstrap over samples or spread over seeds (the note says which).
+    real : the same number for real training volumes, at the same count: what can be reached.
+    real_interval : 95 % of it.
+    noise, shuffled : the same number for white noise, and for real volumes with shuffled labels: what a failure looks like.
+    better : which way is good.
+    count : samples behind the value.
+    note : what a reader must know, e.g. that there were too few samples.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    title: str
+    question: Question
+    label: str | None = None
+    unit: str = ""
+    value: float | None
+    interval: Interval | None = None
+    real: float | None = None
+    real_interval: Interval | None = None
+    noise: float | None = None
+    shuffled: float | None = None
+    better: Better
+    count: int = 0
+    note: str = ""
+
+
+class Line(_Record):
+    """One line of a plot: a mean with, where known, a band around it. None where there is no value."""
+
+    name: Literal["generated", "real held-out", "real training", "noise"]
+    y: tuple[float | None, ...]
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
+
+
+class Plot(_Record):
+    """Lines over common positions, e.g. log power by spatial frequency.
+
+    Parameters
+    ----------
+    name : for machines, snake_case.
+    title, x_title, y_title : for people, with units.
+    label : class; None for all together.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    title: str
+    x_title: str
+    y_title: str
+    label: str | None = None
+    x: tuple[float, ...]
+    lines: tuple[Line, ...]
+
+
+class ClosePair(_Record):
+    """A generated volume and the training box nearest to it.
+
+    Parameters
+    ----------
+    sample, box : names.
+    distance : 1 - correlation after the best rotation and shift: 0 is a copy.
+    ratio : distance over the median distance of held-out real boxes to their nearest training box.
+    rotation : ``identity`` or the axis of the 180-degree turn of the training box.
+    shift_voxel : zyx, of the training box after its rotation.
+    """
+
+    sample: str
+    box: str
+    distance: float
+    ratio: float
+    rotation: Literal["identity", "x", "y", "z"]
+    shift_voxel: tuple[int, int, int]
+
+
+class Verdict(_Record):
+    """The answer to one question, in a word and a sentence that names the numbers behind it."""
+
+    question: Question
+    answer: Literal["yes", "partly", "no", "not measured"]
+    sentence: str
+
+
+class SetDescription(_Record):
+    """What was compared.
+
+    Parameters
+    ----------
+    trained_on : of generated volumes (since version 2).
+    """
+
+    path: str
+    kind: str
+    digest: str | None = None
+    voxel_size_angstrom: float
+    box_size_voxel: int
+    counts: dict[str, int]
+    note: str = ""
+    trained_on: TrainedOn = "unknown"
+
+
+class Stage(_Record):
+    """What a part of the evaluation cost."""
+
+    name: str
+    seconds: float
+    peak_memory_gb: float
+
+
+class Evaluation(_Record):
+    """The content of ``metrics.json``."""
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["frazil evaluation"] = "frazil evaluation"
+    frazil_version: str = __version__
+    name: str
+    """Of the generator, in comparisons."""
+    generated: SetDescription
+    held_out: SetDescription
+    training: SetDescription
+    seed: int
+    verdicts: tuple[Verdict, ...]
+    scores: tuple[Score, ...]
+    plots: tuple[Plot, ...]
+    close_pairs: tuple[ClosePair, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    warnings: tuple[str, ...] = ()

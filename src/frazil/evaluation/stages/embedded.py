@@ -1,0 +1,124 @@
+"""The sets of an evaluation as features, in one scale that is set by the training boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.decomposition import PCA
+
+from frazil.core.errors import ShapeError
+from frazil.core.seeds import numpy_generator
+from frazil.evaluation.metrics.embeddings import Embedding
+from frazil.evaluation.volumes import Sets, VolumeSet
+
+_CHUNK = 16  # volumes between two reports of progress
+_MOST_TRAINING = 1000  # boxes that set the scale: more do not change it, and cost time
+_LEAST_SPREAD = 0.1  # of the median: a feature that hardly varies in training is not blown up
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a set of volumes, each of mean 0 and spread 1 over the training boxes, and the class of each volume.
+
+    Parameters
+    ----------
+    values : `(n, d)` float64.
+    labels : `(n,)` class names.
+    """
+
+    values: Float[np.ndarray, "n d"]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def labelled(self, labels: np.ndarray) -> Features:
+        """Return the same features under other labels."""
+        return Features(self.values, labels)
+
+
+@dataclass(frozen=True)
+class EmbeddedSets:
+    """The sets of an evaluation in one embedding.
+
+    Parameters
+    ----------
+    generated, held_out, noise : all volumes.
+    training : up to 1,000 boxes, drawn at random: they set the scale.
+    real : training boxes in the numbers of the generated set (`Sets.training_like_generated`).
+    components : `(c, d)` principal axes of `training`, strongest first.
+    description : of the embedding; empty where it does not describe itself.
+    """
+
+    generated: Features
+    held_out: Features
+    training: Features
+    real: Features
+    noise: Features
+    components: Float[np.ndarray, "c d"]
+    description: str
+
+
+def embed_sets(
+    sets: Sets, name: str, embedding: Embedding, *, on_volumes: Callable[[int], None] | None = None
+) -> EmbeddedSets:
+    """Embed every set of an evaluation, a few volumes at a time.
+
+    Parameters
+    ----------
+    name : of the embedding, for messages.
+    embedding : asked for overlapping sets; wrap it into `Remembered` where that is slow.
+    on_volumes : called with the number of volumes just done; see `volumes_to_embed`.
+
+    Raises
+    ------
+    ShapeError : features that are no numbers.
+    """
+    random = numpy_generator(sets.seed, "evaluation feature scale")
+    scale_rows = np.sort(random.permutation(len(sets.training))[:_MOST_TRAINING])
+
+    def embed(of: VolumeSet, what: str, rows: np.ndarray | None = None) -> Features:
+        taken = np.arange(len(of)) if rows is None else rows
+        parts = []
+        for start in range(0, len(taken), _CHUNK):
+            chunk = taken[start : start + _CHUNK]
+            values = np.asarray(embedding(of.volumes[chunk]), np.float64)
+            wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
+            if len(wrong):
+                culprit = of.names[chunk[wrong[0]]]
+                raise ShapeError(f"{culprit} ({what}) has {name} features that are no numbers; leave this volume out")
+            parts.append(values)
+            if on_volumes:
+                on_volumes(len(chunk))
+        return Features(np.concatenate(parts), of.labels[taken])
+
+    training = embed(sets.training, "training", scale_rows)
+    mean, spread = training.values.mean(axis=0), training.values.std(axis=0)
+    spread = np.maximum(spread, _LEAST_SPREAD * np.median(spread))
+    spread[spread == 0] = 1
+
+    def scaled(features: Features) -> Features:
+        return Features((features.values - mean) / spread, features.labels)
+
+    training = scaled(training)
+    return EmbeddedSets(
+        generated=scaled(embed(sets.generated, "generated")),
+        held_out=scaled(embed(sets.held_out, "held-out")),
+        training=training,
+        real=scaled(embed(sets.training_like_generated(), "training")),
+        noise=scaled(embed(sets.noise(), "noise")),
+        components=_principal_axes(training.values),
+        description=str(getattr(embedding, "description", "")),
+    )
+
+
+def volumes_to_embed(sets: Sets) -> int:
+    """Return how many volumes `embed_sets` reports in all, at most."""
+    return 3 * len(sets.generated) + len(sets.held_out) + min(len(sets.training), _MOST_TRAINING)
+
+
+def _principal_axes(values: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "c d"]:
+    return np.asarray(PCA(svd_solver="full").fit(values).components_)

@@ -1,0 +1,93 @@
+"""The learned embedding: a classifier trained on the real training boxes, kept so that the next evaluation finds it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from frazil.core.console import warn
+from frazil.core.errors import FrazilError, OutputError
+from frazil.core.files import text_digest
+from frazil.core.version import __version__
+from frazil.evaluation.stages.usefulness.classifier import Classifier, train_classifier
+from frazil.evaluation.stages.usefulness.network import BATCH_SIZE, CHANNELS, SHIFT_VOXEL, STEPS
+from frazil.evaluation.volumes import Sets
+
+CACHE_VARIABLE = "FRAZIL_CACHE"
+
+_METHOD = (__version__, torch.__version__, STEPS, BATCH_SIZE, CHANNELS, SHIFT_VOXEL)
+"""How it is trained: no embedding that was trained otherwise is taken."""
+
+
+def cache_folder() -> Path:
+    """Return where learned embeddings are kept: ``$FRAZIL_CACHE``, else ``$XDG_CACHE_HOME/frazil``, else ``~/.cache/frazil``."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frazil"
+
+
+class LearnedEmbedding:
+    """The classifier of an evaluation. All generators that are judged against the same real boxes get the same one.
+
+    Parameters
+    ----------
+    real_digest : of the store with the training boxes.
+    box_size_voxel : of the boxes as they are compared.
+    seed : of its training.
+    folder : of the cache.
+    """
+
+    def __init__(self, real_digest: str, box_size_voxel: int, seed: int, folder: Path) -> None:
+        # threads round differently, and the training carries it on
+        key = text_digest(
+            json.dumps([_METHOD, torch.get_num_threads(), real_digest, box_size_voxel, seed])
+        ).removeprefix("sha256:")
+        self.path = folder / "embeddings" / key[:32]
+        self.seed = seed
+        self._classifier: Classifier | None = None
+
+    def find(self) -> bool:
+        """Look whether it has been learned before, and load it."""
+        if self._classifier is None and self.path.is_dir():
+            try:
+                self._classifier = Classifier.load(self.path)
+            except FrazilError as fault:  # it is only a copy of what can be learned again
+                warn(f"{fault}; it is learned again")
+        return self._classifier is not None
+
+    def learn(self, sets: Sets, on_step: Callable[[float], None]) -> None:
+        """Train it on the training boxes and keep it; where the cache cannot be written, only for now."""
+        training = sets.training
+        self._classifier = train_classifier(
+            training.volumes,
+            training.labels,
+            classes=training.classes,
+            seed=self.seed,
+            voxel_size_angstrom=training.voxel_size_angstrom,
+            on_step=on_step,
+        )
+        try:
+            self._classifier.save(self.path)
+        except OutputError as fault:
+            warn(f"the learned embedding is not kept ({fault}); set {CACHE_VARIABLE} to a folder that can be written")
+
+    @property
+    def description(self) -> str:
+        """What it is, in a line."""
+        return self.classifier.description
+
+    def __call__(self, volumes: Float32[np.ndarray, "n z y x"]) -> Float32[np.ndarray, "n d"]:
+        """Return the features that the classifier decides by."""
+        return self.classifier.features(volumes)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier, once it has been found or learned."""
+        assert self._classifier is not None
+        return self._classifier

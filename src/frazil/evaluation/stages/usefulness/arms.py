@@ -1,0 +1,228 @@
+"""The training sets that usefulness compares, and how well a classifier trained on each does on held-out real volumes.
+
+All are trained for the same number of steps on batches of the same size, with the same initial weights for a seed: more volumes
+are more variety, not more training. All real volumes but those of ``all_real`` stand at the count of the generated ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+from jaxtyping import Bool
+
+from frazil.core.seeds import derive_seed, numpy_generator
+from frazil.dataset.augment import crop_center
+from frazil.evaluation.stages.usefulness.classifier import Classifier, train_classifier
+from frazil.evaluation.stages.usefulness.network import SHIFT_VOXEL, window_edge
+from frazil.evaluation.stages.usefulness.rivals import class_radii_voxel, copy_paste
+from frazil.evaluation.volumes import Sets, VolumeSet
+from frazil.volume.turns import Turn
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training set.
+
+    Parameters
+    ----------
+    name : see `Plan`.
+    parts : makes what it consists of.
+    classes : to tell apart.
+    turns : that its volumes are shown in.
+    """
+
+    name: str
+    parts: Callable[[], Sequence[VolumeSet]]
+    classes: tuple[str, ...]
+    turns: tuple[Turn, ...] = ("identity",)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a classifier reached on held-out real volumes.
+
+    Parameters
+    ----------
+    right : `(n,)` whether it gave each volume to its class; the same volumes in the same order for every arm of a plan.
+    labels : `(n,)` their classes.
+    classifier : itself.
+    """
+
+    right: Bool[np.ndarray, "n"]
+    labels: np.ndarray
+    classifier: Classifier
+
+
+class Material:
+    """The central cubes of the volumes, as far as a classifier sees them: a fifth of a box of 64^3.
+
+    Parameters
+    ----------
+    sets : whole boxes.
+    """
+
+    def __init__(self, sets: Sets) -> None:
+        box = sets.generated.volumes.shape[-1]
+        self.whole = sets
+        self.window_voxel = window_edge(box)
+        self.edge_voxel = min(box, self.window_voxel + 2 * SHIFT_VOXEL)
+        self.sets = Sets(
+            self._cube(sets.generated), self._cube(sets.held_out), self._cube(sets.training), seed=sets.seed
+        )
+
+    def _cube(self, whole: VolumeSet) -> VolumeSet:
+        cubes = np.ascontiguousarray(crop_center(whole.volumes, self.edge_voxel))
+        # named by their rows, so that the whole boxes are found again
+        return VolumeSet(cubes, whole.labels, tuple(map(str, range(len(whole)))), whole.voxel_size_angstrom)
+
+    @cached_property
+    def _radii_voxel(self) -> dict[str, float]:
+        return class_radii_voxel(self.whole.training)
+
+    def pasted(self, real: VolumeSet, seed: int) -> VolumeSet:
+        """Return as many copy-pasted cubes as there are in `real`, a part of `sets.training`; whole boxes are pasted."""
+        rows = [int(name) for name in real.names]
+        return copy_paste(
+            self.whole.training,
+            len(rows),
+            radii_voxel=self._radii_voxel,
+            seed=derive_seed(self.whole.seed, "usefulness", seed),
+            rows=rows,
+            edge_voxel=self.edge_voxel,
+        )
+
+
+def of_classes(volumes: VolumeSet, classes: Sequence[str]) -> VolumeSet:
+    """Return the volumes of these classes."""
+    return volumes.subset(np.flatnonzero(np.isin(volumes.labels, classes)))
+
+
+def share_name(share: float) -> str:
+    """Return the name of the arm of real volumes and a share of generated ones."""
+    return f"generated_{round(100 * share)}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which training sets there are.
+
+    ``generated`` and ``real`` at the same count, and as floors ``noise`` and ``shuffled``; ``generated_25``: real and a quarter as many
+    generated; ``copy_paste`` and ``turns``: real and a rival; if there are more real volumes than generated ones, ``all_real`` and
+    with all generated ones ``all_generated``; ``every_class``: all real volumes of all classes, if some were not generated.
+
+    Parameters
+    ----------
+    material : the volumes.
+    real_classes : that can be trained and tested on real volumes.
+    classes : those of them that were generated; with fewer than two there is ``every_class`` alone.
+    shares : of generated volumes that are added, as shares of the real count; those that would take more than there are
+        have no arm.
+    floors : with noise and shuffled labels.
+    turns : that keep the wedge.
+    """
+
+    material: Material
+    real_classes: tuple[str, ...]
+    classes: tuple[str, ...]
+    shares: tuple[float, ...]
+    floors: bool
+    turns: tuple[Turn, ...]
+
+    @cached_property
+    def real(self) -> VolumeSet:
+        """Real volumes at the count of the generated ones, class by class, as far as there are so many."""
+        return of_classes(self.material.sets.training_like_generated(), self.classes)
+
+    @cached_property
+    def generated(self) -> VolumeSet:
+        """The generated volumes."""
+        return of_classes(self.material.sets.generated, self.classes)
+
+    @cached_property
+    def equal(self) -> VolumeSet:
+        """Generated volumes at the count of `real`, class by class: fewer where training boxes are fewer."""
+        random = numpy_generator(self.material.sets.seed, "usefulness equal count")
+        rows = []
+        for name in self.classes:
+            own = np.flatnonzero(self.generated.labels == name)
+            rows.append(random.permutation(own)[: int((self.real.labels == name).sum())])
+        return self.generated.subset(np.sort(np.concatenate(rows)))
+
+    @cached_property
+    def all_real(self) -> VolumeSet:
+        """All training boxes of the classes that were generated."""
+        return of_classes(self.material.sets.training, self.classes)
+
+    def added(self, share: float) -> int:
+        """Return how many generated volumes a share is."""
+        return round(share * len(self.real))
+
+    @property
+    def judge(self) -> str:
+        """The arm whose classifiers say of which class a generated volume is: all real volumes of all classes."""
+        if self.classes != self.real_classes or len(self.classes) < 2:
+            return "every_class"
+        return "all_real" if len(self.all_real) > len(self.real) else "real"
+
+    def arms(self, seed: int) -> list[Arm]:
+        """Return the training sets of one seed: it draws what is added (a smaller share is part of a larger one) and pasted."""
+        found = self._comparisons(seed) if len(self.classes) > 1 else []
+        if self.judge == "every_class":
+            found.append(
+                Arm(
+                    "every_class",
+                    lambda: [of_classes(self.material.sets.training, self.real_classes)],
+                    self.real_classes,
+                )
+            )
+        return found
+
+    def _comparisons(self, seed: int) -> list[Arm]:
+        sets, classes = self.material.sets, self.classes
+        found = [Arm("generated", lambda: [self.equal], classes), Arm("real", lambda: [self.real], classes)]
+        if self.floors:
+            found.append(Arm("noise", lambda: [of_classes(sets.noise(), classes)], classes))
+            found.append(Arm("shuffled", lambda: [of_classes(sets.shuffled(), classes)], classes))
+        order = numpy_generator(self.material.sets.seed, "usefulness draw", seed).permutation(len(self.generated))
+        for share in self.shares:
+            rows = order[: self.added(share)]
+            if self.added(share) <= len(order):
+                parts = partial(lambda rows: [self.real, self.generated.subset(rows)], rows)
+                found.append(Arm(share_name(share), parts, classes))
+        found.append(Arm("copy_paste", lambda: [self.real, self.material.pasted(self.real, seed)], classes))
+        found.append(Arm("turns", lambda: [self.real], classes, self.turns))
+        if len(self.all_real) > len(self.real):
+            found.append(Arm("all_real", lambda: [self.all_real], classes))
+            found.append(Arm("all_generated", lambda: [self.all_real, self.generated], classes))
+        return found
+
+
+def train_arm(
+    arm: Arm,
+    material: Material,
+    seed: int,
+    *,
+    steps: int,
+    batch_size: int,
+    on_step: Callable[[float], None] | None = None,
+) -> Outcome:
+    """Train a classifier on an arm and test it on the held-out volumes of its classes."""
+    parts = arm.parts()
+    held_out = of_classes(material.sets.held_out, arm.classes)
+    classifier = train_classifier(
+        np.concatenate([part.volumes for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        classes=arm.classes,
+        seed=derive_seed(material.sets.seed, "usefulness", seed),
+        steps=steps,
+        batch_size=batch_size,
+        window_voxel=material.window_voxel,
+        turns=arm.turns,
+        voxel_size_angstrom=held_out.voxel_size_angstrom,
+        on_step=on_step,
+    )
+    found = np.array(arm.classes)[classifier.predict(held_out.volumes).argmax(axis=1)]
+    return Outcome(found == held_out.labels, held_out.labels, classifier)

@@ -1,0 +1,123 @@
+"""What a user would try before a generator: particles pasted onto other backgrounds.
+
+The other cheap rival, turns that keep the missing wedge, are an argument of
+`frazil.evaluation.stages.usefulness.classifier.train_classifier`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float32
+
+from frazil.core.errors import ShapeError
+from frazil.core.seeds import numpy_generator
+from frazil.dataset.augment import crop_center
+from frazil.evaluation.metrics.profiles import particle_radius_voxel, sphere_profile
+from frazil.evaluation.volumes import VolumeSet
+from frazil.volume.intensity import moments, z_score
+
+MARGIN_VOXEL = 1.0
+"""Beyond the radius of a particle that is cut out whole: for its blur and the rounding of its centre."""
+
+FADE_VOXEL = 3.0
+"""Over which the pasted particle gives way to the background."""
+
+
+def class_radii_voxel(volumes: VolumeSet) -> dict[str, float]:
+    """Return the radius of each class: where the mean over its volumes has risen to half of its darkest value.
+
+    A class whose mean shows nothing dark gets a quarter of the box: boxes are cut about twice as wide as particles.
+    """
+    radii = {}
+    for label in volumes.classes:
+        rows = np.flatnonzero(volumes.labels == label)
+        mean = sum(volumes.volumes[row].astype(np.float64) for row in rows) / len(rows)  # without a copy of the class
+        found = particle_radius_voxel(sphere_profile(mean))
+        radii[label] = len(mean) / 4 if found is None else found
+    return radii
+
+
+def paste(
+    particle: Float32[np.ndarray, "z y x"], background: Float32[np.ndarray, "z y x"], radius_voxel: float
+) -> Float32[np.ndarray, "z y x"]:
+    """Paste the ball around the centre of `particle` onto the centre of `background`; z-scored again.
+
+    Weights are 1 up to `MARGIN_VOXEL` beyond the radius and fall as a cosine over `FADE_VOXEL`. No more than the box is taken.
+    Nothing is turned, so the wedge of the particle is that of its tomogram; the seam is what it costs: the two textures
+    do not continue each other there, in real space nor in the missing wedge.
+
+    Parameters
+    ----------
+    particle, background : z-scored cubes of equal size.
+    radius_voxel : of the larger of the two particles at their centres, so that none of the background's own is left.
+
+    Raises
+    ------
+    ShapeError : no cubes, or not of equal size.
+    """
+    if particle.shape != background.shape or particle.ndim != 3 or len(set(particle.shape)) != 1:
+        raise ShapeError(
+            f"a particle of {particle.shape} cannot be pasted onto {background.shape} voxels; give cubes of equal size"
+        )
+    weights = ball_weights(len(particle), radius_voxel)
+    pasted = weights * particle + (1 - weights) * background
+    return z_score(pasted, moments(pasted))
+
+
+def ball_weights(edge_voxel: int, radius_voxel: float) -> Float32[np.ndarray, "z y x"]:
+    """Return the weights of `paste`: 1 inside, 0 outside, around voxel D/2."""
+    whole = min(radius_voxel + MARGIN_VOXEL, edge_voxel // 2 - 1 - FADE_VOXEL)
+    axis = np.square(np.arange(edge_voxel) - edge_voxel // 2)
+    distance = np.sqrt(axis[:, None, None] + axis[:, None] + axis)
+    beyond = np.clip((distance - whole) / FADE_VOXEL, 0, 1)
+    return np.asarray(0.5 + 0.5 * np.cos(np.pi * beyond), np.float32)
+
+
+def copy_paste(
+    real: VolumeSet,
+    count: int,
+    *,
+    radii_voxel: Mapping[str, float],
+    seed: int,
+    rows: Sequence[int] | np.ndarray | None = None,
+    edge_voxel: int | None = None,
+) -> VolumeSet:
+    """Make `count` volumes by pasting the particle of one real box onto another; the class is that of the pasted particle.
+
+    Particles are taken in turn from boxes in random order, so that classes keep their proportions; the background is any other
+    box. The ball that is taken has the radius of the larger of the two particles: a small particle brings its own near
+    surroundings along, and nothing is left of the particle in the background.
+
+    Parameters
+    ----------
+    real : boxes with their classes.
+    radii_voxel : of each class, `class_radii_voxel`.
+    seed : of the draw.
+    rows : of the boxes to use; None uses all.
+    edge_voxel : keep only the central cube of this edge of each result; None keeps all. It is z-scored before.
+
+    Raises
+    ------
+    ShapeError : fewer than two boxes.
+    """
+    used = np.arange(len(real)) if rows is None else np.asarray(rows, dtype=np.int64)
+    if len(used) < 2:
+        raise ShapeError(f"{len(used)} boxes: a particle needs another box to be pasted onto; give two or more")
+    random = numpy_generator(seed, "copy-paste")
+    orders = [random.permutation(len(used)) for _ in range(-(-count // len(used)))]
+    places = np.concatenate([*orders, np.array([], dtype=np.int64)])[:count]
+    particles = used[places]
+    # any box but the particle's own
+    backgrounds = used[(places + random.integers(1, len(used), size=count)) % len(used)]
+    edge = real.volumes.shape[-1] if edge_voxel is None else edge_voxel
+    volumes = np.empty((count, edge, edge, edge), np.float32)
+    for row, (particle, background) in enumerate(zip(particles, backgrounds, strict=True)):
+        radius = max(radii_voxel[str(real.labels[one])] for one in (particle, background))
+        volumes[row] = crop_center(paste(real.volumes[particle], real.volumes[background], radius), edge)
+    names = tuple(
+        f"{real.names[particle]} on {real.names[background]}"
+        for particle, background in zip(particles, backgrounds, strict=True)
+    )
+    return VolumeSet(volumes, real.labels[particles], names, real.voxel_size_angstrom)

@@ -1,0 +1,307 @@
+"""What generated volumes are good for: the classification accuracy score (Ravuri & Vinyals 2019) and its rivals.
+
+Classifiers are trained on generated volumes, on real ones, and on real ones with generated ones added, and tested on held-out
+real volumes. The same classifiers say whether generated volumes show the class that they are labelled with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from frazil.core.records import TiltRange
+from frazil.dataset.augment import wedge_turns
+from frazil.evaluation.metrics.bootstrap import Estimate
+from frazil.evaluation.scores import Line, Plot, Score
+from frazil.evaluation.stages.usefulness.arms import Material, Outcome, Plan, share_name, train_arm
+from frazil.evaluation.stages.usefulness.network import BATCH_SIZE, STEPS
+from frazil.evaluation.stages.usefulness.right_class import DOUBT, class_doubts, right_class_scores
+from frazil.evaluation.volumes import Section, Sets
+
+MINIMUM = 5
+"""Volumes of a class, in each set, that it takes to train and to test on it."""
+
+SHARES = (0.25, 0.5, 1.0, 2.0)
+
+_MEASURES = ("balanced accuracy", "accuracy")
+
+Outcomes = dict[str, list[Outcome]]
+"""Of each arm, one for every seed."""
+
+
+def usefulness_section(
+    sets: Sets,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    shares: Sequence[float] = SHARES,
+    quick: bool = False,
+    tilt_range_degrees: TiltRange | None = None,
+    steps: int = STEPS,
+    batch_size: int = BATCH_SIZE,
+    on_step: Callable[[float], None] | None = None,
+) -> Section:
+    """Measure what generated volumes are good for, and whether they show their class.
+
+    Parameters
+    ----------
+    sets : cubes; generated volumes of classes that are not real and held out are no part of it.
+    seeds : each arm is trained once for each; intervals, over seeds and held-out boxes, take two or more.
+    shares : generated volumes that are added to real ones, as shares of the real count.
+    quick : one seed, as many generated volumes as real ones added, no floors: a quarter of the time, and no intervals.
+    tilt_range_degrees : of the real tomograms: says which turns keep the wedge.
+    steps, batch_size : of each training.
+    on_step : is told the share that is done.
+    """
+    if quick:
+        seeds, shares = seeds[:1], (1.0,)
+    real_classes = _frequent(sets.training.labels, _frequent(sets.held_out.labels, sets.training.classes))
+    classes = _frequent(sets.generated.labels, real_classes)
+    warnings = _warnings(sets, real_classes, classes)
+    if len(real_classes) < 2:
+        few = f"{len(real_classes)} classes with {MINIMUM} training and {MINIMUM} held-out boxes; 2 are needed"
+        return Section(tuple(_unmeasured(shares, few)), warnings=warnings)
+    turns = wedge_turns(tilt_range_degrees)
+    plan = Plan(Material(sets), real_classes, classes, tuple(shares), floors=not quick, turns=turns)
+    outcomes = _train(plan, seeds, steps, batch_size, on_step)
+    judges = [outcome.classifier for outcome in outcomes[plan.judge]]
+    scores = right_class_scores(judges, plan.material.sets)
+    plots: tuple[Plot, ...] = ()
+    if len(classes) > 1:
+        table = _Table(plan, outcomes)
+        scores += table.scores()
+        plots = (table.plot(),)
+    else:
+        few = f"{len(classes)} classes with {MINIMUM} generated, training and held-out volumes; 2 are needed"
+        scores += _unmeasured(shares, few)
+    doubts = class_doubts(judges, plan.material.sets.generated)
+    return Section(tuple(scores), plots, warnings=warnings, per_sample={DOUBT: doubts})
+
+
+def _frequent(labels: np.ndarray, classes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in classes if np.sum(labels == name) >= MINIMUM)
+
+
+def _warnings(sets: Sets, real_classes: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
+    """Say which classes are left out."""
+    said = []
+    if not_real := sorted({*sets.training.classes, *sets.held_out.classes} - {*real_classes}):
+        said.append(
+            f"{', '.join(not_real)}: fewer than {MINIMUM} training or held-out boxes; left out of the classification"
+        )
+    if not_generated := sorted({*real_classes} - {*classes}):
+        said.append(
+            f"{', '.join(not_generated)}: fewer than {MINIMUM} generated volumes; left out of the usefulness for training"
+        )
+    return tuple(said)
+
+
+def _train(
+    plan: Plan, seeds: Sequence[int], steps: int, batch_size: int, on_step: Callable[[float], None] | None
+) -> Outcomes:
+    """Train all arms with all seeds."""
+    trainings = [(seed, arm) for seed in seeds for arm in plan.arms(seed)]
+    found: Outcomes = {arm.name: [] for _, arm in trainings}
+    for done, (seed, arm) in enumerate(trainings):
+
+        def tell(part: float, done: int = done) -> None:
+            if on_step:
+                on_step((done + part) / len(trainings))
+
+        found[arm.name].append(train_arm(arm, plan.material, seed, steps=steps, batch_size=batch_size, on_step=tell))
+    return found
+
+
+def over_seeds_and_boxes(
+    right: Float[np.ndarray, "seeds n"],
+    labels: np.ndarray,
+    weights: Float[np.ndarray, "n"],
+    *,
+    least: float = -1.0,
+) -> Estimate:
+    """Return a weighted sum over held-out boxes, its mean over seeds, and its 95 % interval; no interval of one seed.
+
+    Two independent spreads, added as squares: of the mean over seeds (Student's t), and of the boxes that happened to be held out
+    (normal, within classes), since a single box that is right in all seeds proves nothing.
+
+    Parameters
+    ----------
+    right : 1 where a box was right, 0 where not, a row for each seed; or the difference of two trainings, paired box by box.
+    labels : `(n,)` classes of the boxes.
+    weights : `(n,)` equal within a class.
+    least : bound of the interval, whose other bound is 1.
+    """
+    values = right @ weights
+    mean = float(np.clip(values.mean(), least, 1.0))  # weights sum to 1 but for rounding
+    if len(values) < 2:
+        return Estimate(mean)
+    seeds = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    by_box = right.mean(axis=0) * weights
+    variance = sum(len(own) * own.var(ddof=1) for name in np.unique(labels) if len(own := by_box[labels == name]) > 1)
+    half = float(np.hypot(seeds, stats.norm.ppf(0.975) * np.sqrt(variance)))
+    return Estimate(mean, (max(mean - half, least), min(mean + half, 1.0)))
+
+
+def box_weights(measure: str, labels: np.ndarray) -> Float[np.ndarray, "n"]:
+    """Return what each held-out box counts.
+
+    In ``balanced accuracy`` each class alike, in ``accuracy`` each box alike; else `measure` is the class whose recall is meant.
+    """
+    names, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if measure == "accuracy":
+        return np.full(len(labels), 1 / len(labels))
+    if measure == "balanced accuracy":
+        return np.asarray(1 / (len(names) * counts[place]))
+    return np.asarray((labels == measure) / (labels == measure).sum())
+
+
+@dataclass(frozen=True)
+class _Table:
+    """From outcomes to scores."""
+
+    plan: Plan
+    outcomes: Outcomes
+
+    def scores(self) -> list[Score]:
+        """Return the classification accuracy score, and the accuracy and the gain of everything that was added."""
+        scores = self._trained_on_generated()
+        real_count = len(self.plan.real)
+        for share in self.plan.shares:
+            name, title = share_name(share), f"{real_count} real + {100 * share:g} % generated"
+            if name in self.outcomes:
+                scores += self._addition(name, title, "real", real_count + self.plan.added(share))
+            else:
+                few = f"{len(self.plan.generated)} generated volumes of the classes compared; {self.plan.added(share)} are needed"
+                scores += [_empty(score, few) for score in _addition_names(name, title)]
+        pasted, turned = "rival: real + 100 % copy-paste", "rival: real, turned by 180°"
+        scores += self._addition("copy_paste", pasted, "real", 2 * real_count)
+        scores += self._addition("turns", turned, "real", real_count, f"turns: {', '.join(self.plan.turns)}")
+        if "all_generated" in self.outcomes:
+            count = len(self.plan.all_real)
+            title = f"all {count} real + all generated"
+            scores += self._addition("all_generated", title, "all_real", count + len(self.plan.generated))
+        return scores
+
+    def plot(self) -> Plot:
+        """Return the balanced accuracy by the share of generated volumes, beside that of real volumes alone."""
+        shares = [0.0, *(share for share in self.plan.shares if share_name(share) in self.outcomes)]
+        alone = self._estimate("real", "balanced accuracy")
+        mixed = [alone, *(self._estimate(share_name(share), "balanced accuracy") for share in shares[1:])]
+        return Plot(
+            name="balanced_accuracy_by_share",
+            title="Real volumes with generated ones added: balanced accuracy on held-out real",
+            x_title=f"generated volumes added, % of {len(self.plan.real)} real",
+            y_title="balanced accuracy",
+            x=tuple(100 * share for share in shares),
+            lines=(_line("generated", mixed), _line("real training", [alone] * len(shares))),
+        )
+
+    def _trained_on_generated(self) -> list[Score]:
+        scores = []
+        count = len(self.plan.equal)
+        for measure in _MEASURES:
+            title = f"Trained on generated, tested on real: {measure}"
+            scores.append(self._score(f"cas_{_snake(measure)}", title, "generated", "real", measure, count))
+        for label in self.plan.classes:
+            count = int(np.sum(self.plan.equal.labels == label))
+            scores.append(
+                self._score("cas_recall", "Trained on generated: share found", "generated", "real", label, count)
+            )
+        return scores
+
+    def _addition(self, arm: str, title: str, base: str, count: int, note: str = "") -> list[Score]:
+        """Return both accuracies of an arm beside those of its base, and the gain, paired by seed and box."""
+        names = _addition_names(arm, title)
+        scores = [
+            self._score(name, text, arm, base, measure, count, note)
+            for (name, text), measure in zip(names, _MEASURES, strict=False)
+        ]
+        gain = self._of(self._right(arm) - self._right(base), "balanced accuracy", least=-1.0)
+        name, text = names[-1]
+        return [
+            *scores,
+            Score(
+                name=name,
+                title=text,
+                question="useful",
+                value=gain.value,
+                interval=gain.interval,
+                better="higher",
+                count=count,
+                note=self._note("0 is no gain", note),
+            ),
+        ]
+
+    def _score(self, name: str, title: str, arm: str, base: str, measure: str, count: int, note: str = "") -> Score:
+        """Return one measure of an arm; `measure` is a key of `_MEASURES` or a class, whose recall it is."""
+        found, real = self._estimate(arm, measure), self._estimate(base, measure)
+        floors = ("noise", "shuffled") if arm == "generated" else ()  # of an addition there is no floor but its base
+        noise, shuffled = (
+            self._estimate(floor, measure).value if floor in floors and floor in self.outcomes else None
+            for floor in ("noise", "shuffled")
+        )
+        return Score(
+            name=name,
+            title=title,
+            question="useful",
+            label=measure if measure in self.plan.classes else None,
+            value=found.value,
+            interval=found.interval,
+            real=real.value,
+            real_interval=real.interval,
+            noise=noise,
+            shuffled=shuffled,
+            better="higher",
+            count=count,
+            note=self._note(note),
+        )
+
+    def _note(self, *said: str) -> str:
+        count = len(self.outcomes["real"])
+        spread = (
+            f"mean over {count} seeds, interval over seeds and held-out boxes" if count > 1 else "one seed, no interval"
+        )
+        return "; ".join(filter(None, [*said, spread]))
+
+    def _estimate(self, arm: str, measure: str) -> Estimate:
+        return self._of(self._right(arm), measure, least=0.0)
+
+    def _of(self, right: Float[np.ndarray, "seeds n"], measure: str, *, least: float) -> Estimate:
+        labels = self.outcomes["real"][0].labels
+        return over_seeds_and_boxes(right, labels, box_weights(measure, labels), least=least)
+
+    def _right(self, arm: str) -> Float[np.ndarray, "seeds n"]:
+        return np.array([outcome.right for outcome in self.outcomes[arm]], dtype=np.float64)
+
+
+def _line(name: str, estimates: Sequence[Estimate]) -> Line:
+    bands = [estimate.interval for estimate in estimates]
+    known = [band for band in bands if band]
+    low, high = zip(*known, strict=True) if len(known) == len(bands) else ((), ())
+    return Line.model_validate({"name": name, "y": [one.value for one in estimates], "low": low, "high": high})
+
+
+def _addition_names(arm: str, title: str) -> list[tuple[str, str]]:
+    """Return name and title of the scores of an addition: both accuracies and, last, the gain."""
+    capital = title[0].upper() + title[1:]
+    accuracies = [(f"augment_{arm}_{_snake(measure)}", f"{capital}: {measure}") for measure in _MEASURES]
+    return [*accuracies, (f"gain_{arm}", f"{capital}: gain in balanced accuracy over real alone")]
+
+
+def _unmeasured(shares: Sequence[float], note: str) -> list[Score]:
+    """Return what there would have been, without values."""
+    names = [(f"cas_{_snake(measure)}", f"Trained on generated, tested on real: {measure}") for measure in _MEASURES]
+    for share in shares:
+        names += _addition_names(share_name(share), f"real + {100 * share:g} % generated")
+    return [_empty(name, note) for name in names]
+
+
+def _empty(name: tuple[str, str], note: str) -> Score:
+    return Score(name=name[0], title=name[1], question="useful", value=None, better="higher", note=note)
+
+
+def _snake(words: str) -> str:
+    return words.replace(" ", "_")

@@ -1,0 +1,332 @@
+"""The answer to each question in a word, by rules that stand here and in docs/evaluation.md, and a sentence with the numbers.
+
+Scores, graded by `frazil.evaluation.verdict.grades`, are grouped into aspects of a question, so that five spectra do
+not outvote one ring; the
+answer counts aspects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from frazil.evaluation.scores import Evaluation, Question, Score, TrainedOn, Verdict
+from frazil.evaluation.verdict.grades import Grade, grade
+
+Answer = Literal["yes", "partly", "no", "not measured"]
+
+FEW = 50
+"""With fewer samples, or fewer held-out boxes, no answer is a plain yes: intervals are too wide."""
+
+MOST = 2 / 3
+"""For a yes so many of the aspects must reach real volumes, none may fall short, and all must be measured."""
+
+SHORT = 1 / 3
+"""For a no more than so many fall short: an aspect among three is a fault, three among eight are a failure."""
+
+SHOWN = 3
+"""Aspects that a sentence names with their numbers: of the worst grade alone, so that it can be read."""
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """Scores that say the same thing in different ways.
+
+    Parameters
+    ----------
+    name : for the sentence.
+    grade : ``short`` if half of the scores or more are, ``reaches`` if three quarters do and none is short, else ``near``. Of rings,
+        that of the worst class.
+    telling : the score to show: the first of the worst.
+    """
+
+    name: str
+    grade: Grade
+    telling: Score
+
+
+def judged_anew(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation with the answers that today's rules give to its scores."""
+    generated, held_out = evaluation.generated, evaluation.held_out
+    count, others = sum(generated.counts.values()), sum(held_out.counts.values())
+    return evaluation.model_copy(update={"verdicts": verdicts(evaluation.scores, count, others, generated.trained_on)})
+
+
+def verdicts(
+    scores: Sequence[Score], count: int, held_out: int, trained_on: TrainedOn = "these boxes"
+) -> tuple[Verdict, ...]:
+    """Answer the five questions.
+
+    Parameters
+    ----------
+    scores : of all stages that have run.
+    count, held_out : generated volumes, and held-out boxes, in all.
+    trained_on : what the generator learnt from.
+    """
+    answers: dict[Question, tuple[Answer, str]] = {
+        "realistic": _by_aspects(scores, "realistic"),
+        "varied": _by_aspects(scores, "varied"),
+        "new": _new(scores, trained_on),
+        "right class": _by_aspects(scores, "right class"),
+        "useful": _useful(scores),
+    }
+    few = _few(count, held_out)
+    return tuple(_cautious(question, answer, sentence, few) for question, (answer, sentence) in answers.items())
+
+
+_RINGS = "rings"
+_ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
+    "realistic": {
+        "power spectra": ("spectrum_",),
+        "missing wedge": ("wedge_", "missing_wedge_"),
+        "grey values": ("grey_values_",),
+        "autocorrelation": ("autocorrelation_",),
+        "contrast of particles": ("particle_contrast",),
+        _RINGS: ("ring_depth", "ring_radius_voxel", "ring_spread_", "ring_share_"),
+        "learned features": ("frechet_learned", "kid_learned", "precision_learned", "density_learned"),
+        "random features": ("frechet_random", "kid_random", "precision_random", "density_random"),
+        "handcrafted features": (
+            "frechet_handcrafted",
+            "kid_handcrafted",
+            "precision_handcrafted",
+            "density_handcrafted",
+        ),
+    },
+    "varied": {
+        "coverage and recall of learned features": ("coverage_learned", "recall_learned"),
+        "coverage and recall of random features": ("coverage_random", "recall_random"),
+        "coverage and recall of handcrafted features": ("coverage_handcrafted", "recall_handcrafted"),
+        "number of different volumes": ("vendi_",),
+        "similarity of pairs": ("ms_ssim",),
+    },
+    "right class": {
+        "classifier": ("class_",),
+        "radial profiles": ("profile_",),
+    },
+}
+"""Beginnings of the names of scores by aspect."""
+
+
+def aspects(scores: Sequence[Score], question: Question) -> list[Aspect]:
+    """Group the scores of a question and grade each group. Numbers of single classes count where there is none of all.
+
+    Rings count where real volumes of the class have one; what cannot be measured of a ring because there is none falls short.
+    """
+    hollow = {score.label for score in scores if score.name.startswith("ring_radius_")}
+    own = [
+        score
+        for score in scores
+        if score.question == question
+        and _counted(score, scores) is not None
+        and (score.name != "ring_depth" or score.label in hollow)
+    ]
+    pooled = {score.name for score in own if score.label is None}
+    own = [score for score in own if score.label is None or score.name not in pooled]
+    found = []
+    for name, beginnings in _ASPECTS[question].items():
+        members = [score for score in own if score.name.startswith(beginnings)]
+        # each class has a ring of its own: one that is right does not make up for one that is lost
+        labels = {score.label for score in members} if name == _RINGS else {None}
+        groups = [[one for one in members if name != _RINGS or one.label == label] for label in sorted(labels, key=str)]
+        graded = [_aspect(name, group, [_counted(one, scores) for one in group]) for group in groups if group]
+        if graded:
+            found.append(min(graded, key=lambda aspect: _WORST_FIRST.index(aspect.grade)))
+    return found
+
+
+_WORST_FIRST: tuple[Grade, ...] = ("short", "near", "reaches")
+
+
+def _counted(score: Score, scores: Sequence[Score]) -> Grade | None:
+    """Grade a score; of a ring that is not there, though real volumes have one and the share of rings was measured: short."""
+    lost = score.name.startswith("ring_") and score.value is None and score.real is not None
+    if lost and any(
+        one.name.startswith("ring_share_") and one.label == score.label and one.value is not None for one in scores
+    ):
+        return "short"
+    return grade(score)
+
+
+def _aspect(name: str, members: Sequence[Score], grades: Sequence[Grade | None]) -> Aspect:
+    worst = next(kind for kind in _WORST_FIRST if kind in grades)
+    measured = [place for place, kind in enumerate(grades) if kind == worst and members[place].value is not None]
+    return Aspect(name, _together(grades), members[measured[0] if measured else grades.index(worst)])
+
+
+def _together(grades: Sequence[Grade | None]) -> Grade:
+    if grades.count("short") * 2 >= len(grades):
+        return "short"
+    if "short" not in grades and grades.count("reaches") >= 0.75 * len(grades):
+        return "reaches"
+    return "near"
+
+
+def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, str]:
+    """Yes if most aspects reach real volumes, none falls short and all are measured; no if over a third fall short; else partly."""
+    found = aspects(scores, question)
+    if not found:
+        return "not measured", _unmeasured(scores, question)
+    by_grade = {kind: [aspect for aspect in found if aspect.grade == kind] for kind in ("reaches", "near", "short")}
+    answer: Answer = "partly"
+    if len(by_grade["short"]) > SHORT * len(found):
+        answer = "no"
+    elif not by_grade["short"] and len(by_grade["reaches"]) >= MOST * len(found):
+        answer = "yes"
+    wording = {"reaches": "on a par with", "near": "near", "short": "short of"}
+    present = [kind for kind in wording if by_grade[kind]]
+    parts = [
+        f"{wording[kind]} {{}} in {_named(by_grade[kind], SHOWN if kind == present[-1] else 0)}" for kind in present
+    ]
+    sentence = "; ".join(
+        [parts[0].replace("{}", "real training boxes"), *(part.replace("{}", "them") for part in parts[1:])]
+    )
+    sentence = f"{sentence[0].upper()}{sentence[1:]}."
+    if missing := [name for name in _ASPECTS[question] if name not in {aspect.name for aspect in found}]:
+        sentence += f" Not measured: {', '.join(missing)}."
+        answer = "partly" if answer == "yes" else answer
+    return answer, sentence
+
+
+MANY_COPIES_PERCENT = 5.0
+"""From so many on the answer to *new* is no."""
+
+HALFWAY = 0.5
+"""So is it if samples lie, in the median, at less than half the distance of held-out boxes."""
+
+NEARER, SURE = 0.9, 0.01
+"""And it is no plain yes if they lie nearer than 0.9 of it and chance explains that with a probability below 0.01."""
+
+
+def _new(scores: Sequence[Score], trained_on: TrainedOn) -> tuple[Answer, str]:
+    """No if many samples copy a box or lie at half the distance; yes if hardly any does and they are no nearer; else partly.
+
+    Who learnt from other boxes cannot have copied these: then there is no answer but a no.
+    """
+    found = {score.name: score for score in scores if score.question == "new" and score.label is None}
+    copies, ratio = found.get("near_copies"), found.get("nearest_distance_ratio")
+    if copies is None or ratio is None or copies.value is None or ratio.value is None:
+        return "not measured", _unmeasured(scores, "new")
+    p = found["nearer_than_held_out_p"].value if "nearer_than_held_out_p" in found else None
+    nearer = ratio.value < NEARER and (p is None or p < SURE)
+    some = copies.value > (copies.real or 0.0)
+    sentence = (
+        f"{_number(copies.value, '%')} all but copy one training box (real: {_number(copies.real, '%')}). The nearest training box "
+        f"of a sample lies at {_number(ratio.value)} times the distance of that of a held-out box (real training boxes: "
+        f"{_number(ratio.real)})"
+    )
+    if p is not None:
+        sentence += f", {'nearer than' if p < SURE else 'no nearer than'} chance explains (p = {p:.2g})"
+    sentence += "."
+    if copies.value >= MANY_COPIES_PERCENT or ratio.value < HALFWAY:
+        return "no", sentence
+    if trained_on == "other boxes":
+        return (
+            "not measured",
+            f"Not measured: the model learnt from other boxes than these; judge it by those. {sentence}",
+        )
+    if trained_on == "unknown":
+        sentence = f"If these are the boxes that the generator learnt from, which its files do not say: {sentence[0].lower()}{sentence[1:]}"
+    if nearer and not some:
+        sentence += " None copies a single box, but all lie near: smooth volumes do that too, see whether the spectra fall short."
+    return ("partly" if nearer or some else "yes"), sentence
+
+
+_RIVALS = {"gain_copy_paste": "copy-paste", "gain_turns": "half turns"}
+_EQUAL, _ALL = "gain_generated_100", "gain_all_generated"
+
+
+def _useful(scores: Sequence[Score]) -> tuple[Answer, str]:
+    """Yes if adding them to all real volumes helps for sure and to as many real ones no less than the cheap rivals do.
+
+    Partly if adding all, or as many as there are real ones, helps for sure, or if a classifier trained on them alone reaches one
+    trained on as many real volumes; else no. *For sure*: the interval, over seeds and held-out boxes, lies above 0. The other shares
+    are left out: the more of them are asked, the likelier chance says yes.
+    """
+    found = {score.name: score for score in scores if score.question == "useful" and score.label is None}
+    gains = {
+        name: score
+        for name, score in found.items()
+        if name.startswith(("gain_generated_", _ALL)) and score.value is not None
+    }
+    alone = found.get("cas_balanced_accuracy")
+    if not gains or alone is None or alone.value is None:
+        return "not measured", _unmeasured(scores, "useful")
+    rivals = {name: found[name].value or 0.0 for name in _RIVALS if name in found and found[name].value is not None}
+    main = gains.get(_ALL) or gains.get(_EQUAL)
+    equal = gains.get(_EQUAL)
+    beats = equal is not None and (equal.value or 0.0) >= max(rivals.values(), default=0.0)
+    sentence = (
+        f"A classifier trained on them alone reaches a balanced accuracy of {_number(alone.value)} on held-out real volumes, "
+        f"on as many real ones {_number(alone.real)}."
+    )
+    shown = dict.fromkeys(score.name for score in (main, equal) if score is not None) or dict.fromkeys(gains)
+    changes = [f"{_added(name)} {_change(gains[name])}" for name in shown]
+    changes += [f"{_RIVALS[name]} {value:+.3f}" for name, value in rivals.items()]
+    sentence += f" Change of balanced accuracy on adding: {', '.join(changes)}."
+    if main is not None and _helps(main) and beats:
+        return "yes", sentence
+    asked = [gain for gain in (main, equal) if gain is not None]
+    return ("partly" if any(map(_helps, asked)) or grade(alone) == "reaches" else "no"), sentence
+
+
+def _helps(gain: Score) -> bool:
+    return gain.interval is not None and gain.interval[0] > 0
+
+
+def _added(name: str) -> str:
+    return "all generated to all real" if name == _ALL else f"{name.removeprefix('gain_generated_')} % generated"
+
+
+def _change(gain: Score) -> str:
+    spread = f" ({gain.interval[0]:+.3f} to {gain.interval[1]:+.3f})" if gain.interval else " (one seed)"
+    return f"{gain.value:+.3f}{spread}"
+
+
+def _named(found: Sequence[Aspect], shown: int) -> str:
+    """Name aspects, the first `shown` with their most telling number."""
+    texts = [f"{aspect.name} ({told(aspect.telling)})" for aspect in found[:shown]]
+    texts += [aspect.name for aspect in found[shown:]]
+    return ", ".join(texts)
+
+
+def told(score: Score) -> str:
+    """Return a score with what it stands beside: ``Frechet distance 41, real 9.2``."""
+    of = f" of {score.label}" if score.label else ""
+    return f"{score.title}{of} {_number(score.value, score.unit)}, real {_number(score.real, score.unit)}"
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:.3g}{' ' if unit else ''}{unit}"
+
+
+_STAGES: dict[Question, str] = {
+    "realistic": "the stages physics and features answer this.",
+    "varied": "the stages diversity and features answer this.",
+    "new": "the stage memorisation answers this.",
+    "right class": "the stages usefulness and physics answer this.",
+    "useful": "the stage usefulness answers this.",
+}
+
+
+def _unmeasured(scores: Sequence[Score], question: Question) -> str:
+    notes = [score.note for score in scores if score.question == question and score.value is None and score.note]
+    return f"Not measured: {notes[0].removeprefix('Not measured: ')}" if notes else f"Not measured: {_STAGES[question]}"
+
+
+def _few(count: int, held_out: int) -> str:
+    """Say of what there is too little for a plain yes."""
+    short = [f"{number} {of}" for number, of in ((count, "samples"), (held_out, "held-out boxes")) if number < FEW]
+    return (
+        f" Only {' and '.join(short)}: intervals are wide, and below {FEW} no answer is a plain yes." if short else ""
+    )
+
+
+def _cautious(question: Question, answer: Answer, sentence: str, few: str) -> Verdict:
+    """Take back a yes that stands on few samples."""
+    if answer != "not measured" and few:
+        sentence += few
+        answer = "partly" if answer == "yes" else answer
+    return Verdict(question=question, answer=answer, sentence=sentence)

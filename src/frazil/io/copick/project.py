@@ -1,0 +1,200 @@
+"""Writing a copick project: its configuration, tomograms, picks and segmentations. `copick_source` reads one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from frazil.core.errors import OutputError, PickError
+from frazil.core.files import write_json
+from frazil.core.records import Picks, TiltRange
+from frazil.core.version import __version__
+from frazil.io.names import check_name, check_run
+from frazil.io.ome_zarr import write_pyramid
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int64, Shaped
+
+CONFIG_NAME = "copick.json"
+
+
+def write_project_config(
+    root: Path, *, name: str, labels_radius_angstrom: Mapping[str, float], simulated: bool = False
+) -> Path:
+    """Write ``root/copick.json``, which `copick.from_file` opens with `root` as its overlay.
+
+    Parameters
+    ----------
+    name : name of the project.
+    labels_radius_angstrom : radius of every particle class. The number of a class in segmentations is its place in the
+        sorted names, from 1; 0 is background.
+    simulated : say so in the description.
+
+    Raises
+    ------
+    PickError : a class cannot be a copick name.
+    OutputError : the place cannot be written.
+    """
+    objects = [
+        {
+            "name": check_name(label, "class", PickError),
+            "is_particle": True,
+            "label": number,
+            "radius": float(labels_radius_angstrom[label]),
+        }
+        for number, label in enumerate(sorted(labels_radius_angstrom), start=1)
+    ]
+    config = {
+        "config_type": "filesystem",
+        "name": name,
+        "description": f"{'Simulated' if simulated else 'Written'} by frazil {__version__}",
+        "version": "1.0.0",
+        "pickable_objects": objects,
+        "overlay_root": f"local://{root.resolve()}",
+        "overlay_fs_args": {"auto_mkdir": True},
+    }
+    path = root / CONFIG_NAME
+    write_json(path, config)
+    return path
+
+
+def write_tomogram(
+    root: Path,
+    *,
+    run: str,
+    volume: Float[np.ndarray, "z y x"],
+    voxel_size_angstrom: float,
+    tomogram_type: str,
+    levels: int = 1,
+    tilt_range_degrees: TiltRange | None = None,
+    simulated: bool = False,
+) -> Path:
+    """Write one tomogram as float32 OME-Zarr into the project's folder, whole or not at all.
+
+    Parameters
+    ----------
+    volume : `(z, y, x)` grey values.
+    tomogram_type : copick's name of the processing, e.g. ``denoised``.
+    levels : resolutions of the pyramid.
+    tilt_range_degrees, simulated : kept in the metadata for readers that know frazil.
+
+    Raises
+    ------
+    OutputError : a name cannot be a folder, or the place cannot be written.
+    """
+    check_run(run, OutputError)
+    check_name(tomogram_type, "tomogram type", OutputError)
+    path = _run_folder(root, run) / f"VoxelSpacing{voxel_size_angstrom:.3f}" / f"{tomogram_type}.zarr"
+    return write_pyramid(
+        path,
+        np.asarray(volume, dtype=np.float32),
+        voxel_size_angstrom,
+        levels=levels,
+        tilt_range_degrees=tilt_range_degrees,
+        simulated=simulated,
+    )
+
+
+def write_picks(
+    root: Path,
+    picks: Picks,
+    *,
+    user: str,
+    session: str = "0",
+    instances: Int64[np.ndarray, "n"] | None = None,
+) -> Path:
+    """Write one pick file, replacing one of the same run, user, session and class.
+
+    Where the orientation is not known, identities are written and ``trust_orientation`` is false.
+
+    Parameters
+    ----------
+    instances : number of each particle in an instance mask; 0, copick's default, where there is none.
+
+    Raises
+    ------
+    PickError : a name is not copick's, or a centre or a rotation is not finite (JSON has no NaN).
+    OutputError : the place cannot be written.
+    """
+    check_run(picks.run, PickError)
+    for text, what in ((user, "user"), (session, "session"), (picks.label, "class")):
+        check_name(text, what, PickError)
+    path = _run_folder(root, picks.run) / "Picks" / f"{user}_{session}_{picks.label}.json"
+    finite = np.isfinite(picks.centers_angstrom).all(axis=1)
+    if picks.rotations is not None:
+        finite &= np.isfinite(picks.rotations).all(axis=(1, 2))
+    if not finite.all():
+        raise PickError(
+            f"{path}: {int((~finite).sum())} of {len(picks)} picks are not finite; leave them out before writing"
+        )
+    content = {
+        "pickable_object_name": picks.label,
+        "user_id": user,
+        "session_id": session,
+        "run_name": picks.run,
+        "voxel_spacing": None,
+        "unit": "angstrom",
+        "points": _points(picks, np.zeros(len(picks), dtype=np.int64) if instances is None else instances),
+        "trust_orientation": picks.rotations is not None,
+    }
+    write_json(path, content)
+    return path
+
+
+def write_segmentation(
+    root: Path,
+    *,
+    run: str,
+    volume: Shaped[np.ndarray, "z y x"],
+    voxel_size_angstrom: float,
+    name: str,
+    user: str,
+    session: str = "0",
+    multilabel: bool = True,
+    simulated: bool = False,
+) -> Path:
+    """Write a label volume in the unsigned integer type it has, whole or not at all.
+
+    Parameters
+    ----------
+    volume : `(z, y, x)` numbers of `write_project_config`, 0 is background.
+    name : copick's name of the segmentation; with `multilabel` false, the class it shows.
+    simulated : kept in the metadata for readers that know frazil.
+
+    Raises
+    ------
+    OutputError : a name is not copick's, or the place cannot be written.
+    TypeError : the volume is not of an unsigned integer type.
+    """
+    if np.asarray(volume).dtype.kind != "u":
+        raise TypeError(f"a segmentation holds unsigned integers, not {np.asarray(volume).dtype}")
+    check_run(run, OutputError)
+    for text, what in ((user, "user"), (session, "session"), (name, "segmentation")):
+        check_name(text, what, OutputError)
+    suffix = "-multilabel" if multilabel else ""
+    path = _run_folder(root, run) / "Segmentations" / f"{voxel_size_angstrom:.3f}_{user}_{session}_{name}{suffix}.zarr"
+    return write_pyramid(path, volume, voxel_size_angstrom, simulated=simulated)
+
+
+def _run_folder(root: Path, run: str) -> Path:
+    return root / "ExperimentRuns" / run
+
+
+def _points(picks: Picks, instances: Int64[np.ndarray, "n"]) -> list[dict[str, Any]]:
+    transformations = np.tile(np.eye(4), (len(picks), 1, 1))
+    if picks.rotations is not None:
+        transformations[:, :3, :3] = picks.rotations[:, ::-1, ::-1]  # zyx -> xyz
+    return [
+        {
+            "location": dict(zip("xyz", center[::-1].tolist(), strict=True)),
+            "transformation_": transformation.tolist(),
+            "instance_id": int(instance),
+            "score": 1.0,
+        }
+        for center, transformation, instance in zip(
+            np.asarray(picks.centers_angstrom, dtype=np.float64), transformations, instances, strict=True
+        )
+    ]

@@ -1,0 +1,216 @@
+"""Annotated tomograms in copick's layout: a project by its configuration, or the folders alone (CZII, Kaggle)."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from frazil.core.errors import AmbiguousTomogramError, MissingTomogramError, SourceError
+from frazil.core.files import read_json
+from frazil.core.records import Picks, Tomogram, TomogramHeader
+from frazil.core.settings import SourceSettings
+from frazil.io.copick.library import CopickConfigFSSpec, CopickRootFSSpec, copick
+from frazil.io.copick.picks import pick_files, reading
+from frazil.io.ome_zarr import Pyramid, open_pyramid
+from frazil.io.selection import select
+from frazil.io.voxel_size import UNKNOWN_ANGSTROM, refuse_picks_beyond_unit_voxels
+
+_SPACING_TOLERANCE = 5e-4
+"""Folders give the voxel spacing with three decimals."""
+
+RUNS = "ExperimentRuns"
+
+
+class CopickSource:
+    """A tree of `ExperimentRuns`, read through copick. See `frazil.io.sources.Source`."""
+
+    def __init__(self, path: Path, kind: str, root: Any, settings: SourceSettings) -> None:
+        self.path = path
+        self.kind = kind
+        self._root = root
+        self._settings = settings
+
+    def runs(self) -> list[str]:
+        """Names of the runs, sorted."""
+        return sorted(self._runs)
+
+    def picks(self) -> list[Picks]:
+        """All picks that pass the filters, sorted by run, label, user and session."""
+        return list(self._picks)
+
+    def radii_angstrom(self) -> dict[str, float]:
+        """Radius of each class whose object in the configuration has one."""
+        return {thing.name: float(thing.radius) for thing in self._root.config.pickable_objects if thing.radius}
+
+    def header(self, run: str) -> TomogramHeader:
+        """Shape and voxel size of the chosen level of the run's tomogram.
+
+        Raises
+        ------
+        MissingTomogramError : the tomogram or the level is missing (what exists is named), or the choice is not unique.
+        SourceError : the metadata are damaged, or the voxel size cannot be.
+        """
+        return self._header(run, self._pyramid(run))
+
+    def read(self, run: str) -> Tomogram:
+        """Read the chosen level of the run's tomogram, whole, and which of its chunks are on disk.
+
+        Raises
+        ------
+        SourceError : as for `header`, or a chunk cannot be read.
+        """
+        pyramid = self._pyramid(run)
+        level = self._settings.level
+        with reading(pyramid.origin):
+            return Tomogram(
+                header=self._header(run, pyramid),
+                volume=pyramid.read(level),
+                chunk_voxel=tuple(pyramid.array(level).chunks),
+                chunk_present=pyramid.chunk_present(level),
+            )
+
+    @cached_property
+    def _runs(self) -> dict[str, Any]:
+        with reading(str(self.path)):
+            runs = {run.name: run for run in self._root.runs}
+        if not runs:
+            raise SourceError(f"{self.path}: no runs in its {RUNS}; check static_root and overlay_root, or the path")
+        return runs
+
+    @cached_property
+    def _picks(self) -> list[Picks]:
+        files = [file for run in self.runs() for file in pick_files(self._runs[run])]
+        chosen = [file.load() for file in select(files, self._settings, str(self.path))]
+        return sorted(chosen, key=lambda picks: (picks.run, picks.label, picks.user or "", picks.session or ""))
+
+    @cached_property
+    def _tomograms(self) -> dict[tuple[float, str], dict[str, Any]]:
+        """(voxel spacing, tomogram type) -> run -> copick tomogram."""
+        found: dict[tuple[float, str], dict[str, Any]] = {}
+        for run in self.runs():
+            with reading(f"{self.path}: {run}"):
+                for spacing in self._runs[run].voxel_spacings:
+                    for tomogram in spacing.tomograms:
+                        found.setdefault((spacing.voxel_size, tomogram.tomo_type), {}).setdefault(run, tomogram)
+        return found
+
+    @cached_property
+    def _choice(self) -> tuple[float, str]:
+        """The one voxel spacing and tomogram type that the settings leave; for all runs, so that types never mix."""
+        wanted_type, wanted_spacing = self._settings.tomogram_type, self._settings.voxel_spacing_angstrom
+        left = [
+            (spacing, kind)
+            for spacing, kind in sorted(self._tomograms)
+            if wanted_type in (None, kind)
+            and (wanted_spacing is None or abs(spacing - wanted_spacing) < _SPACING_TOLERANCE)
+        ]
+        there = (
+            ", ".join(f"{kind} at voxel spacing {spacing:.3f}" for spacing, kind in sorted(self._tomograms)) or "none"
+        )
+        if len(left) == 1:
+            return left[0]
+        asked = " ".join(
+            [
+                *([wanted_type] if wanted_type else []),
+                *([f"at voxel spacing {wanted_spacing:.3f}"] if wanted_spacing else []),
+            ]
+        )
+        if not left:
+            raise MissingTomogramError(
+                f"{self.path}: no tomogram {asked}".rstrip()
+                + f"; there are: {there}; pass --tomogram-type and --voxel-spacing of these"
+            )
+        raise AmbiguousTomogramError(
+            f"{self.path}: several tomograms to choose from: {there}; pass --tomogram-type and --voxel-spacing"
+        )
+
+    def _pyramid(self, run: str) -> Pyramid:
+        if run not in self._runs:
+            raise SourceError(f"{self.path}: no run {run}; there are {', '.join(self.runs())}")
+        spacing, kind = self._choice
+        tomograms = self._tomograms[self._choice]
+        if run not in tomograms:
+            raise MissingTomogramError(
+                f"{self.path}: {run} has no {kind} tomogram at voxel spacing {spacing:.3f}; those that have one: "
+                f"{', '.join(sorted(tomograms))}"
+            )
+        with reading(f"{self.path}: {run}"):
+            store = tomograms[run].zarr()
+            origin = str(getattr(store, "path", f"{run}/{kind}"))
+            return open_pyramid(store, origin, voxel_size_angstrom=self._settings.voxel_size_angstrom)
+
+    def _header(self, run: str, pyramid: Pyramid) -> TomogramHeader:
+        level = self._settings.level
+        with reading(pyramid.origin):
+            z, y, x = pyramid.array(level).shape
+        voxel_size = pyramid.levels[level].voxel_size_angstrom
+        if math.isnan(voxel_size):
+            raise SourceError(
+                f"{pyramid.origin}: its .zattrs does not say how much coarser level {level} is than level 0; pass "
+                "--level 0, or correct the scales in its .zattrs"
+            )
+        header = TomogramHeader(
+            run=run,
+            shape_voxel=(z, y, x),
+            voxel_size_angstrom=voxel_size,
+            origin=pyramid.origin,
+            tilt_range_degrees=pyramid.tilt_range_degrees or self._settings.tilt_range_degrees,
+        )
+        if self._settings.voxel_size_angstrom is None and pyramid.levels[0].voxel_size_angstrom == UNKNOWN_ANGSTROM:
+            finest = replace(
+                header, voxel_size_angstrom=UNKNOWN_ANGSTROM, shape_voxel=(z << level, y << level, x << level)
+            )
+            refuse_picks_beyond_unit_voxels(finest, [picks for picks in self._picks if picks.run == run])
+        return header
+
+
+def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> CopickSource:
+    """Open a project by its copick configuration, local or remote.
+
+    A local root that does not exist is looked for beside the configuration, so a project stays readable when its
+    folder moves.
+
+    Parameters
+    ----------
+    path : what the user named: the configuration, or the folder that holds it.
+
+    Raises
+    ------
+    SourceError : no copick configuration, or a root that cannot be opened.
+    """
+    config = read_json(config_path, SourceError)
+    if not {"pickable_objects", "config_type"} & set(config):
+        raise SourceError(f"{config_path}: no pickable_objects in it, so it is no copick configuration; check the path")
+    config.setdefault("config_type", "filesystem")
+    for key in ("static_root", "overlay_root"):
+        if isinstance(root := config.get(key), str):
+            config[key] = _find_root(root, config_path.parent)
+    with reading(str(config_path)):
+        return CopickSource(path, "copick project", copick.from_string(json.dumps(config)), settings)
+
+
+def open_tree(path: Path, kind: str, settings: SourceSettings, *, static: Path, overlay: Path) -> CopickSource:
+    """Open folders in copick's layout that have no configuration.
+
+    Parameters
+    ----------
+    static, overlay : the folders that hold ``ExperimentRuns``; they may be the same, and one of them may be missing.
+    """
+    config = CopickConfigFSSpec(
+        pickable_objects=[], overlay_root=f"local://{overlay.resolve()}", static_root=f"local://{static.resolve()}"
+    )
+    return CopickSource(path, kind, CopickRootFSSpec(config), settings)
+
+
+def _find_root(root: str, beside: Path) -> str:
+    protocol, separator, rest = root.rpartition("://")
+    if protocol not in ("", "local", "file") or Path(rest).exists():
+        return root
+    for candidate in (beside / rest, beside):
+        if (candidate / RUNS).is_dir():
+            return f"{protocol}{separator}{candidate.resolve()}"
+    return root

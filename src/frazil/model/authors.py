@@ -1,0 +1,200 @@
+"""Turn a checkpoint of the paper's authors (their reference implementation in PyTorch) into a bundle."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frazil.core.console import console
+from frazil.core.errors import BundleError, OutputError, SettingsError
+from frazil.core.files import file_digest
+from frazil.core.presets import load_preset
+from frazil.core.settings import Preset
+from frazil.model.bundle import (
+    CARD_FILE,
+    WEIGHTS_FILE,
+    Bundle,
+    BundleCard,
+    check_replaceable,
+    find_fault,
+    load_bundle,
+    save_bundle,
+)
+from frazil.model.unet import ConditionalUNet, empty_network
+
+# Theirs -> ours; all other modules bear the same name in both.
+_MODULE_NAMES = {
+    "cond_emb.time_mlp.1": "embed.time.0",
+    "cond_emb.time_mlp.3": "embed.time.2",
+    "cond_emb.class_mlp": "embed.label",
+    "cond_emb.coord_mlp.0": "embed.position.0",
+    "cond_emb.coord_mlp.2": "embed.position.2",
+}
+_OUR_NAMES = {ours: theirs for theirs, ours in _MODULE_NAMES.items()}
+_KEYS = ("model_state", "num_classes", "idx_to_class", "patch_size", "T", "beta_start", "beta_end", "schedule")
+
+
+def import_weights(
+    checkpoint: Path, out: Path, *, voxel_size_angstrom: float | None = None, force: bool = False
+) -> Bundle:
+    """Write the weights of an authors' checkpoint as a bundle. No code in the file is ever run.
+
+    Parameters
+    ----------
+    checkpoint : their ``.pt`` file.
+    out : folder of the bundle.
+    voxel_size_angstrom : of their boxes, which the checkpoint does not say; None leaves it open.
+    force : replace a bundle that is already at `out`.
+
+    Raises
+    ------
+    BundleError : the file is no checkpoint of theirs, is damaged, holds code, or uses a schedule that frazil has not.
+    OutputError : `out` cannot be written, or holds something else.
+    SettingsError : a voxel size that is not positive.
+    """
+    if voxel_size_angstrom is not None and not (math.isfinite(voxel_size_angstrom) and voxel_size_angstrom > 0):
+        raise SettingsError(f"voxel size {voxel_size_angstrom} A: must be a positive number, e.g. 10.012444")
+    check_replaceable(out)
+    content = _read_checkpoint(checkpoint)
+    card = _card(checkpoint, content, voxel_size_angstrom)
+    if any((out / name).exists() for name in (CARD_FILE, WEIGHTS_FILE)) and not force:
+        return _already_there(out, card)
+    network = _network(checkpoint, content["model_state"], card)
+    bundle = save_bundle(out, network, card)
+    _report(out, bundle)
+    return bundle
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read tensors, numbers, strings and plain containers; refuse everything else."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickle protocols: for programmers
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}); name the authors' .pt file") from None
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"names {named[1]}, which is code" if named else "is no PyTorch checkpoint, or is damaged"
+        raise BundleError(f"{path}: {what}; nothing was run, get the file again from its authors") from None
+    except Exception as error:  # a damaged pickle or archive may raise anything
+        raise BundleError(
+            f"{path}: is no PyTorch checkpoint, or is damaged ({type(error).__name__}); get the file again"
+        ) from None
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}: holds {type(content).__name__}, not the dictionary of the authors' train.py")
+    if missing := [key for key in _KEYS if key not in content]:
+        raise BundleError(f"{path}: lacks {', '.join(missing)}; name a checkpoint that the authors' train.py wrote")
+    return content
+
+
+def _card(path: Path, content: dict[str, Any], voxel_size_angstrom: float | None) -> BundleCard:
+    """Describe the checkpoint in frazil's terms, after checking every value of it."""
+    if content["schedule"] != "linear":
+        raise BundleError(
+            f"{path}: schedule {content['schedule']!r}: frazil has the paper's linear schedule only; "
+            "import a checkpoint trained with --schedule linear"
+        )
+    state = content["model_state"]
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise BundleError(f"{path}: model_state is no dictionary of tensors; get the file again from its authors")
+    box_size_voxel = content["patch_size"]
+    if not isinstance(box_size_voxel, int):
+        raise BundleError(f"{path}: patch_size {box_size_voxel!r} is no whole number; get the file again")
+    preset = _preset(path, content, state)
+    epochs = content.get("epoch")
+    return BundleCard(
+        preset=preset,
+        labels=_labels(path, content),
+        box_size_voxel=box_size_voxel,
+        voxel_size_angstrom=voxel_size_angstrom,
+        normalisation=preset.training.normalisation,
+        losses={"epochs": float(epochs)} if isinstance(epochs, int) else {},
+        provenance=f"imported from {path.name} ({file_digest(path)}), a checkpoint of the paper's reference implementation",
+    )
+
+
+def _labels(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
+    count, names = content["num_classes"], content["idx_to_class"]
+    if not isinstance(count, int) or count < 1:
+        raise BundleError(f"{path}: num_classes {count!r} is no positive whole number; get the file again")
+    if not isinstance(names, dict) or set(names) != set(range(count)) or len(set(names.values())) != count:
+        raise BundleError(f"{path}: idx_to_class does not name each of the {count} classes once; get the file again")
+    return tuple(str(names[index]) for index in range(count))
+
+
+def _preset(path: Path, content: dict[str, Any], state: dict[str, Tensor]) -> Preset:
+    """Return the paper's settings, with what this checkpoint does otherwise."""
+    overrides: dict[str, Any] = {
+        "name": "imported",
+        "curate.box_size_voxel": content["patch_size"],
+        "model.conditioning": "sum",
+        "diffusion.timesteps": content["T"],
+        "diffusion.beta_start": content["beta_start"],
+        "diffusion.beta_end": content["beta_end"],
+    }
+    for setting, name in (("base_channels", "enc1.conv1.bias"), ("embedding_width", "cond_emb.class_mlp.bias")):
+        if name in state:
+            overrides[f"model.{setting}"] = state[name].numel()
+    try:
+        return load_preset("paper", overrides)
+    except SettingsError as error:
+        raise BundleError(f"{path}: its values cannot be used ({error}); get the file again from its authors") from None
+
+
+def _network(path: Path, state: dict[str, Tensor], card: BundleCard) -> ConditionalUNet:
+    """Give their weights to our network."""
+    network = empty_network(card.preset.model, len(card.labels), card.preset.diffusion)
+    names = {name: _their_name(name) for name in network.state_dict()}
+    shapes = {names[name]: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    if fault := find_fault(shapes, state):
+        raise BundleError(f"{path}: model_state is not of the authors' network: {fault}; name a checkpoint of theirs")
+    weights = {ours: state[theirs].to(torch.float32) for ours, theirs in names.items()}
+    # their coordinates are xyz, ours zyx
+    weights["embed.position.0.weight"] = weights["embed.position.0.weight"].flip(1).contiguous()
+    network.load_state_dict(weights, assign=True)
+    return network
+
+
+def _their_name(name: str) -> str:
+    module, _, tensor = name.rpartition(".")
+    return f"{_OUR_NAMES.get(module, module)}.{tensor}"
+
+
+def _already_there(out: Path, card: BundleCard) -> Bundle:
+    """Return the finished bundle if it is this import; refuse to touch another."""
+    try:
+        there = load_bundle(out)
+    except BundleError:
+        raise OutputError(
+            f"{out}: holds a damaged bundle; pass --force to replace it, or choose another folder"
+        ) from None
+    same = ("provenance", "voxel_size_angstrom", "preset", "labels")
+    if any(getattr(there.card, name) != getattr(card, name) for name in same):
+        raise OutputError(f"{out}: holds another bundle; pass --force to replace it, or choose another folder")
+    console.print(f"{out}: already imported, nothing to do")
+    return there
+
+
+def _report(out: Path, bundle: Bundle) -> None:
+    card = bundle.card
+    count = sum(parameter.numel() for parameter in bundle.network.parameters())
+    size = "voxel size unknown" if card.voxel_size_angstrom is None else f"{card.voxel_size_angstrom} A a voxel"
+    console.print(
+        f"{out}: {count:,} parameters, boxes of {card.box_size_voxel}^3, {size}; {len(card.labels)} classes: "
+        f"{', '.join(card.labels)}",
+        soft_wrap=True,
+    )
+    if card.voxel_size_angstrom is None:
+        console.print(
+            "the checkpoint does not say the voxel size; import with --voxel-size (10.012444 for the CZII set), or give "
+            "it to frazil sample",
+            soft_wrap=True,
+        )

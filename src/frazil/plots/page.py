@@ -1,0 +1,140 @@
+"""A figure laid out in whole pixels, so that voxels stay square and sharp, and its saving as PNG and PDF.
+
+Only explicit `Figure` objects: no pyplot, no global state, no display.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+from frazil.core.files import atomic_path
+
+DPI = 300
+"""Pixels per inch of every figure."""
+
+FONT_POINT = 7.0
+"""Size of plain text, as journals ask for it."""
+
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same figure
+    "font.size": FONT_POINT,
+    "axes.linewidth": 0.6,
+    "pdf.fonttype": 42,  # editable text
+}
+
+MARGIN = round(6 * DPI / 72)
+_LINE = round(1.35 * FONT_POINT * DPI / 72)
+
+styled = mpl.rc_context(_STYLE)
+"""Decorator: the function draws in the house's style, whatever the user's matplotlibrc says."""
+
+
+def point(size: float) -> int:
+    """Return `size` in points as whole pixels."""
+    return round(size * DPI / 72)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A white page of `width` x `height` pixels; the origin is the upper left corner."""
+
+    figure: Figure
+    width: int
+    height: int
+
+    @classmethod
+    def blank(cls, width: int, height: int) -> Page:
+        """Return an empty page."""
+        return cls(Figure(figsize=(width / DPI, height / DPI), dpi=DPI), width, height)
+
+    def axes(self, left: int, top: int, width: int, height: int) -> Axes:
+        """Add axes that fill a rectangle of the page."""
+        bottom = self.height - top - height
+        return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
+
+    def text(self, left: float, top: float, text: str, **style: Any) -> None:
+        """Write `text` with its upper left corner at (left, top), or as `ha` and `va` say."""
+        style = {"ha": "left", "va": "top", "fontsize": FONT_POINT, **style}
+        # parse_math: a label may hold a dollar sign
+        self.figure.text(left / self.width, 1 - top / self.height, text, parse_math=False, **style)
+
+    def caption(self, lines: Sequence[str]) -> None:
+        """Write `lines` at the foot of the page, in the room that `caption_height` gives them."""
+        for number, line in enumerate(reversed(lines), start=1):
+            # on the baseline: aligned at the top, lines with tall letters would stand lower
+            baseline = self.height - MARGIN - (number - 0.8) * _LINE
+            self.text(MARGIN, baseline, line, color="0.15", va="baseline")
+
+
+def caption_height(lines: Sequence[str]) -> int:
+    """Return the pixels that a caption takes at the foot of a page, margin included."""
+    return MARGIN + (len(lines) * _LINE + point(6) if lines else 0)
+
+
+@styled
+def text_width(text: str, size: float = FONT_POINT) -> float:
+    """Return the width in pixels of `text` on one line at `size` points."""
+    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
+    return float(width) * DPI / 72
+
+
+def wrap(text: str, width: int, size: float = FONT_POINT) -> list[str]:
+    """Break `text` at spaces into lines that fit in `width` pixels at `size` points; no-break spaces hold."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size) <= width:
+            lines[-1] = longer
+        elif word:
+            lines.append(word)
+    return lines
+
+
+def plain_axes(axes: Axes, x: str, y: str) -> None:
+    """Label `axes` and take away what is not needed: fine ticks, no upper and right spine, faint horizontal lines."""
+    axes.set_xlabel(x, fontsize=FONT_POINT)
+    axes.set_ylabel(y, fontsize=FONT_POINT)
+    axes.tick_params(labelsize=FONT_POINT - 0.5, width=0.6, length=2.5)
+    axes.tick_params(which="minor", width=0.4, length=1.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+@styled
+def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
+    """Save `figure` beside each other as `path` + ``.png`` and ``.pdf``; the same figure gives the same bytes.
+
+    Raises
+    ------
+    OutputError : the place cannot be written.
+    """
+    png, pdf = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.pdf")
+    with atomic_path(png) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+    with atomic_path(pdf) as temporary, _quiet_fonts():
+        figure.savefig(temporary, format="pdf", dpi=DPI, metadata={"CreationDate": None, "Producer": None})
+    return png, pdf
+
+
+@contextmanager
+def _quiet_fonts() -> Iterator[None]:
+    """Keep fontTools from telling at INFO which glyphs it embeds: copick turns INFO on for everybody when it is imported."""
+    logger = logging.getLogger("fontTools")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,174 @@
+"""`frazil simulate --like`: which runs of an annotated project are simulated again, and on which grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frazil.core.console import warn
+from frazil.core.errors import AmbiguousTomogramError, MissingTomogramError, PickError, SettingsError
+from frazil.core.records import Picks, TomogramHeader
+from frazil.core.settings import SourceSettings
+from frazil.dataset.run import source_settings
+from frazil.io.sources import Source, open_source
+from frazil.simulation.project import RunPlan
+from frazil.simulation.specimen.recipe import SpecimenSettings
+from frazil.simulation.specimen.specimen import Likeness
+
+
+@dataclass(frozen=True)
+class LikeOptions:
+    """Existing picks that are to be simulated again.
+
+    Parameters
+    ----------
+    project : anything that `frazil.io.sources.open_source` opens.
+    source : which of its picks, and which of its tomograms say shape and voxel size.
+    runs : only these; empty takes all that have picks.
+    voxel_size_angstrom : simulate at this voxel size, over the same extent; None keeps the tomograms'.
+    """
+
+    project: Path
+    source: SourceSettings = field(default_factory=SourceSettings)
+    runs: tuple[str, ...] = ()
+    voxel_size_angstrom: float | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what a manifest says of it."""
+        return {
+            "project": str(self.project.resolve()),
+            "source": self.source.model_dump(mode="json"),
+            "voxel_size_angstrom": self.voxel_size_angstrom,
+        }
+
+
+@dataclass(frozen=True)
+class LikePlan:
+    """What is simulated again.
+
+    Parameters
+    ----------
+    plans : one a run; runs keep their names, which their seeds are derived from.
+    labels : the picked classes of the whole project, so that a choice of runs does not change their numbers in masks.
+    """
+
+    plans: list[RunPlan]
+    labels: list[str]
+
+
+def plan_like(options: LikeOptions, specimen: SpecimenSettings) -> LikePlan:
+    """Read picks and headers of a project; no voxels.
+
+    Parameters
+    ----------
+    specimen : its shape and voxel size stand in where a tomogram is missing.
+
+    Raises
+    ------
+    SourceError : the project cannot be read, or there are several tomograms to choose from.
+    PickError : no picks, picks of a run that has none, picks twice, or picks that cannot be placed.
+    """
+    source = open_source(options.project, options.source)
+    by_run: dict[str, list[Picks]] = {}
+    for some in source.picks():
+        by_run.setdefault(some.run, []).append(some)
+    for run in options.runs:
+        if run not in by_run:
+            raise PickError(
+                f"{options.project}: no picks in run {run}; runs with picks are {', '.join(sorted(by_run))}"
+            )
+    runs = sorted(set(options.runs)) or sorted(by_run)
+    headers = _headers(source, runs, options, specimen)
+    plans = []
+    for run in runs:
+        _check_picks(options.project, by_run[run])
+        plans.append(RunPlan(run, run, Likeness(headers[run], by_run[run])))
+    return LikePlan(plans, sorted({some.label for picks in by_run.values() for some in picks}))
+
+
+def _headers(
+    source: Source, runs: Sequence[str], options: LikeOptions, specimen: SpecimenSettings
+) -> dict[str, TomogramHeader]:
+    """Return the grid of each run: its tomogram's, or that of the settings."""
+    headers: dict[str, TomogramHeader] = {}
+    missing: list[str] = []
+    for run in runs:
+        try:
+            headers[run] = source.header(run)
+        except AmbiguousTomogramError:
+            raise
+        except MissingTomogramError:
+            missing.append(run)
+            headers[run] = TomogramHeader(run, specimen.shape_voxel, specimen.voxel_size_angstrom, "preset")
+    if missing:
+        shape, voxel = "x".join(map(str, specimen.shape_voxel)), specimen.voxel_size_angstrom
+        warn(
+            f"{source.path}: no tomogram of {', '.join(missing)} at level {options.source.level}, whose shape and voxel size "
+            f"would count; taken to be {shape} voxels (z, y, x) of {voxel:g} A"
+        )
+    if options.voxel_size_angstrom is None:
+        return headers
+    return {run: _at_voxel_size(header, options.voxel_size_angstrom) for run, header in headers.items()}
+
+
+def _at_voxel_size(header: TomogramHeader, voxel_size_angstrom: float) -> TomogramHeader:
+    """Return the grid of this voxel size over the same extent."""
+    z, y, x = (max(round(edge / voxel_size_angstrom), 1) for edge in header.extent_angstrom)
+    return replace(header, shape_voxel=(z, y, x), voxel_size_angstrom=voxel_size_angstrom)
+
+
+def _check_picks(project: Path, picks: Sequence[Picks]) -> None:
+    """Refuse picks of one class by several annotators, and picks whose place is not known."""
+    by_label: dict[str, list[Picks]] = {}
+    for some in picks:
+        by_label.setdefault(some.label, []).append(some)
+        if not np.isfinite(some.centers_angstrom).all():
+            raise PickError(
+                f"{project}: the picks of {some.run} are in voxels and its tomogram is missing, so they have no place; "
+                "add the tomogram, or leave the run out with --run"
+            )
+    for label, several in by_label.items():
+        if len(several) > 1:
+            who = ", ".join(f"{some.user or 'nobody'} (session {some.session or 'none'})" for some in several)
+            raise PickError(
+                f"{project}: {label} of {several[0].run} is picked by {who}; choose one with --user and --session"
+            )
+
+
+def like_options(
+    project: Path | None,
+    *,
+    runs: Sequence[str] | None = None,
+    voxel_size_angstrom: float | None = None,
+    true_voxel_size_angstrom: float | None = None,
+    **source: Any,
+) -> LikeOptions | None:
+    """Return what the command line says of `--like`; None without it.
+
+    Parameters
+    ----------
+    voxel_size_angstrom : to simulate at.
+    true_voxel_size_angstrom : of the project's tomograms, where their headers are wrong.
+    source : fields of `SourceSettings`; None or empty keeps the default.
+
+    Raises
+    ------
+    SettingsError : a value that cannot be, or a choice of picks without a project to choose from.
+    """
+    chosen = {"runs": runs, "true_voxel_size": true_voxel_size_angstrom, **source}
+    given = [key for key, value in chosen.items() if value not in (None, (), [])]
+    if project is None:
+        if given:
+            option = given[0].removesuffix("s").removesuffix("_angstrom").removesuffix("_file").replace("_", "-")
+            raise SettingsError(f"--{option}: chooses among the picks of a project; name the project with --like")
+        return None
+    for option, value in (("voxel-size", voxel_size_angstrom), ("true-voxel-size", true_voxel_size_angstrom)):
+        if value is not None and not 0 < value < math.inf:
+            raise SettingsError(f"--{option} {value:g}: not above 0; give a voxel's edge in angstrom")
+    settings = source_settings(voxel_size_angstrom=true_voxel_size_angstrom, **source)
+    return LikeOptions(project, settings, tuple(runs or ()), voxel_size_angstrom)

@@ -1,0 +1,171 @@
+"""The microscope: what a tilt series and its reconstruction make of a specimen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from frazil.core.settings import Settings
+from frazil.simulation.microscope.optics import (
+    VOLT_ANGSTROM3_PER_DALTON,
+    CorrectionSettings,
+    OpticsSettings,
+    contrast_transfer,
+    correction_filter,
+    damage,
+    draw_defocus_um,
+    interaction_radian_per_volt_angstrom,
+    noise_std,
+)
+from frazil.simulation.microscope.projection import back_project, image_frequencies, project
+from frazil.simulation.microscope.tilts import TiltSeries, TiltSettings, acquire
+
+
+class MicroscopeSettings(Settings):
+    """How the specimen is imaged and reconstructed."""
+
+    tilts: TiltSettings = TiltSettings()
+    optics: OpticsSettings = OpticsSettings()
+    correction: CorrectionSettings = CorrectionSettings()
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """A reconstruction, and how its tilt series was taken.
+
+    Parameters
+    ----------
+    signal, noise : zyx; their sum is the weighted back-projection, matter dark. The unit is the image contrast that a voxel's
+        edge of path makes.
+    series : tilts, doses and errors, in the order of acquisition.
+    defocus_um : of each image.
+    """
+
+    signal: Float[np.ndarray, "z y x"]
+    noise: Float[np.ndarray, "z y x"]
+    series: TiltSeries
+    defocus_um: Float[np.ndarray, "n"]
+
+
+def take_tomogram(
+    density: Float[np.ndarray, "z y x"],
+    voxel_size_angstrom: float,
+    settings: MicroscopeSettings,
+    generator: np.random.Generator,
+    *,
+    ice_thickness_angstrom: float | None = None,
+    beside_angstrom: float = 0.0,
+) -> Acquisition:
+    """Take a tilt series of a specimen and reconstruct it by weighted back-projection.
+
+    Parameters
+    ----------
+    density : mass density over the ice, dalton per cubic angstrom; goes on periodically along y and x.
+    ice_thickness_angstrom : what electrons pass at tilt 0; None is the depth of the volume.
+    beside_angstrom : width of what is put between the opposite borders along y and x, and taken away in the end
+        (`close_sideways`), so that what is cut at one border does not end against what is at the other.
+    """
+    thickness = density.shape[0] * voxel_size_angstrom if ice_thickness_angstrom is None else ice_thickness_angstrom
+    series = acquire(settings.tilts, generator)
+    defocus_um = draw_defocus_um(settings.optics, len(series.angles_degrees), generator)
+    about_x = settings.tilts.axis == "x"
+    _, height, width = density.shape
+    if beside_angstrom > 0:
+        density = close_sideways(density, math.ceil(beside_angstrom / voxel_size_angstrom))
+    specimen = torch.from_numpy(np.ascontiguousarray(density.swapaxes(1, 2)) if about_x else density)
+    del density
+    shape_voxel = tuple(specimen.shape)
+    signal_filter, noise_filter = image_filters(shape_voxel, voxel_size_angstrom, series, defocus_um, settings)
+    signal = project(specimen, series.true_angles_degrees.tolist()) * signal_filter
+    noise = image_noise(shape_voxel, voxel_size_angstrom, thickness, series, settings.optics, generator) * noise_filter
+    del specimen
+    reconstructions = []
+    for images in (signal, noise):
+        volume = back_project(images, shape_voxel, series.angles_degrees.tolist()).numpy()
+        volume = (volume.swapaxes(1, 2) if about_x else volume)[:, :height, :width]
+        reconstructions.append(np.ascontiguousarray(volume))
+    return Acquisition(reconstructions[0], reconstructions[1], series, defocus_um)
+
+
+def close_sideways(density: Float[np.ndarray, "z y x"], margin_voxel: int) -> Float[np.ndarray, "z Y X"]:
+    """Return a volume that goes on periodically along y and x without a seam.
+
+    Behind the last voxel its mirror image fades into the mirror image of what comes before the first. Edges grow by at
+    least `margin_voxel`, to a size that is fast to transform, and by their own length at most.
+    """
+    for axis in (1, 2):
+        edge = density.shape[axis]
+        added = min(scipy.fft.next_fast_len(edge + margin_voxel, real=True) - edge, edge)
+        if added <= 0:
+            continue
+        fading = np.sin(np.linspace(0, np.pi / 2, added + 2, dtype=np.float32)[1:-1]) ** 2
+        along = (slice(None),) * axis
+        mirrored = np.flip(density, axis)
+        after, before = mirrored[(*along, slice(added))], mirrored[(*along, slice(edge - added, None))]
+        share = fading.reshape((-1, 1) if axis == 1 else -1)
+        density = np.concatenate([density, after * (1 - share) + before * share], axis=axis)
+    return density
+
+
+def image_filters(
+    shape_voxel: Sequence[int],
+    voxel_size_angstrom: float,
+    series: TiltSeries,
+    defocus_um: Float[np.ndarray, "n"],
+    settings: MicroscopeSettings,
+) -> tuple[Complex[Tensor, "tilt ky kx"], Float[Tensor, "tilt ky kx"]]:
+    """Return what turns projections (`project`) into corrected images, and what the correction does to noise.
+
+    Parameters
+    ----------
+    shape_voxel : zyx of the tomogram, its tilt axis along y.
+    """
+    optics = settings.optics
+    frequency_squared = image_frequencies(shape_voxel, voxel_size_angstrom, series.true_angles_degrees.tolist())
+    transfer = contrast_transfer(frequency_squared, torch.from_numpy(defocus_um)[:, None, None], optics)
+    correction = correction_filter(transfer, frequency_squared, series, optics, settings.correction)
+    middle = torch.from_numpy(series.dose_before_e_per_angstrom2 + series.dose_e_per_angstrom2 / 2)
+    signal = transfer * damage(frequency_squared, middle[:, None, None], optics) * correction
+    radian_per_dalton = interaction_radian_per_volt_angstrom(optics.voltage_kv) * VOLT_ANGSTROM3_PER_DALTON
+    # A sum over voxels times their edge is the integral along the beam.
+    signal *= -2 * optics.contrast * radian_per_dalton * voxel_size_angstrom
+    return signal.float() * _misalignment(shape_voxel, voxel_size_angstrom, series), correction.float()
+
+
+def image_noise(
+    shape_voxel: Sequence[int],
+    voxel_size_angstrom: float,
+    ice_thickness_angstrom: float,
+    series: TiltSeries,
+    optics: OpticsSettings,
+    generator: np.random.Generator,
+) -> Complex[Tensor, "tilt ky kx"]:
+    """Return the Fourier coefficients of the shot noise of every image, white and independent."""
+    _, height, width = shape_voxel
+    images = torch.empty(len(series.angles_degrees), height, width // 2 + 1, dtype=torch.complex64)
+    stds = noise_std(series, voxel_size_angstrom, ice_thickness_angstrom, optics)
+    cosines = np.cos(np.radians(series.true_angles_degrees))
+    for tilt, std in enumerate(stds * np.sqrt(cosines)):  # a tilted image shows the field of view on fewer pixels
+        white = torch.from_numpy(generator.standard_normal((height, width), dtype=np.float32))
+        images[tilt] = float(std) * torch.fft.rfftn(white)
+    return images
+
+
+def _misalignment(
+    shape_voxel: Sequence[int], voxel_size_angstrom: float, series: TiltSeries
+) -> Complex[Tensor, "tilt ky kx"]:
+    """Return the phases of images that alignment has left shifted."""
+    _, height, width = shape_voxel
+    shift_y, shift_x = torch.from_numpy(series.shifts_angstrom / voxel_size_angstrom).T[:, :, None, None]
+    cosine = torch.from_numpy(np.cos(np.radians(series.true_angles_degrees)))[:, None, None]
+    ky = torch.fft.fftfreq(height, dtype=torch.float64)[None, :, None]
+    kx = torch.fft.rfftfreq(width, dtype=torch.float64)[None, None, :] / cosine
+    phase = -2 * torch.pi * (ky * shift_y + kx * shift_x)
+    return torch.polar(torch.ones_like(phase), phase).to(torch.complex64)

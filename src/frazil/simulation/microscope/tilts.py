@@ -1,0 +1,122 @@
+"""The tilt scheme: which tilts, in which order, and what differs between them by chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import BeforeValidator, Field, model_validator
+
+from frazil.core.errors import SimulationError
+from frazil.core.settings import Settings
+from frazil.simulation.text import split_numbers
+from frazil.volume.wedge import check_tilt_range
+
+_STEEPEST = 85  # a slab is not seen edge-on
+
+TiltOrder = Literal["dose-symmetric", "bidirectional", "one-way"]
+
+
+class TiltSettings(Settings):
+    """How the stage is tilted and the dose is spread.
+
+    Parameters
+    ----------
+    range_degrees : lowest and highest tilt.
+    step_degrees : between two tilts.
+    axis : tilt axis in the tomogram. In the CZII tomograms it is y.
+    order : ``dose-symmetric`` (0, +3, -3, +6, ...; Hagen et al. 2017), ``bidirectional`` (0 to the highest, then down) or
+        ``one-way`` (lowest to highest). Late tilts carry the damage of the earlier ones.
+    dose_e_per_angstrom2 : total dose, shared evenly by the tilts.
+    shift_error_angstrom : standard deviation of what alignment leaves of the shift of each image, along each of its two axes.
+    angle_error_degrees : standard deviation of the error of each tilt angle. It moves planes against each other; the image as
+        a whole keeps its width, as alignment sees to.
+    """
+
+    range_degrees: Annotated[tuple[float, float], BeforeValidator(split_numbers)] = (-45.0, 45.0)
+    step_degrees: float = 3.0
+    axis: Literal["y", "x"] = "y"
+    order: TiltOrder = "dose-symmetric"
+    dose_e_per_angstrom2: float = Field(63.0, gt=0)
+    shift_error_angstrom: float = Field(0.0, ge=0)
+    angle_error_degrees: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> TiltSettings:
+        lowest, highest = self.range_degrees
+        if max(map(abs, self.range_degrees)) > _STEEPEST:
+            raise SimulationError(
+                f"tilt range {lowest:g},{highest:g}: a slab is not seen edge-on; keep within -{_STEEPEST} and {_STEEPEST}"
+            )
+        check_tilt_range(self.range_degrees)
+        if not 0 < self.step_degrees <= highest - lowest:
+            raise SimulationError(
+                f"tilt step {self.step_degrees:g}: make it above 0 and at most {highest - lowest:g}, the range"
+            )
+        return self
+
+    @property
+    def angles_degrees(self) -> tuple[float, ...]:
+        """All tilts, lowest first."""
+        lowest, highest = self.range_degrees
+        count = math.floor((highest - lowest) / self.step_degrees + 1e-6) + 1
+        return tuple(lowest + i * self.step_degrees for i in range(count))
+
+    @property
+    def taken_range_degrees(self) -> tuple[float, float]:
+        """Lowest and highest tilt that is taken: a step that does not divide the range ends before its end."""
+        return self.angles_degrees[0], self.angles_degrees[-1]
+
+
+@dataclass(frozen=True)
+class TiltSeries:
+    """What one tilt series did, in the order of acquisition.
+
+    Parameters
+    ----------
+    angles_degrees : `(n,)` tilts as the microscope reports them; reconstruction uses these.
+    true_angles_degrees : `(n,)` tilts under which the specimen was seen.
+    dose_before_e_per_angstrom2 : `(n,)` dose that the specimen had seen before each image.
+    dose_e_per_angstrom2 : dose of an image.
+    shifts_angstrom : `(n, 2)` along the tilt axis and across it, in the image, of what each image shows after alignment.
+    """
+
+    angles_degrees: Float[np.ndarray, "n"]
+    true_angles_degrees: Float[np.ndarray, "n"]
+    dose_before_e_per_angstrom2: Float[np.ndarray, "n"]
+    dose_e_per_angstrom2: float
+    shifts_angstrom: Float[np.ndarray, "n 2"]
+
+
+def acquire(settings: TiltSettings, generator: np.random.Generator) -> TiltSeries:
+    """Return a tilt series of this scheme: its order, its dose, its errors."""
+    angles = np.asarray(order_tilts(settings.angles_degrees, settings.order))
+    count = len(angles)
+    dose = settings.dose_e_per_angstrom2 / count
+    errors = generator.standard_normal((count, 3))
+    true_angles = np.clip(angles + settings.angle_error_degrees * errors[:, 0], -_STEEPEST - 4, _STEEPEST + 4)
+    return TiltSeries(
+        angles_degrees=angles,
+        true_angles_degrees=true_angles,
+        dose_before_e_per_angstrom2=dose * np.arange(count),
+        dose_e_per_angstrom2=dose,
+        shifts_angstrom=settings.shift_error_angstrom * errors[:, 1:],
+    )
+
+
+def order_tilts(angles_degrees: tuple[float, ...], order: TiltOrder) -> list[float]:
+    """Return the tilts in the order in which they are taken; dose-symmetric and bidirectional begin nearest to 0."""
+    ascending = sorted(angles_degrees)
+    if order == "one-way":
+        return ascending
+    first = min(ascending, key=abs)
+    above = [angle for angle in ascending if angle > first]
+    below = [angle for angle in reversed(ascending) if angle < first]
+    if order == "bidirectional":
+        return [first, *above, *below]
+    paired = [angle for pair in zip(above, below, strict=False) for angle in pair]
+    longer = above if len(above) > len(below) else below
+    return [first, *paired, *longer[min(len(above), len(below)) :]]

@@ -1,0 +1,332 @@
+"""Packing: solid bodies put one by one at random free places of the ice, voxel by voxel, never moved again.
+
+A body is drawn once, in one orientation and with one sub-voxel shift; only whole-voxel places are tried for it. First at
+random, which is quick while there is room; where that fails, one convolution a tile finds every free place there is. So a
+crowded specimen fills up to where the drawn body truly fits nowhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int64
+from scipy.signal import fftconvolve
+
+from frazil.simulation.structures.library import Structure, solid_body
+
+Place = tuple[int, int, int]
+"""Voxel of the tomogram, zyx."""
+
+_ROUNDS = 4  # of random candidates, before the search of all places
+_CANDIDATES = 2048
+_FIRST_LOOKS = (8, 64)  # voxels of the body that are looked up for all candidates at once
+_TILE_VOXEL = 96
+_GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class Body:
+    """A particle drawn in one orientation, to be put at whole voxels.
+
+    Parameters
+    ----------
+    density : mass density in a box that holds all of it, dalton per cubic angstrom.
+    solid : voxels of the box that are the body.
+    rotation : object -> tomogram, acting on zyx vectors.
+    shift_voxel : from the middle voxel of the box to the particle's centre, zyx, each within half a voxel.
+    """
+
+    density: Float[np.ndarray, "z y x"]
+    solid: Bool[np.ndarray, "z y x"]
+    rotation: Float[np.ndarray, "3 3"]
+    shift_voxel: Float[np.ndarray, "3"]
+
+    @property
+    def middle(self) -> Place:
+        """The voxel of the box that is put at a place."""
+        z, y, x = (edge // 2 for edge in self.density.shape)
+        return (z, y, x)
+
+    @cached_property
+    def offsets(self) -> Int64[np.ndarray, "n 3"]:
+        """Voxels of the body as steps from the middle, in an order whose beginning samples all of it."""
+        steps = np.argwhere(self.solid) - np.asarray(self.middle)
+        return np.asarray(steps[np.argsort(np.arange(len(steps)) * _GOLDEN % 1)])
+
+
+def draw_body(
+    structure: Structure,
+    voxel_size_angstrom: float,
+    rotation: Float[np.ndarray, "3 3"],
+    shift_voxel: Float[np.ndarray, "3"],
+) -> Body:
+    """Draw a structure in a box that just holds it."""
+    edge = box_edge(structure, voxel_size_angstrom)
+    density = structure.density(
+        (edge, edge, edge), voxel_size_angstrom, rotation=rotation, center_voxel=(edge // 2 + shift_voxel).tolist()
+    )
+    solid = solid_body(density, voxel_size_angstrom)
+    if not solid.any():
+        solid[np.unravel_index(density.argmax(), density.shape)] = True  # voxels larger than the body
+    return Body(density, solid, rotation, shift_voxel)
+
+
+def box_edge(structure: Structure, voxel_size_angstrom: float) -> int:
+    """Return the edge of the box in which a structure is drawn, an odd number of voxels."""
+    return 2 * int(np.ceil(structure.support_radius_angstrom / voxel_size_angstrom + 0.5)) + 1
+
+
+@dataclass(frozen=True)
+class Slab:
+    """The ice: all between two parallel planes, as far as the tomogram goes.
+
+    Parameters
+    ----------
+    shape_voxel : of the tomogram.
+    thickness_voxel : along the normal; None fills the tomogram.
+    tilt_degrees : the plane rises along y by the first and along x by the second angle.
+    offset_voxel : of the middle plane along z from the middle of the tomogram.
+    """
+
+    shape_voxel: tuple[int, int, int]
+    thickness_voxel: float | None = None
+    tilt_degrees: tuple[float, float] = (0.0, 0.0)
+    offset_voxel: float = 0.0
+
+    @cached_property
+    def normal(self) -> Float[np.ndarray, "3"]:
+        """Unit vector normal to the ice, zyx, towards higher z."""
+        rise_y, rise_x = np.tan(np.radians(self.tilt_degrees))
+        direction = np.array([1.0, -rise_y, -rise_x])
+        return np.asarray(direction / np.linalg.norm(direction))
+
+    @property
+    def faces_voxel(self) -> tuple[float, float]:
+        """Lowest and highest z of the ice in the middle of the tomogram."""
+        _, height, width = self.shape_voxel
+        lowest, highest = self.faces_at((height - 1) / 2, (width - 1) / 2)
+        return float(lowest), float(highest)
+
+    @cached_property
+    def slope(self) -> Float[np.ndarray, "2"]:
+        """By how much the ice rises along y and along x, voxels a voxel; ice that fills the tomogram does not."""
+        return np.zeros(2) if self.thickness_voxel is None else -self.normal[1:] / self.normal[0]
+
+    def faces_at(
+        self, y: Float[np.ndarray, "..."] | float, x: Float[np.ndarray, "..."] | float
+    ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+        """Return the lowest and the highest z of the ice at places (y, x), fractions allowed and outside too.
+
+        The border of the tomogram, half a voxel beyond a centre, ends the ice; where it is outside, lowest is above highest.
+        """
+        depth, height, width = self.shape_voxel
+        thickness = depth if self.thickness_voxel is None else self.thickness_voxel / self.normal[0]
+        rise = (np.asarray(y) - (height - 1) / 2) * self.slope[0] + (np.asarray(x) - (width - 1) / 2) * self.slope[1]
+        middle = (depth - 1) / 2 + self.offset_voxel + rise
+        return np.maximum(middle - thickness / 2, -0.5), np.minimum(middle + thickness / 2, depth - 0.5)
+
+    def heights(
+        self, y: Int64[np.ndarray, "..."], x: Int64[np.ndarray, "..."], offsets: Int64[np.ndarray, "n 3"]
+    ) -> tuple[Int64[np.ndarray, "..."], Int64[np.ndarray, "..."]]:
+        """Return the lowest and the highest z at which all `offsets` from (z, y, x) are voxels of the ice."""
+        lowest = np.full(np.broadcast(y, x).shape, -offsets[:, 0].min())
+        highest = np.full(lowest.shape, self.shape_voxel[0] - 1 - offsets[:, 0].max())
+        if self.thickness_voxel is not None:
+            across = offsets @ self.normal
+            middle_z, middle_y, middle_x = (np.asarray(self.shape_voxel) - 1) / 2
+            sideways = (y - middle_y) * self.normal[1] + (x - middle_x) * self.normal[2]
+            reach = np.array([-self.thickness_voxel / 2 - across.min(), self.thickness_voxel / 2 - across.max()])
+            below, above = ((end - sideways) / self.normal[0] + middle_z + self.offset_voxel for end in reach)
+            lowest = np.maximum(lowest, np.ceil(below - 1e-9).astype(np.int64))
+            highest = np.minimum(highest, np.floor(above + 1e-9).astype(np.int64))
+        return lowest, highest
+
+    @cached_property
+    def columns(self) -> tuple[Int64[np.ndarray, "y x"], Int64[np.ndarray, "y x"]]:
+        """The lowest and the highest voxel of ice at each (y, x); none where the lowest is above the highest."""
+        _, height, width = self.shape_voxel
+        return self.heights(np.arange(height)[:, None], np.arange(width), np.zeros((1, 3), dtype=np.int64))
+
+    @cached_property
+    def volume_voxel(self) -> int:
+        """Voxels of ice in the tomogram."""
+        lowest, highest = self.columns
+        return int(np.maximum(highest - lowest + 1, 0).sum())
+
+
+class Canvas:
+    """The specimen while it is being filled: what is solid, the density, and who is where.
+
+    Parameters
+    ----------
+    slab : the ice, and with it the tomogram.
+    margin_voxel : how far a body may reach past the border of the tomogram; there too bodies do not overlap.
+    cut_at_border : bodies may reach past the y and x borders, their centres may not.
+    """
+
+    def __init__(self, slab: Slab, *, margin_voxel: int, cut_at_border: bool) -> None:
+        self.slab = slab
+        self.density = np.zeros(slab.shape_voxel, dtype=np.float32)
+        self.instances = np.zeros(slab.shape_voxel, dtype=np.uint16)
+        self.filled_voxel = 0
+        self._blocked_voxel = 0
+        self._margin = margin_voxel
+        self._cut = cut_at_border
+        self._solid = np.zeros([edge + 2 * margin_voxel for edge in slab.shape_voxel], dtype=bool)
+
+    @property
+    def solid(self) -> Bool[np.ndarray, "z y x"]:
+        """Voxels of the tomogram where a body is, or something that was blocked; a view."""
+        return self._solid[tuple(slice(self._margin, self._margin + edge) for edge in self.slab.shape_voxel)]
+
+    @property
+    def room_voxel(self) -> int:
+        """Voxels of ice that are not blocked."""
+        return self.slab.volume_voxel - self._blocked_voxel
+
+    @property
+    def tile_count(self) -> int:
+        """Tiles in which `find_place` searches, one convolution each."""
+        return int(np.prod([-(-edge // _TILE_VOXEL) for edge in self.slab.shape_voxel[1:]]))
+
+    def block(self, solid: Bool[np.ndarray, "z y x"]) -> None:
+        """Keep bodies off these voxels, before any is put: something else, such as a carbon film, is there."""
+        inner = self.solid
+        inner |= solid
+        lowest, highest = self.slab.columns
+        for z, plane in enumerate(inner):
+            self._blocked_voxel += int(np.count_nonzero(plane & (lowest <= z) & (z <= highest)))
+
+    def overlap(self, body: Body, place: Place) -> int:
+        """Return how many voxels of the body are taken already."""
+        return int(np.count_nonzero(body.solid & self._solid[self._around(body, place)]))
+
+    def put(self, body: Body, place: Place, instance: int) -> None:
+        """Add a body. Where it overlaps another, as close picks do, the denser counts: matter does not share space.
+
+        Parameters
+        ----------
+        instance : its number in the mask; 0 leaves it out. A voxel of two bodies stays with the first.
+        """
+        taken = self._solid[self._around(body, place)]
+        inside, seen = self._clip(body, place)
+        solid, shared = body.solid[seen], body.solid[seen] & taken[seen]
+        density, instances = self.density[inside], self.instances[inside]
+        density[...] = np.where(shared, np.maximum(density, body.density[seen]), density + body.density[seen])
+        instances[solid & (instances == 0)] = instance
+        self.filled_voxel += int(np.count_nonzero(solid & ~shared))
+        taken |= body.solid
+
+    def find_place(self, body: Body, generator: np.random.Generator) -> Place | None:
+        """Return a random place where the body lies in the ice and overlaps nothing, or None if there is none."""
+        low, high = self._center_range(body)
+        if (high < low).any():
+            return None
+        for _ in range(_ROUNDS):
+            candidates = self._candidates(body, low, high, generator)
+            place = self._first_free(candidates, body)
+            if place is not None:
+                return place
+        return self._search(body, low, high, generator)
+
+    def _center_range(self, body: Body) -> tuple[Int64[np.ndarray, "2"], Int64[np.ndarray, "2"]]:
+        """Return the first and the last y and x at which the body may be put."""
+        edges = np.asarray(self.slab.shape_voxel[1:])
+        if self._cut:  # the centre itself, sub-voxel shift included, between the centres of the outermost voxels
+            shift = body.shift_voxel[1:]
+            return (shift < 0).astype(np.int64), edges - 1 - (shift > 0)
+        return -body.offsets[:, 1:].min(axis=0), edges - 1 - body.offsets[:, 1:].max(axis=0)
+
+    def _candidates(
+        self,
+        body: Body,
+        low: Int64[np.ndarray, "2"],
+        high: Int64[np.ndarray, "2"],
+        generator: np.random.Generator,
+    ) -> Int64[np.ndarray, "k 3"]:
+        """Return random places, evenly spread over those where the body lies in the ice."""
+        yx = generator.integers(low, high + 1, size=(_CANDIDATES, 2))
+        lowest, highest = self.slab.heights(yx[:, 0], yx[:, 1], body.offsets)
+        room = highest - lowest + 1
+        if room.max() < 1:
+            return np.empty((0, 3), dtype=np.int64)
+        # Columns with less room, where the tomogram cuts the ice, must get fewer.
+        step = generator.integers(room.max(), size=_CANDIDATES)
+        return np.asarray(np.column_stack([lowest + step, yx])[step < room])
+
+    def _first_free(self, candidates: Int64[np.ndarray, "k 3"], body: Body) -> Place | None:
+        """Return the first candidate where the body overlaps nothing."""
+        solid = self._solid.reshape(-1)
+        strides = np.array([self._solid.shape[1] * self._solid.shape[2], self._solid.shape[2], 1])
+        steps = body.offsets @ strides
+        starts = (candidates + self._margin) @ strides
+        begin = 0
+        for end in _FIRST_LOOKS:
+            free = ~solid[starts[:, None] + steps[begin:end]].any(axis=1)
+            starts, candidates, begin = starts[free], candidates[free], end
+        for start, candidate in zip(starts, candidates, strict=True):
+            if not solid[start + steps[begin:]].any():
+                z, y, x = candidate.tolist()
+                return (z, y, x)
+        return None
+
+    def _search(
+        self,
+        body: Body,
+        low: Int64[np.ndarray, "2"],
+        high: Int64[np.ndarray, "2"],
+        generator: np.random.Generator,
+    ) -> Place | None:
+        """Return a random free place of the first tile that has one, the tiles taken in random order; None: nowhere."""
+        corners = [
+            (y, x) for y in range(low[0], high[0] + 1, _TILE_VOXEL) for x in range(low[1], high[1] + 1, _TILE_VOXEL)
+        ]
+        for index in generator.permutation(len(corners)):
+            start = np.array(corners[index])
+            stop = np.minimum(start + _TILE_VOXEL, high + 1)
+            free = self._free_places(body, start, stop)
+            if len(free):
+                z, y, x = free[generator.integers(len(free))].tolist()
+                return (z, y, x)
+        return None
+
+    def _free_places(
+        self, body: Body, start: Int64[np.ndarray, "2"], stop: Int64[np.ndarray, "2"]
+    ) -> Int64[np.ndarray, "n 3"]:
+        """Return all free places with y and x in a tile: those where body and solid voxels have no product."""
+        y, x = (np.arange(a, b) for a, b in zip(start, stop, strict=True))
+        lowest, highest = self.slab.heights(y[:, None], x, body.offsets)
+        bottom, top = int(lowest.min()), int(highest.max())
+        if (lowest > highest).all():
+            return np.empty((0, 3), dtype=np.int64)
+        first, last = body.offsets.min(axis=0), body.offsets.max(axis=0)
+        corner = np.array([bottom, *start]) + first + self._margin
+        end = np.array([top + 1, *stop]) + last + self._margin
+        tile = self._solid[tuple(slice(int(a), int(b)) for a, b in zip(corner, end, strict=True))]
+        middle = np.asarray(body.middle)
+        kernel = body.solid[
+            tuple(slice(int(a), int(b) + 1) for a, b in zip(middle + first, middle + last, strict=True))
+        ]
+        shared = fftconvolve(tile.astype(np.float32), kernel[::-1, ::-1, ::-1].astype(np.float32), mode="valid")
+        z = np.arange(bottom, top + 1)[:, None, None]
+        free = (shared < 0.5) & (z >= lowest) & (z <= highest)
+        return np.asarray(np.argwhere(free) + np.array([bottom, *start]))
+
+    def _around(self, body: Body, place: Place) -> tuple[slice, ...]:
+        """Return the box of a body in the solid voxels with their margin."""
+        return tuple(
+            slice(a - middle + self._margin, a - middle + self._margin + edge)
+            for a, middle, edge in zip(place, body.middle, body.density.shape, strict=True)
+        )
+
+    def _clip(self, body: Body, place: Place) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """Return the part of the tomogram that the body's box covers, and the same part of the box."""
+        inside, seen = [], []
+        for a, middle, edge, limit in zip(place, body.middle, body.density.shape, self.slab.shape_voxel, strict=True):
+            start = a - middle
+            low, high = max(start, 0), min(start + edge, limit)
+            inside.append(slice(low, high))
+            seen.append(slice(low - start, high - start))
+        return tuple(inside), tuple(seen)

@@ -1,0 +1,50 @@
+"""Text of the command line as values."""
+
+import pytest
+
+from frazil.cli.options import parse_duration, parse_settings
+from frazil.core.errors import SettingsError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 5400), ("0.5", 30), ("01:30:00", 5400), ("00:00:07", 7), ("1:02:03:04", 93784)]
+)
+def test_durations_read_as_schedulers_write_them(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0", "-5", "1:30", "1:2:3:4:5", "1:-2:3"])
+def test_a_bad_duration_names_the_forms(text):
+    with pytest.raises(SettingsError, match=r"--max-time .*give minutes, HH:MM:SS or DD:HH:MM:SS"):
+        parse_duration(text)
+
+
+def test_settings_are_read_as_toml_and_bare_words_as_text():
+    parsed = parse_settings(
+        ["model.base_channels=16", "training.ema_decay = 0.99", "model.conditioning=sum", "curate.drop_outside=true"]
+    )
+    assert parsed == {
+        "model.base_channels": 16,
+        "training.ema_decay": 0.99,
+        "model.conditioning": "sum",
+        "curate.drop_outside": True,
+    }
+
+
+@pytest.mark.parametrize("text", ["model.base_channels", "=3"])
+def test_a_setting_without_a_value_is_refused(text):
+    with pytest.raises(SettingsError, match=r"--set .*key=value"):
+        parse_settings([text])
+    with pytest.raises(SettingsError, match=r"e\.g\. --set ice\.depth=3$"):
+        parse_settings([text], example="ice.depth=3")
+
+
+def test_help_is_whole_on_a_narrow_terminal(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run("evaluate", "--help")
+    assert code == 0
+    assert all(stage in out for stage in ("physics", "memorisation", "diversity", "features", "usefulness"))
+    assert "…" not in out
+    code, out, _ = run("curate", "--help")
+    assert code == 0
+    assert "multiples of 16" in " ".join(out.replace("│", " ").split())

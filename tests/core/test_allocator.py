@@ -1,0 +1,77 @@
+"""Freed memory is kept where there is plenty, and nowhere else."""
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from frazil.core import allocator
+
+
+class Libc:
+    def __init__(self):
+        self.calls = []
+
+    def mallopt(self, parameter, value):
+        self.calls.append((parameter, value))
+        return 1
+
+
+@pytest.fixture
+def libc(monkeypatch):
+    made = Libc()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: made)
+    return made
+
+
+def test_with_plenty_of_memory_it_is_kept(libc, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert allocator.keep_freed_memory(2**30, 4 * 2**30)
+    assert libc.calls == [(-4, 0), (-1, -1)]  # M_MMAP_MAX, M_TRIM_THRESHOLD
+
+
+@pytest.mark.parametrize(("platform", "memory"), [("darwin", 2**40), ("win32", 2**40), ("linux", 4 * 2**30 - 1)])
+def test_elsewhere_and_where_memory_is_scarce_it_is_not(libc, monkeypatch, platform, memory):
+    monkeypatch.setattr(sys, "platform", platform)
+    assert not allocator.keep_freed_memory(2**30, memory)
+    assert libc.calls == []
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert not allocator.keep_freed_memory(1, 2**30)
+
+    def absent(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", absent)
+    assert not allocator.keep_freed_memory(1, 2**30)
+
+
+_FAULTS = """
+import resource, sys
+from frazil.core.allocator import keep_freed_memory
+kept = len(sys.argv) > 1 and keep_freed_memory(1, 2**40)
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+bytearray(2**26)
+before = faults()
+for _ in range(5):
+    bytearray(2**26)
+print(faults() - before, kept)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is on Linux")
+def test_large_blocks_are_reused_without_page_faults():
+    def faults(*arguments):
+        command = [sys.executable, "-c", _FAULTS, *arguments]
+        count, kept = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        return int(count), kept == "True"
+
+    given_back, _ = faults()
+    reused, kept = faults("keep")
+    if not kept:
+        pytest.skip("no glibc here")
+    assert reused < given_back / 10

@@ -1,0 +1,361 @@
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from frazil import cli
+from frazil.core.errors import SettingsError
+from frazil.core.presets import load_preset
+from frazil.core.settings import CurateSettings, SourceSettings
+from frazil.dataset.run import curate, parse_tilt_range, source_settings
+from frazil.dataset.store import BoxStore
+
+SMALL = CurateSettings(box_size_voxel=8)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Return a function that runs `frazil curate ...` and gives exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["frazil", "curate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return stopped.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def rows(output):
+    """Class -> numbers of its row in the printed table."""
+    found = {}
+    for line in output.splitlines():
+        name, *numbers = line.split() or [""]
+        if numbers and all(re.fullmatch(r"[\d,]+", number) for number in numbers):
+            found[name] = [int(number.replace(",", "")) for number in numbers]
+    return found
+
+
+@pytest.mark.parametrize("form", ["copick", "czii", "csv", "star"])
+def test_every_form_of_source_gives_the_boxes_of_its_picks(make_project, tmp_path, form):
+    project = make_project(form)
+    store = curate(project.path, tmp_path / "store", SourceSettings(), SMALL)
+    assert len(store) == 16
+    assert store.description.voxel_size_angstrom == pytest.approx(project.voxel_size_angstrom, rel=1e-6)
+    truth = {
+        (picks.run, picks.label, *np.round(center, 2)): np.rint(center / project.voxel_size_angstrom).astype(int)
+        for picks in project.picks
+        for center in picks.centers_angstrom
+    }
+    for row in store.particles.itertuples():
+        center = np.array([row.centre_z_angstrom, row.centre_y_angstrom, row.centre_x_angstrom])
+        # tables of picks have fewer digits
+        key = min(
+            (key for key in truth if key[:2] == (row.run, row.label)),
+            key=lambda key: np.linalg.norm(np.array(key[2:]) - center),
+        )
+        assert np.linalg.norm(np.array(key[2:]) - center) < 0.1
+        padded = np.pad(project.volumes[row.run], 8)
+        start = truth.pop(key) + 4
+        np.testing.assert_allclose(
+            store.volume(row.box), padded[tuple(slice(s, s + 8) for s in start)], rtol=1e-6, atol=1e-6
+        )
+    assert truth == {}
+
+
+def test_the_command_from_picks_to_store_and_again(tiny_project, run, tmp_path):
+    out = tmp_path / "store"
+    command = [
+        tiny_project.path,
+        "--out",
+        out,
+        "--preset",
+        "smoke",
+        "--box",
+        8,
+        "--tilt-range",
+        "-45,45",
+        "--validation-run",
+        "TS_2",
+    ]
+    code, output, _ = run(*command)
+    assert code == 0
+    assert rows(output)["ribosome"] == [12, 8, 8, 0]  # size in voxels of the radius in its configuration, found, used
+    assert rows(output)["total"] == [16, 16, 0]
+    assert "split by tomogram: 8 training, 8 validation (runs TS_2)" in output
+    assert f"wrote {out}: 16 boxes" in output
+    store = BoxStore.open(out)
+    assert store.description.tilt_range_degrees == tiny_project.tilt_range_degrees  # the file knows better
+    assert store.description.source_kind == "copick project"
+    code, output, _ = run(*command)
+    assert code == 0
+    assert "curated already with these settings and picks, nothing to do" in output
+    code, _, errors = run(*command, "--seed", 1)
+    assert code == 2
+    assert "pass --force to replace it" in errors
+    assert run(*command, "--seed", 1, "--force")[0] == 0
+    assert BoxStore.open(out).description.seed == 1
+
+
+def test_force_mends_a_damaged_store(tiny_project, run, tmp_path):
+    out = tmp_path / "store"
+    run(tiny_project.path, "--out", out, "--preset", "smoke", "--box", 8)
+    (out / "particles.csv").unlink()
+    code, _, errors = run(tiny_project.path, "--out", out, "--preset", "smoke", "--box", 8)
+    assert (code, "curate it again with --force" in errors) == (2, True)
+    assert run(tiny_project.path, "--out", out, "--preset", "smoke", "--box", 8, "--force")[0] == 0
+    assert len(BoxStore.open(out)) == 16
+
+
+def test_a_dry_run_reads_no_voxel_and_writes_nothing(tiny_project, run, tmp_path):
+    for chunk in tiny_project.path.rglob("denoised.zarr/0/0"):
+        shutil.rmtree(chunk)  # the voxels
+    before = sorted(tmp_path.rglob("*"))
+    code, output, errors = run(tiny_project.path, "--dry-run", "--out", tmp_path / "store")
+    assert code == 0
+    assert rows(output)["total"] == [16, 16, 0]
+    assert "dry run: no voxel was read, nothing was written" in output
+    assert errors == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_needs_no_tomogram(tiny_project, run):
+    for tomogram in tiny_project.path.rglob("VoxelSpacing*"):
+        shutil.rmtree(tomogram)
+    code, output, errors = run(tiny_project.path, "--dry-run")
+    assert code == 0
+    assert rows(output)["ribosome"] == [120, 8, 0, 8, 8]  # its size in angstrom: nothing says the voxel size
+    assert rows(output)["total"] == [16, 0, 16, 16]
+    (line,) = errors.splitlines()
+    assert line.startswith("warning: curating this would stop: ")
+    assert line.endswith("pass --tomogram-type and --voxel-spacing of these")
+
+
+def test_without_out_and_dry_run(tiny_project, run):
+    code, _, errors = run(tiny_project.path)
+    assert code == 2
+    assert "--out is missing" in errors
+
+
+def test_the_preset_of_the_paper_says_how_many_boxes_overlap(tiny_project, run, tmp_path):
+    code, output, errors = run(tiny_project.path, "--out", tmp_path / "store", "--preset", "paper", "--box", 16)
+    assert code == 0
+    assert "split by particle: 14 training, 2 validation" in output
+    overlapping = BoxStore.open(tmp_path / "store").description.overlapping_validation_boxes
+    assert f"{overlapping} of 2 validation boxes ({overlapping / 2:.1%}) overlap a training box" in errors
+    paper = load_preset("paper").curate
+    assert (paper.box_size_voxel, paper.split_by, paper.validation_fraction) == (64, "particle", 0.1)
+
+
+def test_a_single_tomogram_leaves_nothing_to_validate_and_says_so(make_project, run, tmp_path):
+    project = make_project(runs=("TS_1",))
+    code, output, errors = run(project.path, "--out", tmp_path / "store", "--preset", "smoke", "--box", 8)
+    assert code == 0
+    assert "8 training, 0 validation" in output
+    assert "no validation boxes: only run TS_1 has boxes; pass --split particle" in errors
+
+
+def test_one_missing_tomogram_is_said_loudly(tiny_project, run, tmp_path):
+    for tomogram in tiny_project.path.rglob("TS_1/VoxelSpacing*"):
+        shutil.rmtree(tomogram)
+    code, output, errors = run(tiny_project.path, "--out", tmp_path / "store", "--preset", "smoke", "--box", 8)
+    assert code == 0
+    assert rows(output)["total"] == [16, 8, 8, 8]
+    assert "no tomogram" in output
+    assert "TS_1 has no tomogram, its 8 picks are left out" in errors
+
+
+def test_a_class_that_gives_no_box_is_said(tiny_project, run, tmp_path):
+    for picks in tiny_project.path.rglob("*ribosome.json"):
+        content = picks.read_text()
+        picks.write_text(re.sub(r'"points": \[.*\]', '"points": []', content, flags=re.DOTALL))
+    code, output, errors = run(tiny_project.path, "--out", tmp_path / "store", "--preset", "smoke", "--box", 8)
+    assert code == 0
+    assert rows(output)["ribosome"] == [12, 0, 0, 0]
+    assert "label ribosome has no picks" in errors
+    assert BoxStore.open(tmp_path / "store").description.labels == ("apo-ferritin",)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--level", 3], r"resolution level 3 does not exist; on disk: 0; pass --level 0"),
+        (["--label", "nucleosome"], r"no picks of label nucleosome; .* apo-ferritin, ribosome"),
+        (["--user", "nobody"], r"no picks of user nobody; there are tester"),
+        (["--preset", "smoke", "--box", 60], r"an edge of 60 cannot be halved three times .*use 64"),
+        (["--max-padding", 1.5], r"max_padding = 1.5"),
+        (["--split", "class"], r"split_by = 'class': .*tomogram"),
+        (["--validation-run", "TS_9"], r"--validation-run TS_9: no such run .* TS_1, TS_2"),
+        (
+            ["--validation-run", "TS_1", "--split", "particle"],
+            r"\(TS_1\), but the split is by particle; use --split tomogram",
+        ),
+        (["--tilt-range", "steep"], r"--tilt-range steep: not a range of tilts; .* e.g. -45,45"),
+        (["--voxel-size", 0], r"--voxel-size 0.0: .*greater than 0"),
+        (["--voxel-size", 3], r"picks of TS_\d lie outside .*--drop-outside"),
+        (["--voxel-size", "inf"], r"--voxel-size inf: .*finite number; correct it"),
+        (["--resample-to", "inf"], r"voxel_size_angstrom = inf: .*finite number"),
+        (["--voxel-spacing", "nan"], r"--voxel-spacing nan: .*finite number; correct it"),
+        (["--level", -1], r"--level -1: .*greater than or equal to 0"),
+        (["--preset", "none"], r"preset none"),
+    ],
+)
+def test_what_cannot_be_is_one_line_with_the_remedy(tiny_project, run, tmp_path, options, message):
+    code, _, errors = run(tiny_project.path, "--out", tmp_path / "store", *options)
+    assert code == 2
+    (line,) = errors.splitlines()
+    assert line.startswith("frazil: ")
+    assert re.search(message, line), line
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "store.partial").exists()
+
+
+def damage_metadata(tomogram):
+    (tomogram / ".zattrs").write_text("{")
+
+
+def no_voxel_size(tomogram):
+    text = (tomogram / ".zattrs").read_text()
+    (tomogram / ".zattrs").write_text(text.replace("10.0125", "0"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_metadata, r"TS_1/.*\.zattrs: damaged, .*; copy the tomogram again"),
+        (no_voxel_size, r"TS_1/.*: a voxel size of 0 x 0 x 0 A cannot be; .*--voxel-size"),
+    ],
+)
+def test_damage_in_one_of_two_runs_stops_in_one_line(tiny_project, run, tmp_path, damage, message):
+    (tomogram,) = tiny_project.path.rglob("TS_1/*/denoised.zarr")
+    damage(tomogram)
+    code, _, errors = run(tiny_project.path, "--out", tmp_path / "store", "--preset", "smoke", "--box", 8)
+    (line,) = errors.splitlines()
+    assert (code, re.search(message, line) is not None) == (2, True), line
+
+
+def test_the_remedy_for_a_voxel_size_of_zero_works(make_project, run, tmp_path):
+    project = make_project("copick", levels=2)
+    assert run(project.path, "--out", tmp_path / "right", "--preset", "smoke", "--box", 8, "--level", 1)[0] == 0
+    assert (
+        run(
+            project.path,
+            "--out",
+            tmp_path / "same",
+            "--preset",
+            "smoke",
+            "--box",
+            8,
+            "--level",
+            1,
+            "--voxel-size",
+            10.0125,
+        )[0]
+        == 0
+    )
+    right, same = BoxStore.open(tmp_path / "right"), BoxStore.open(tmp_path / "same")
+    assert same.digest == right.digest  # the true size is that of level 0
+    for tomogram in project.path.rglob("denoised.zarr"):
+        no_voxel_size(tomogram)
+    code, _, _ = run(
+        project.path, "--out", tmp_path / "mended", "--preset", "smoke", "--box", 8, "--voxel-size", 10.0125
+    )
+    assert code == 0
+    assert BoxStore.open(tmp_path / "mended").description.voxel_size_angstrom == 10.0125
+
+
+def test_no_tomogram_at_all_is_one_line(tiny_project, run, tmp_path):
+    for level in tiny_project.path.rglob("denoised.zarr/0"):
+        shutil.rmtree(level)
+    code, _, errors = run(tiny_project.path, "--out", tmp_path / "store", "--preset", "smoke", "--box", 8)
+    (line,) = errors.splitlines()
+    assert code == 2
+    assert "none of its 1 resolution levels is on disk" in line
+    assert line.endswith("(1 more runs have no tomogram either)")
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("occupied", "holds something that is no box store; choose another --out"),
+        ("occupied/file.txt/store", "a part of the path is a file, not a folder; choose another folder"),
+        ("damaged", "dataset.json: damaged, it is no JSON"),
+        ("x" * 300, "the name is too long; choose a shorter one"),
+    ],
+)
+def test_a_place_that_cannot_be_taken_is_one_line_before_any_warning_or_bar(
+    tiny_project, run, tmp_path, where, message
+):
+    for tomogram in tiny_project.path.rglob("TS_1/VoxelSpacing*"):
+        shutil.rmtree(tomogram)  # worth a warning
+    for name, text in (("occupied/file.txt", "mine"), ("damaged/dataset.json", "{")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    code, _, errors = run(tiny_project.path, "--out", tmp_path / where, "--preset", "smoke", "--box", 8)
+    (line,) = errors.splitlines()
+    assert (code, message in line) == (2, True), line
+
+
+def test_a_source_that_is_not_there(run, tmp_path):
+    code, _, errors = run(tmp_path / "nowhere", "--out", tmp_path / "store")
+    assert (code, "nowhere: no such file or folder" in errors) == (2, True)
+    code, _, errors = run(tmp_path / ("x" * 300), "--out", tmp_path / "store")
+    (line,) = errors.splitlines()
+    assert (code, "cannot be read (File name too long); check the path" in line) == (2, True)
+
+
+def test_tilt_ranges():
+    assert parse_tilt_range("-45,45") == (-45, 45)
+    assert parse_tilt_range(" -60 , 48.5 ") == (-60, 48.5)
+    for text in ("45,-45", "45", "-45,0,45", "-100,20", "nan,20"):
+        with pytest.raises(SettingsError, match="lowest and highest degrees"):
+            parse_tilt_range(text)
+
+
+def test_options_that_are_not_given_keep_their_default():
+    assert source_settings(level=None, users=[], labels=["a"]) == SourceSettings(labels=("a",))
+
+
+@pytest.mark.real
+def test_the_table_of_the_real_picks(real_data, run):
+    code, output, _ = run(real_data, "--dry-run")
+    assert code == 0
+    found = {name: numbers[1] for name, numbers in rows(output).items() if name != "total"}
+    assert found == {
+        "apo-ferritin": 375,
+        "beta-amylase": 87,
+        "beta-galactosidase": 112,
+        "ribosome": 331,
+        "thyroglobulin": 251,
+        "virus-like-particle": 113,
+    }
+    assert rows(output)["total"][0] == 1269
+
+
+@pytest.mark.real
+def test_real_voxels_and_what_is_absent_of_them(real_data, tmp_path):
+    import zarr
+
+    settings = CurateSettings(box_size_voxel=32, validation_runs=("TS_69_2",))
+    store = curate(real_data, tmp_path / "store", SourceSettings(level=1), settings)
+    assert store.description.voxel_size_angstrom == pytest.approx(20.0249, abs=1e-4)
+    assert sum(count.found for count in store.description.counts) == 1269
+    # only the chunk z all, y 256:315, x 256:315 of three tomograms is on disk
+    there = np.pad(np.zeros((92, 315, 315), dtype=bool), 32)
+    there[32:124, 288:347, 288:347] = True
+    for row in store.particles.itertuples():
+        place = tuple(
+            slice(round(c) + 16, round(c) + 48) for c in (row.centre_z_voxel, row.centre_y_voxel, row.centre_x_voxel)
+        )
+        assert row.padding == 1 - there[place].mean()
+        np.testing.assert_array_equal(store.measured(row.box), there[place])
+    first = store.particles[store.particles["run"] == "TS_6_4"].iloc[0]
+    array = zarr.open(str(next(real_data.glob("static/ExperimentRuns/TS_6_4/*/denoised.zarr"))), mode="r")["1"]
+    place = tuple(
+        slice(round(first[f"centre_{axis}_voxel"]) + 16, round(first[f"centre_{axis}_voxel"]) + 48) for axis in "zyx"
+    )
+    np.testing.assert_array_equal(store.volume(first["box"]), np.pad(array[...], 32)[place])
+    assert 5e-6 < store.particles.loc[store.particles["padding"] == 0, "std_padded"].median() < 9e-6

@@ -1,0 +1,168 @@
+"""Training sets hold what their names say, in the numbers that were asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from frazil.core.seeds import derive_seed, numpy_generator
+from frazil.evaluation.stages.usefulness.arms import Material, Plan, of_classes, share_name, train_arm
+from frazil.evaluation.stages.usefulness.rivals import class_radii_voxel, copy_paste
+from frazil.evaluation.volumes import Sets, VolumeSet
+from frazil.volume.turns import TURNS
+
+EDGE = 48  # more than a classifier sees
+
+
+def noise(counts: dict[str, int], name: str, level: float) -> VolumeSet:
+    """White noise around a level that tells the sets apart."""
+    labels = np.repeat(list(counts), list(counts.values()))
+    random = numpy_generator(0, "arms", name)
+    volumes = random.standard_normal((len(labels), EDGE, EDGE, EDGE), dtype=np.float32) + level
+    return VolumeSet(volumes, labels, tuple(f"{name} {row}" for row in range(len(labels))), 10.0)
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    return Material(
+        Sets(
+            generated=noise({"a": 6, "b": 5}, "generated", 100),
+            held_out=noise({"a": 5, "b": 5, "c": 5}, "held-out", 200),
+            training=noise({"a": 9, "b": 5, "c": 7}, "training", 300),
+            seed=4,
+        )
+    )
+
+
+def plan(material: Material, **changes) -> Plan:
+    options = {
+        "real_classes": ("a", "b", "c"),
+        "classes": ("a", "b"),
+        "shares": (0.25, 0.5, 1.0, 2.0),
+        "floors": True,
+        "turns": TURNS,
+    }
+    return Plan(material, **(options | changes))
+
+
+def contents(plan: Plan, seed: int = 0) -> dict[str, tuple[int, int, dict[str, int]]]:
+    """Return for each arm how many volumes are real and generated, and the classes."""
+    found = {}
+    for arm in plan.arms(seed):
+        parts = arm.parts()
+        levels = np.concatenate([part.volumes.mean(axis=(1, 2, 3)) for part in parts])
+        labels = np.concatenate([part.labels for part in parts])
+        counts = {str(name): int(count) for name, count in zip(*np.unique(labels, return_counts=True), strict=True)}
+        found[arm.name] = (int((levels > 250).sum()), int((np.abs(levels - 100) < 50).sum()), counts)
+    return found
+
+
+def test_every_arm_holds_what_it_is_named_for(material):
+    found = contents(plan(material))
+    assert found["generated"] == (0, 11, {"a": 6, "b": 5})
+    assert found["real"] == (11, 0, {"a": 6, "b": 5})
+    assert found["noise"] == (0, 0, {"a": 6, "b": 5})
+    assert found["shuffled"] == (11, 0, {"a": 6, "b": 5})
+    assert found["generated_25"][:2] == (11, 3)
+    assert found["generated_50"][:2] == (11, 6)
+    assert found["generated_100"] == (11, 11, {"a": 12, "b": 10})
+    assert "generated_200" not in found  # takes 22, there are 11
+    assert found["copy_paste"][2] == {"a": 12, "b": 10}
+    assert found["turns"] == found["real"]
+    assert found["all_real"] == (14, 0, {"a": 9, "b": 5})
+    assert found["all_generated"] == (14, 11, {"a": 15, "b": 10})
+    assert found["every_class"] == (21, 0, {"a": 9, "b": 5, "c": 7})
+
+
+def test_volumes_are_cut_as_far_as_a_classifier_sees(material):
+    assert material.window_voxel == 32
+    assert material.sets.generated.volumes.shape == (11, 36, 36, 36)
+    whole = material.whole.generated.volumes
+    np.testing.assert_array_equal(material.sets.generated.volumes, whole[:, 6:42, 6:42, 6:42])
+
+
+def test_a_smaller_share_is_part_of_a_larger_one_and_seeds_draw_differently(material):
+    def drawn(name: str, seed: int) -> set[str]:
+        (arm,) = [arm for arm in plan(material).arms(seed) if arm.name == name]
+        return set(arm.parts()[1].names)
+
+    for seed in (0, 1):
+        assert drawn("generated_25", seed) < drawn("generated_50", seed) < drawn("generated_100", seed)
+    assert drawn("generated_50", 0) == drawn("generated_50", 0)
+    assert len({frozenset(drawn("generated_50", seed)) for seed in range(6)}) > 1
+
+
+def test_whole_boxes_are_pasted_before_they_are_cut(material):
+    (arm,) = [arm for arm in plan(material).arms(3) if arm.name == "copy_paste"]
+    real, pasted = arm.parts()
+    training = material.whole.training
+    whole = copy_paste(
+        training,
+        len(real),
+        radii_voxel=class_radii_voxel(training),
+        seed=derive_seed(4, "usefulness", 3),
+        rows=[int(name) for name in real.names],
+    )
+    np.testing.assert_array_equal(pasted.volumes, whole.volumes[:, 6:42, 6:42, 6:42])
+    assert list(pasted.labels) == list(whole.labels)
+
+
+def test_only_the_rival_is_turned(material):
+    turned = {arm.name: arm.turns for arm in plan(material).arms(0)}
+    assert turned.pop("turns") == TURNS
+    assert set(turned.values()) == {("identity",)}
+
+
+def test_the_judge_knows_every_class_and_all_real_volumes(material):
+    assert plan(material).judge == "every_class"
+    alike = plan(material, real_classes=("a", "b"))
+    assert alike.judge == "all_real"
+    assert "every_class" not in [arm.name for arm in alike.arms(0)]
+    sets = material.whole
+    as_many = Material(Sets(sets.generated, sets.held_out, sets.training_like_generated()))
+    equal = plan(as_many, real_classes=("a", "b"))
+    assert equal.judge == "real"
+    assert not {"all_real", "all_generated", "every_class"} & {arm.name for arm in equal.arms(0)}
+
+
+def test_without_two_generated_classes_there_is_nothing_to_compare(material):
+    assert [arm.name for arm in plan(material, classes=("a",)).arms(0)] == ["every_class"]
+
+
+def test_floors_can_be_left_out(material):
+    names = {arm.name for arm in plan(material, floors=False).arms(0)}
+    assert not {"noise", "shuffled"} & names
+
+
+def test_an_outcome_counts_held_out_volumes_of_the_arms_classes(material):
+    # levels tell the classes apart: a is dark, b is bright; every part has them
+    def levelled(volumes: VolumeSet) -> VolumeSet:
+        levels = np.where(volumes.labels == "a", -2, 2).astype(np.float32)[:, None, None, None]
+        signs = np.linspace(-1, 1, 16, dtype=np.float32)  # a slope, as a mean would be normalised away
+        return VolumeSet(
+            levels * signs + 0.1 * volumes.volumes[:, :16, :16, :16] % 1,
+            volumes.labels,
+            volumes.names,
+            10.0,
+        )
+
+    sets = material.whole
+    small = Material(
+        Sets(levelled(sets.generated), levelled(of_classes(sets.held_out, ["a", "b"])), levelled(sets.training))
+    )
+    arm = plan(small, real_classes=("a", "b")).arms(0)[1]
+    outcome = train_arm(arm, small, 0, steps=20, batch_size=8)
+    assert arm.name == "real"
+    assert set(outcome.labels) == {"a", "b"}
+    assert list(outcome.labels) == list(small.sets.held_out.labels)
+    assert outcome.right.all()
+    assert outcome.classifier.card.counts == {"a": 6, "b": 5}
+
+
+def test_shares_are_named_in_percent():
+    assert [share_name(share) for share in (0.25, 0.5, 1.0, 2.0)] == [
+        "generated_25",
+        "generated_50",
+        "generated_100",
+        "generated_200",
+    ]

@@ -1,0 +1,216 @@
+"""The classifier learns what can be learned, nothing else, and always the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from frazil.core.errors import BundleError, OutputError, RequestError, ShapeError, TrainingError
+from frazil.core.seeds import numpy_generator
+from frazil.evaluation.stages.usefulness.classifier import WEIGHTS_FILE, Classifier, train_classifier
+from frazil.evaluation.stages.usefulness.network import CARD_FILE, binning, build_network, window_edge
+from frazil.evaluation.volumes import VolumeSet
+
+EDGE = 16
+RADII = {"large": 5.0, "middle": 3.2, "small": 1.5}
+CLASSES = tuple(sorted(RADII))
+
+
+def draw(per_class: int, *path: str | int) -> VolumeSet:
+    """Dark balls of three sizes in white noise, centres off by up to half a voxel."""
+    random = numpy_generator(0, "classifier test", *path)
+    labels = np.repeat(CLASSES, per_class)
+    grid = np.stack(np.meshgrid(*[np.arange(EDGE) - EDGE // 2] * 3, indexing="ij"), axis=-1)
+    volumes = random.standard_normal((len(labels), EDGE, EDGE, EDGE))
+    for volume, label in zip(volumes, labels, strict=True):
+        volume[np.linalg.norm(grid - random.uniform(-0.5, 0.5, 3), axis=-1) < RADII[label]] -= 4
+    volumes -= volumes.mean(axis=(1, 2, 3), keepdims=True)
+    volumes /= volumes.std(axis=(1, 2, 3), keepdims=True)
+    return VolumeSet(volumes.astype(np.float32), labels, tuple(f"{row}" for row in range(len(labels))), 10.0)
+
+
+def train(volumes: VolumeSet, **options) -> Classifier:
+    options = {"seed": 0, "steps": 40, "batch_size": 16, "classes": CLASSES} | options
+    return train_classifier(volumes.volumes, list(volumes.labels), **options)
+
+
+def accuracy(classifier: Classifier, volumes: VolumeSet) -> float:
+    decided = np.array(classifier.classes)[classifier.predict(volumes.volumes).argmax(axis=1)]
+    return float((decided == volumes.labels).mean())
+
+
+@pytest.fixture(scope="module")
+def learned() -> Classifier:
+    return train(draw(20, "train"), voxel_size_angstrom=10.0)
+
+
+def test_separable_classes_are_told_apart(learned):
+    assert accuracy(learned, draw(20, "test")) == 1
+
+
+def test_shuffled_labels_teach_nothing():
+    real, held_out = draw(40, "train"), draw(40, "test")
+    accuracies = [
+        accuracy(train(replace(real, labels=numpy_generator(seed, "shuffle").permutation(real.labels))), held_out)
+        for seed in range(3)
+    ]
+    # chance is 1/3; what is learned by heart is at random on other volumes, but whole sizes fall to one class together
+    assert 0.1 < np.mean(accuracies) < 0.6
+
+
+def test_probabilities_are_ones(learned):
+    chances = learned.predict(draw(3, "test").volumes)
+    assert chances.shape == (9, 3)
+    assert chances.dtype == np.float32
+    assert (chances >= 0).all()
+    np.testing.assert_allclose(chances.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_the_decision_is_linear_in_the_features(learned):
+    volumes = draw(8, "test").volumes
+    features = learned.features(volumes)
+    assert features.shape == (24, 64)
+    logits = np.log(learned.predict(volumes).astype(np.float64))
+    logits -= logits.mean(axis=1, keepdims=True)
+    design = np.column_stack([features, np.ones(len(features))])
+    solution = np.linalg.lstsq(design.astype(np.float64), logits, rcond=None)[0]
+    np.testing.assert_allclose(design @ solution, logits, atol=1e-3)
+
+
+def test_every_class_is_shown_equally_often():
+    # 60 of one class against 3 of each other: without balance the rare ones would be given up
+    many = draw(60, "train")
+    few = many.subset([*range(60), 60, 61, 62, 120, 121, 122])
+    recall = [accuracy(train(few, steps=80), draw(20, "test").of(name)) for name in CLASSES]
+    assert min(recall) > 0.5
+
+
+def test_the_same_seed_trains_the_same_classifier_whatever_the_global_generator():
+    volumes = draw(5, "train")
+    torch.manual_seed(1)
+    one = train(volumes, steps=5).predict(volumes.volumes)
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    again = train(volumes, steps=5).predict(volumes.volumes)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, train(volumes, steps=5, seed=1).predict(volumes.volumes))
+
+
+def test_turns_are_shown():
+    # a particle that lies off the centre is learned in one place only without turns, in both with them
+    def off_centre(side: int, *path: str) -> VolumeSet:
+        volumes = draw(12, *path)
+        shifted = np.roll(volumes.volumes, (side, side), axis=(1, 3))
+        return replace(volumes, volumes=shifted)
+
+    plain = train(off_centre(2, "train"), shift_voxel=0)
+    turned = train(off_centre(2, "train"), shift_voxel=0, turns=("identity", "y"), steps=80)
+    assert turned.card.turns == ("identity", "y")
+    there, elsewhere = off_centre(2, "test"), off_centre(-2, "test")
+    assert accuracy(turned, there) > 0.85
+    assert accuracy(turned, elsewhere) > 0.85
+    assert accuracy(plain, there) > 0.85
+    assert accuracy(plain, elsewhere) < accuracy(turned, elsewhere) - 0.15
+
+
+def test_progress_rises_to_one():
+    told: list[float] = []
+    train(draw(2, "train"), steps=4, on_step=told.append)
+    assert told == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_what_was_saved_predicts_the_same_bit_by_bit(learned, tmp_path):
+    learned.save(tmp_path / "classifier")
+    read = Classifier.load(tmp_path / "classifier")
+    volumes = draw(10, "test").volumes
+    np.testing.assert_array_equal(read.predict(volumes), learned.predict(volumes))
+    np.testing.assert_array_equal(read.features(volumes), learned.features(volumes))
+    assert read.card == learned.card
+    assert read.classes == CLASSES
+    assert read.card.voxel_size_angstrom == 10
+    assert read.card.counts == dict.fromkeys(CLASSES, 20)
+    assert "3 classes" in read.description
+    assert {path.name for path in (tmp_path / "classifier").iterdir()} == {CARD_FILE, WEIGHTS_FILE}
+    learned.save(tmp_path / "classifier")  # replaces itself
+    assert [path.name for path in tmp_path.iterdir()] == ["classifier"]
+
+
+def test_nothing_else_is_overwritten(learned, tmp_path, refuses):
+    (tmp_path / "notes.txt").write_text("mine")
+    with refuses(OutputError, str(tmp_path), "another folder"):
+        learned.save(tmp_path)
+    with refuses(OutputError, "notes.txt", "another folder"):
+        learned.save(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_damage_is_noticed(learned, tmp_path, refuses):
+    folder = tmp_path / "classifier"
+    with refuses(BundleError, CARD_FILE, "no such file"):
+        Classifier.load(folder)
+    learned.save(folder)
+    card = json.loads((folder / CARD_FILE).read_text())
+
+    def rewrite(**changes) -> None:
+        (folder / CARD_FILE).write_text(json.dumps(card | changes))
+
+    rewrite(schema_version=2)
+    with refuses(BundleError, "schema 2", "newer frazil", "upgrade"):
+        Classifier.load(folder)
+    rewrite(kind="frazil bundle")
+    with refuses(BundleError, CARD_FILE, "train one"):
+        Classifier.load(folder)
+    rewrite(window_voxel="wide")
+    with refuses(BundleError, CARD_FILE, "window_voxel", "train the classifier again"):
+        Classifier.load(folder)
+    rewrite(classes=["large", "small"])
+    with refuses(BundleError, WEIGHTS_FILE, "does not fit", "train the classifier again"):
+        Classifier.load(folder)
+    rewrite()
+    weights = bytearray((folder / WEIGHTS_FILE).read_bytes())
+    weights[-1] ^= 1
+    (folder / WEIGHTS_FILE).write_bytes(weights)
+    with refuses(BundleError, WEIGHTS_FILE, "digest", "train the classifier again"):
+        Classifier.load(folder)
+    (folder / WEIGHTS_FILE).unlink()
+    with refuses(BundleError, WEIGHTS_FILE, "train the classifier again"):
+        Classifier.load(folder)
+
+
+def test_other_boxes_are_refused(learned, refuses):
+    with refuses(ShapeError, "(12, 12, 12)", "16^3", "that size"):
+        learned.predict(np.zeros((1, 12, 12, 12), np.float32))
+
+
+def test_what_cannot_be_learned_is_refused(refuses):
+    volumes = np.zeros((2, 12, 12, 12), np.float32)
+    with refuses(ShapeError, "(2, 4, 4, 4)", "8 voxels or more"):
+        train_classifier(volumes[:, :4, :4, :4], ["a", "b"], classes=("a", "b"), seed=0)
+    with refuses(ShapeError, "(2, 8, 12, 12)", "cubes"):
+        train_classifier(volumes[:, :8], ["a", "b"], classes=("a", "b"), seed=0)
+    with refuses(ShapeError, "1 labels", "2 volumes"):
+        train_classifier(volumes, ["a"], classes=("a", "b"), seed=0)
+    with refuses(RequestError, "'c'", "a, b", "leave it out"):
+        train_classifier(volumes, ["a", "c"], classes=("a", "b"), seed=0)
+    with refuses(RequestError, "0 volumes", "some of each"):
+        train_classifier(volumes[:0], [], classes=("a", "b"), seed=0)
+    with refuses(TrainingError, "nan", "step 1", "NaN"):
+        train_classifier(volumes * np.nan, ["a", "b"], classes=("a", "b"), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("box", "window", "bins"), [(8, 8, 1), (10, 8, 1), (16, 12, 1), (32, 28, 1), (64, 32, 1), (96, 48, 2), (128, 64, 2)]
+)
+def test_the_window_is_the_middle_where_the_particle_is(box, window, bins):
+    assert window_edge(box) == window
+    assert binning(window) == bins
+
+
+def test_a_network_has_a_few_hundred_thousand_weights(learned):
+    count = sum(parameter.numel() for parameter in build_network(learned.card).parameters())
+    assert 100_000 < count < 500_000

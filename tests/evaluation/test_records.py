@@ -1,0 +1,120 @@
+"""What an evaluation leaves on disk comes back as it was, and what cannot be understood is refused in one line."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+
+from frazil.core.errors import SourceError
+from frazil.evaluation.records import (
+    SampleTable,
+    StageRecord,
+    read_evaluation,
+    read_samples,
+    read_stage,
+    score_rows,
+    write_evaluation,
+    write_samples,
+    write_stage,
+)
+from frazil.evaluation.scores import ClosePair, Evaluation, Line, Plot, Score, SetDescription, Stage, Verdict
+
+SCORE = Score(
+    name="spectrum_xy_dex", title="Spectrum, XY", question="realistic", unit="dex", value=0.125, interval=(0.1, 0.2), real=0.05,
+    noise=2.0, better="lower", count=12, note="a, b",
+)  # fmt: skip
+PLOT = Plot(
+    name="spectrum_xy",
+    title="t",
+    x_title="x",
+    y_title="y",
+    x=(0.1, 0.2),
+    lines=(Line(name="generated", y=(1.0, None)),),
+)
+PAIR = ClosePair(sample="a", box="b", distance=0.5, ratio=0.9, rotation="x", shift_voxel=(0, -1, 2))
+
+
+@pytest.fixture
+def evaluation():
+    described = SetDescription(path="p", kind="box store", voxel_size_angstrom=10.0, box_size_voxel=8, counts={"a": 3})
+    return Evaluation(
+        name="ours",
+        generated=described,
+        held_out=described,
+        training=described,
+        seed=1,
+        verdicts=(Verdict(question="new", answer="yes", sentence="s"),),
+        scores=(
+            SCORE,
+            Score(name="kid", title="KID", question="realistic", label="ribosome", value=None, better="lower"),
+        ),
+        plots=(PLOT,),
+        close_pairs=(PAIR,),
+        stages=(Stage(name="physics", seconds=1.5, peak_memory_gb=0.25),),
+        warnings=("w",),
+    )
+
+
+def test_an_evaluation_comes_back(evaluation, tmp_path):
+    write_evaluation(tmp_path, evaluation)
+    assert read_evaluation(tmp_path) == evaluation
+
+
+def test_a_stage_comes_back(tmp_path):
+    assert read_stage(tmp_path, "physics") is None
+    record = StageRecord(
+        input_digest="sha256:1", scores=(SCORE,), plots=(PLOT,), close_pairs=(PAIR,), warnings=(),
+        per_sample={"doubt": (0.1, None, 1 / 3)}, costs=(),
+    )  # fmt: skip
+    write_stage(tmp_path, "physics", record)
+    assert read_stage(tmp_path, "physics") == record
+
+
+def test_samples_come_back_bit_for_bit(tmp_path):
+    table = SampleTable(("a,b", "c"), ("x", "y"), {"doubt": (1 / 3, math.nan), "typicality": (-1e-300, 2.0)})
+    write_samples(tmp_path, table)
+    found = read_samples(tmp_path)
+    assert (found.names, found.labels) == (table.names, table.labels)
+    assert found.numbers["typicality"] == table.numbers["typicality"]
+    assert found.numbers["doubt"][0] == 1 / 3
+    assert math.isnan(found.numbers["doubt"][1])
+
+
+def test_scores_as_a_table(evaluation):
+    rows = list(csv.DictReader(io.StringIO(score_rows({"ours": evaluation}))))
+    assert [row["name"] for row in rows] == ["spectrum_xy_dex", "kid"]
+    assert (rows[0]["generator"], rows[0]["value"], rows[0]["real"], rows[0]["note"]) == (
+        "ours",
+        "0.125",
+        "0.05",
+        "a, b",
+    )
+    assert (rows[0]["interval_low"], rows[0]["interval_high"], rows[0]["real_interval_low"]) == ("0.1", "0.2", "")
+    assert (rows[1]["value"], rows[1]["label"]) == ("", "ribosome")
+
+
+def test_what_is_no_evaluation_is_refused(evaluation, tmp_path, refuses):
+    path = tmp_path / "metrics.json"
+    with refuses(SourceError, str(path), "no such file"):
+        read_evaluation(tmp_path)
+    path.write_text("{")
+    with refuses(SourceError, str(path), "damaged"):
+        read_evaluation(tmp_path)
+    path.write_text('{"kind": "recipe"}')
+    with refuses(SourceError, str(path), "no frazil evaluation", "frazil evaluate"):
+        read_evaluation(tmp_path)
+    content = evaluation.model_dump(mode="json")
+    path.write_text(json.dumps(content | {"schema_version": 9, "verdict_of_the_future": 1}))
+    with refuses(SourceError, "schema version 9", "newer frazil", "upgrade"):
+        read_evaluation(tmp_path)
+    path.write_text(json.dumps(content | {"seed": "x"}))
+    with refuses(SourceError, str(path), "seed", "--force"):
+        read_evaluation(tmp_path)
+
+
+def test_a_damaged_sample_table_is_refused(tmp_path, refuses):
+    (tmp_path / "samples.csv").write_text("name,label,doubt\na,x,much\n")
+    with refuses(SourceError, "samples.csv, line 2, column doubt", "'much'"):
+        read_samples(tmp_path)

@@ -1,0 +1,296 @@
+"""`frazil evaluate`: what it writes, that nothing is done twice, that an interrupted call goes on, and what it refuses."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from frazil.core.errors import OutputError, RequestError, SourceError
+from frazil.evaluation import run as workflow
+from frazil.evaluation.examples.files import read_examples
+from frazil.evaluation.inputs.judged import JudgedOptions
+from frazil.evaluation.records import read_evaluation, read_samples
+from frazil.evaluation.run import EvaluateOptions, evaluate, read_options
+from frazil.evaluation.scores import ClosePair, Score
+from frazil.evaluation.stages.stage import Room
+from frazil.evaluation.volumes import Section
+from frazil.io.mrc import write_volume
+
+
+class Rooms(dict):
+    """Two tiny stages that say what they see; counts how often each ran, and stops where it is told to."""
+
+    def __init__(self):
+        self.ran = []
+        self.stop_in = None
+        super().__init__(
+            physics=Room(lambda material, tell: self._run("physics", material, tell)),
+            memorisation=Room(lambda material, tell: self._run("memorisation", material, tell)),
+        )
+
+    def _run(self, name, material, tell):
+        if self.stop_in == name:
+            raise KeyboardInterrupt
+        self.ran.append(name)
+        tell(0.5)
+        sets = material.sets
+        spread = np.array([float(np.abs(volume).mean()) for volume in sets.generated.volumes])
+        return Section(
+            scores=(
+                Score(
+                    name=f"spectrum_{name}", title="Mean", question="realistic", value=float(spread.mean()), real=0.5, better="lower",
+                    count=len(sets.generated),
+                ),
+            ),
+            close_pairs=(
+                ClosePair(
+                    sample=sets.generated.names[0], box=sets.training.names[-1], distance=0.5, ratio=1.0, rotation="y",
+                    shift_voxel=(0, 1, 0),
+                ),
+            ) if name == "memorisation" else (),
+            warnings=("said twice",),
+            per_sample={f"{name} number": np.where(np.arange(len(spread)) == 1, np.nan, spread)},
+        )  # fmt: skip
+
+
+@pytest.fixture
+def rooms(monkeypatch):
+    monkeypatch.setattr(workflow, "write_html", lambda folder: (folder / "report.html").write_text("report"))
+    return Rooms()
+
+
+@pytest.fixture
+def judge(real_boxes, make_volumes, tmp_path, rooms):
+    """Return a function that evaluates the same volumes against the same boxes."""
+    generated = make_volumes()
+    return lambda **options: evaluate(
+        real_boxes, generated, tmp_path / "out", options=EvaluateOptions(**options), rooms=rooms
+    )
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_what_is_written(judge, tmp_path):
+    evaluation = judge()
+    out = tmp_path / "out"
+    assert read_evaluation(out) == evaluation
+    assert evaluation.name == "made"
+    assert [score.name for score in evaluation.scores] == ["spectrum_physics", "spectrum_memorisation"]
+    assert [stage.name for stage in evaluation.stages] == ["physics", "memorisation"]
+    assert all(stage.peak_memory_gb > 0.01 for stage in evaluation.stages)
+    assert evaluation.warnings.count("said twice") == 1
+    assert [verdict.question for verdict in evaluation.verdicts] == [
+        "realistic",
+        "varied",
+        "new",
+        "right class",
+        "useful",
+    ]
+    samples = read_samples(out)
+    assert samples.names[0] == "apo-ferritin-00000.mrc"
+    assert list(samples.numbers) == ["physics number", "memorisation number"]
+    assert np.isnan(samples.numbers["physics number"][1])
+    examples = read_examples(out / "examples.npz")
+    assert examples.generated_labels == ("apo-ferritin",) * 4 + ("ribosome",) * 4
+    assert examples.pair_sample.shape == examples.pair_box.shape == (1, 3, 8, 8)
+    assert (out / "report.html").read_text() == "report"
+
+
+def test_a_finished_evaluation_does_nothing_and_says_so(judge, rooms, tmp_path, capsys):
+    first = judge()
+    before = contents(tmp_path / "out")
+    capsys.readouterr()
+    assert judge() == first
+    assert rooms.ran == ["physics", "memorisation"]
+    assert contents(tmp_path / "out") == before
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_finished_evaluation_is_answered_by_todays_rules(judge, tmp_path):
+    first = judge()
+    file = tmp_path / "out" / "metrics.json"
+    told = json.loads(file.read_text())
+    other = [verdict | {"answer": "no", "sentence": "by other rules"} for verdict in told["verdicts"]]
+    file.write_text(json.dumps(told | {"verdicts": other}))
+    assert judge().verdicts == first.verdicts
+
+
+def test_an_interrupted_evaluation_goes_on(judge, rooms, tmp_path, capsys):
+    rooms.stop_in = "memorisation"
+    with pytest.raises(KeyboardInterrupt):
+        judge()
+    assert not (tmp_path / "out" / "metrics.json").exists()
+    rooms.stop_in = None
+    evaluation = judge()
+    assert rooms.ran == ["physics", "memorisation"]
+    assert len(evaluation.scores) == 2
+    assert "physics done already; going on with memorisation" in capsys.readouterr().out
+
+
+def test_the_same_again_gives_the_same_scores(judge, tmp_path):
+    first = judge()
+    again = judge(force=True)
+    assert (again.scores, again.plots, again.verdicts) == (first.scores, first.plots, first.verdicts)
+
+
+def test_stages_may_be_run_one_by_one(judge, rooms, refuses):
+    assert len(judge(only=("physics",)).scores) == 1
+    assert len(judge(only=("memorisation",)).scores) == 2
+    assert rooms.ran == ["physics", "memorisation"]
+    with refuses(RequestError, "--only beauty", "'beauty'", "physics, memorisation"):
+        judge(only=("beauty",))
+
+
+def test_what_was_found_quickly_is_found_again_in_full(judge, rooms):
+    rooms["memorisation"] = replace(rooms["memorisation"], has_quick=True)
+    judge(quick=True)
+    judge(quick=True)
+    judge(only=("physics",))
+    assert rooms.ran == ["physics", "memorisation"]
+    judge()
+    judge(quick=True)
+    assert rooms.ran == ["physics", "memorisation", "memorisation"]
+
+
+def test_another_name_and_a_lost_report_need_no_stage(judge, rooms, tmp_path):
+    judge(report=False)
+    assert not (tmp_path / "out" / "report.html").exists()
+    assert judge(name="theirs").name == "theirs"
+    assert (tmp_path / "out" / "report.html").exists()
+    assert read_evaluation(tmp_path / "out").name == "theirs"
+    assert rooms.ran == ["physics", "memorisation"]
+
+
+def test_lost_examples_are_made_again_without_a_stage(judge, rooms, tmp_path):
+    judge()
+    before = contents(tmp_path / "out")["examples.npz"]
+    (tmp_path / "out" / "examples.npz").unlink()
+    judge()
+    assert contents(tmp_path / "out")["examples.npz"] == before
+    assert rooms.ran == ["physics", "memorisation"]
+
+
+def test_other_inputs_are_refused_and_replaced_only_by_force(judge, rooms, tmp_path, refuses):
+    judge()
+    with refuses(OutputError, str(tmp_path / "out"), "seed", "--force"):
+        judge(seed=1)
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    assert judge(seed=1, force=True).seed == 1
+    assert rooms.ran == ["physics", "memorisation"] * 2
+    assert (tmp_path / "out" / "mine.txt").exists()
+
+
+def test_changed_volumes_are_other_inputs(judge, tmp_path, refuses):
+    judge()
+    write_volume(tmp_path / "made" / "ribosome-00000.mrc", np.arange(512.0).reshape(8, 8, 8), 10.0125)
+    with refuses(OutputError, "generated digest", "--force"):
+        judge()
+
+
+def test_what_cannot_be_read_leaves_nothing_and_blocks_nothing(judge, tmp_path, refuses):
+    bad = tmp_path / "made" / "ribosome-00000.mrc"
+    good = bad.read_bytes()
+    write_volume(bad, np.full((8, 8, 8), np.nan), 10.0125)
+    with refuses(SourceError, "ribosome-00000"):
+        judge()
+    assert not (tmp_path / "out").exists()
+    bad.write_bytes(good)
+    judge()
+    write_volume(bad, np.full((8, 8, 8), np.nan), 10.0125)
+    before = contents(tmp_path / "out")
+    with refuses(SourceError, "ribosome-00000"):
+        judge(force=True)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_folder_in_which_nothing_was_finished_is_empty(judge, rooms, tmp_path):
+    rooms.stop_in = "physics"
+    with pytest.raises(KeyboardInterrupt):
+        judge()
+    rooms.stop_in = None
+    assert judge(seed=1).seed == 1  # no --force: there is nothing to lose
+
+
+@pytest.mark.parametrize("size", [-3.0, 0.0, float("nan"), float("inf")])
+def test_a_voxel_has_a_size(judge, refuses, size):
+    with refuses(RequestError, "--voxel-size", "above 0"):
+        judge(judged=JudgedOptions(voxel_size_angstrom=size))
+
+
+def test_another_tilt_range_is_another_input(judge, real_boxes, refuses):
+    """It decides which power counts as the missing wedge's, and which turns keep it; the boxes stay the same."""
+    judge()
+    file = real_boxes / "dataset.json"
+    described = json.loads(file.read_text())
+    file.write_text(json.dumps(described | {"tilt_range_degrees": [-50.0, 50.0]}))
+    with refuses(OutputError, "tilt range degrees", "--force"):
+        judge()
+
+
+def test_a_stage_that_a_killed_call_finished_is_told_later(judge, rooms, tmp_path):
+    judge(only=("physics",))
+    told = contents(tmp_path / "out")
+    judge()
+    for file in (
+        "metrics.json",
+        "samples.csv",
+        "report.html",
+    ):  # as if the second call had been killed before it wrote them
+        (tmp_path / "out" / file).write_bytes(told[file])
+    assert len(judge(only=("memorisation",)).scores) == 2
+    assert "memorisation number" in read_samples(tmp_path / "out").numbers
+    assert rooms.ran == ["physics", "memorisation"]
+
+
+def test_files_of_others_are_not_replaced(judge, tmp_path, refuses):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metrics.json").write_text("{}")
+    with refuses(OutputError, "metrics.json", "did not write it", "another folder"):
+        judge(force=True)
+    assert (tmp_path / "out" / "metrics.json").read_text() == "{}"
+
+
+def test_stages_of_a_newer_frazil_are_refused(judge, tmp_path, refuses):
+    judge()
+    path = tmp_path / "out" / "stages" / "physics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
+    with refuses(SourceError, "physics.json", "newer frazil", "upgrade"):
+        judge()
+
+
+def test_how_volumes_were_read_is_kept(judge, tmp_path, refuses):
+    judge(judged=JudgedOptions(voxel_size_angstrom=10.0125, limit=3), seed=2)
+    options = read_options(tmp_path / "out")
+    assert options.seed == 2
+    assert options.judged == JudgedOptions(voxel_size_angstrom=10.0125, limit=3, seed=2)
+    (tmp_path / "out" / "stages" / "inputs.json").write_text("{}")
+    with refuses(SourceError, "inputs.json", "damaged", "--force"):
+        read_options(tmp_path / "out")
+
+
+def test_threads_must_be_some(judge, refuses):
+    with refuses(RequestError, "--threads 0", "at least 1"):
+        judge(threads=0)
+
+
+def test_the_command_line_says_what_is_missing(run, real_boxes):
+    code, _, error = run("evaluate", real_boxes, "--out", "x")
+    assert code == 2
+    assert "REAL GENERATED --out DIR" in error
+    code, _, error = run("evaluate", real_boxes / "none", real_boxes, "--out", "x")
+    assert code == 2
+    assert "no box store" in error
+
+
+def test_the_command_line_judges_with_the_true_stages(run, make_box_store, make_volumes, tmp_path):
+    real = make_box_store(box=16, picks_per_label=6)
+    generated = make_volumes(box=16, count=5)
+    code, out, error = run("evaluate", real, generated, "--out", tmp_path / "o", "--only", "physics")
+    assert (code, "realistic?" in out, "physics" in error) == (0, True, True)
+    evaluation = read_evaluation(tmp_path / "o")
+    assert "spectrum_xy_dex" in {score.name for score in evaluation.scores}
+    assert evaluation.verdicts[0].answer == "no"  # noise is not realistic
+    assert "<html" in (tmp_path / "o" / "report.html").read_text()

@@ -1,0 +1,374 @@
+"""The answers follow the stated rules, on made-up scores; sentences name the numbers."""
+
+import pytest
+
+from frazil.evaluation.scores import Evaluation, Score, SetDescription, Verdict
+from frazil.evaluation.verdict.grades import grade
+from frazil.evaluation.verdict.verdict import aspects, judged_anew, verdicts
+
+DISTANCES = (
+    "spectrum_xy_dex", "wedge_profile_dex", "grey_values_wasserstein", "autocorrelation_distance", "frechet_learned", "kid_random",
+    "frechet_handcrafted",
+)  # fmt: skip
+
+
+KINDS = ("learned", "random", "handcrafted")
+
+
+def score(name="spectrum_xy_dex", value=1.0, real=1.0, *, better="lower", question="realistic", **fields):
+    return Score(name=name, title=name.title(), question=question, value=value, real=real, better=better, **fields)
+
+
+def answer(scores, question, count=100, held_out=100):
+    return next(verdict for verdict in verdicts(scores, count, held_out) if verdict.question == question)
+
+
+def realistic(value, *, ring=1.0, **fields):
+    """All distances at `value`, real ones at 1; contrasts as real; a ring of this depth, real ones of 1."""
+    found = [score(name, value, noise=1000.0, **fields) for name in DISTANCES]
+    found += [score("particle_contrast", label=label, better="as real") for label in ("apo-ferritin", "ribosome")]
+    ring_scores = [
+        score("ring_depth", ring, better="as real", label="apo-ferritin", unit="σ"),
+        score(
+            "ring_radius_voxel", 5.0 if ring > 0.5 else None, 5.0, better="as real", label="apo-ferritin", unit="voxel"
+        ),
+    ]
+    return [*found, *ring_scores]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.5, "reaches"), (2.0, "reaches"), (2.1, "near"), (5.0, "near"), (5.1, "short")]
+)
+def test_a_distance_is_held_against_the_floor(value, expected):
+    assert grade(score(value=value)) == expected
+
+
+def test_a_distance_a_tenth_of_the_way_to_noise_is_near():
+    assert grade(score(value=10.9, noise=101.0)) == "near"
+    assert grade(score(value=11.1, noise=101.0)) == "short"
+
+
+def test_an_unbiased_distance_may_have_a_floor_below_zero():
+    assert grade(score("kid_learned", -0.02, -0.01)) == "reaches"
+    assert grade(score("kid_learned", 0.01, -0.01, noise=1.0)) == "near"
+    assert (
+        grade(score("kid_learned", 0.01, -0.01, noise=1.0, interval=(-0.005, 0.03), real_interval=(-0.02, 0.001)))
+        == "reaches"
+    )
+    assert grade(score("kid_learned", 0.3, -0.01, noise=1.0)) == "short"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "real", "noise", "expected"),
+    [
+        ("frechet_handcrafted", 203.4, 3.1, 2653.4, "short"),  # `paper` after half an hour, docs/results.md
+        ("frechet_random", 105.3, 10.5, 3075.6, "short"),
+        ("frechet_learned", 10.0, 0.3, 213.7, "short"),
+        ("frechet_handcrafted", 38.1, 3.1, 2653.4, "near"),  # and `fast`
+        ("kid_random", 0.0099, 0.0, 1.0, "near"),
+        ("kid_random", 0.0101, 0.0, 1.0, "short"),
+    ],
+)
+def test_of_squared_distances_a_tenth_of_the_way_counts_by_their_roots(name, value, real, noise, expected):
+    assert grade(score(name, value, real, noise=noise)) == expected
+
+
+def test_wide_intervals_do_not_bring_a_far_distance_near():
+    assert grade(score(value=50.0, interval=(0.5, 100.0), real_interval=(0.5, 2.0))) == "short"
+    assert grade(score(value=4.0, interval=(1.5, 6.0), real_interval=(0.5, 2.0))) == "reaches"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(1.2, "reaches"), (0.86, "reaches"), (0.84, "near"), (0.61, "near"), (0.59, "short")]
+)
+def test_a_share_is_held_against_the_real_one(value, expected):
+    assert grade(score("precision_learned", value, better="higher")) == expected
+
+
+def test_a_share_counts_from_what_a_failure_reaches():
+    chance = {"better": "higher", "noise": 0.1, "shuffled": 0.5}
+    assert grade(score("class_accuracy", 0.92, **chance)) == "near"  # 0.08 of 0.5 lost: 16 %
+    assert grade(score("class_accuracy", 0.93, **chance)) == "reaches"
+    assert grade(score("class_accuracy", 0.7, **chance)) == "short"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(1.1, "reaches"), (1.3, "near"), (0.7, "near"), (1.5, "short"), (-1.0, "short")]
+)
+def test_as_real_counts_on_both_sides(value, expected):
+    assert grade(score("ring_depth", value, better="as real")) == expected
+
+
+def test_intervals_that_meet_lift_by_one_grade_where_real_is_the_aim():
+    wide = {"better": "as real", "interval": (-0.6, 0.5), "real_interval": (-0.1, 0.7)}
+    assert grade(score("ring_depth", -0.1, 0.2, **wide)) == "near"
+    assert grade(score("ring_depth", 0.14, 0.2, **wide)) == "reaches"
+
+
+def test_wide_intervals_do_not_lift_a_low_share():
+    wide = {"better": "higher", "interval": (0.0, 0.6), "real_interval": (0.4, 1.0)}
+    assert grade(score("recall_learned", 0.3, 0.7, **wide)) == "short"
+    assert grade(score("recall_learned", 0.5, 0.7, **wide)) == "reaches"
+
+
+@pytest.mark.parametrize(("value", "real"), [(None, 1.0), (1.0, None)])
+def test_what_was_not_measured_has_no_grade(value, real):
+    assert grade(score(value=value, real=real)) is None
+
+
+def test_all_as_real_is_a_yes():
+    verdict = answer(realistic(1.5), "realistic")
+    assert verdict.answer == "yes"
+    assert "power spectra (Spectrum_Xy_Dex 1.5, real 1)" in verdict.sentence
+
+
+def test_one_lost_ring_is_no_plain_yes():
+    verdict = answer(realistic(1.5, ring=0.1), "realistic")
+    assert verdict.answer == "partly"
+    assert "short of them in rings (Ring_Depth of apo-ferritin 0.1 σ, real 1 σ)" in verdict.sentence
+
+
+def test_all_near_is_partly_and_all_short_is_no():
+    assert answer(realistic(4.0), "realistic").answer == "partly"
+    assert answer(realistic(500.0), "realistic").answer == "no"
+    assert "; short of them in power spectra" in answer(realistic(500.0), "realistic").sentence
+    without = [one for one in realistic(500.0, ring=0.1) if one.name != "particle_contrast"]
+    assert answer(without, "realistic").sentence.startswith("Short of real training boxes in power spectra")
+
+
+def rings(label, *, depth=1.0, radius=5.0, spread=1.0, share=90.0):
+    return [
+        score("ring_depth", depth, better="as real", label=label),
+        score("ring_radius_voxel", radius, 5.0, better="as real", label=label),
+        score("ring_radius_angstrom", 50.0 if radius else None, 50.0, better="as real", label=label),
+        score("ring_spread_voxel", spread, label=label),
+        score("ring_share_percent", share, 90.0, better="higher", label=label),
+    ]
+
+
+def test_a_filled_ring_is_not_outvoted():
+    """Not by six contrasts, nor by what cannot be measured without a ring, nor by the ring of another class."""
+    contrasts = [score("particle_contrast", label=label, better="as real") for label in "abcdef"]
+    right, filled = rings("vlp"), rings("apo", depth=-0.5, radius=None, spread=None, share=0.0)
+    by_name = {aspect.name: aspect for aspect in aspects([*contrasts, *right, *filled], "realistic")}
+    assert by_name["contrast of particles"].grade == "reaches"
+    assert by_name["rings"].grade == "short"
+    assert by_name["rings"].telling.name == "ring_depth"
+    assert by_name["rings"].telling.label == "apo"
+    assert {aspect.grade for aspect in aspects([*contrasts, *right], "realistic")} == {"reaches"}
+    few = [one.model_copy(update={"value": None}) for one in filled]  # too few volumes say nothing about rings
+    assert {aspect.grade for aspect in aspects([*contrasts, *right, *few], "realistic")} == {"reaches"}
+
+
+@pytest.mark.parametrize(("short", "expected"), [(2, "partly"), (3, "no")])
+def test_more_than_a_third_short_is_a_no(short, expected):
+    """Two of eight aspects are faults, three are a failure, however well the others do."""
+    failing = {"spectrum_xy_dex", "wedge_profile_dex", "autocorrelation_distance"}
+    names = ["spectrum_xy_dex", "wedge_profile_dex", "autocorrelation_distance", "grey_values_wasserstein"]
+    names += ["ring_spread_voxel", "frechet_learned", "frechet_random", "frechet_handcrafted"]
+    bad = sorted(failing)[:short]
+    verdict = answer([score(name, 500.0 if name in bad else 1.5) for name in names], "realistic")
+    assert verdict.answer == expected
+
+
+def test_only_the_worst_aspects_show_their_numbers():
+    sentence = answer(realistic(1.5, ring=0.1), "realistic").sentence
+    assert sentence.count("(") == 1
+    assert sentence.startswith("On a par with real training boxes in power spectra")
+
+
+def test_few_samples_are_no_plain_yes():
+    verdict = answer(realistic(1.0), "realistic", count=18)
+    assert verdict.answer == "partly"
+    assert "Only 18 samples" in verdict.sentence
+    assert answer(realistic(500.0), "realistic", count=18).answer == "no"
+
+
+def test_few_held_out_boxes_are_no_plain_yes_either():
+    verdict = answer(realistic(1.0), "realistic", held_out=12)
+    assert verdict.answer == "partly"
+    assert "Only 12 held-out boxes" in verdict.sentence
+
+
+def test_a_part_that_has_not_run_is_no_plain_yes():
+    verdict = answer([one for one in realistic(1.0) if "learned" not in one.name], "realistic")
+    assert verdict.answer == "partly"
+    assert "Not measured: learned features." in verdict.sentence
+
+
+def test_nothing_measured_says_why():
+    assert answer([], "varied").answer == "not measured"
+    assert answer([], "varied").sentence == "Not measured: the stages diversity and features answer this."
+    few = score(
+        "recall_learned", None, question="varied", better="higher", note="Not measured: 3 samples, 10 are needed"
+    )
+    assert answer([few], "varied").sentence == "Not measured: 3 samples, 10 are needed"
+
+
+def test_single_classes_count_only_where_there_is_no_number_of_all():
+    pooled = score("spectrum_xy_dex", 1.0)
+    found = aspects(
+        [pooled, score("spectrum_xy_dex", 50.0, label="ribosome"), score("particle_contrast", 9.0, label="vlp")],
+        "realistic",
+    )
+    assert [(aspect.name, aspect.grade) for aspect in found] == [
+        ("power spectra", "reaches"),
+        ("contrast of particles", "short"),
+    ]
+
+
+def test_an_aspect_of_half_short_scores_is_short_and_shows_the_first_of_the_worst():
+    found = [
+        score("spectrum_xy_dex"),
+        score("spectrum_xz_dex", 7.0),
+        score("spectrum_yz_dex", 9.0),
+        score("spectrum_3d_dex", 3.0),
+    ]
+    (aspect,) = aspects(found, "realistic")
+    assert (aspect.grade, aspect.telling.name) == ("short", "spectrum_xz_dex")
+    (aspect,) = aspects([found[0], *found[::3], found[1]], "realistic")
+    assert aspect.grade == "near"
+
+
+def collapsed(vendi, coverage):
+    return [
+        *(score(f"coverage_{kind}", coverage, better="higher", question="varied") for kind in KINDS),
+        score("vendi_learned", vendi, 10.0, better="as real", question="varied"),
+        score("ms_ssim", 0.3, 0.3, better="as real", question="varied"),
+    ]
+
+
+def test_a_collapsed_generator_is_not_varied():
+    assert answer(collapsed(10.0, 1.0), "varied").answer == "yes"
+    assert answer(collapsed(2.0, 0.2), "varied").answer == "no"
+
+
+def test_no_recall_in_one_kind_of_features_is_not_near():
+    found = [
+        score(f"{name}_{kind}", 0.02 if kind == "handcrafted" else 1.0, better="higher", question="varied")
+        for name in ("coverage", "recall")
+        for kind in KINDS
+    ]
+    by_name = {aspect.name: aspect.grade for aspect in aspects(found, "varied")}
+    assert by_name["coverage and recall of handcrafted features"] == "short"
+    assert by_name["coverage and recall of learned features"] == "reaches"
+    assert "short of them in coverage and recall of handcrafted features" in answer(found, "varied").sentence
+
+
+def new(copies=0.0, ratio=1.0, p=0.5, real_copies=0.0):
+    return [
+        score("near_copies", copies, real_copies, question="new", unit="%"),
+        score("nearest_distance_ratio", ratio, 1.0, question="new", better="as real"),
+        score("nearer_than_held_out_p", p, 0.5, question="new", better="higher"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        (new(), "yes"),
+        (new(ratio=0.91, p=0.001), "yes"),  # sure, and of no size
+        (new(ratio=0.8, p=0.2), "yes"),  # of a size, and chance may do it
+        (new(ratio=0.8, p=0.001), "partly"),
+        (new(copies=1.0), "partly"),
+        (new(copies=1.0, real_copies=2.0), "yes"),  # real boxes do it as often
+        (new(copies=5.0), "no"),
+        (new(ratio=0.45), "no"),
+    ],
+)
+def test_new(scores, expected):
+    verdict = answer(scores, "new")
+    assert verdict.answer == expected
+    assert "all but copy one training box" in verdict.sentence
+    assert "p = " in verdict.sentence
+
+
+def test_who_learnt_from_other_boxes_is_not_called_new():
+    """A model cannot have copied boxes that it never saw; what is a copy all the same is none the less."""
+    other = verdicts(new(), 100, 100, "other boxes")[2]
+    assert (other.question, other.answer) == ("new", "not measured")
+    assert "learnt from other boxes than these; judge it by those" in other.sentence
+    assert verdicts(new(copies=50.0), 100, 100, "other boxes")[2].answer == "no"
+    unknown = verdicts(new(), 100, 100, "unknown")[2]
+    assert unknown.answer == "yes"
+    assert unknown.sentence.startswith(
+        "If these are the boxes that the generator learnt from, which its files do not say: 0 %"
+    )
+
+
+def test_the_chance_is_told_in_words():
+    assert "no nearer than chance explains (p = 0.5)" in answer(new(), "new").sentence
+    assert ", nearer than chance explains (p = 1e-05)" in answer(new(ratio=0.8, p=1e-5), "new").sentence
+
+
+def test_todays_rules_answer_anew():
+    sets = {"path": "x", "kind": "x", "voxel_size_angstrom": 10.0, "box_size_voxel": 64, "counts": {"a": 60, "b": 40}}
+    old = Verdict(question="new", answer="no", sentence="by other rules")
+    described = {name: SetDescription(**sets) for name in ("held_out", "training")}
+    evaluation = Evaluation(
+        name="x", generated=SetDescription(**sets, trained_on="these boxes"), **described, seed=0, verdicts=(old,),
+        scores=tuple(new()), plots=(),
+    )  # fmt: skip
+    assert judged_anew(evaluation).verdicts == verdicts(new(), 100, 100, "these boxes")
+
+
+def test_smooth_volumes_are_named_as_another_reason():
+    assert "smooth volumes do that too" in answer(new(ratio=0.8, p=0.001), "new").sentence
+    assert answer([], "new").answer == "not measured"
+
+
+def useful(*, alone=0.9, real=0.9, gain=None, all_gain=None, pasted=0.0):
+    found = [
+        score("cas_balanced_accuracy", alone, real, question="useful", better="higher", shuffled=0.2),
+        score("gain_copy_paste", pasted, None, question="useful", better="higher"),
+    ]
+    for name, bounds in (("gain_generated_100", gain), ("gain_all_generated", all_gain)):
+        if bounds is not None:
+            middle = sum(bounds) / 2
+            found.append(score(name, middle, None, question="useful", better="higher", interval=bounds))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        (useful(gain=(0.01, 0.03), all_gain=(0.01, 0.02)), "yes"),
+        (useful(gain=(0.01, 0.03)), "yes"),  # no more real volumes than generated ones
+        (useful(gain=(-0.01, 0.03), all_gain=(0.01, 0.02)), "yes"),
+        (useful(gain=(0.01, 0.03), all_gain=(0.01, 0.02), pasted=0.05), "partly"),  # copy-paste does it too
+        (useful(gain=(0.01, 0.03), all_gain=(-0.02, 0.02), alone=0.3), "partly"),  # only where real volumes are few
+        (useful(gain=(-0.01, 0.03), all_gain=(-0.02, 0.02)), "partly"),  # alone they teach as much as real ones
+        (useful(gain=(-0.01, 0.03), all_gain=(-0.02, 0.02), alone=0.3), "no"),
+        (
+            [
+                *useful(gain=(-0.01, 0.03), all_gain=(-0.02, 0.02), alone=0.3),
+                score("gain_generated_25", 0.02, None, question="useful", better="higher", interval=(0.01, 0.03)),
+            ],
+            "no",  # one of several shares helps by chance
+        ),
+        (useful(), "not measured"),
+    ],
+)
+def test_useful(scores, expected):
+    assert answer(scores, "useful").answer == expected
+
+
+def test_useful_names_gains_and_rivals():
+    sentence = answer(useful(alone=0.81, gain=(0.01, 0.03), all_gain=(0.0, 0.02), pasted=0.004), "useful").sentence
+    assert "balanced accuracy of 0.81 on held-out real volumes, on as many real ones 0.9" in sentence
+    assert "all generated to all real +0.010 (+0.000 to +0.020)" in sentence
+    assert "100 % generated +0.020 (+0.010 to +0.030), copy-paste +0.004" in sentence
+
+
+def test_one_seed_is_no_yes():
+    one_seed = [one.model_copy(update={"interval": None}) for one in useful(gain=(0.1, 0.3), all_gain=(0.1, 0.2))]
+    assert answer(one_seed, "useful").answer == "partly"
+    assert "(one seed)" in answer(one_seed, "useful").sentence
+
+
+def test_the_depth_of_a_ring_counts_only_where_real_volumes_have_one():
+    found = [
+        score("ring_depth", 0.5, 0.02, better="as real", label="ribosome"),
+        score("ring_radius_voxel", label="apo-ferritin"),
+    ]
+    assert [aspect.telling.label for aspect in aspects(found, "realistic")] == ["apo-ferritin"]

@@ -1,0 +1,207 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from scipy.ndimage import binary_erosion, label
+
+from frazil.core.errors import SimulationError
+from frazil.simulation.specimen import surroundings
+from frazil.simulation.specimen.inclusions import CARBON_DENSITY, GOLD_DENSITY
+from frazil.simulation.specimen.packing import Slab
+from frazil.simulation.specimen.surroundings import (
+    Surroundings,
+    SurroundingsSettings,
+    add_background,
+    draw_surroundings,
+)
+
+SHAPE = (60, 80, 90)
+VOXEL = 10.0
+ICE = (50.0, 550.0)
+SLAB = Slab(SHAPE, thickness_voxel=50.0, offset_voxel=0.5)
+TILTED = Slab(SHAPE, thickness_voxel=22.0, tilt_degrees=(12.0, -18.0), offset_voxel=1.0)
+
+
+def draw(seed: int = 0, slab: Slab = SLAB, **options):
+    """Everything that is asked for, with dissolved protein last, as in a specimen without particles."""
+    settings = SurroundingsSettings(**options)
+    generator = np.random.default_rng(seed)
+    drawn = draw_surroundings(settings, slab, VOXEL, generator)
+    if not settings.background_protein_mg_per_ml:
+        return drawn
+    density = np.zeros(SHAPE, dtype=np.float32) if drawn.density is None else drawn.density
+    add_background(density, drawn.solid, settings.background_protein_mg_per_ml, VOXEL, slab, generator)
+    return Surroundings(density, drawn.solid)
+
+
+def along_normal(slab: Slab) -> np.ndarray:
+    """Distance of every voxel from the middle plane, by the definition of the ice, voxels."""
+    z, y, x = (axis - (edge - 1) / 2 for axis, edge in zip(np.indices(slab.shape_voxel), slab.shape_voxel, strict=True))
+    rise_y, rise_x = np.tan(np.radians(slab.tilt_degrees))
+    return (z - slab.offset_voxel - rise_y * y - rise_x * x) / np.sqrt(1 + rise_y**2 + rise_x**2)
+
+
+def test_nothing_is_drawn_where_nothing_is_asked_for():
+    nothing = draw()
+    assert nothing.density is None
+    assert nothing.solid is None
+
+
+def test_gold_beads_are_counted_and_lie_in_the_ice():
+    drawn = draw(gold_beads=6, gold_bead_diameter_angstrom=80)
+    assert drawn.density.dtype == np.float32
+    assert drawn.solid.shape == drawn.density.shape == SHAPE
+    assert label(drawn.solid)[1] == 6
+    assert drawn.density.max() == pytest.approx(GOLD_DENSITY, rel=0.02)
+    planes = np.flatnonzero(drawn.solid.any(axis=(1, 2))) * VOXEL
+    assert planes.min() >= ICE[0] - VOXEL
+    assert planes.max() <= ICE[1] + VOXEL
+
+
+def test_vesicles_keep_apart_and_fit_between_the_faces_of_the_ice():
+    drawn = draw(vesicles=3, vesicle_radius_angstrom=(80, 110), gold_beads=3)
+    assert label(drawn.solid)[1] == 6
+    assert not drawn.solid[: int(ICE[0] / VOXEL) - 1].any()
+    assert not drawn.solid[int(ICE[1] / VOXEL) + 2 :].any()
+    # A vesicle is cut open: its inside is ice, and yet no place for a particle.
+    pieces, _ = label(drawn.solid)
+    largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    assert np.count_nonzero(np.abs(drawn.density[largest]) < 0.02) > 100
+
+
+def test_vesicles_too_large_for_the_ice_are_drawn_smaller_or_refused(refuses):
+    drawn = draw(vesicles=1, vesicle_radius_angstrom=(150, 2000))
+    assert not drawn.solid[:4].any()
+    with refuses(SimulationError, "radius 300 A", "ice 500 A thick", "thicker ice"):
+        draw(vesicles=1, vesicle_radius_angstrom=(300, 400))
+
+
+def test_more_than_fits_is_refused(refuses):
+    with refuses(SimulationError, "2 vesicles and 900 gold beads", "room for", "fewer"):
+        draw(vesicles=2, vesicle_radius_angstrom=(60, 80), gold_beads=900)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_carbon_edge_lies_at_one_face_and_leaves_most_of_the_hole(seed):
+    drawn = draw(seed, carbon_edge=True, carbon_thickness_angstrom=160)
+    planes = np.flatnonzero(drawn.solid.any(axis=(1, 2)))
+    assert len(planes) * VOXEL == pytest.approx(160, abs=25)
+    assert planes[0] * VOXEL == pytest.approx(ICE[0], abs=15) or planes[-1] * VOXEL == pytest.approx(ICE[1], abs=15)
+    covered = drawn.solid[int(planes.mean())]
+    assert 0.01 < covered.mean() < 0.45
+    assert not covered[40, 45]  # the middle is free
+    assert drawn.density.max() == pytest.approx(CARBON_DENSITY, rel=0.01)
+    assert label(covered)[1] == 1
+
+
+def test_a_seed_draws_the_same_again_and_another_does_not():
+    options = {
+        "vesicles": 1,
+        "vesicle_radius_angstrom": (60, 90),
+        "carbon_edge": True,
+        "background_protein_mg_per_ml": 5,
+    }
+    first, again, other = draw(1, **options), draw(1, **options), draw(2, **options)
+    np.testing.assert_array_equal(first.density, again.density)
+    np.testing.assert_array_equal(first.solid, again.solid)
+    assert not np.array_equal(first.density, other.density)
+
+
+def test_the_background_has_the_concentration_asked_for_and_stays_in_the_ice():
+    drawn = draw(background_protein_mg_per_ml=30)
+    assert drawn.solid is None
+    inside = drawn.density[8:52]
+    assert inside.mean(dtype=float) == pytest.approx(30 * 6.022e-4, rel=0.06)
+    assert drawn.density[0].max() < 1e-3
+    assert drawn.density.min() >= 0
+    profile = drawn.density.mean(axis=(0, 1))
+    assert profile[:3].mean() == pytest.approx(profile.mean(), rel=0.35)  # globules beside the tomogram reach into it
+
+
+def test_globules_are_as_large_and_dense_as_proteins():
+    """The autocorrelation of sparse globules of some 40 to 60 kDa falls off within their diameter of some 50 A."""
+    density = np.zeros((64, 64, 64), dtype=np.float32)
+    add_background(density, None, 20.0, 6.0, Slab(density.shape), np.random.default_rng(3))
+    assert 0.4 < np.percentile(density, 99.9) < 1.7
+    power = np.abs(np.fft.fftn(density - density.mean())) ** 2
+    correlation = np.fft.ifftn(power).real[:, 0, 0]
+    correlation /= correlation[0]
+    assert correlation[2] > 0.4  # 12 A
+    assert abs(correlation[12]) < 0.15  # 72 A
+
+
+def test_there_is_no_dissolved_protein_in_solid_things():
+    bare = draw(4, carbon_edge=True)
+    wet = draw(4, carbon_edge=True, background_protein_mg_per_ml=60)
+    deep = binary_erosion(bare.solid, iterations=5)
+    assert deep.any()
+    np.testing.assert_allclose(wet.density[deep], bare.density[deep], atol=0.02)
+
+
+def test_the_background_costs_as_much_as_it_has_globules(monkeypatch):
+    """Their number follows from the mass in the ice, and the mass is the one asked for."""
+    drawn = {}
+
+    def count(density, centers_voxel, masses, sigmas_voxel):
+        drawn[len(masses)] = float(masses.sum()) * VOXEL**3
+
+    monkeypatch.setattr(surroundings, "add_gaussians", count)
+    density = np.zeros((40, 100, 100), dtype=np.float32)
+    for concentration in (4.0, 40.0):
+        add_background(density, None, concentration, VOXEL, Slab(density.shape), np.random.default_rng(0))
+    (few, mass), (many, more) = sorted(drawn.items())
+    assert many == pytest.approx(10 * few, rel=0.05)
+    assert mass == pytest.approx(4.0 * 6.022e-4 * 400 * 1120**2)
+    assert more == pytest.approx(10 * mass)
+    assert 30_000 < 3 * mass / few < 70_000
+
+
+def test_dissolved_protein_follows_tilted_ice():
+    density = np.mean([draw(i, slab=TILTED, background_protein_mg_per_ml=30).density for i in range(8)], axis=0)
+    away = np.abs(along_normal(TILTED))
+    assert density[away > 11 + 6].max() < 3e-3  # a globule's reach beyond the face
+    assert density[away < 11 - 4].mean(dtype=float) == pytest.approx(30 * 6.022e-4, rel=0.08)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_solid_things_follow_tilted_ice(seed):
+    away = along_normal(TILTED)
+    things = draw(seed, slab=TILTED, vesicles=1, vesicle_radius_angstrom=(60, 65), gold_beads=4)
+    assert label(things.solid)[1] == 5
+    assert np.abs(away[things.solid]).max() < 11 + 1
+    film = draw(seed, slab=TILTED, carbon_edge=True, carbon_thickness_angstrom=80)
+    across = away[film.density > 0.5 * CARBON_DENSITY]
+    face = 11 if across.mean() > 0 else -11
+    assert np.ptp(across) == pytest.approx(8, abs=1)
+    assert max(across, key=abs) == pytest.approx(face, abs=0.6)
+    assert np.abs(across).min() == pytest.approx(3, abs=0.6)
+
+
+def test_dissolved_protein_is_never_denser_than_protein():
+    crowded = draw(background_protein_mg_per_ml=200)
+    assert 0.7 < crowded.density.max() < 1.0
+    protein = np.full(SHAPE, 0.5, dtype=np.float32)
+    protein[:, :40] = 1.3
+    wet = protein.copy()
+    add_background(wet, None, 200.0, VOXEL, SLAB, np.random.default_rng(0))
+    np.testing.assert_array_equal(wet[:, :40], protein[:, :40])  # there is no room for more
+    assert 0.6 < wet[:, 40:].max() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "part"),
+    [
+        ({"vesicle_radius_angstrom": "400,150"}, SimulationError, "smaller first"),
+        ({"vesicle_radius_angstrom": (20, 150)}, SimulationError, "at least 54 A"),
+        ({"vesicles": -1}, ValidationError, "vesicles"),
+        ({"gold_bead_diameter_angstrom": 0}, ValidationError, "gold_bead"),
+        ({"background_protein_mg_per_ml": -1}, ValidationError, "background"),
+        ({"carbon": True}, ValidationError, "carbon"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(options, error, part):
+    with pytest.raises(error, match=part):
+        SurroundingsSettings(**options)
+
+
+def test_settings_read_from_text():
+    assert SurroundingsSettings(vesicle_radius_angstrom="100,200").vesicle_radius_angstrom == (100.0, 200.0)

@@ -1,0 +1,654 @@
+"""`frazil simulate` from end to end: what the project holds, that it can be interrupted and shared out, what it refuses."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import copick
+import mrcfile
+import numpy as np
+import pytest
+
+from frazil.core.errors import OutputError, SettingsError, SimulationError
+from frazil.core.records import Picks
+from frazil.core.settings import SourceSettings
+from frazil.dataset.store import BoxStore
+from frazil.io.copick.project import write_picks, write_tomogram
+from frazil.io.mrc import read_header, read_volume, write_volume
+from frazil.io.sources import open_source
+from frazil.simulation import project as simulation_project
+from frazil.simulation import run as workflow
+from frazil.simulation.run import SimulatedOutput, parse_types, simulate, simulation_preset
+from frazil.simulation.structures.library import DISTRACTORS, PARTICLES
+
+OPTIONS = {
+    "specimen.shape_voxel": (28, 40, 48),
+    "specimen.voxel_size_angstrom": 20.0,
+    "specimen.ice_thickness_angstrom": "full",
+    "specimen.particles_per_class": 2,
+    "specimen.surroundings.background_protein_mg_per_ml": 0.0,
+}
+SMALL = simulation_preset("small", OPTIONS, {})
+EVERYTHING = SimulatedOutput(mrc=True)
+LITTLE = SimulatedOutput(types=("denoised",), levels=1)
+TINY = "--preset small --shape 24,32,32 --voxel-size 20 --ice-thickness full --particles-per-class ribosome=1,apo-ferritin=2"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """Two tomograms with all there is. Read only: tests that change a project copy it."""
+    out = tmp_path_factory.mktemp("simulated") / "project"
+    simulate(out, SMALL, count=2, seed=11, output=EVERYTHING)
+    return out
+
+
+@pytest.fixture
+def copied(project, tmp_path) -> Path:
+    return Path(shutil.copytree(project, tmp_path / "project"))
+
+
+def manifest(folder: Path) -> dict:
+    return json.loads((folder / "simulation.json").read_text())
+
+
+# What the project holds
+
+
+def test_copick_opens_it_like_a_real_project(project):
+    root = copick.from_file(str(project / "copick.json"))
+    assert "Simulated by frazil" in root.config.description
+    assert sorted(run.name for run in root.runs) == ["SIM_000", "SIM_001"]
+    radii = {thing.name: thing.radius for thing in root.pickable_objects}
+    assert radii == {label: model.radius_angstrom for label, model in PARTICLES.items()}
+    run = root.get_run("SIM_001")
+    spacing = run.get_voxel_spacing(20.0)
+    assert sorted(tomogram.tomo_type for tomogram in spacing.tomograms) == ["clean", "denoised", "wbp"]
+    denoised = spacing.get_tomograms("denoised")[0]
+    assert denoised.numpy().shape == (28, 40, 48)
+    assert denoised.numpy("1").shape == (14, 20, 24)
+    assert denoised.numpy().std() == pytest.approx(SMALL.grey_std, rel=1e-3)
+    (picks,) = run.get_picks(object_name="ribosome", user_id="simulated", session_id="0")
+    assert len(picks.points) == 2
+    assert picks.trust_orientation
+
+
+def test_masks_say_the_class_and_the_instance_of_every_particle(project):
+    root = copick.from_file(str(project / "copick.json"))
+    number_of = {thing.name: thing.label for thing in root.pickable_objects}
+    assert number_of == manifest(project)["labels"] == {name: i for i, name in enumerate(sorted(PARTICLES), start=1)}
+    run = root.get_run("SIM_000")
+    classes, instances = (
+        run.get_segmentations(name=name, user_id="simulated", session_id="0", is_multilabel=True, voxel_size=20.0)[0]
+        for name in ("classes", "instances")
+    )
+    classes, instances = classes.numpy(), instances.numpy()
+    assert classes.shape == instances.shape == (28, 40, 48)
+    assert classes.dtype == np.uint8
+    assert set(np.unique(classes)) == {0, *number_of.values()}
+    assert np.array_equal(classes > 0, instances > 0)
+    seen = set()
+    for picks in run.picks:
+        for point in picks.points:
+            body = np.argwhere(instances == point.instance_id)
+            assert {classes[tuple(voxel)] for voxel in body} == {number_of[picks.pickable_object_name]}
+            place = np.array([point.location.z, point.location.y, point.location.x]) / 20.0
+            inside = ((body > 0) & (body < np.array(classes.shape) - 1)).all()  # the border cuts some
+            assert not inside or np.linalg.norm(body.mean(axis=0) - place) < 1.0
+            seen.add(point.instance_id)
+    assert seen == set(range(1, 13)) == set(np.unique(instances)) - {0}
+
+
+def test_frazil_reads_it_like_a_real_project(project):
+    source = open_source(project, SourceSettings(tomogram_type="denoised"))
+    assert source.runs() == ["SIM_000", "SIM_001"]
+    assert [(picks.run, picks.label, len(picks)) for picks in source.picks()] == [
+        (run, label, 2) for run in source.runs() for label in sorted(PARTICLES)
+    ]
+    tomogram = source.read("SIM_000")
+    assert tomogram.header.voxel_size_angstrom == pytest.approx(20.0)
+    assert tomogram.header.tilt_range_degrees == (-45.0, 45.0)
+    assert tomogram.chunk_present.all()
+
+
+def test_it_is_curated_like_a_real_project(project, tmp_path, run):
+    store = tmp_path / "store"
+    options = ("--preset", "smoke", "--tomogram-type", "wbp", "--box", "8", "--max-padding", "1")
+    code, said, _ = run("curate", project, "--out", store, *options)
+    assert (code, "24 boxes of 8^3 voxels at 20.000 A" in said) == (0, True)
+    boxes = BoxStore.open(store)
+    assert sorted(boxes.description.labels) == sorted(PARTICLES)
+    assert boxes.particles.filter(like="rotation").notna().all(axis=None)
+
+
+def test_everything_is_marked_simulated(project):
+    marks = [json.loads(path.read_text())["frazil"]["simulated"] for path in project.rglob("*.zarr/.zattrs")]
+    assert marks == [True] * (2 * (3 + 2))
+    with mrcfile.open(project / "mrc/wbp/SIM_000.mrc") as mrc:
+        assert mrc.header.label[0].startswith(b"Simulated by frazil")
+
+
+def test_mrc_copies_are_the_same_tomograms(project):
+    for kind in ("wbp", "denoised", "clean"):
+        path = project / "mrc" / kind / "SIM_001.mrc"
+        assert read_header(path).voxel_size_angstrom == pytest.approx(20.0)
+        zarr = open_source(project, SourceSettings(tomogram_type=kind)).read("SIM_001").volume
+        assert np.array_equal(read_volume(path), zarr)
+
+
+def test_only_the_types_that_are_asked_for(tmp_path):
+    simulate(tmp_path / "out", SMALL, output=SimulatedOutput(types=("clean", "wbp"), levels=1))
+    spacing = tmp_path / "out" / "ExperimentRuns" / "SIM_000" / "VoxelSpacing20.000"
+    assert sorted(path.name for path in spacing.iterdir()) == ["clean.zarr", "wbp.zarr"]
+    assert not (spacing / "wbp.zarr" / "1").exists()
+    assert not (tmp_path / "out" / "mrc").exists()
+    assert list(manifest(tmp_path / "out")["tomogram_types"]) == ["wbp", "clean"]
+
+
+def test_the_manifest_tells_everything(project):
+    content = manifest(project)
+    assert (content["schema_version"], content["simulated"], content["axis_order"]) == (2, True, "zyx")
+    parameters = content["parameters"]
+    assert parameters["seed"] == 11
+    settings = {name: parameters[name] for name in ("specimen", "microscope", "denoiser", "grey_std")}
+    assert type(SMALL).model_validate(settings | {"name": content["preset"]}) == SMALL
+    assert list(content["runs"]) == ["SIM_000", "SIM_001"]
+    ribosome = content["structures"]["ribosome"]
+    assert ribosome["mass_kda"] == PARTICLES["ribosome"].mass_kda
+    assert len(ribosome["center_offset_angstrom"]) == 3
+    run = content["runs"]["SIM_001"]
+    assert run["frazil_version"] == content["frazil_version"]
+    assert run["particles"] == dict.fromkeys(sorted(PARTICLES), 2)
+    series = run["tilt_series"]
+    assert series["angles_degrees"][:4] == [0, 3, -3, 6]
+    assert {len(series[name]) for name in series if isinstance(series[name], list)} == {31}
+    assert series["dose_before_e_per_angstrom2"][-1] == pytest.approx(30 / 31 * 62.93, abs=1e-4)
+    lowest, highest = SMALL.microscope.optics.defocus_um
+    spread = 5 * SMALL.microscope.optics.defocus_jitter_um
+    assert all(lowest - spread < defocus < highest + spread for defocus in series["defocus_um"])
+    wbp = open_source(project, SourceSettings(tomogram_type="wbp")).read("SIM_001").volume
+    assert wbp.std() / run["grey_factor"] == pytest.approx(0.015, rel=0.5)  # contrast of a reconstruction
+
+
+def written_points(project: Path, run: str, label: str) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    """Centre (zyx, angstrom), rotation (zyx) and instance of each point, straight from copick's JSON."""
+    content = json.loads((project / "ExperimentRuns" / run / "Picks" / f"simulated_0_{label}.json").read_text())
+    points = []
+    for point in content["points"]:
+        matrix = np.array(point["transformation_"])
+        assert matrix[3].tolist() == [0, 0, 0, 1]
+        assert np.linalg.det(matrix[:3, :3]) == pytest.approx(1)
+        center = np.array([point["location"][axis] for axis in "zyx"]) + matrix[2::-1, 3]
+        points.append((center, matrix[:3, :3][::-1, ::-1], point["instance_id"]))
+    return points
+
+
+@pytest.mark.parametrize("label", PARTICLES)
+def test_the_model_moved_by_the_written_matrix_lies_on_the_clean_tomogram(project, label):
+    model = PARTICLES[label]
+    clean = open_source(project, SourceSettings(tomogram_type="clean")).read("SIM_000").volume
+    (mask,) = copick.from_file(str(project / "copick.json")).get_run("SIM_000").get_segmentations(name="instances")
+    instances = mask.numpy()
+    for center, rotation, instance in written_points(project, "SIM_000", label):
+        around = np.linalg.norm(np.moveaxis(np.indices(clean.shape), 0, -1) * 20.0 - center, axis=-1)
+        body = (around < model.solid_radius_angstrom) & np.isin(instances, (0, instance))  # its own, no neighbour's
+
+        def match(turn: np.ndarray) -> float:
+            drawn = model.density(clean.shape, 20.0, rotation=turn, center_voxel=center / 20.0)  # noqa: B023
+            return float(np.corrcoef(drawn[body], -clean[body])[0, 1])  # noqa: B023
+
+        assert match(rotation) > 0.9
+        if model.symmetry in ("C1", "C2", "D2"):  # an orientation that is wrong must show
+            quarter = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=float)
+            assert match(rotation @ quarter) < match(rotation) - 0.03
+            assert match(rotation.T) < match(rotation) - 0.03
+
+
+# The same again
+
+
+def test_a_tomogram_depends_on_the_seed_and_its_index_alone(project, tmp_path):
+    simulate(tmp_path / "one", SMALL, count=1, seed=11, output=EVERYTHING)
+    one, two = (digests(folder / "ExperimentRuns" / "SIM_000") for folder in (tmp_path / "one", project))
+    assert len(one) > 20
+    assert one == two
+    simulate(tmp_path / "other", SMALL, count=1, seed=12, output=EVERYTHING)
+    other = digests(tmp_path / "other" / "ExperimentRuns" / "SIM_000")
+    assert other.keys() == one.keys()
+    changed = {name for name in one if other[name] != one[name]}
+    assert changed == {name for name in one if name.startswith("Picks/") or name.endswith("/0/0/0")}
+
+
+def test_workers_write_the_same_bytes(project, tmp_path):
+    out = tmp_path / "project"
+    simulate(out, SMALL, count=2, seed=11, output=EVERYTHING, workers=2)
+    assert digests(out / "ExperimentRuns") == digests(project / "ExperimentRuns")
+    assert digests(out / "mrc") == digests(project / "mrc")
+    assert (out / "simulation.json").read_bytes() == (project / "simulation.json").read_bytes()
+
+
+def test_a_finished_project_is_left_alone(copied, capsys):
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.name != ".lock"}
+    simulate(copied, SMALL, count=2, seed=11, output=EVERYTHING)
+    assert "all simulated tomograms are there already (2); nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.name != ".lock"} == before
+
+
+def test_more_tomograms_are_added_to_those_that_are_there(copied, capsys):
+    first = digests(copied / "ExperimentRuns")
+    simulate(copied, SMALL, count=3, seed=11, output=EVERYTHING)
+    after = digests(copied / "ExperimentRuns")
+    assert first.items() < after.items()
+    assert {name.split("/")[0] for name in after} == {"SIM_000", "SIM_001", "SIM_002"}
+    said = capsys.readouterr().out
+    assert "simulated tomograms: 3, particles: 36" in said
+    assert "seconds a tomogram: specimen 0." in said
+
+
+def test_interrupted_it_goes_on(project, tmp_path, monkeypatch):
+    out = tmp_path / "project"
+
+    def killed(root, **options):
+        if options["run"] == "SIM_001":
+            raise KeyboardInterrupt
+        return write_tomogram(root, **options)
+
+    monkeypatch.setattr(simulation_project, "write_tomogram", killed)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(out, SMALL, count=2, seed=11, output=EVERYTHING)
+    assert [path.name for path in (out / "ExperimentRuns").iterdir()] == ["SIM_000"]
+    assert list(manifest(out)["runs"]) == ["SIM_000"]
+    (out / ".SIM_001.partial" / "ExperimentRuns" / "SIM_001").mkdir(parents=True)  # a kill leaves it
+    (out / ".SIM_001.partial" / "ExperimentRuns" / "SIM_001" / "half").write_text("half")
+    monkeypatch.undo()
+    kept = (out / "ExperimentRuns" / "SIM_000" / "VoxelSpacing20.000" / "denoised.zarr" / ".zattrs").stat().st_mtime_ns
+    simulate(out, SMALL, count=2, seed=11, output=EVERYTHING)
+    assert digests(out / "ExperimentRuns") == digests(project / "ExperimentRuns")
+    assert (out / "ExperimentRuns/SIM_000/VoxelSpacing20.000/denoised.zarr/.zattrs").stat().st_mtime_ns == kept
+    assert not list(out.glob(".*.partial"))
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "VoxelSpacing20.000/clean.zarr",
+        "VoxelSpacing20.000/wbp.zarr/1",
+        "Picks/simulated_0_ribosome.json",
+        "Segmentations/20.000_simulated_0_classes-multilabel.zarr",
+        "../../mrc/denoised/SIM_001.mrc",
+    ],
+)
+def test_a_run_that_lost_a_file_is_simulated_again(project, copied, gone):
+    path = copied / "ExperimentRuns" / "SIM_001" / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    kept = (copied / "ExperimentRuns/SIM_000/VoxelSpacing20.000/clean.zarr/.zattrs").stat().st_mtime_ns
+    simulate(copied, SMALL, count=2, seed=11, output=EVERYTHING)
+    assert (copied / "ExperimentRuns/SIM_000/VoxelSpacing20.000/clean.zarr/.zattrs").stat().st_mtime_ns == kept
+    after, before = digests(copied), digests(project)
+    for name in ("copick.json", ".lock"):  # the first says where it lies
+        del after[name], before[name]
+    assert after == before
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_too_little_memory_is_said_in_one_line(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(simulation_project, "simulate_tomogram", fail)
+    with pytest.raises(SimulationError, match=r"SIM_000: not enough memory; ask for a smaller shape.*fewer workers"):
+        simulate(tmp_path / "out", SMALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_killed_its_workers_end_and_it_goes_on(tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "frazil", "simulate", str(out), *TINY.split(), "--workers", "2", "--count", "400"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("ExperimentRuns/SIM_*")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        workers = _children(process.pid)
+        assert len(workers) >= 2
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    while any(map(_runs, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for path in (out / "ExperimentRuns").iterdir():  # whole, or not there
+        assert sorted(part.name for part in path.iterdir()) == ["Picks", "Segmentations", "VoxelSpacing20.000"]
+    preset = simulation_preset("small", _tiny_options(), {})
+    simulate(out, preset, count=1)
+    assert "SIM_000" in manifest(out)["runs"]
+    with pytest.raises(OutputError, match=r"holds tomograms with other settings \(seed 0 -> 1\)"):
+        simulate(out, preset, count=1, seed=1)
+
+
+def _tiny_options() -> dict:
+    return {
+        "specimen.shape_voxel": "24,32,32",
+        "specimen.voxel_size_angstrom": 20.0,
+        "specimen.ice_thickness_angstrom": "full",
+        "specimen.particles_per_class": "ribosome=1,apo-ferritin=2",
+    }
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children")
+    if not text.exists():
+        pytest.skip("no /proc: processes cannot be listed here")
+    return [int(child) for child in text.read_text().split()]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_worker_that_fails_ends_it_in_one_line(tmp_path, run):
+    too_many = ("--preset", "small", "--shape", "24,32,32", "--voxel-size", "20", "--ice-thickness", "full")
+    out = tmp_path / "out"
+    code, _, error = run(
+        "simulate", out, *too_many, "--particles-per-class", "ribosome=40", "--count", "3", "--workers", "2"
+    )
+    lines = [line for line in error.splitlines() if line.startswith("frazil: ")]
+    assert code == 2
+    assert len(lines) == 1
+    assert "frazil: SIM_00" in lines[0]
+    assert "particles: 40 would fill" in lines[0]
+    assert not out.exists()
+
+
+def test_a_worker_that_is_killed_is_named():
+    with pytest.raises(SimulationError, match=r"workers 1: one was killed.*with fewer to continue"):
+        workflow._in_processes(os._exit, [9], 1, print)
+
+
+# What is there already
+
+
+def test_other_settings_need_force(copied):
+    before = digests(copied)
+    with pytest.raises(OutputError, match=r"other settings \(seed 11 -> 12\); pass --force to replace them"):
+        simulate(copied, SMALL, count=1, seed=12, output=EVERYTHING)
+    tilted = simulation_preset("small", OPTIONS | {"microscope.tilts.range_degrees": (-60, 60)}, {})
+    with pytest.raises(OutputError, match=r"\(microscope\.tilts\.range_degrees -45,45 -> -60,60\); pass"):
+        simulate(copied, tilted, count=1, seed=11, output=EVERYTHING)
+    with pytest.raises(
+        OutputError, match=r"\(types wbp,denoised,clean -> denoised, levels 3 -> 1, mrc true -> false\)"
+    ):
+        simulate(copied, SMALL, count=1, seed=11, output=LITTLE)
+    assert digests(copied) == before
+    only = simulation_preset("small", OPTIONS | {"specimen.particles_per_class": {"ribosome": 1}}, {})
+    simulate(copied, only, count=1, seed=12, output=LITTLE, force=True)
+    assert [path.name for path in (copied / "ExperimentRuns").iterdir()] == ["SIM_000"]
+    assert not (copied / "mrc").exists()
+    assert [picks.label for picks in open_source(copied, SourceSettings()).picks()] == ["ribosome"]
+
+
+def test_a_folder_of_somebody_else_is_never_touched(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="did not write; choose a new folder"):
+        simulate(tmp_path, SMALL, force=True)
+    with pytest.raises(OutputError, match="did not write; choose a new folder"):
+        simulate(tmp_path / "notes.txt", SMALL, force=True)
+    with pytest.raises(OutputError, match="a part of the path is a file, not a folder; choose another folder"):
+        simulate(tmp_path / "notes.txt" / "out", SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_packing_that_fails_leaves_the_folder_free_for_other_settings(tmp_path):
+    crowded = simulation_preset("small", OPTIONS | {"specimen.particles_per_class": {"ribosome": 90}}, {})
+    with pytest.raises(SimulationError, match="SIM_000: particles: 90 would fill"):
+        simulate(tmp_path / "out", crowded)
+    assert not (tmp_path / "out").exists()
+    simulate(tmp_path / "out", SMALL, output=LITTLE)
+    with pytest.raises(SimulationError, match="SIM_000: particles: 90 would fill"):
+        simulate(tmp_path / "out", crowded, output=LITTLE, force=True)
+    assert not list((tmp_path / "out").iterdir()), "a folder that was there stays, empty"
+
+
+# Structures from files
+
+
+def ball(path: Path, voxel_size_angstrom: float) -> Path:
+    grid = np.moveaxis(np.indices((24, 24, 24)), 0, -1) - 12.0
+    write_volume(path, (np.linalg.norm(grid, axis=-1) < 6).astype(np.float32), voxel_size_angstrom)
+    return path
+
+
+def test_a_structure_from_a_file_is_put_in_and_its_digest_kept(tmp_path, capsys):
+    path = ball(tmp_path / "ball.mrc", 10.0)
+    options = OPTIONS | {"specimen.particles_per_class": "ball=2,ribosome=1"}
+    preset = simulation_preset("small", options, {}, [f"ball={path}"])
+    simulate(tmp_path / "out", preset, output=LITTLE)
+    content = manifest(tmp_path / "out")
+    assert content["labels"] == {"ball": 1, "ribosome": 2}
+    assert content["runs"]["SIM_000"]["particles"] == {"ball": 2, "ribosome": 1}
+    digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    assert content["parameters"]["structure_digests"] == {str(path.resolve()): digest}
+    ball(path, 12.0)
+    with pytest.raises(OutputError, match=rf"structure_digests.*{digest[:19]} -> sha256:.*--force"):
+        simulate(tmp_path / "out", preset, output=LITTLE)
+    capsys.readouterr()
+    unused = simulation_preset("small", OPTIONS, {}, [f"ball={path}"])
+    simulate(tmp_path / "unused", unused, output=LITTLE)
+    assert "structure of ball not used" in capsys.readouterr().err
+
+
+def test_a_structure_file_is_the_same_however_it_is_typed(tmp_path, monkeypatch, capsys):
+    path = ball(tmp_path / "ball.mrc", 10.0)
+    monkeypatch.chdir(tmp_path)
+    options = OPTIONS | {"specimen.particles_per_class": "ball=2"}
+    simulate(tmp_path / "out", simulation_preset("small", options, {}, [f"ball={path}"]), output=LITTLE)
+    capsys.readouterr()
+    simulate(tmp_path / "out", simulation_preset("small", options, {}, ["ball=./ball.mrc"]), output=LITTLE)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_distractors_are_told_in_the_manifest(tmp_path):
+    given = OPTIONS | {"specimen.particles_per_class": f"ribosome=1,{next(iter(DISTRACTORS))}=2"}
+    simulate(tmp_path / "out", simulation_preset("small", given, {}), output=LITTLE)
+    (distractor,) = manifest(tmp_path / "out")["runs"]["SIM_000"]["distractors"].values()
+    assert distractor["count"] == 2
+    centers, rotations = np.array(distractor["centers_angstrom"]), np.array(distractor["rotations"])
+    assert ((centers > 0) & (centers < np.array([28, 40, 48]) * 20.0)).all()
+    assert np.allclose(rotations @ rotations.transpose(0, 2, 1), np.eye(3), atol=1e-5)
+    assert rotations.shape == (2, 3, 3)
+
+
+def test_structures_of_the_command_line_go_over_those_of_the_preset(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        'base = "small"\n[[specimen.structures]]\nlabel = "ribosome"\nscale = 0.9\n'
+        '[[specimen.structures]]\nlabel = "apo-ferritin"\nscale = 1.1\n'
+    )
+    preset = simulation_preset(str(tmp_path / "mine.toml"), {}, {}, ["ribosome=a.mrc", "ball=b.mrc"])
+    entries = {entry.label: (entry.source, entry.scale) for entry in preset.specimen.structures}
+    assert entries == {"apo-ferritin": (None, 1.1), "ribosome": ("a.mrc", 1.0), "ball": ("b.mrc", 1.0)}
+
+
+# The command
+
+
+def test_the_command_writes_a_project(tmp_path, run):
+    out = tmp_path / "out"
+    options = "--seed 4 --tilt-range -51,54 --tilt-step 5 --dose 100 --defocus 2,2.5 --set denoiser.noise_left=0.5"
+    code, _, _ = run("simulate", out, *TINY.split(), *options.split(), "--types", "denoised")
+    assert code == 0
+    source = open_source(out, SourceSettings())
+    assert {picks.label: len(picks) for picks in source.picks()} == {"apo-ferritin": 2, "ribosome": 1}
+    header = source.header("SIM_000")
+    assert (header.shape_voxel, header.tilt_range_degrees) == ((24, 32, 32), (-51.0, 54.0))
+    content = manifest(out)
+    assert content["parameters"]["denoiser"]["noise_left"] == 0.5
+    series = content["runs"]["SIM_000"]["tilt_series"]
+    assert len(series["angles_degrees"]) == 22
+    assert series["dose_e_per_angstrom2"] == pytest.approx(100 / 22)
+
+
+def test_the_tilt_range_that_is_written_is_the_one_taken(tmp_path, run):
+    out = tmp_path / "out"
+    code, _, _ = run("simulate", out, *TINY.split(), "--tilt-range", "-44,50", "--tilt-step", "7", "--types", "wbp")
+    assert code == 0
+    assert open_source(out, SourceSettings()).header("SIM_000").tilt_range_degrees == (-44.0, 47.0)
+
+
+@pytest.mark.parametrize("given", [{"specimen.shape_voxel": "48,96,112"}, {"specimen.voxel_size_angstrom": 5.0}])
+def test_ice_of_the_preset_that_is_too_thick_fills_another_tomogram(given, capsys):
+    assert simulation_preset("small", given, {}).specimen.ice_thickness_angstrom is None
+    said = capsys.readouterr().err.strip()
+    assert "1100 A thick in preset small" in said
+    assert "--ice-thickness" in said
+    assert "\n" not in said
+    assert (
+        simulation_preset("small", {"specimen.shape_voxel": "120,96,112"}, {}).specimen.ice_thickness_angstrom == 1100
+    )
+    assert not capsys.readouterr().err
+
+
+def test_concentrations_stand_for_the_counts_of_the_preset():
+    for given in ({"specimen.concentrations": "ribosome=300"}, {"specimen.concentrations.ribosome": 300}):
+        specimen = simulation_preset("small", {}, given).specimen
+        assert (specimen.concentrations, specimen.particles_per_class) == ({"ribosome": 300}, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ("--count 0", ("count 0", "at least 1")),
+        ("--workers 0", ("workers 0", "at least 1")),
+        ("--levels 0", ("levels 0", "at least 1")),
+        ("--levels 20", ("levels 20: 128,256,256 voxels allow 5 at most",)),
+        ("--shape 200000,400000,400000", ("shape 200000,400000,400000", "takes about 1,280,", "smaller shape")),
+        ("--shape 128,256,256 --voxel-size 0.01", ("voxels of 0.01 A", "this machine has", "coarser voxel")),
+        ("--set nonsense", ("--set nonsense", "--set microscope.optics.voltage_kv=200")),
+        ("--types wbp,ctf", ("--types wbp,ctf: no type ctf", "wbp, denoised, clean")),
+        ("--preset czi", ("preset czi", "czii, small")),
+        ("--tilt-range -95,45", ("tilt range -95,45", "keep within -85 and 85")),
+        ("--tilt-range 45,-45", ("45,-45", "lowest not below highest")),
+        ("--tilt-step 0", ("tilt step 0", "above 0")),
+        ("--voxel-size 80", ("voxel size 80 A", "coarser than apo-ferritin", "finer")),
+        ("--shape 24,32", ("specimen.shape_voxel = 24,32", "too few numbers")),
+        ("--particles-per-class clathrin=3", ("clathrin: no such structure", "ribosome", "file of a map")),
+        ("--shape 24,32,32 --voxel-size 20 --ice-thickness full --particles-per-class 50", ("would fill", "fewer")),
+        ("--ice-thickness 2000", ("ice 2000 A thick", "1280 A")),
+        ("--ice-thickness thin", ("ice_thickness_angstrom = 'thin'", "valid number")),
+        ("--crowding 0.5", ("crowding 0.5", "at most 0.3")),
+        ("--defocus 4,3", ("defocus 4,3", "LOWEST,HIGHEST")),
+        ("--set microscope.optic.voltage_kv=200", ("microscope.optic is not a setting", "optics")),
+        ("--structure ribosome", ("--structure ribosome", "label=path")),
+        ("--structure ribosome=nowhere.mrc", ("nowhere.mrc", "no such file")),
+        ("--run TS_1", ("--run", "--like")),
+        ("--level 1", ("--level", "--like")),
+        ("--like nowhere", ("nowhere: no such file or folder",)),
+    ],
+)
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path, run, monkeypatch, arguments, parts):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    preset = () if "--preset" in arguments else ("--preset", "small")
+    code, _, error = run("simulate", out, *preset, *arguments.split())
+    lines = [line for line in error.splitlines() if line.startswith("frazil: ")]
+    assert code == 2
+    assert len(lines) == 1
+    for part in parts:
+        assert part in lines[0]
+    assert not out.exists()
+
+
+def test_structure_files_that_are_none_are_refused(tmp_path, run):
+    write_volume(tmp_path / "map.mrc", np.ones((8, 8, 8), np.float32), 0.0)
+    (tmp_path / "empty.pdb").write_text("HEADER    NOTHING\nEND\n")
+    for name, parts in {
+        "map.mrc": ("voxel size of 0", "voxel_size_angstrom=", "ribosome"),
+        "empty.pdb": ("no atoms",),
+    }.items():
+        code, _, error = run("simulate", tmp_path / "out", *TINY.split(), "--structure", f"ribosome={tmp_path / name}")
+        (line,) = [line for line in error.splitlines() if line.startswith("frazil: ")]
+        assert code == 2
+        assert all(part in line for part in (name, *parts))
+
+
+def test_types_are_read_in_any_order():
+    assert parse_types("clean, wbp") == ("clean", "wbp")
+    with pytest.raises(SettingsError, match="no type , ctf"):
+        parse_types(",ctf")
+
+
+# Like a project
+
+
+def test_like_a_project_it_has_the_same_runs_and_places(make_project, tmp_path, run):
+    real = make_project("copick", rotations=True, shape_voxel=(30, 40, 48), picks_per_label=2)
+    out = tmp_path / "out"
+    options = ("--preset", "small", "--ice-thickness", "full", "--types", "denoised", "--like", real.path)
+    code, said, _ = run("simulate", out, *options)
+    assert (code, "simulated tomograms: 2, particles: 8" in said) == (0, True)
+    source = open_source(out, SourceSettings())
+    assert source.runs() == ["TS_1", "TS_2"]
+    for new, old in zip(source.picks(), real.picks, strict=True):
+        assert (new.run, new.label) == (old.run, old.label)
+        assert np.allclose(new.centers_angstrom, old.centers_angstrom)
+        assert np.allclose(new.rotations, old.rotations)
+    header = source.header("TS_2")
+    assert header.shape_voxel == (30, 40, 48)
+    assert header.voxel_size_angstrom == pytest.approx(10.0125)
+    assert run("simulate", out, *options)[1].count("nothing to do") == 1
+
+
+def test_a_run_of_a_project_does_not_depend_on_the_others(make_project, tmp_path):
+    real = make_project("copick", shape_voxel=(30, 40, 48), picks_per_label=2)
+    preset = simulation_preset("small", {"specimen.ice_thickness_angstrom": "full"}, {})
+    both, one = tmp_path / "both", tmp_path / "one"
+    simulate(both, preset, like=like(real.path), output=LITTLE)
+    simulate(one, preset, like=like(real.path, runs=("TS_2",)), output=LITTLE)
+    assert [path.name for path in (one / "ExperimentRuns").iterdir()] == ["TS_2"]
+    assert digests(one / "ExperimentRuns" / "TS_2") == digests(both / "ExperimentRuns" / "TS_2")
+    simulate(one, preset, like=like(real.path), output=LITTLE)
+    assert digests(one / "ExperimentRuns") == digests(both / "ExperimentRuns")
+
+
+def test_picks_that_were_changed_meanwhile_are_noticed(make_project, tmp_path):
+    real = make_project("copick", runs=("TS_1",), shape_voxel=(30, 40, 48), picks_per_label=1)
+    preset = simulation_preset("small", {"specimen.ice_thickness_angstrom": "full"}, {})
+    simulate(tmp_path / "out", preset, like=like(real.path), output=LITTLE)
+    path = next(real.path.glob("ExperimentRuns/TS_1/Picks/*_ribosome.json"))
+    content = json.loads(path.read_text())
+    content["points"][0]["location"]["x"] += 8.0
+    path.write_text(json.dumps(content))
+    with pytest.raises(OutputError, match="holds TS_1 like other picks; pass --force"):
+        simulate(tmp_path / "out", preset, like=like(real.path), output=LITTLE)
+    simulate(tmp_path / "out", preset, like=like(real.path), output=LITTLE, force=True)
+    (new,) = (some for some in open_source(tmp_path / "out", SourceSettings()).picks() if some.label == "ribosome")
+    assert new.centers_angstrom[0, 2] == content["points"][0]["location"]["x"]
+
+
+def like(project: Path, **options):
+    return workflow.LikeOptions(project, **options)
+
+
+def test_counts_are_not_for_projects_that_are_simulated_again(tiny_project, tmp_path):
+    with pytest.raises(SimulationError, match=r"count 3: .*leave --count out"):
+        simulate(tmp_path / "out", SMALL, count=3, like=like(tiny_project.path))
+
+
+def test_a_class_without_a_structure_is_named(tiny_project, tmp_path):
+    write_picks(tiny_project.path, Picks("TS_1", "clathrin", np.array([[90.0, 90.0, 90.0]])), user="tester")
+    with pytest.raises(SimulationError, match=r"clathrin: no such structure.*file of a map"):
+        simulate(tmp_path / "out", SMALL, like=like(tiny_project.path))

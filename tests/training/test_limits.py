@@ -1,0 +1,102 @@
+"""What a machine cannot train is refused in one line, before anything is read or written."""
+
+import pytest
+
+from frazil.core.errors import SettingsError
+from frazil.core.presets import load_preset
+from frazil.model.compute import Compute
+from frazil.model.probe import Probe
+from frazil.training import limits as train_limits
+from frazil.training.fit import Hardware
+from frazil.training.limits import check_memory, choose_compute
+
+FAST = {"model.front_end": "haar", "training.precision": "bf16-mixed"}
+GIB = 2**30
+
+
+class Store:
+    """As much of a box store as is asked."""
+
+    def __init__(self, edge, count=100):
+        self.description = type("Description", (), {"box_size_voxel": edge, "box_count": count, "labels": ("a", "b")})()
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """Return a function that sets the memory of the machine, and lets the allocator be."""
+    monkeypatch.setattr(train_limits, "keep_freed_memory", lambda needed, has: False)
+
+    def set_to(gib):
+        monkeypatch.setattr(train_limits, "memory_of", lambda device, processes=1: int(gib * GIB) // processes)
+
+    return set_to
+
+
+CPU = Hardware(accelerator="cpu")
+
+
+def preset(**changes):
+    return load_preset("paper", FAST | {key.replace("__", "."): value for key, value in changes.items()})
+
+
+@pytest.mark.parametrize(
+    ("gib", "edge", "changes", "advice"),
+    [
+        (4, 128, {}, "pass --accumulate 4"),
+        (1.5, 128, {}, "pass --accumulate 16"),
+        (1.3, 128, {}, "pass --set training.checkpoint_activations=true --accumulate 16"),
+        (1.8, 128, {"training__precision": "32-true"}, "checkpoint_activations=true --accumulate 16"),
+        (
+            1.3,
+            128,
+            {"training__precision": "32-true"},
+            "checkpoint_activations=true --precision bf16-mixed --accumulate 16",
+        ),
+        (1.3, 160, {}, "curate boxes of at most 128 voxels"),
+        (0.5, 64, {}, "use a machine with more memory"),
+    ],
+)
+def test_a_pass_that_does_not_fit_is_refused_with_what_would(memory, refuses, gib, edge, changes, advice):
+    memory(gib)
+    with refuses(SettingsError, f"boxes of {edge} voxels needs about", f"cpu has {gib:.1f} GiB", advice):
+        check_memory(Store(edge), preset(**changes), CPU)
+
+
+def test_what_is_advised_fits(memory):
+    memory(4)
+    check_memory(Store(128), preset(training__accumulate=4), CPU)
+    memory(1.3)
+    check_memory(Store(128), preset(training__accumulate=16, training__checkpoint_activations=True), CPU)
+
+
+def test_processes_share_the_batch_and_the_memory(memory, refuses):
+    memory(4)
+    with refuses(SettingsError, "a pass over 8 boxes", "cpu has 2.0 GiB"):
+        check_memory(Store(128), preset(), Hardware(accelerator="cpu", devices=2))
+
+
+def test_boxes_stay_in_memory_where_they_are_a_quarter_of_it_at_most(memory):
+    memory(8)
+    assert check_memory(Store(64, count=2047), preset(), CPU)
+    assert not check_memory(Store(64, count=2048), preset(), CPU)
+
+
+def test_what_is_left_open_is_decided_once_and_kept(monkeypatch):
+    asked = []
+
+    def decided(network, among, *, box_size_voxel, device, gradients):
+        asked.append((among, box_size_voxel, device, gradients))
+        return Probe(among[1], dict.fromkeys(among, 1.0), 8, gradients)
+
+    monkeypatch.setattr(train_limits, "probe", decided)
+    small = {"model.base_channels": 8, "model.embedding_width": 8}
+    open_ = load_preset("paper", small | {"training.precision": "auto"})
+    chosen, probed = choose_compute(open_, Store(16), CPU, kept=None)
+    assert (chosen.training.precision, chosen.training.memory_format) == ("bf16-mixed", None)
+    assert probed is not None
+    assert asked == [((Compute.named("32-true"), Compute.named("bf16-mixed")), 16, "cpu", True)]
+    kept, probed = choose_compute(open_, Store(16), CPU, kept=Compute.named("32-true"))
+    assert (kept.training.precision, probed) == ("32-true", None)
+    closed = load_preset("paper", small)
+    assert choose_compute(closed, Store(16), CPU, kept=None) == (closed, None)
+    assert len(asked) == 1
