@@ -1,12 +1,47 @@
-"""Text from the command line as values."""
+"""Options that several commands share, and how their text becomes values."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from frazil.core.errors import SettingsError
+
+_SOURCE = "Which tomograms and picks"
+
+TomogramType = Annotated[
+    str | None,
+    typer.Option(help="Tomogram type, e.g. denoised, if there are several.", rich_help_panel=_SOURCE),
+]
+VoxelSpacing = Annotated[
+    float | None, typer.Option(metavar="A", help="Voxel spacing folder, if there are several.", rich_help_panel=_SOURCE)
+]
+Level = Annotated[
+    int | None, typer.Option(help="Resolution level of an OME-Zarr; 0 is the finest.", rich_help_panel=_SOURCE)
+]
+TrueVoxelSize = Annotated[
+    float | None,
+    typer.Option(metavar="A", help="Voxel size of the finest level, if the header is wrong.", rich_help_panel=_SOURCE),
+]
+User = Annotated[list[str] | None, typer.Option(help="Only picks of this user; repeatable.", rich_help_panel=_SOURCE)]
+Session = Annotated[
+    list[str] | None, typer.Option(help="Only picks of this session; repeatable.", rich_help_panel=_SOURCE)
+]
+Label = Annotated[list[str] | None, typer.Option(help="Only this particle class; repeatable.", rich_help_panel=_SOURCE)]
+PicksFile = Annotated[
+    Path | None,
+    typer.Option(help="CSV or STAR file of the picks, if it is not next to the MRC files.", rich_help_panel=_SOURCE),
+]
+
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override any setting of the preset; repeatable."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing output that was made with other settings.")]
 
 
 def parse_settings(assignments: Iterable[str], *, example: str = "training.learning_rate=3e-4") -> dict[str, Any]:
