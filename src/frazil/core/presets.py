@@ -21,7 +21,7 @@ from frazil.core.settings import Preset, Settings
 AnyPreset = TypeVar("AnyPreset", bound=Settings)
 
 
-def presetnames_in() -> list[str]:
+def preset_names() -> list[str]:
     """Return the names of the training presets that frazil brings along."""
     return names_in(files("frazil.configs"))
 
