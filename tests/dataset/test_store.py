@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,12 +56,12 @@ def test_no_store(tmp_path):
 
 def test_another_kind_of_artefact(store):
     edit(store, kind="frazil training run")
-    refuses(store, "does not describe a frazil box store")
+    refuses(store, "frazil box store")
 
 
 def test_a_newer_schema(store):
     edit(store, schema_version=99, something_new=1)
-    refuses(store, "schema 99 was written by a newer frazil", "upgrade frazil")
+    refuses(store, "schema version 99", "upgrade frazil")
 
 
 @pytest.mark.parametrize(
@@ -70,11 +71,28 @@ def test_a_newer_schema(store):
         ({"labels": None}, "labels"),
         ({"misspelt": 1}, "misspelt"),
         ({"voxel_size_angstrom": 1.0}, "digest does not fit"),
+        ({"schema_version": 1, "tomograms": None}, "damaged"),
     ],
 )
 def test_an_edited_description(store, changes, named):
     edit(store, **changes)
-    refuses(store, "dataset.json", named, "curate it again with --force")
+    refuses(store, "dataset.json", named, "--force")
+
+
+@pytest.mark.parametrize(("user", "simulated"), [("curation", False), ("simulated", True), ("frazil", True)])
+def test_a_store_of_0_1_is_completed_from_its_particles(curated, make_source, settings, user, simulated):
+    places = {("a", "ribosome"): [[9, 9, 9], [0, 12, 20]], ("bb", "ribosome"): [[8, 8, 8]], ("c", "ribosome"): []}
+    store = curated(make_source(places, users={("a", "ribosome"): user, ("bb", "ribosome"): "curation"}), settings)
+    now = store.description.tomograms
+    assert not store.description.simulated
+    edit(store, schema_version=1, tomograms={run: now[run].origin for run in now})
+    content = json.loads((store.path / "dataset.json").read_text())
+    del content["simulated"]
+    (store.path / "dataset.json").write_text(json.dumps(content))
+    again = BoxStore.open(store.path).description
+    assert again.simulated == simulated
+    assert again.tomograms == {run: replace(now[run], simulated=simulated) for run in ("a", "bb")}
+    assert again.digest == store.digest
 
 
 def test_a_description_that_is_no_json(store):

@@ -72,6 +72,7 @@ def test_simulated_is_said(tmp_path):
     path = write_pyramid(tmp_path / "s.zarr", VOLUME, 10.0, tilt_range_degrees=(-45.0, 48.0), simulated=True)
     ours = json.loads((path / ".zattrs").read_text())["frazil"]
     assert ours == {"simulated": True, "tilt_range_degrees": [-45.0, 48.0]}
+    assert open_pyramid(zarr.DirectoryStore(str(path)), str(path)).simulated
 
 
 def test_the_same_volume_gives_the_same_bytes(tmp_path):

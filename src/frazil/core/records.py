@@ -66,6 +66,7 @@ class TomogramHeader:
     voxel_size_angstrom : isotropic edge of a voxel.
     origin : path or address, for messages and provenance.
     tilt_range_degrees : lowest and highest tilt, or None where it is not known.
+    simulated : frazil made it; no microscope saw it.
     """
 
     run: str
@@ -73,6 +74,7 @@ class TomogramHeader:
     voxel_size_angstrom: float
     origin: str
     tilt_range_degrees: TiltRange | None = None
+    simulated: bool = False
 
     @property
     def extent_angstrom(self) -> tuple[float, float, float]:

@@ -13,27 +13,27 @@ from __future__ import annotations
 import json
 import warnings
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 import zarr
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from frazil.core.errors import StoreError
-from frazil.core.files import file_digest, read_json, text_digest
-from frazil.core.records import Moments, TiltRange
+from frazil.core.documents import Document
+from frazil.core.errors import FrazilError, StoreError
+from frazil.core.files import file_digest, text_digest
+from frazil.core.records import Moments, TiltRange, TomogramHeader
 from frazil.core.settings import CurateSettings, Normalisation, SourceSettings, SplitBy
 from frazil.dataset.counts import ClassCount
+from frazil.dataset.particles import CENTER_ANGSTROM, CENTER_VOXEL, POSITION
 from frazil.volume.intensity import moments
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from jaxtyping import Bool, Float32, Int64
+    from jaxtyping import Bool, Float32, Float64, Int64
 
-SCHEMA_VERSION = 1
-KIND = "frazil box store"
 DESCRIPTION = "dataset.json"
 PARTICLES = "particles.csv"
 NEIGHBOURS = "neighbours.csv"
@@ -44,10 +44,13 @@ _REMEDY = "curate it again with --force"
 _MOMENTS_TOLERANCE = 1e-6
 """In standard deviations: rounding differs between machines by less, one foreign voxel in 64^3 makes more."""
 
+_USERS_OF_0_1 = ("simulated", "frazil")
+"""Who placed the picks of volumes that frazil 0.1 simulated or sampled."""
+
 _TEXT = {"run": str, "label": str, "split": str, "reason": str, "user": str, "session": str}
 
 
-class StoreDescription(BaseModel):
+class StoreDescription(Document):
     """What a box store is.
 
     Parameters
@@ -59,17 +62,17 @@ class StoreDescription(BaseModel):
     overlapping_validation_boxes : validation boxes that share a voxel with a training box.
     curate, source : the settings.
     source_path, source_kind : where the boxes come from.
-    tomograms : run -> where its tomogram lay.
+    tomograms : run -> what its tomogram was: grid, voxel size, place. Stores of frazil 0.1 know those that gave a box.
+    simulated : frazil made a tomogram; no microscope saw it.
     plan_digest : of picks, headers and settings that decide which boxes there are.
     table_digests : file name -> digest.
     digest : of the tables and of what the boxes are; the same data gives the same digest wherever it lies.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    written_by: ClassVar[str] = "frazil curate"
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 2
     kind: Literal["frazil box store"] = "frazil box store"
-    frazil_version: str
     axis_order: Literal["zyx"] = "zyx"
     labels: tuple[str, ...]
     voxel_size_angstrom: float
@@ -84,11 +87,25 @@ class StoreDescription(BaseModel):
     source: SourceSettings
     source_path: str
     source_kind: str
-    tomograms: dict[str, str]
+    tomograms: dict[str, TomogramHeader]
+    simulated: bool
     counts: tuple[ClassCount, ...]
     plan_digest: str
     table_digests: dict[str, str]
     digest: str
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], path: Path, error: type[FrazilError]) -> Self:
+        """Check what was read from `path`; see `Document.read`. What frazil 0.1 did not write is filled in."""
+        if content.get("kind") == cls.model_fields["kind"].default and content.get("schema_version") == 1:
+            content = _completed(content, path.parent, error)
+        described = super().parse(content, path, error)
+        expected = store_digest(
+            described.labels, described.voxel_size_angstrom, described.box_size_voxel, described.table_digests
+        )
+        if described.digest != expected:
+            raise error(f"{path}: damaged or edited, its digest does not fit; {_REMEDY}")
+        return described
 
 
 def store_digest(
@@ -245,25 +262,38 @@ def read_description(path: Path) -> StoreDescription:
         missing = False
     if missing:
         raise StoreError(f"{path}: no box store ({DESCRIPTION} is missing); make one with frazil curate")
-    content = read_json(file, StoreError)
-    if content.get("kind") != KIND:
-        raise StoreError(f"{file}: does not describe a {KIND}; make one with frazil curate")
-    version = content.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{file}: schema {version} was written by a newer frazil (this one reads {SCHEMA_VERSION}); upgrade frazil"
-        )
+    return StoreDescription.read(file, StoreError)
+
+
+def _completed(content: Mapping[str, Any], folder: Path, error: type[FrazilError]) -> dict[str, Any]:
+    """Return the description of a store of frazil 0.1 with what its particles say: grids of tomograms, whether simulated."""
+    particles = _read_table(folder / PARTICLES)
     try:
-        description = StoreDescription.model_validate(content)
-    except ValidationError as fault:
-        first = fault.errors(include_url=False)[0]
-        raise StoreError(f"{file}: damaged, {'.'.join(map(str, first['loc']))}: {first['msg']}; {_REMEDY}") from None
-    expected = store_digest(
-        description.labels, description.voxel_size_angstrom, description.box_size_voxel, description.table_digests
-    )
-    if description.digest != expected:
-        raise StoreError(f"{file}: damaged or edited, its digest does not fit; {_REMEDY}")
-    return description
+        by_run = particles.groupby("run")
+        angstrom, voxel, position = (by_run[axes].sum() for axes in (CENTER_ANGSTROM, CENTER_VOXEL, POSITION))
+        simulated = bool(particles["user"].isin(_USERS_OF_0_1).any())
+        tomograms = {
+            run: TomogramHeader(
+                run=run,
+                shape_voxel=_whole_ratio(voxel.loc[run].to_numpy(), position.loc[run].to_numpy()),
+                voxel_size_angstrom=float(angstrom.loc[run].sum() / voxel.loc[run].sum()),
+                origin=origin,
+                tilt_range_degrees=content["tilt_range_degrees"],
+                simulated=simulated,
+            )
+            for run, origin in content["tomograms"].items()
+            if run in voxel.index
+        }
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as fault:
+        raise error(f"{folder / DESCRIPTION}: damaged ({type(fault).__name__}: {fault}); {_REMEDY}") from None
+    newest = StoreDescription.model_fields["schema_version"].default
+    return {**content, "schema_version": newest, "tomograms": tomograms, "simulated": simulated}
+
+
+def _whole_ratio(voxel: Float64[np.ndarray, "3"], position: Float64[np.ndarray, "3"]) -> tuple[int, int, int]:
+    """Return the edges that centers were divided by to give positions; 1 where all lie at 0."""
+    z, y, x = np.rint(np.divide(voxel, position, out=np.ones(3), where=position > 0)).astype(int).tolist()
+    return z, y, x
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from frazil.core.records import Condition
-from frazil.dataset.particles import CENTER_ANGSTROM, POSITION
+from frazil.dataset.particles import POSITION
 from frazil.volume.intensity import z_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pandas as pd
 
     from frazil.core.settings import Normalisation
     from frazil.dataset.store import BoxStore
@@ -103,10 +102,10 @@ class Subtomograms(Dataset[Subtomogram]):
         rows = store.particles.iloc[self.indices]
         numbers = {label: number for number, label in enumerate(classes or store.description.labels)}
         self.labels = [numbers[label] for label in rows["label"]]
-        self.positions = torch.from_numpy(
-            rows[["position_z", "position_y", "position_x"]].to_numpy(dtype="float32", copy=True)
-        )
-        self._extents = _extents_voxel(rows, store.description.voxel_size_angstrom)
+        self.positions = torch.from_numpy(rows[POSITION].to_numpy(dtype="float32", copy=True))
+        voxel_size, tomograms = store.description.voxel_size_angstrom, store.description.tomograms
+        extents = np.array([tomograms[run].extent_angstrom for run in rows["run"]]).reshape(-1, 3) / voxel_size
+        self._extents = torch.from_numpy(extents.astype(np.float32))
         self._volumes: Tensor | None = None
         if in_memory:
             edge = store.description.box_size_voxel
@@ -126,13 +125,6 @@ class Subtomograms(Dataset[Subtomogram]):
         statistics = self.store.moments(box, self.normalisation)
         measured = self.store.measured(box) if self.normalisation == "measured" else None
         return torch.from_numpy(z_score(self.store.volume(box), statistics, measured))[None]
-
-
-def _extents_voxel(rows: pd.DataFrame, voxel_size_angstrom: float) -> Float[Tensor, "n 3"]:
-    """Return the extent of each box's tomogram: what its centres in angstrom were divided by to give positions."""
-    centers, positions = (rows.groupby("run")[columns].transform("sum") for columns in (CENTER_ANGSTROM, POSITION))
-    extents = centers.to_numpy() / positions.to_numpy() / voxel_size_angstrom
-    return torch.from_numpy(extents.astype("float32"))
 
 
 def collate(items: Sequence[Subtomogram]) -> Batch:

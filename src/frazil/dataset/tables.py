@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from frazil.core.files import file_digest
-from frazil.core.version import __version__
 from frazil.dataset.counts import count_classes
 from frazil.dataset.neighbours import find_neighbours
 from frazil.dataset.particles import BOX_CENTER, CENTER_ANGSTROM, CENTER_VOXEL, POSITION, ROTATION, Reason
@@ -66,7 +65,6 @@ def describe(folder: Path, plan: Plan, particles: pd.DataFrame, boxes: pd.DataFr
     digests = {name: file_digest(folder / name) for name in (PARTICLES, NEIGHBOURS, LEFT_OUT)}
     settings = plan.settings
     return StoreDescription(
-        frazil_version=__version__,
         labels=labels,
         voxel_size_angstrom=plan.voxel_size_angstrom,
         box_size_voxel=settings.box_size_voxel,
@@ -80,7 +78,8 @@ def describe(folder: Path, plan: Plan, particles: pd.DataFrame, boxes: pd.DataFr
         source=plan.source_settings,
         source_path=str(plan.source_path.resolve()),
         source_kind=plan.source_kind,
-        tomograms={run: header.origin for run, header in plan.headers.items()},
+        tomograms=plan.headers,
+        simulated=any(header.simulated for header in plan.headers.values()),
         counts=count_classes(particles, plan.labels, plan.radii_angstrom),
         plan_digest=plan.digest,
         table_digests=digests,

@@ -19,7 +19,6 @@ from frazil.core.settings import Normalisation
 from frazil.core.version import __version__
 from frazil.dataset.store import BoxStore, StoreDescription
 from frazil.dataset.subtomograms import Subtomograms
-from frazil.evaluation.inputs.origins import holds_simulation
 from frazil.io.mrc import read_volume
 from frazil.io.names import clean_name
 from frazil.model.bundle import CARD_FILE, RUN_BUNDLE, BundleCard, read_card
@@ -60,7 +59,7 @@ class Inputs:
         """What the boxes of the store are: ``Real`` or ``Simulated``."""
         if self.store is None:
             return "Real"
-        return "Simulated" if holds_simulation(self.store) else "Real"
+        return "Simulated" if self.store.description.simulated else "Real"
 
     @property
     def normalisation(self) -> Normalisation:

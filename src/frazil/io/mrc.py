@@ -15,7 +15,7 @@ import numpy as np
 from frazil.core.errors import SourceError
 from frazil.core.files import atomic_path
 from frazil.core.records import TomogramHeader
-from frazil.core.version import __version__
+from frazil.core.version import SIMULATED_BY, signature
 from frazil.io.voxel_size import isotropic_voxel_size
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def read_header(path: Path, voxel_size_angstrom: float | None = None) -> Tomogra
         axes = (int(header.mapc), int(header.mapr), int(header.maps))
         edges = (float(mrc.voxel_size.z), float(mrc.voxel_size.y), float(mrc.voxel_size.x))
         stack = int(header.ispg) in range(401, 631)
+        simulated = bytes(header.label[0]).startswith(SIMULATED_BY.encode())
     if min(shape) < 1 or extended < 0:
         raise SourceError(f"{path}: {shape} (z, y, x) voxels in the header, so it is no MRC tomogram; check the file")
     if mode in _COMPLEX_MODES:
@@ -62,7 +63,7 @@ def read_header(path: Path, voxel_size_angstrom: float | None = None) -> Tomogra
     if axes not in ((1, 2, 3), (0, 0, 0)):
         raise SourceError(f"{path}: axes in the order {axes}, not (1, 2, 3); rewrite it with x as the fastest axis")
     voxel_size = voxel_size_angstrom if voxel_size_angstrom is not None else isotropic_voxel_size(edges, str(path))
-    return TomogramHeader(run=path.stem, shape_voxel=shape, voxel_size_angstrom=voxel_size, origin=str(path))
+    return TomogramHeader(path.stem, shape, voxel_size, origin=str(path), simulated=simulated)
 
 
 def read_volume(path: Path) -> Float[np.ndarray, "z y x"]:
@@ -99,7 +100,7 @@ def write_volume(
         mrc.set_volume()
         mrc.voxel_size = voxel_size_angstrom
         mrc.header.label = b""  # mrcfile puts the time of writing here
-        mrc.header.label[0] = f"{'Simulated' if simulated else 'Written'} by frazil {__version__}".encode()
+        mrc.header.label[0] = signature(simulated=simulated).encode()
         mrc.header.nlabl = 1
 
 

@@ -60,6 +60,7 @@ class Pyramid:
     origin: str
     levels: tuple[Level, ...]
     tilt_range_degrees: TiltRange | None
+    simulated: bool
 
     def levels_on_disk(self) -> list[int]:
         """Indices of the levels whose array exists."""
@@ -193,7 +194,9 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_ang
             Level(levels[0][0], voxel_size_angstrom),
             *(Level(path, true_voxel_size(edges, levels[0][1], voxel_size_angstrom)) for path, edges in levels[1:]),
         )
-    return Pyramid(store, origin, sized, _tilt_range(attributes, origin))
+    ours = attributes.get(ATTRIBUTE)
+    ours = ours if isinstance(ours, dict) else {}
+    return Pyramid(store, origin, sized, _tilt_range(ours, origin), simulated=bool(ours.get("simulated")))
 
 
 def write_pyramid(
@@ -299,9 +302,8 @@ def _scale(transformations: list[dict[str, Any]], axes: int) -> Float[np.ndarray
     return scale
 
 
-def _tilt_range(attributes: dict[str, Any], origin: str) -> TiltRange | None:
-    ours = attributes.get(ATTRIBUTE)
-    if not isinstance(ours, dict) or (tilts := ours.get("tilt_range_degrees")) is None:
+def _tilt_range(ours: dict[str, Any], origin: str) -> TiltRange | None:
+    if (tilts := ours.get("tilt_range_degrees")) is None:
         return None
     try:
         low, high = (float(tilt) for tilt in tilts)

@@ -26,7 +26,7 @@ from scipy.spatial.transform import Rotation
 from frazil.core.errors import PickError
 from frazil.core.files import one_line, write_text
 from frazil.core.records import Picks, TomogramHeader
-from frazil.core.version import __version__
+from frazil.core.version import signature
 from frazil.io.copick.library import relion_rows_to_poses
 from frazil.io.copick.picks_json import known_rotations
 from frazil.io.names import clean_name
@@ -156,7 +156,7 @@ def write_particles(
     }
     # The first line of starfile tells the time, so no two files would be equal.
     _, _, body = starfile.to_string(blocks).partition("\n")
-    write_text(path, f"# Written by frazil {__version__}\n{body}")
+    write_text(path, f"# {signature()}\n{body}")
 
 
 def _rows(

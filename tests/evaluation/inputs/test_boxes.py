@@ -1,11 +1,13 @@
 """The voxels that are compared are those of the store and of the files, z-scored; what cannot be compared is refused."""
 
+import json
+
 import mrcfile
 import numpy as np
 import pytest
 
 from frazil.core.errors import RequestError, SourceError, StoreError
-from frazil.dataset.store import BoxStore
+from frazil.dataset.store import DESCRIPTION, BoxStore
 from frazil.evaluation.inputs.boxes import identical, read_sets
 from frazil.evaluation.inputs.grid import Grid, common_grid
 from frazil.evaluation.inputs.judged import open_judged, open_real
@@ -58,10 +60,11 @@ def test_few_samples_are_told(compare, make_volumes):
     assert any("8 samples are few" in text and "--count" in text for text in warnings)
 
 
-def test_a_simulated_reference_is_told(compare, make_volumes, monkeypatch):
+def test_a_simulated_reference_is_told(compare, make_volumes, real_boxes):
     told = "these boxes are simulated, no microscope saw them"
     assert not any(told in text for text in compare(make_volumes()).warnings)
-    monkeypatch.setattr("frazil.evaluation.inputs.boxes.holds_simulation", lambda store: True)
+    described = json.loads((real_boxes / DESCRIPTION).read_text())
+    (real_boxes / DESCRIPTION).write_text(json.dumps(described | {"simulated": True}))
     assert told in compare(make_volumes()).warnings[0]
 
 

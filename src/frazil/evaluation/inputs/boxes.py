@@ -13,7 +13,6 @@ from frazil.core.errors import RequestError, SourceError, StoreError
 from frazil.dataset.store import BoxStore
 from frazil.evaluation.inputs.grid import SAME_VOXEL_SIZE, Grid, Voxels, on_grid
 from frazil.evaluation.inputs.judged import Judged, box_names, class_counts
-from frazil.evaluation.inputs.origins import holds_simulation
 from frazil.evaluation.scores import SetDescription, TrainedOn
 from frazil.evaluation.volumes import Sets, VolumeSet
 from frazil.volume.intensity import moments, z_score
@@ -186,7 +185,7 @@ def _check_middle(real: BoxStore, box: int, voxels: Voxels, grid: Grid) -> None:
 
 
 def _origin_warnings(real: BoxStore) -> list[str]:
-    if not holds_simulation(real):
+    if not real.description.simulated:
         return []
     return [f"{real.path}: these boxes are simulated, no microscope saw them; what is called real here is a simulation"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from frazil.core.errors import OutputError, PickError
 from frazil.core.files import write_json
 from frazil.core.records import Picks, TiltRange
-from frazil.core.version import __version__
+from frazil.core.version import signature
 from frazil.io.names import check_name, check_run
 from frazil.io.ome_zarr import write_pyramid
 
@@ -50,7 +50,7 @@ def write_project_config(
     config = {
         "config_type": "filesystem",
         "name": name,
-        "description": f"{'Simulated' if simulated else 'Written'} by frazil {__version__}",
+        "description": signature(simulated=simulated),
         "version": "1.0.0",
         "pickable_objects": objects,
         "overlay_root": f"local://{root.resolve()}",

@@ -13,6 +13,7 @@ from frazil.core.errors import AmbiguousTomogramError, MissingTomogramError, Sou
 from frazil.core.files import read_json
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
+from frazil.core.version import SIMULATED_BY
 from frazil.io.copick.library import CopickConfigFSSpec, CopickRootFSSpec, copick
 from frazil.io.copick.picks import pick_files, reading
 from frazil.io.ome_zarr import Pyramid, open_pyramid
@@ -159,6 +160,7 @@ class CopickSource:
             voxel_size_angstrom=voxel_size,
             origin=pyramid.origin,
             tilt_range_degrees=pyramid.tilt_range_degrees or self._settings.tilt_range_degrees,
+            simulated=pyramid.simulated or self._root.config.description.startswith(SIMULATED_BY),
         )
         if self._settings.voxel_size_angstrom is None and pyramid.levels[0].voxel_size_angstrom == UNKNOWN_ANGSTROM:
             finest = replace(
