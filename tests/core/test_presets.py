@@ -22,6 +22,7 @@ def test_paper_preset_is_the_paper():
     assert paper.curate.voxel_size_angstrom is None
     assert (paper.curate.split_by, paper.curate.validation_fraction, paper.curate.max_padding) == ("particle", 0.1, 1.0)
     assert (paper.model.conditioning, paper.model.base_channels, paper.model.groups) == ("concat", 32, 8)
+    assert paper.model.first_block_groups == 1
     assert (paper.diffusion.timesteps, paper.diffusion.beta_start, paper.diffusion.beta_end) == (1000, 1e-4, 2e-2)
     assert (paper.training.epochs, paper.training.batch_size, paper.training.learning_rate) == (100, 16, 1e-4)
     assert (paper.training.precision, paper.training.ema_decay, paper.training.normalisation) == (

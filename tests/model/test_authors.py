@@ -60,6 +60,18 @@ def their_shapes(channels=32, width=128, classes=6):
     return shapes
 
 
+def their_block(state, name, v, condition, groups):
+    """Evaluate one of their residual blocks: both norms have the same number of groups."""
+
+    def weights(layer):
+        return state[f"{name}.{layer}.weight"], state[f"{name}.{layer}.bias"]
+
+    h = F.conv3d(F.silu(F.group_norm(v, groups, *weights("norm1"))), *weights("conv1"), padding=1)
+    h = h + F.linear(condition, *weights("cond_proj"))[..., None, None, None]
+    h = F.conv3d(F.silu(F.group_norm(h, groups, *weights("norm2"))), *weights("conv2"), padding=1)
+    return h + (F.conv3d(v, *weights("skip")) if f"{name}.skip.weight" in state else v)
+
+
 def their_forward(state, x, t, one_hot, xyz):
     """Evaluate their network."""
 
@@ -68,9 +80,6 @@ def their_forward(state, x, t, one_hot, xyz):
 
     def conv(name, v, **options):
         return F.conv3d(v, state[f"{name}.weight"], state[f"{name}.bias"], **options)
-
-    def norm(name, v, groups):
-        return F.group_norm(v, groups, state[f"{name}.weight"], state[f"{name}.bias"])
 
     half = state["cond_emb.time_mlp.1.weight"].shape[1] // 2
     angles = t[:, None].double() * torch.tensor([math.exp(-math.log(10000) * i / (half - 1)) for i in range(half)])
@@ -81,16 +90,13 @@ def their_forward(state, x, t, one_hot, xyz):
         + linear("cond_emb.coord_mlp.2", F.silu(linear("cond_emb.coord_mlp.0", xyz)))
     )
 
-    def block(name, v, first_groups=8):
-        h = conv(f"{name}.conv1", F.silu(norm(f"{name}.norm1", v, first_groups)), padding=1)
-        h = h + linear(f"{name}.cond_proj", condition)[..., None, None, None]
-        h = conv(f"{name}.conv2", F.silu(norm(f"{name}.norm2", h, 8)), padding=1)
-        return h + (conv(f"{name}.skip", v) if f"{name}.skip.weight" in state else v)
+    def block(name, v, groups=8):
+        return their_block(state, name, v, condition, groups)
 
     def up(name, v):
         return F.conv_transpose3d(v, state[f"{name}.deconv.weight"], state[f"{name}.deconv.bias"], stride=2)
 
-    h1 = block("enc1", x, first_groups=1)
+    h1 = block("enc1", x, groups=1)  # of in_channels, which is 1
     h2 = block("enc2", conv("down1.conv", h1, stride=2, padding=1))
     h3 = block("enc3", conv("down2.conv", h2, stride=2, padding=1))
     h = block("bot", conv("down3.conv", h3, stride=2, padding=1))
@@ -167,6 +173,21 @@ def test_outputs_agree_with_their_network_to_1e_4(save, tmp_path, sizes):
     assert theirs.std() > 0.1
     assert (ours - theirs).abs().max() < 1e-4
     assert (unflipped - theirs).abs().max() > 1e-2  # the test would see coordinates in the wrong order
+
+
+def test_the_first_block_has_one_group_in_both_norms_as_theirs(save, tmp_path):
+    state = their_state()
+    network = import_weights(save(their_checkpoint(state)), tmp_path / "bundle").network
+    random = torch.Generator().manual_seed(2)
+    condition = torch.randn(2, 128, generator=random)
+    for name, channels, groups, wrong in (("enc1", 1, 1, None), ("enc2", 32, 8, 1), ("dec3", 64, 8, 1)):
+        x = torch.randn(2, channels, 8, 8, 16, generator=random)
+        with torch.no_grad():
+            ours = network.get_submodule(name)(x, condition)
+        assert (ours - their_block(state, name, x, condition, groups)).abs().max() < 1e-4
+        if wrong:
+            assert (ours - their_block(state, name, x, condition, wrong)).abs().max() > 1e-2
+    assert (network.enc1.norm1.num_groups, network.enc1.norm2.num_groups) == (1, 1)
 
 
 def test_the_card_says_where_the_weights_come_from(save, tmp_path):

@@ -90,20 +90,31 @@ def test_a_network_with_all_options_comes_back_as_it_was(tmp_path):
         assert torch.equal(loaded(x, t, condition), network(x, t, condition))
 
 
-def test_a_card_from_before_the_options_existed_is_read(bundle, network):
-    preset = json.loads((bundle / "bundle.json").read_text())["preset"]
-    for name in ("front_end", "band_std", "channel_multipliers", "preconditioning", "modulation", "attention_heads"):
-        del preset["model"][name]
-    for name in ("loss_weighting", "min_snr_gamma", "class_dropout", "checkpoint_activations"):
-        del preset["training"][name]
-    edit_card(bundle, preset=preset)
-    weights = network.state_dict()
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in load_bundle(bundle).network.state_dict().items())
+@pytest.mark.parametrize(("schema", "groups"), [(4, 8), (5, 1)])
+def test_a_paper_bundle_computes_as_it_was_trained(tmp_path, schema, groups):
+    """Up to schema 4, the second norm of the first block had eight groups; the card does not say so."""
+    card = make_card(preset=load_preset("paper", {"model.base_channels": 8}), normalisation="padded")
+    network = save_bundle(tmp_path / "bundle", build_network(card.preset.model, len(LABELS)), card).network
+    if schema == 4:
+        preset = card.model_dump(mode="json")["preset"]
+        del preset["model"]["first_block_groups"]
+        edit_card(tmp_path / "bundle", schema_version=4, preset=preset)
+        network.enc1.norm2.num_groups = 8
+    loaded = load_bundle(tmp_path / "bundle")
+    assert loaded.card.preset.model.first_block_groups == groups
+    x, condition, t = torch.randn(1, 1, 8, 8, 8), Condition(torch.tensor([1]), torch.rand(1, 3)), torch.tensor([30])
+    with torch.no_grad():
+        assert torch.equal(loaded.network(x, t, condition), network(x, t, condition))
+
+
+def test_the_pretrained_bundle_has_eight_groups_everywhere():
+    network = load_bundle("pretrained").network
+    assert {part.num_groups for part in network.modules() if isinstance(part, torch.nn.GroupNorm)} == {8}
 
 
 def test_the_card_says_everything_that_a_reader_needs(bundle):
     content = json.loads((bundle / "bundle.json").read_text())
-    assert content["schema_version"] == 4
+    assert content["schema_version"] == 5
     assert content["axis_order"] == "zyx"
     assert content["labels"] == list(LABELS)
     assert content["voxel_size_angstrom"] == 10.012444
@@ -234,7 +245,8 @@ def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path, network, m
 def test_a_bundle_of_the_first_schema_is_read_as_the_network_of_the_paper(bundle, network):
     """Its card says nothing of what was added since."""
     card = json.loads((bundle / "bundle.json").read_text())
-    for name in ("front_end", "preconditioning", "modulation", "attention_heads", "channel_multipliers", "band_std"):
+    added = ("front_end", "preconditioning", "modulation", "attention_heads", "channel_multipliers", "band_std")
+    for name in (*added, "first_block_groups"):
         del card["preset"]["model"][name]
     for name in ("memory_format", "loss_weighting", "class_dropout", "checkpoint_activations", "min_snr_gamma"):
         del card["preset"]["training"][name]
@@ -253,8 +265,8 @@ def test_what_is_open_in_training_is_decided_in_a_bundle():
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"schema_version": 5, "frazil_version": "9.0", "new_field": 1}, ("newer frazil (9.0)", "upgrade frazil")),
-        ({"schema_version": 0}, ("schema version 0", "knows 1 to 4")),
+        ({"schema_version": 6, "frazil_version": "9.0", "new_field": 1}, ("newer frazil (9.0)", "upgrade frazil")),
+        ({"schema_version": 0}, ("schema version 0", "knows 1 to 5")),
         ({"schema_version": "one"}, ("schema version 'one'",)),
         ({"kind": "box store"}, ("not the card of a frazil bundle",)),
         ({"axis_order": "xyz"}, ("axis_order", "'zyx'")),

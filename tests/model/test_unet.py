@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from frazil.core.errors import ShapeError
+from frazil.core.presets import load_preset
 from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings, ModelSettings
 from frazil.model.unet import build_network, check_box_size, empty_network
@@ -61,15 +62,22 @@ def test_one_pass_over_a_64_voxel_box_costs_the_published_95_5_gflop():
     assert 4**3 * convolutions / 1e9 == pytest.approx(95.5, abs=0.1)  # a convolution's cost grows with the voxels
 
 
-def test_first_norm_has_one_group_and_all_others_eight():
-    norms = {
-        name: module.num_groups
-        for name, module in empty_network(ModelSettings(), 6).named_modules()
-        if isinstance(module, torch.nn.GroupNorm)
-    }
-    assert norms.pop("enc1.norm1") == 1
-    assert set(norms.values()) == {8}
-    assert len(norms) == 13
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [
+        (load_preset("paper").model, (1, 1)),
+        (ModelSettings(), (1, 8)),  # also what a card without the setting says
+        (ModelSettings(groups=4), (1, 4)),
+        (load_preset("fast").model, (8, 8)),
+        (ModelSettings(front_end="haar", first_block_groups=2), (8, 2)),
+    ],
+)
+def test_the_first_block_has_its_own_groups(settings, first):
+    network = empty_network(settings, 6, DiffusionSettings())
+    norms = {name: part.num_groups for name, part in network.named_modules() if isinstance(part, torch.nn.GroupNorm)}
+    assert (norms.pop("enc1.norm1"), norms.pop("enc1.norm2")) == first
+    assert set(norms.values()) == {settings.groups}
+    assert len(norms) == 12
 
 
 def test_any_box_that_halves_three_times_keeps_its_shape(network):

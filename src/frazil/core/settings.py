@@ -115,7 +115,10 @@ class ModelSettings(Settings):
     channel_multipliers : one a level, finest first: a level has so many times `base_channels`; the bottleneck has as many as
         the coarsest level. Every level halves the box.
     embedding_width : width of each of the three condition vectors.
-    groups : groups of every GroupNorm but the very first, which has one a band of the front end.
+    groups : groups of every GroupNorm but the two of the first residual block.
+    first_block_groups : groups of the second GroupNorm of the first residual block; its first one has one group per band of the
+        front end. The authors' network has 1 (preset `paper`, imported weights); without a value it is `groups`, as in every bundle
+        written before this setting existed.
     front_end : ``haar`` and ``space-to-depth`` turn a box into 8 bands of half its edges, without loss, so that the network works
         at half the resolution (`frazil.model.wavelet`).
     band_std : standard deviation of each of the 8 bands in the training boxes (`BANDS` in `frazil.model.wavelet` names them);
@@ -134,6 +137,7 @@ class ModelSettings(Settings):
     channel_multipliers: tuple[PositiveInt, ...] = Field((1, 2, 4), min_length=1)
     embedding_width: int = Field(128, gt=3)
     groups: int = Field(8, gt=0)
+    first_block_groups: int = Field(default_factory=lambda before: before.get("groups", 8), gt=0)
     front_end: FrontEndName = "none"
     band_std: tuple[PositiveFloat, ...] = ()
     preconditioning: Preconditioning = "none"
@@ -159,6 +163,10 @@ class ModelSettings(Settings):
     def _divisible(self) -> ModelSettings:
         if self.base_channels % self.groups:
             raise ValueError(f"base_channels {self.base_channels} is not a multiple of groups {self.groups}")
+        if self.base_channels % self.first_block_groups:
+            raise ValueError(
+                f"base_channels {self.base_channels} is not a multiple of first_block_groups {self.first_block_groups}"
+            )
         if self.embedding_width % 2:
             raise ValueError(f"embedding_width {self.embedding_width} is odd; sines and cosines need an even width")
         if self.attention_heads and self.level_channels[-1] % self.attention_heads:

@@ -40,9 +40,10 @@ _PRETRAINED_FOLDER = ("pretrained", "simulated-czii")
 _IN_FULL = "front_end."
 """Tensors that are no weights keep all their digits in a halved bundle: there are eight numbers of them."""
 
-SCHEMA_VERSION = 4
-"""1 knew only the paper's network, 2 neither variation of the boxes nor a base, 3 no preconditioning by inverse variance, and readers
-call a setting that they do not know a damage. All are read: what they do not say has the value that was the only one."""
+SCHEMA_VERSION = 5
+"""Raised whenever the settings grow, because a reader calls a setting that it does not know damaged. 2 added other networks than the
+paper's, 3 the variation of boxes and a start from another bundle, 4 preconditioning by inverse variance, 5 the groups of the first block.
+All older ones load: what they do not say has the value that was then the only one."""
 
 
 class BundleCard(Settings):

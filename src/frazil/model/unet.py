@@ -77,21 +77,23 @@ class ConditionalUNet(nn.Module):
         self.embed = ConditionEmbedding(label_count, settings.embedding_width, settings.conditioning)
         bands, levels = settings.bands, settings.level_channels
 
-        def block(in_channels: int, out_channels: int, *, in_groups: int = settings.groups) -> ConditionalResidualBlock:
+        def block(
+            in_channels: int, out_channels: int, *, in_groups: int = settings.groups, out_groups: int = settings.groups
+        ) -> ConditionalResidualBlock:
             return ConditionalResidualBlock(
                 in_channels,
                 out_channels,
                 self.embed.out_width,
                 in_groups=in_groups,
-                out_groups=settings.groups,
+                out_groups=out_groups,
                 modulation=settings.modulation,
             )
 
+        # the first norm has one group per band, so that a strong band does not drown a faint one
+        first = {"in_groups": bands, "out_groups": settings.first_block_groups}
         channels = bands
         for level, wider in enumerate(levels, start=1):
-            # the first norm has a group a band, so that a faint band is seen beside a strong one
-            enc = block(channels, wider, in_groups=bands if level == 1 else settings.groups)
-            self.add_module(f"enc{level}", enc)
+            self.add_module(f"enc{level}", block(channels, wider, **(first if level == 1 else {})))
             self.add_module(f"down{level}", Halve(wider))
             channels = wider
         self.bot = block(channels, channels)
