@@ -43,6 +43,25 @@ Setting = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing output that was made with other settings.")]
 
+_MACHINES = "Cores and machines"
+
+Workers = Annotated[
+    int,
+    typer.Option(help="Processes on this machine, each with one item at a time.", rich_help_panel=_MACHINES),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Use the workers of a Dask cluster: tcp://HOST:8786, or its scheduler file.",
+        rich_help_panel=_MACHINES,
+    ),
+]
+First = Annotated[
+    int,
+    typer.Option(help="Start at this index, for a job array: --first 100 --count 50.", rich_help_panel=_MACHINES),
+]
+
 
 def parse_settings(assignments: Iterable[str], *, example: str = "training.learning_rate=3e-4") -> dict[str, Any]:
     """Turn ``["model.base_channels=16"]`` into ``{"model.base_channels": 16}``; values are read as TOML, bare words as text.

@@ -62,3 +62,7 @@ class OutputError(FrazilError):
 
 class SimulationError(FrazilError):
     """A specimen or an acquisition that cannot be simulated as asked."""
+
+
+class WorkerError(FrazilError):
+    """Worker processes, or a cluster, that cannot be used or that were killed."""

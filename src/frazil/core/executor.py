@@ -1,0 +1,228 @@
+"""Run independent items (volumes, tomograms, runs) in this process, in several, or on a Dask cluster.
+
+Each item's result depends on the item alone, so the output is the same byte for byte, whatever ran it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import chdir, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIG_IGN, SIGINT, SIGTERM, signal
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from frazil.core.console import say
+from frazil.core.errors import WorkerError
+from frazil.core.version import __version__
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_stopping = threading.Event()  # in a local worker process
+_one_at_a_time = threading.Lock()  # in a Dask worker, which may have several threads
+
+
+class Executor:
+    """Runs items, see `executor`."""
+
+    def __init__(
+        self, pool: futures.Executor | None, wrap: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]
+    ) -> None:
+        self._pool = pool
+        self._wrap = wrap
+
+    def run(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
+        """Yield each item with its result, in the order in which they finish.
+
+        The first error is raised, and nothing more is started.
+
+        Parameters
+        ----------
+        work : called with one item; must be picklable, and so must items and results.
+        """
+        wrapped = self._wrap(work)
+        if self._pool is None:
+            for item in items:
+                yield item, wrapped(item)
+            return
+        running = {self._pool.submit(wrapped, item): item for item in items}
+        for future in futures.as_completed(running):
+            yield running[future], future.result()
+
+
+@contextmanager
+def executor(*, workers: int = 1, dask: str | None = None, threads: int | None = 1) -> Iterator[Executor]:
+    """Provide what runs independent items: this process, `workers` local processes, or a Dask cluster.
+
+    Leaving the block by an error or Ctrl-C stops local workers; items that a Dask worker has begun run to their end.
+
+    Parameters
+    ----------
+    workers : local processes; 1 is this one.
+    dask : address of a Dask scheduler (``tcp://HOST:8786``), or the path of its scheduler file.
+    threads : of torch in each worker; with another number results may round differently. None leaves torch's choice.
+
+    Raises
+    ------
+    WorkerError : a number of workers that makes no sense, no such cluster, or a worker was killed.
+
+    Examples
+    --------
+    >>> with executor() as pool:
+    ...     dict(pool.run(abs, [-2, 3]))
+    {-2: 2, 3: 3}
+    """
+    if workers < 1:
+        raise WorkerError(f"workers {workers}: nothing would run; give at least 1")
+    if dask is not None:
+        if workers > 1:
+            raise WorkerError(f"workers {workers}: a Dask cluster brings its own; leave --workers out")
+        with _cluster(dask) as pool:
+            yield Executor(pool, lambda work: _OnCluster(work, threads, str(Path.cwd()), __version__))
+    elif workers > 1:
+        with _processes(workers) as pool:
+            yield Executor(pool, lambda work: _InWorker(work, threads))
+    else:
+        yield Executor(None, lambda work: _Threaded(work, threads))
+
+
+@dataclass(frozen=True)
+class _Threaded(Generic[Item, Result]):
+    """Work with a set number of torch threads."""
+
+    work: Callable[[Item], Result]
+    threads: int | None
+
+    def __call__(self, item: Item) -> Result:
+        if self.threads is None:
+            return self.work(item)
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            return self.work(item)
+        finally:
+            torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class _InWorker(_Threaded[Item, Result]):
+    """Work in a local process that may have been told to stop."""
+
+    def __call__(self, item: Item) -> Result:
+        if _stopping.is_set():
+            raise SystemExit
+        return super().__call__(item)
+
+
+@dataclass(frozen=True)
+class _OnCluster(_Threaded[Item, Result]):
+    """Work on a machine of a cluster: in the same folder, with the same frazil, one item at a time in a process.
+
+    Parameters
+    ----------
+    folder : where relative paths start.
+    version : of the frazil that asks.
+    """
+
+    folder: str
+    version: str
+
+    def __call__(self, item: Item) -> Result:
+        if __version__ != self.version:
+            raise WorkerError(
+                f"Dask worker on {os.uname().nodename}: has frazil {__version__}, not {self.version}; restart the cluster "
+                "in the environment of this command"
+            )
+        if not Path(self.folder).is_dir():
+            raise WorkerError(
+                f"Dask worker on {os.uname().nodename}: has no folder {self.folder}; run in a folder that all machines share"
+            )
+        with _one_at_a_time, chdir(self.folder):
+            return super().__call__(item)
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[futures.Executor]:
+    before = set(multiprocessing.active_children())
+    pool = futures.ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
+    )
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise WorkerError(
+            f"workers {workers}: one was killed, most likely because memory ran out; rerun the same command with fewer to resume"
+        ) from None
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()  # its result is no longer wanted
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, stop cleanly when it says so, and end when it ends, however that happens."""
+    signal(SIGINT, SIG_IGN)
+    signal(SIGTERM, _stop)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def end_with_parent() -> None:
+            with suppress(Exception):
+                parent.join()
+            os._exit(1)
+
+        threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _stop(*_: Any) -> None:
+    """Abandon the current item, so that what is half-written is removed."""
+    _stopping.set()
+    signal(SIGTERM, SIG_IGN)
+    raise SystemExit
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[futures.Executor]:
+    try:
+        from distributed import KilledWorker
+    except ImportError:
+        raise WorkerError(
+            f"dask {address}: the package distributed is not installed; run: pip install 'frazil[dask]'"
+        ) from None
+    with _client(address) as client:
+        if not client.scheduler_info()["workers"]:
+            say(f"dask {address}: no workers yet; waiting for the first")
+        pool = client.get_executor(pure=False)  # equal items are still different items
+        try:
+            yield pool
+        except KilledWorker:
+            raise WorkerError(
+                f"dask {address}: several workers were killed at the same item, most likely because memory ran out; "
+                "give each worker more memory, then rerun the same command to resume"
+            ) from None
+        finally:
+            pool.shutdown(wait=False)
+
+
+def _client(address: str) -> Client:
+    from distributed import Client
+
+    try:
+        return Client(scheduler_file=address) if Path(address).is_file() else Client(address)
+    except (OSError, ValueError) as fault:
+        raise WorkerError(
+            f"dask {address}: no scheduler answers ({' '.join(str(fault).split())}); check the address, or start one with dask scheduler"
+        ) from None
