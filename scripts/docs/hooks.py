@@ -1,0 +1,138 @@
+"""MkDocs hooks: pages that are made from the code and from other files, so that no fact is written twice.
+
+- `<!-- commands -->` becomes the reference of the command line, read from the Typer application.
+- `<!-- include FILE -->` becomes a file of the repository (changelog, model card), its links rewritten for the site.
+- Each `notebooks/NAME.ipynb` becomes a page, and stays next to it as a download.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from mkdocs.structure.files import File, Files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+WORKER = "https://unpkg.com/iframe-worker/shim"
+INCLUDE = re.compile(r"<!-- include (\S+) -->")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add a page for each notebook."""
+    for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        page = notebook.src_uri.removesuffix(".ipynb") + ".md"
+        text = notebook_page(json.loads(Path(str(notebook.abs_src_path)).read_text()), Path(notebook.src_uri).name)
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Fill in the command line and included files."""
+    if "<!-- commands -->" in markdown:
+        markdown = markdown.replace("<!-- commands -->", "\n".join(command_reference()))
+    up = "../" * page.file.src_uri.count("/")
+    return INCLUDE.sub(lambda match: included(ROOT / match[1], up), markdown)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Load the script that makes search work from disk from the site itself, not from the network."""
+    return output.replace(WORKER, "../" * page.file.src_uri.count("/") + "vendor/iframe-worker.js")
+
+
+def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
+    """The same for the page that is shown when a page is missing."""
+    return output_content.replace(WORKER, "/vendor/iframe-worker.js")
+
+
+def included(path: Path, up: str) -> str:
+    """Return a file's text; links into docs/ become links of the site, other links into the repository become plain text."""
+
+    def link(match: re.Match[str]) -> str:
+        text, target = match[1], match[2]
+        if re.match(r"https?:|#", target):
+            return match[0]
+        inside = (path.parent / target.partition("#")[0]).resolve()
+        if not inside.is_relative_to(ROOT / "docs"):
+            return text
+        return f"[{text}]({up}{inside.relative_to(ROOT / 'docs')}{''.join(target.partition('#')[1:])})"
+
+    return re.sub(r"\[([^\]]*)\]\(([^)\s]+)\)", link, path.read_text())
+
+
+def notebook_page(notebook: dict[str, Any], name: str) -> str:
+    """Return a notebook without outputs as Markdown."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+    title, _, rest = parts[0].partition("\n")
+    parts[0] = f"{title}\n\n*[Download this notebook]({name}) and run it in Jupyter.*\n{rest}"
+    return "\n\n".join(parts) + "\n"
+
+
+def command_reference() -> Iterator[str]:
+    """Yield the Markdown lines of every command."""
+    from frazil.cli.app import app
+
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        arguments = [param for param in command.params if param.param_type_name == "argument"]
+        options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
+        usage = " ".join(_argument(param) for param in arguments)
+        required = " ".join(f"{param.opts[0]} {_kind(command, param)}" for param in options if param.required)
+        yield from (f"## frazil {name}", "", _plain(inspect.cleandoc(command.help)), "")
+        yield from ("```", " ".join(f"frazil {name} {usage} {required} [OPTIONS]".split()), "```", "")
+        if arguments:
+            yield from ("| argument | |", "|---|---|")
+            yield from (f"| `{_argument(param)}` | {_plain(param.help)} |" for param in arguments)
+            yield ""
+        yield from ("| option | | default |", "|---|---|---|")
+        for param in options:
+            flags = ", ".join(f"`{flag}`" for flag in (*param.opts, *param.secondary_opts))
+            yield f"| {flags} {_kind(command, param)} | {_plain(param.help)} | {_default(param)} |"
+        yield ""
+
+
+def _argument(param: Any) -> str:
+    return param.metavar or param.name.upper()
+
+
+def _kind(command: Any, param: Any) -> str:
+    """Return what an option takes: its metavar, or a word for its type; nothing for a flag."""
+    if param.is_flag:
+        return ""
+    if param.metavar:
+        return param.metavar
+    hint = typing.get_type_hints(command.callback)[param.name]
+    names = {kind.__name__ for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type)}
+    words = {"int": "N", "float": "NUMBER", "Path": "PATH"}
+    return next((word for name, word in words.items() if name in names), "TEXT")
+
+
+def _default(param: Any) -> str:
+    if param.required:
+        return "*required*"
+    shown = re.search(r"\\\[default: (.*?)\]", param.help or "")
+    if shown:
+        return shown[1]
+    if param.default is None or param.default is False or param.default in ((), []) or callable(param.default):
+        return ""
+    return f"`{param.opts[0]}`" if param.default is True else f"`{param.default}`"
+
+
+def _plain(text: str | None) -> str:
+    """Turn Rich markup into Markdown, and keep a table's cells whole."""
+    text = re.sub(r"\s*\[dim\]\\\[default: .*?\]\[/dim\]", "", text or "")
+    text = re.sub(r"\[bold\](.*?)\[/bold\]", r"`\1`", text).replace("\\[", "[")
+    return text.replace("|", "\\|").strip()
