@@ -19,7 +19,7 @@ from frazil.evaluation.records import (
     write_samples,
     write_stage,
 )
-from frazil.evaluation.scores import ClosePair, Evaluation, Line, Plot, Score, SetDescription, Stage, Verdict
+from frazil.evaluation.scores import ClosePair, Evaluation, Line, Plot, Score, SetDescription, StageCost, Verdict
 
 SCORE = Score(
     name="spectrum_xy_dex", title="Spectrum, XY", question="realistic", unit="dex", value=0.125, interval=(0.1, 0.2), real=0.05,
@@ -52,7 +52,7 @@ def evaluation():
         ),
         plots=(PLOT,),
         close_pairs=(PAIR,),
-        stages=(Stage(name="physics", seconds=1.5, peak_memory_gb=0.25),),
+        stages=(StageCost(name="physics", seconds=1.5, peak_memory_gb=0.25),),
         warnings=("w",),
     )
 

@@ -10,33 +10,32 @@ from frazil.core.errors import OutputError, RequestError, SourceError
 from frazil.evaluation import run as workflow
 from frazil.evaluation.examples.files import read_examples
 from frazil.evaluation.inputs.judged import JudgedOptions
-from frazil.evaluation.records import read_evaluation, read_samples
+from frazil.evaluation.records import StageRecord, read_evaluation, read_samples
 from frazil.evaluation.run import EvaluateOptions, evaluate, read_options
-from frazil.evaluation.scores import ClosePair, Score
-from frazil.evaluation.stages.stage import Room
-from frazil.evaluation.volumes import Section
+from frazil.evaluation.scores import ClosePair, Score, known
+from frazil.evaluation.stages.run import Stage
 from frazil.io.mrc import write_volume
 
 
-class Rooms(dict):
+class Stages(dict):
     """Two tiny stages that say what they see; counts how often each ran, and stops where it is told to."""
 
     def __init__(self):
         self.ran = []
         self.stop_in = None
         super().__init__(
-            physics=Room(lambda material, tell: self._run("physics", material, tell)),
-            memorisation=Room(lambda material, tell: self._run("memorisation", material, tell)),
+            physics=Stage(lambda material, on_step: self._run("physics", material, on_step)),
+            memorisation=Stage(lambda material, on_step: self._run("memorisation", material, on_step)),
         )
 
-    def _run(self, name, material, tell):
+    def _run(self, name, material, on_step):
         if self.stop_in == name:
             raise KeyboardInterrupt
         self.ran.append(name)
-        tell(0.5)
+        on_step(0.5)
         sets = material.sets
         spread = np.array([float(np.abs(volume).mean()) for volume in sets.generated.volumes])
-        return Section(
+        return StageRecord(
             scores=(
                 Score(
                     name=f"spectrum_{name}", title="Mean", question="realistic", value=float(spread.mean()), real=0.5, better="lower",
@@ -50,22 +49,22 @@ class Rooms(dict):
                 ),
             ) if name == "memorisation" else (),
             warnings=("said twice",),
-            per_sample={f"{name} number": np.where(np.arange(len(spread)) == 1, np.nan, spread)},
+            per_sample={f"{name} number": known(np.where(np.arange(len(spread)) == 1, np.nan, spread))},
         )  # fmt: skip
 
 
 @pytest.fixture
-def rooms(monkeypatch):
+def stages(monkeypatch):
     monkeypatch.setattr(workflow, "write_html", lambda folder: (folder / "report.html").write_text("report"))
-    return Rooms()
+    return Stages()
 
 
 @pytest.fixture
-def judge(real_boxes, make_volumes, tmp_path, rooms):
+def judge(real_boxes, make_volumes, tmp_path, stages):
     """Return a function that evaluates the same volumes against the same boxes."""
     generated = make_volumes()
     return lambda **options: evaluate(
-        real_boxes, generated, tmp_path / "out", options=EvaluateOptions(**options), rooms=rooms
+        real_boxes, generated, tmp_path / "out", options=EvaluateOptions(**options), stages=stages
     )
 
 
@@ -99,12 +98,12 @@ def test_what_is_written(judge, tmp_path):
     assert (out / "report.html").read_text() == "report"
 
 
-def test_a_finished_evaluation_does_nothing_and_says_so(judge, rooms, tmp_path, capsys):
+def test_a_finished_evaluation_does_nothing_and_says_so(judge, stages, tmp_path, capsys):
     first = judge()
     before = contents(tmp_path / "out")
     capsys.readouterr()
     assert judge() == first
-    assert rooms.ran == ["physics", "memorisation"]
+    assert stages.ran == ["physics", "memorisation"]
     assert contents(tmp_path / "out") == before
     assert "nothing to do" in capsys.readouterr().out
 
@@ -118,14 +117,14 @@ def test_a_finished_evaluation_is_answered_by_todays_rules(judge, tmp_path):
     assert judge().verdicts == first.verdicts
 
 
-def test_an_interrupted_evaluation_goes_on(judge, rooms, tmp_path, capsys):
-    rooms.stop_in = "memorisation"
+def test_an_interrupted_evaluation_goes_on(judge, stages, tmp_path, capsys):
+    stages.stop_in = "memorisation"
     with pytest.raises(KeyboardInterrupt):
         judge()
     assert not (tmp_path / "out" / "metrics.json").exists()
-    rooms.stop_in = None
+    stages.stop_in = None
     evaluation = judge()
-    assert rooms.ran == ["physics", "memorisation"]
+    assert stages.ran == ["physics", "memorisation"]
     assert len(evaluation.scores) == 2
     assert "physics done already; going on with memorisation" in capsys.readouterr().out
 
@@ -136,50 +135,50 @@ def test_the_same_again_gives_the_same_scores(judge, tmp_path):
     assert (again.scores, again.plots, again.verdicts) == (first.scores, first.plots, first.verdicts)
 
 
-def test_stages_may_be_run_one_by_one(judge, rooms, refuses):
+def test_stages_may_be_run_one_by_one(judge, stages, refuses):
     assert len(judge(only=("physics",)).scores) == 1
     assert len(judge(only=("memorisation",)).scores) == 2
-    assert rooms.ran == ["physics", "memorisation"]
+    assert stages.ran == ["physics", "memorisation"]
     with refuses(RequestError, "--only beauty", "'beauty'", "physics, memorisation"):
         judge(only=("beauty",))
 
 
-def test_what_was_found_quickly_is_found_again_in_full(judge, rooms):
-    rooms["memorisation"] = replace(rooms["memorisation"], has_quick=True)
+def test_what_was_found_quickly_is_found_again_in_full(judge, stages):
+    stages["memorisation"] = replace(stages["memorisation"], has_quick=True)
     judge(quick=True)
     judge(quick=True)
     judge(only=("physics",))
-    assert rooms.ran == ["physics", "memorisation"]
+    assert stages.ran == ["physics", "memorisation"]
     judge()
     judge(quick=True)
-    assert rooms.ran == ["physics", "memorisation", "memorisation"]
+    assert stages.ran == ["physics", "memorisation", "memorisation"]
 
 
-def test_another_name_and_a_lost_report_need_no_stage(judge, rooms, tmp_path):
+def test_another_name_and_a_lost_report_need_no_stage(judge, stages, tmp_path):
     judge(report=False)
     assert not (tmp_path / "out" / "report.html").exists()
     assert judge(name="theirs").name == "theirs"
     assert (tmp_path / "out" / "report.html").exists()
     assert read_evaluation(tmp_path / "out").name == "theirs"
-    assert rooms.ran == ["physics", "memorisation"]
+    assert stages.ran == ["physics", "memorisation"]
 
 
-def test_lost_examples_are_made_again_without_a_stage(judge, rooms, tmp_path):
+def test_lost_examples_are_made_again_without_a_stage(judge, stages, tmp_path):
     judge()
     before = contents(tmp_path / "out")["examples.npz"]
     (tmp_path / "out" / "examples.npz").unlink()
     judge()
     assert contents(tmp_path / "out")["examples.npz"] == before
-    assert rooms.ran == ["physics", "memorisation"]
+    assert stages.ran == ["physics", "memorisation"]
 
 
-def test_other_inputs_are_refused_and_replaced_only_by_force(judge, rooms, tmp_path, refuses):
+def test_other_inputs_are_refused_and_replaced_only_by_force(judge, stages, tmp_path, refuses):
     judge()
     with refuses(OutputError, str(tmp_path / "out"), "seed", "--force"):
         judge(seed=1)
     (tmp_path / "out" / "mine.txt").write_text("mine")
     assert judge(seed=1, force=True).seed == 1
-    assert rooms.ran == ["physics", "memorisation"] * 2
+    assert stages.ran == ["physics", "memorisation"] * 2
     assert (tmp_path / "out" / "mine.txt").exists()
 
 
@@ -206,11 +205,11 @@ def test_what_cannot_be_read_leaves_nothing_and_blocks_nothing(judge, tmp_path, 
     assert contents(tmp_path / "out") == before
 
 
-def test_a_folder_in_which_nothing_was_finished_is_empty(judge, rooms, tmp_path):
-    rooms.stop_in = "physics"
+def test_a_folder_in_which_nothing_was_finished_is_empty(judge, stages, tmp_path):
+    stages.stop_in = "physics"
     with pytest.raises(KeyboardInterrupt):
         judge()
-    rooms.stop_in = None
+    stages.stop_in = None
     assert judge(seed=1).seed == 1  # no --force: there is nothing to lose
 
 
@@ -230,7 +229,7 @@ def test_another_tilt_range_is_another_input(judge, real_boxes, refuses):
         judge()
 
 
-def test_a_stage_that_a_killed_call_finished_is_told_later(judge, rooms, tmp_path):
+def test_a_stage_that_a_killed_call_finished_is_told_later(judge, stages, tmp_path):
     judge(only=("physics",))
     told = contents(tmp_path / "out")
     judge()
@@ -242,7 +241,7 @@ def test_a_stage_that_a_killed_call_finished_is_told_later(judge, rooms, tmp_pat
         (tmp_path / "out" / file).write_bytes(told[file])
     assert len(judge(only=("memorisation",)).scores) == 2
     assert "memorisation number" in read_samples(tmp_path / "out").numbers
-    assert rooms.ran == ["physics", "memorisation"]
+    assert stages.ran == ["physics", "memorisation"]
 
 
 def test_files_of_others_are_not_replaced(judge, tmp_path, refuses):

@@ -19,26 +19,26 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from frazil.core.errors import SourceError
 from frazil.core.files import read_json, write_json, write_text
-from frazil.evaluation.scores import SCHEMA_VERSION, ClosePair, Evaluation, Plot, Score, Stage
+from frazil.evaluation.scores import SCHEMA_VERSION, ClosePair, Evaluation, Plot, Score, StageCost
 from frazil.io.csv_table import read_rows
 
 METRICS_FILE = "metrics.json"
 SAMPLES_FILE = "samples.csv"
 EXAMPLES_FILE = "examples.npz"
 REPORT_FILE = "report.html"
-STAGES = "stages"
+STAGE_FOLDER = "stages"
 
 NAME, LABEL = "name", "label"
 
 
 class StageRecord(BaseModel):
-    """What a stage of an evaluation found.
+    """What a stage of an evaluation found, as it is written.
 
     Parameters
     ----------
-    input_digest : of everything that decides what it finds.
+    input_digest : of everything that the result depends on; set when the stage is run, like `quick` and `costs`.
     quick : found in a quarter of the time, and less of it.
-    per_sample : number of each generated volume, by name of the number; None where it is not known.
+    per_sample : numbers of each generated volume by name, larger is worse: what `frazil filter` may drop by. None where unknown.
     costs : of the stage itself, and of what it had to make first.
     """
 
@@ -46,14 +46,14 @@ class StageRecord(BaseModel):
 
     schema_version: int = SCHEMA_VERSION
     kind: Literal["frazil evaluation stage"] = "frazil evaluation stage"
-    input_digest: str
+    input_digest: str = ""
     quick: bool = False
-    scores: tuple[Score, ...]
-    plots: tuple[Plot, ...]
-    close_pairs: tuple[ClosePair, ...]
-    warnings: tuple[str, ...]
-    per_sample: dict[str, tuple[float | None, ...]]
-    costs: tuple[Stage, ...]
+    scores: tuple[Score, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    close_pairs: tuple[ClosePair, ...] = ()
+    warnings: tuple[str, ...] = ()
+    per_sample: dict[str, tuple[float | None, ...]] = {}
+    costs: tuple[StageCost, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def score_rows(evaluations: Mapping[str, Evaluation] | Sequence[tuple[str, Evalu
 
 
 def _stage_file(folder: Path, name: str) -> Path:
-    return folder / STAGES / f"{name}.json"
+    return folder / STAGE_FOLDER / f"{name}.json"
 
 
 Record = TypeVar("Record", Evaluation, StageRecord)

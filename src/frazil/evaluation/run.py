@@ -26,21 +26,22 @@ from frazil.evaluation.records import (
     METRICS_FILE,
     REPORT_FILE,
     SAMPLES_FILE,
-    STAGES,
+    STAGE_FOLDER,
     SampleTable,
     StageRecord,
     read_evaluation,
+    read_stage,
     write_evaluation,
     write_samples,
 )
 from frazil.evaluation.report.run import say_verdicts, write_html
 from frazil.evaluation.scores import SCHEMA_VERSION, Evaluation
-from frazil.evaluation.stages.all import ROOMS
-from frazil.evaluation.stages.embedding import LearnedEmbedding, cache_folder
-from frazil.evaluation.stages.stage import Material, Room, kept_stage, run_stage
+from frazil.evaluation.stages.learned import LearnedEmbedding, all_embeddings, cache_folder
+from frazil.evaluation.stages.material import Material
+from frazil.evaluation.stages.run import STAGES, Stage, run_stage
 from frazil.evaluation.verdict.verdict import judged_anew
 
-INPUTS_FILE = f"{STAGES}/inputs.json"
+INPUTS_FILE = f"{STAGE_FOLDER}/inputs.json"
 KIND = "frazil evaluation inputs"
 
 _FILES = (METRICS_FILE, SAMPLES_FILE, EXAMPLES_FILE, REPORT_FILE)
@@ -80,7 +81,7 @@ def evaluate(
     out: Path,
     *,
     options: EvaluateOptions | None = None,
-    rooms: Mapping[str, Room] = ROOMS,
+    stages: Mapping[str, Stage] = STAGES,
 ) -> Evaluation:
     """Judge generated volumes against the held-out boxes of a store, or go on where an earlier call was interrupted.
 
@@ -89,7 +90,7 @@ def evaluate(
     real : box store with a split: training boxes, and held-out (validation) boxes.
     generated : folder of `frazil sample`, any folder of MRC files with labels, or another box store.
     out : folder for `metrics.json`, `samples.csv`, `examples.npz`, `report.html` and what each stage found.
-    rooms : the stages, in the order in which they run.
+    stages : the stages, in the order in which they run.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def evaluate(
     OutputError : `out` holds an evaluation of other inputs, or cannot be written.
     """
     options = options or EvaluateOptions()
-    wanted = _stages(options.only, rooms)
+    wanted = _stages(options.only, stages)
     if options.threads is not None:
         _set_threads(options.threads)
     store = open_real(real)
@@ -109,7 +110,11 @@ def evaluate(
     name = options.name or generated.resolve().name
     with _leaving_nothing(out), exclusive(out, "evaluates"):
         same = _check(out, inputs, force=options.force)
-        kept = {stage: record for stage in rooms if same and (record := kept_stage(out, stage, digest)) is not None}
+        kept = {
+            stage: record
+            for stage in stages
+            if same and (record := read_stage(out, stage)) and record.input_digest == digest
+        }
         pending = [stage for stage in wanted if stage not in kept or (kept[stage].quick and not options.quick)]
         if not pending and _is_written(out, kept):
             return _nothing_to_run(out, name, wanted, report=options.report)
@@ -118,8 +123,9 @@ def evaluate(
             _begin(out, inputs, options)
         if done := [stage for stage in kept if stage not in pending]:
             say(f"{out}: {', '.join(done)} done already; going on with {', '.join(pending) or 'the report'}")
-        kept |= _run(out, pending, rooms, _material(store, compared, quick=options.quick), digest)
-        records = [kept[stage] for stage in rooms if stage in kept]
+        missing = {stage: stages[stage] for stage in pending}
+        kept |= _run(out, missing, store, compared, quick=options.quick, digest=digest)
+        records = [kept[stage] for stage in stages if stage in kept]
         evaluation = _gather(name, compared, records, options.seed)
         _write(out, evaluation, compared, records, report=options.report)
     say_verdicts(evaluation)
@@ -127,10 +133,10 @@ def evaluate(
     return evaluation
 
 
-def _stages(only: Sequence[str], rooms: Mapping[str, Room]) -> list[str]:
-    if unknown := [stage for stage in only if stage not in rooms]:
-        raise RequestError(f"--only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(rooms)}")
-    return [stage for stage in rooms if stage in only or not only]
+def _stages(only: Sequence[str], stages: Mapping[str, Stage]) -> list[str]:
+    if unknown := [stage for stage in only if stage not in stages]:
+        raise RequestError(f"--only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(stages)}")
+    return [stage for stage in stages if stage in only or not only]
 
 
 def _set_threads(threads: int) -> None:
@@ -177,7 +183,7 @@ def _check(out: Path, inputs: dict[str, Any], *, force: bool) -> bool:
     there = read_json(path, OutputError) if path.exists() else None
     if there is not None and not force and all(there.get(key) == inputs[key] for key in inputs):
         return True
-    begun = any((out / name).exists() for name in (*_FILES, *(f"{STAGES}/{stage}.json" for stage in ROOMS)))
+    begun = any((out / name).exists() for name in (*_FILES, *(f"{STAGE_FOLDER}/{stage}.json" for stage in STAGES)))
     if there is not None and not begun:
         return False  # nothing was finished: nothing is lost
     if there is None and (other := next((file for file in _FILES if (out / file).exists()), None)):
@@ -237,7 +243,7 @@ def _is_written(out: Path, kept: Mapping[str, StageRecord]) -> bool:
 
 def _remove(out: Path) -> None:
     with output_errors(out):
-        for path in [*(out / file for file in _FILES), *(out / STAGES).glob("*.json")]:
+        for path in [*(out / file for file in _FILES), *(out / STAGE_FOLDER).glob("*.json")]:
             path.unlink(missing_ok=True)
 
 
@@ -271,19 +277,19 @@ def _read(store: BoxStore, judged: Judged, grid: Grid, seed: int) -> Compared:
     return compared
 
 
-def _material(store: BoxStore, compared: Compared, *, quick: bool) -> Material:
-    learned = LearnedEmbedding(store.digest, compared.generated.box_size_voxel, compared.sets.seed, cache_folder())
-    return Material(compared.sets, store.description.tilt_range_degrees, learned, quick)
-
-
 def _run(
-    out: Path, pending: Sequence[str], rooms: Mapping[str, Room], material: Material, digest: str
+    out: Path, stages: Mapping[str, Stage], store: BoxStore, compared: Compared, *, quick: bool, digest: str
 ) -> dict[str, StageRecord]:
-    """Run the stages that are missing; each is kept as soon as it is finished."""
-    if not pending:
+    """Run stages; each is kept as soon as it is finished."""
+    if not stages:
         return {}
+    learned = LearnedEmbedding(store.digest, compared.generated.box_size_voxel, compared.sets.seed, cache_folder())
+    material = Material(compared.sets, store.description.tilt_range_degrees, all_embeddings(learned), quick)
     with share_bar() as bar:
-        return {stage: run_stage(out, stage, rooms[stage], material, input_digest=digest, bar=bar) for stage in pending}
+        return {
+            name: run_stage(out, name, stage, material, learned, input_digest=digest, bar=bar)
+            for name, stage in stages.items()
+        }
 
 
 def _gather(name: str, compared: Compared, records: Sequence[StageRecord], seed: int) -> Evaluation:

@@ -5,6 +5,8 @@ Every score carries what real volumes reach and what noise and shuffled labels r
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,8 +27,13 @@ Better = Literal["lower", "higher", "as real"]
 Interval = tuple[float, float]
 
 
+def known(values: Iterable[float]) -> tuple[float | None, ...]:
+    """Return numbers as they are written: JSON has neither NaN nor infinity, so they become None."""
+    return tuple(float(value) if math.isfinite(value) else None for value in values)
+
+
 class _Record(BaseModel):
-    # JSON has neither NaN nor infinity: what was not measured is None, and its note says why
+    # what was not measured is None, and its note says why
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -140,7 +147,7 @@ class SetDescription(_Record):
     trained_on: TrainedOn = "unknown"
 
 
-class Stage(_Record):
+class StageCost(_Record):
     """What a part of the evaluation cost."""
 
     name: str
@@ -164,5 +171,5 @@ class Evaluation(_Record):
     scores: tuple[Score, ...]
     plots: tuple[Plot, ...]
     close_pairs: tuple[ClosePair, ...] = ()
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[StageCost, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from frazil.core.seeds import numpy_generator
-from frazil.evaluation.scores import ClosePair, Plot, Score
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,3 @@ class Sets:
         real = self.training_like_generated()
         labels = numpy_generator(self.seed, "evaluation shuffle").permutation(real.labels)
         return VolumeSet(real.volumes, labels, real.names, real.voxel_size_angstrom)
-
-
-@dataclass(frozen=True)
-class Section:
-    """What one room of the evaluation found."""
-
-    scores: tuple[Score, ...] = ()
-    plots: tuple[Plot, ...] = ()
-    close_pairs: tuple[ClosePair, ...] = ()
-    warnings: tuple[str, ...] = ()
-    per_sample: dict[str, np.ndarray] = field(default_factory=dict)
-    """`(n,)` numbers of each generated volume by name, larger is worse: what `frazil filter` may drop by."""

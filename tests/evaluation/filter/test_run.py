@@ -10,26 +10,26 @@ from frazil.core.errors import OutputError, RequestError, SourceError
 from frazil.evaluation import run as evaluating
 from frazil.evaluation.filter.run import FilterOptions, filter_samples
 from frazil.evaluation.inputs.judged import JudgedOptions
+from frazil.evaluation.records import StageRecord
 from frazil.evaluation.run import EvaluateOptions, evaluate
-from frazil.evaluation.scores import Score
-from frazil.evaluation.stages.stage import Room
-from frazil.evaluation.volumes import Section
+from frazil.evaluation.scores import Score, known
+from frazil.evaluation.stages.run import Stage
 from frazil.io.labelled_folder import read_labelled_folder
 from frazil.io.mrc import read_volume, write_volume
 from frazil.sampling.run import SampleOptions, sample
 from frazil.sampling.table import Request
 
 
-def section(material, tell):
+def corner_stage(material, on_step):
     """Judge a volume by its voxel (0, 0, 0)."""
     corner = material.sets.generated.volumes[:, 0, 0, 0].astype(float)
     score = Score(
         name="corner", title="Corner", question="realistic", value=float(corner.mean()), real=0.25, better="lower"
     )
-    return Section(scores=(score,), per_sample={"spectrum": corner})
+    return StageRecord(scores=(score,), per_sample={"spectrum": known(corner)})
 
 
-ROOMS = {"physics": Room(section), "usefulness": Room(section)}
+STAGES = {"physics": Stage(corner_stage), "usefulness": Stage(corner_stage)}
 
 
 @pytest.fixture(autouse=True)
@@ -44,13 +44,13 @@ def made(make_volumes):
 
 @pytest.fixture
 def evaluation(real_boxes, made, tmp_path):
-    evaluate(real_boxes, made, tmp_path / "evaluation", options=EvaluateOptions(name="ours"), rooms=ROOMS)
+    evaluate(real_boxes, made, tmp_path / "evaluation", options=EvaluateOptions(name="ours"), stages=STAGES)
     return tmp_path / "evaluation"
 
 
 def sift(generated, out, evaluation, real=None, **options):
     return filter_samples(
-        generated, out, evaluation=evaluation, real=real, options=FilterOptions(**options), rooms=ROOMS
+        generated, out, evaluation=evaluation, real=real, options=FilterOptions(**options), stages=STAGES
     )
 
 
@@ -184,7 +184,7 @@ def test_other_real_boxes_than_the_evaluations_are_refused(made, evaluation, mak
 
 def test_an_evaluation_of_some_volumes_is_refused(made, real_boxes, tmp_path, refuses):
     options = EvaluateOptions(judged=JudgedOptions(limit=3))
-    evaluate(real_boxes, made, tmp_path / "some", options=options, rooms=ROOMS)
+    evaluate(real_boxes, made, tmp_path / "some", options=options, stages=STAGES)
     with refuses(RequestError, "at most 3 volumes", "--limit", "all of them"):
         sift(made, tmp_path / "kept", tmp_path / "some")
 
@@ -205,7 +205,7 @@ def test_what_cannot_be_is_refused(made, evaluation, real_boxes, tmp_path, refus
 
 
 def test_the_command_line(run, made, evaluation, tmp_path, monkeypatch):
-    monkeypatch.setattr(filter_samples, "__kwdefaults__", {**filter_samples.__kwdefaults__, "rooms": ROOMS})
+    monkeypatch.setattr(filter_samples, "__kwdefaults__", {**filter_samples.__kwdefaults__, "stages": STAGES})
     code, out, _ = run(
         "filter", made, "--evaluation", evaluation, "--out", tmp_path / "kept", "--keep", "0.5", "--by", "spectrum"
     )

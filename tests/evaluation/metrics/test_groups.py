@@ -1,6 +1,6 @@
 import numpy as np
 
-from frazil.evaluation.metrics.groups import class_groups, equal_rows, progress
+from frazil.evaluation.metrics.groups import class_groups, equal_rows
 from frazil.evaluation.volumes import Sets, VolumeSet
 
 
@@ -36,12 +36,3 @@ def test_a_class_on_one_side_only_has_no_rows():
     rows, other_rows = equal_rows(np.array(["a"]), np.array(["b"]), None, seed=0)
     assert len(rows) == len(other_rows) == 0
     assert rows.dtype == np.int64
-
-
-def test_progress_tells_the_share_and_never_more_than_all():
-    told = []
-    advance = progress(told.append, 4)
-    for count in (1, 2, 3):
-        advance(count)
-    assert told == [0.25, 0.75, 1.0]
-    progress(None, 4)(1)

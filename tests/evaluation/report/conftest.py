@@ -9,7 +9,7 @@ import pytest
 
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.examples.files import Examples, to_grey
-from frazil.evaluation.scores import ClosePair, Evaluation, Line, Plot, Score, SetDescription, Stage, Verdict
+from frazil.evaluation.scores import ClosePair, Evaluation, Line, Plot, Score, SetDescription, StageCost, Verdict
 
 LABELS = ("apo-ferritin", "ribosome")
 NASTY = "a <b>&\"' </script> name"
@@ -94,7 +94,7 @@ def evaluation() -> Callable[..., Evaluation]:
             "close_pairs": (
                 ClosePair(sample=NASTY, box="box 3", distance=0.1, ratio=0.2, rotation="z", shift_voxel=(1, 0, -2)),
             ),
-            "stages": (Stage(name="physics", seconds=75.0, peak_memory_gb=1.25),),
+            "stages": (StageCost(name="physics", seconds=75.0, peak_memory_gb=1.25),),
             "warnings": (f"{NASTY}: mind it",),
         }
         return Evaluation(**(given | fields))

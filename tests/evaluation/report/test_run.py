@@ -25,7 +25,7 @@ def drawn(monkeypatch):
 
 def test_the_page_is_made_from_metrics_and_examples(drawn, real_boxes, make_volumes, tmp_path, run):
     out = tmp_path / "out"
-    evaluate(real_boxes, make_volumes(), out, options=EvaluateOptions(report=False), rooms={})
+    evaluate(real_boxes, make_volumes(), out, options=EvaluateOptions(report=False), stages={})
     assert not drawn
     assert report(out) == out / "report.html"
     assert (out / "report.html").read_text() == "page"

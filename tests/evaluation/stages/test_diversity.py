@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from frazil.evaluation.stages.diversity import diversity_section, gaussian_kernel, vendi_interval, vendi_score
+from frazil.evaluation.stages.diversity import diversity, gaussian_kernel, vendi_interval, vendi_score
+from frazil.evaluation.stages.material import Material, ignore
 from frazil.evaluation.volumes import Sets, VolumeSet
 
 EDGE = 12
@@ -22,9 +23,9 @@ def corner(volumes):
     return volumes.reshape(len(volumes), 2, 6, 2, 6, 2, 6).mean(axis=(2, 4, 6)).reshape(len(volumes), 8)
 
 
-def scores(generated, on_step=None):
+def scores(generated, on_step=ignore):
     sets = Sets(generated, smooth(30, 1), smooth(60, 2), seed=3)
-    section = diversity_section(sets, {"corner": corner}, on_step=on_step)
+    section = diversity(Material(sets, embeddings={"corner": corner}), on_step)
     return {(score.name, score.label): score for score in section.scores}
 
 
@@ -116,7 +117,7 @@ def test_a_class_of_few_volumes_is_not_measured_and_says_so():
 
 def test_the_same_sets_give_the_same_numbers_and_progress_ends_at_one():
     told = []
-    assert scores(smooth(20, 9), on_step=told.append) == scores(smooth(20, 9))
+    assert scores(smooth(20, 9), told.append) == scores(smooth(20, 9))
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert 0 < told[0] < 0.2

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from frazil.core.errors import ShapeError
-from frazil.evaluation.stages import embedded as room
+from frazil.evaluation.stages import embedded as stage
 from frazil.evaluation.stages.embedded import embed_sets, volumes_to_embed
 from frazil.evaluation.volumes import Sets, VolumeSet
 
@@ -61,7 +61,7 @@ def test_progress_counts_every_volume():
 
 
 def test_many_training_boxes_are_drawn_from_at_random(monkeypatch):
-    monkeypatch.setattr(room, "_MOST_TRAINING", 12)
+    monkeypatch.setattr(stage, "_MOST_TRAINING", 12)
     found = embed_sets(sets(), "two", two_numbers)
     assert len(found.training) == 12
     assert len(found.held_out) == 20

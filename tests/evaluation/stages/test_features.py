@@ -7,8 +7,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from frazil.evaluation.metrics.embeddings import HandcraftedEmbedding, RandomEmbedding, Remembered
-from frazil.evaluation.stages import features as room
-from frazil.evaluation.stages.features import features_section
+from frazil.evaluation.stages import features as stage
+from frazil.evaluation.stages.features import features
+from frazil.evaluation.stages.material import Material
 from frazil.evaluation.volumes import Sets, VolumeSet
 
 EDGE = 16
@@ -44,9 +45,9 @@ HELD_OUT, TRAINING, FRESH = particles(40, 1), particles(100, 2), particles(40, 3
 @pytest.fixture(autouse=True, scope="module")
 def few_resamples():
     """Intervals have tests of their own."""
-    interval = room.frechet_interval
+    interval = stage.frechet_interval
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "frechet_interval", lambda *given: interval(*given, resamples=40))
+        patch.setattr(stage, "frechet_interval", lambda *given: interval(*given, resamples=40))
         yield
 
 
@@ -56,7 +57,7 @@ def good(few_resamples):
 
 
 def judged(generated, embedding=HANDCRAFTED):
-    section = features_section(Sets(generated, HELD_OUT, TRAINING, seed=5), {"own": embedding})
+    section = features(Material(Sets(generated, HELD_OUT, TRAINING, seed=5), embeddings={"own": embedding}))
     return {(score.name.removesuffix("_own"), score.label): score for score in section.scores}
 
 
@@ -144,8 +145,8 @@ def test_typicality_is_one_for_real_ones_and_grows_with_damage():
     strange = FRESH.volumes.copy()
     strange[5] = scored(np.random.default_rng(0).standard_normal((1, EDGE, EDGE, EDGE)))[0]
     sets = Sets(replace(FRESH, volumes=strange), HELD_OUT, TRAINING, seed=5)
-    found = features_section(sets, {"random": RANDOM, "handcrafted": HANDCRAFTED}).per_sample["typicality"]
-    assert found.shape == (80,)
+    found = features(Material(sets, embeddings={"random": RANDOM, "handcrafted": HANDCRAFTED})).per_sample["typicality"]
+    assert len(found) == 80
     assert np.median(found) == pytest.approx(1, abs=0.1)
     assert found.argmax() == 5
     assert found[5] > 3
@@ -156,8 +157,10 @@ def test_typicality_is_taken_in_the_learned_embedding_where_there_is_one():
         return np.stack([volumes.mean(axis=(1, 2, 3)), volumes[:, 8, 8, 8]], axis=1)
 
     sets = Sets(FRESH, HELD_OUT, TRAINING, seed=5)
-    alone = features_section(sets, {"learned": learned}).per_sample["typicality"]
-    both = features_section(sets, {"handcrafted": HANDCRAFTED, "learned": learned}).per_sample["typicality"]
+    alone = features(Material(sets, embeddings={"learned": learned})).per_sample["typicality"]
+    both = features(Material(sets, embeddings={"handcrafted": HANDCRAFTED, "learned": learned})).per_sample[
+        "typicality"
+    ]
     assert np.array_equal(alone, both)
 
 
@@ -188,7 +191,7 @@ def test_the_larger_set_is_drawn_down_to_the_smaller_and_lone_classes_are_left_o
         FRESH.names + TRAINING.names[:100],
         10.0,
     )
-    section = features_section(Sets(more, HELD_OUT, TRAINING, seed=5), {"own": HANDCRAFTED})
+    section = features(Material(Sets(more, HELD_OUT, TRAINING, seed=5), embeddings={"own": HANDCRAFTED}))
     found = {(score.name, score.label): score for score in section.scores}
     assert found["kid_own", None].count == 80
     assert found["kid_own", "full"].count == 40
@@ -203,10 +206,10 @@ def test_one_class_is_judged_once():
 def test_the_same_sets_give_the_same_numbers_and_progress_ends_at_one():
     told = []
     sets = Sets(FRESH, HELD_OUT, TRAINING, seed=5)
-    first = features_section(sets, {"own": HandcraftedEmbedding()}, on_step=told.append)
-    again = features_section(sets, {"own": HANDCRAFTED})
+    first = features(Material(sets, embeddings={"own": HandcraftedEmbedding()}), told.append)
+    again = features(Material(sets, embeddings={"own": HANDCRAFTED}))
     assert first.scores == again.scores
-    assert np.array_equal(first.per_sample["typicality"], again.per_sample["typicality"])
+    assert first.per_sample["typicality"] == again.per_sample["typicality"]
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert len(told) > 20

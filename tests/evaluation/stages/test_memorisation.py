@@ -7,8 +7,10 @@ from scipy.ndimage import gaussian_filter
 
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.metrics.matching import aligned_box
-from frazil.evaluation.stages.memorisation import memorisation_section, pair_volumes
-from frazil.evaluation.volumes import Section, Sets, VolumeSet
+from frazil.evaluation.records import StageRecord
+from frazil.evaluation.stages.material import Material
+from frazil.evaluation.stages.memorisation import memorisation, pair_volumes
+from frazil.evaluation.volumes import Sets, VolumeSet
 
 EDGE = 16
 RADIUS = {"big": 5.0, "small": 3.0}
@@ -29,7 +31,7 @@ def draw(count, *path, labels=("big", "small"), sigma=1.0) -> VolumeSet:
     return VolumeSet(volumes.astype(np.float32), names, tuple(f"{path[0]} {row}" for row in range(count)), 10.0)
 
 
-def value(section: Section, name: str, label=None):
+def value(section: StageRecord, name: str, label=None):
     (found,) = [score for score in section.scores if score.name == name and score.label == label]
     return found
 
@@ -47,8 +49,8 @@ def fresh() -> Sets:
 
 
 @pytest.fixture(scope="module")
-def fresh_section(fresh) -> Section:
-    return memorisation_section(fresh)
+def fresh_section(fresh) -> StageRecord:
+    return memorisation(Material(fresh))
 
 
 def test_fresh_draws_are_as_near_as_held_out_boxes(fresh_section):
@@ -95,7 +97,7 @@ def test_planted_copies_are_caught_with_box_turn_and_shift(fresh):
         for row, (box, turn, shift) in planted.items()
     }
     sets = replace(fresh, generated=replaced(fresh.generated, copies))
-    section = memorisation_section(sets)
+    section = memorisation(Material(sets))
     nearest = {pair.sample: pair for pair in section.close_pairs[:4]}
     assert len(section.close_pairs) == 10
     for row, (box, turn, shift) in planted.items():
@@ -118,7 +120,7 @@ def test_planted_copies_are_caught_with_box_turn_and_shift(fresh):
 
 
 def test_the_training_set_is_no_new_set(fresh):
-    section = memorisation_section(replace(fresh, generated=fresh.training))
+    section = memorisation(Material(replace(fresh, generated=fresh.training)))
     assert value(section, "authpct").value == 0
     assert value(section, "nearer_than_held_out_p").value < 1e-12
     assert value(section, "nearest_distance_ratio").value == pytest.approx(0, abs=1e-4)
@@ -134,7 +136,7 @@ def test_the_training_set_is_no_new_set(fresh):
 
 def test_smooth_volumes_are_nearer_but_no_copies(fresh):
     smoothed = gaussian_filter(fresh.generated.volumes, (0, 1, 1, 1))
-    section = memorisation_section(replace(fresh, generated=replace(fresh.generated, volumes=smoothed)))
+    section = memorisation(Material(replace(fresh, generated=replace(fresh.generated, volumes=smoothed))))
     assert value(section, "nearest_distance_ratio").value < 0.95
     assert value(section, "nearer_than_held_out_p").value < 0.01
     assert value(section, "near_copies").value == 0
@@ -149,7 +151,7 @@ def test_held_out_boxes_and_twins_of_training_boxes_are_told(fresh):
     sets = replace(
         fresh, held_out=leaky, training=training, generated=replaced(fresh.generated, {0: training.volumes[0]})
     )
-    section = memorisation_section(sets)
+    section = memorisation(Material(sets))
     assert any(w.startswith("2 of 40 held-out boxes hold the same voxels") for w in section.warnings)
     assert any(re.match("2 of [0-9]+ training boxes hold the same voxels", w) for w in section.warnings)
     assert value(section, "near_copies").value == pytest.approx(100 / 30)  # the copy of a doubled box is one
@@ -159,7 +161,7 @@ def test_the_nearest_other_of_a_doubled_box_is_another_particle(fresh):
     doubled = replaced(fresh.training, {1: fresh.training.volumes[0]})
     near = fresh.training.volumes[0] + 0.3 * numpy_generator(0, "near").standard_normal((EDGE,) * 3)
     generated = replace(fresh.generated, volumes=np.repeat(near[None].astype(np.float32), 30, axis=0))
-    section = memorisation_section(replace(fresh, training=doubled, generated=generated))
+    section = memorisation(Material(replace(fresh, training=doubled, generated=generated)))
     assert value(section, "authpct").value == 0  # against its twin at distance 0 every one would pass for authentic
 
 
@@ -170,7 +172,7 @@ def test_a_copy_of_a_box_with_a_twin_is_one(fresh, apart):
     box = fresh.training.volumes[0]
     training = replaced(fresh.training, {1: box + apart * random.standard_normal((EDGE,) * 3)})
     generated = replaced(fresh.generated, {4: box + 0.3 * random.standard_normal((EDGE,) * 3)})
-    section = memorisation_section(replace(fresh, training=training, generated=generated))
+    section = memorisation(Material(replace(fresh, training=training, generated=generated)))
     assert value(section, "near_copies").value == pytest.approx(100 / 30)
     assert any("all but copy a training box (the first is generated 4" in warning for warning in section.warnings)
 
@@ -189,7 +191,7 @@ def test_a_class_with_few_held_out_boxes_is_in_no_rank_test(fresh):
     rows = np.concatenate(
         [np.flatnonzero(sets.held_out.labels == "big"), np.flatnonzero(sets.held_out.labels == "small")[:4]]
     )
-    section = memorisation_section(replace(sets, held_out=sets.held_out.subset(rows)))
+    section = memorisation(Material(replace(sets, held_out=sets.held_out.subset(rows))))
     assert value(section, "nearer_than_held_out_p").value > 0.01
     assert "Without small: fewer than 5 held-out boxes." in value(section, "nearer_than_held_out_p").note
 
@@ -198,7 +200,7 @@ def test_a_class_with_few_held_out_boxes_stands_beside_all(fresh):
     rows = np.concatenate(
         [np.flatnonzero(fresh.held_out.labels == "big"), np.flatnonzero(fresh.held_out.labels == "small")[:4]]
     )
-    section = memorisation_section(replace(fresh, held_out=fresh.held_out.subset(rows)))
+    section = memorisation(Material(replace(fresh, held_out=fresh.held_out.subset(rows))))
     few = value(section, "nearest_distance_ratio", "small")
     assert few.value is None
     assert few.note == "Not measured: 15 generated and 4 held-out volumes, 5 of each are needed."
@@ -217,7 +219,7 @@ def test_a_class_with_few_held_out_boxes_stands_beside_all(fresh):
     ],
 )
 def test_too_few_volumes_are_told_and_nothing_is_made_up(fresh, part, count, note):
-    section = memorisation_section(replace(fresh, **{part: getattr(fresh, part).subset(range(count))}))
+    section = memorisation(Material(replace(fresh, **{part: getattr(fresh, part).subset(range(count))})))
     assert len(section.scores) == 7
     for score in section.scores:
         assert score.value is None
@@ -227,7 +229,7 @@ def test_too_few_volumes_are_told_and_nothing_is_made_up(fresh, part, count, not
 
 def test_a_class_that_training_lacks_is_no_error(fresh):
     big = fresh.training.of("big")
-    section = memorisation_section(replace(fresh, training=big))
+    section = memorisation(Material(replace(fresh, training=big)))
     assert (
         value(section, "nearest_distance_ratio", "small").value
         > value(section, "nearest_distance_ratio", "big").value / 2
@@ -240,7 +242,7 @@ def test_the_plot_holds_the_share_nearer_than_each_ratio(fresh, fresh_section):
     assert len(plot.x_title) <= 44  # fits under the axis on one line
     lines = {line.name: line for line in plot.lines}
     assert set(lines) == {"generated", "real held-out", "real training", "noise"}
-    ratios = 1 - fresh_section.per_sample["memorisation"]
+    ratios = 1 - np.array(fresh_section.per_sample["memorisation"])
     for x, y in zip(plot.x, lines["generated"].y, strict=True):
         assert y == pytest.approx((ratios <= x).mean())
     for line in plot.lines:
@@ -250,7 +252,7 @@ def test_the_plot_holds_the_share_nearer_than_each_ratio(fresh, fresh_section):
 
 def test_it_is_deterministic_and_tells_its_progress(fresh, fresh_section):
     told = []
-    again = memorisation_section(fresh, on_step=told.append)
+    again = memorisation(Material(fresh), told.append)
     assert again.scores == fresh_section.scores
     assert again.close_pairs == fresh_section.close_pairs
     assert told == sorted(told)
@@ -262,6 +264,6 @@ def test_it_is_deterministic_and_tells_its_progress(fresh, fresh_section):
 def test_large_held_out_and_noise_sets_are_sampled(fresh, monkeypatch):
     monkeypatch.setattr("frazil.evaluation.metrics.nearness._HELD_OUT_AT_MOST", 20)
     monkeypatch.setattr("frazil.evaluation.metrics.nearness._NOISE_AT_MOST", 3)
-    section = memorisation_section(fresh)
+    section = memorisation(Material(fresh))
     assert "of 20 held-out boxes" in value(section, "unusually_near").note
     assert value(section, "nearest_distance_ratio").value == pytest.approx(1, abs=0.06)

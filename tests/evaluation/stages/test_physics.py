@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from frazil.evaluation.records import StageRecord
 from frazil.evaluation.scores import Score
-from frazil.evaluation.stages.physics import physics_section
-from frazil.evaluation.volumes import Section, Sets, VolumeSet
+from frazil.evaluation.stages.material import Material
+from frazil.evaluation.stages.physics import physics
+from frazil.evaluation.volumes import Sets, VolumeSet
 
 EDGE = 32
 RADIUS = {"hollow": 7.0, "full": 5.0}
@@ -50,7 +52,7 @@ HELD_OUT, TRAINING = pieces(1), pieces(2)
 
 
 def judge(generated: VolumeSet, **how) -> dict[tuple[str, str | None], Score]:
-    section = physics_section(Sets(generated, HELD_OUT, TRAINING), **how)
+    section = physics(Material(Sets(generated, HELD_OUT, TRAINING), **how))
     return {(score.name, score.label): score for score in section.scores}
 
 
@@ -199,7 +201,7 @@ def test_other_proportions_of_the_classes_are_no_distance(fresh):
     )
     own = pieces(3)
     generated = own.subset([*np.flatnonzero(own.labels == "hollow"), *np.flatnonzero(own.labels == "full")[:5]])
-    section = physics_section(Sets(generated, held_out, TRAINING))
+    section = physics(Material(Sets(generated, held_out, TRAINING)))
     for score in section.scores:
         if score.name in DISTANCES:
             assert score.value < 3 * fresh[score.name, None].value
@@ -208,7 +210,7 @@ def test_other_proportions_of_the_classes_are_no_distance(fresh):
 def test_too_few_of_a_class_and_a_class_without_held_out_ones_have_no_numbers():
     few = pieces(3)
     few = few.subset([*np.flatnonzero(few.labels == "full"), *np.flatnonzero(few.labels == "hollow")[:4]])
-    section = physics_section(Sets(few, HELD_OUT, TRAINING))
+    section = physics(Material(Sets(few, HELD_OUT, TRAINING)))
     hollow = [score for score in section.scores if score.label == "hollow"]
     assert {score.name for score in hollow} >= {"profile_xy_correlation", "ring_depth"}
     for score in hollow:
@@ -216,7 +218,7 @@ def test_too_few_of_a_class_and_a_class_without_held_out_ones_have_no_numbers():
         assert score.note == "4 generated and 14 held-out volumes of hollow; 5 of each are needed"
     assert all(score.value is not None for score in section.scores if score.label != "hollow")
 
-    section = physics_section(Sets(pieces(3), HELD_OUT.of("full"), TRAINING))
+    section = physics(Material(Sets(pieces(3), HELD_OUT.of("full"), TRAINING)))
     assert section.warnings == ("hollow: no volume is held out, so the physics of this class is not judged",)
     spectrum = next(score for score in section.scores if score.name == "spectrum_xy_dex")
     assert spectrum.count == 14
@@ -224,14 +226,14 @@ def test_too_few_of_a_class_and_a_class_without_held_out_ones_have_no_numbers():
 
 
 def test_one_volume_gives_no_numbers_and_no_error():
-    section = physics_section(Sets(pieces(3).subset([0]), HELD_OUT.subset([0, 1, 2]), TRAINING))
+    section = physics(Material(Sets(pieces(3).subset([0]), HELD_OUT.subset([0, 1, 2]), TRAINING)))
     assert {score.value for score in section.scores} == {None}
     assert section.per_sample == {}
     assert all(line.low == () for plot in section.plots for line in plot.lines)
 
 
 def test_plots_show_the_sets_side_by_side():
-    plots = {(plot.name, plot.label): plot for plot in physics_section(Sets(pieces(3), HELD_OUT, TRAINING)).plots}
+    plots = {(plot.name, plot.label): plot for plot in physics(Material(Sets(pieces(3), HELD_OUT, TRAINING))).plots}
     names = {"spectrum_xy", "spectrum_xz", "spectrum_yz", "spectrum_3d", "wedge_profile", "grey_values"}
     names |= {f"autocorrelation_{axis}" for axis in "zyx"}
     assert {name for name, label in plots if label is None} == names
@@ -252,33 +254,33 @@ def test_plots_show_the_sets_side_by_side():
     assert plots["profile_xy", "hollow"].x[int(np.argmin(ring.y))] == pytest.approx(RADIUS["hollow"], abs=0.5)
 
 
-def section_of_outlier() -> tuple[Section, int]:
+def section_of_outlier() -> tuple[StageRecord, int]:
     """One hollow piece is blurred, another one filled."""
     some = pieces(3)
     volumes = some.volumes.copy()
     volumes[0] = ndimage.gaussian_filter(volumes[0], 1)
     volumes[2] = volumes[3]  # a full one under the label of a hollow one
-    return physics_section(Sets(replace(some, volumes=scored(volumes)), HELD_OUT, TRAINING)), len(some)
+    return physics(Material(Sets(replace(some, volumes=scored(volumes)), HELD_OUT, TRAINING))), len(some)
 
 
 def test_single_volumes_are_as_far_from_real_ones_as_they_look():
     section, count = section_of_outlier()
     assert set(section.per_sample) == {"spectrum", "wedge", "grey values", "profile", "ring"}
     for values in section.per_sample.values():
-        assert values.shape == (count,)
-        assert np.isfinite(values).all()
-    assert section.per_sample["spectrum"].argmax() == 0
+        assert len(values) == count
+        assert None not in values
+    assert np.argmax(section.per_sample["spectrum"]) == 0
     assert np.median(section.per_sample["spectrum"]) == pytest.approx(1, abs=0.2)
-    assert section.per_sample["profile"].argmax() == 2
-    assert section.per_sample["ring"].argmax() == 2
+    assert np.argmax(section.per_sample["profile"]) == 2
+    assert np.argmax(section.per_sample["ring"]) == 2
     full = np.array(["hollow", "full"] * (count // 2)) == "full"
-    assert (section.per_sample["ring"][full] == 0).all()
+    assert (np.array(section.per_sample["ring"])[full] == 0).all()
 
 
 def test_the_same_input_gives_the_same_numbers_and_the_steps_go_up_to_one():
     shares = []
-    one = physics_section(Sets(pieces(3), HELD_OUT, TRAINING, seed=7), on_step=shares.append)
-    again = physics_section(Sets(pieces(3), HELD_OUT, TRAINING, seed=7))
+    one = physics(Material(Sets(pieces(3), HELD_OUT, TRAINING, seed=7)), shares.append)
+    again = physics(Material(Sets(pieces(3), HELD_OUT, TRAINING, seed=7)))
     assert one.scores == again.scores
     assert one.plots == again.plots
     assert shares == sorted(shares)
@@ -297,6 +299,6 @@ def test_the_wedge_is_that_of_the_tilt_range(fresh):
 
 
 def test_without_training_volumes_the_floor_is_missing_and_nothing_else():
-    scores = physics_section(Sets(pieces(3), HELD_OUT, TRAINING.subset([]))).scores
+    scores = physics(Material(Sets(pieces(3), HELD_OUT, TRAINING.subset([])))).scores
     assert all(score.value is not None for score in scores)
     assert {score.real for score in scores} == {None}

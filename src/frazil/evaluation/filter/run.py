@@ -21,8 +21,7 @@ from frazil.evaluation.inputs.judged import SAMPLES_KIND, Judged, class_counts, 
 from frazil.evaluation.records import METRICS_FILE, read_evaluation, read_samples
 from frazil.evaluation.run import EvaluateOptions, evaluate, read_options
 from frazil.evaluation.scores import Evaluation
-from frazil.evaluation.stages.all import ROOMS
-from frazil.evaluation.stages.stage import Room
+from frazil.evaluation.stages.run import STAGES, Stage
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.io.labelled_folder import LABELS_FILE, LabelledFile, write_labels
 from frazil.sampling.folder import PARTICLES, RUNS, write_copick, write_relion
@@ -70,7 +69,7 @@ def filter_samples(
     evaluation: Path | None = None,
     real: Path | None = None,
     options: FilterOptions | None = None,
-    rooms: Mapping[str, Room] = ROOMS,
+    stages: Mapping[str, Stage] = STAGES,
 ) -> dict[str, Any]:
     """Keep the better volumes of each class. What is generated stays where and as it is.
 
@@ -94,7 +93,7 @@ def filter_samples(
     options = options or FilterOptions()
     _check_out(out, generated)
     if evaluation is None:
-        evaluation = _evaluate_first(generated, real, out, rooms)
+        evaluation = _evaluate_first(generated, real, out, stages)
     before, table = read_evaluation(evaluation), read_samples(evaluation)
     store = open_real(real or _real_path(before))
     how = read_options(evaluation)
@@ -117,10 +116,10 @@ def filter_samples(
         options=replace(
             how,
             judged=replace(how.judged, names=kept),
-            only=_stages(before, options, rooms),
+            only=_stages(before, options, stages),
             name=f"{before.name} filtered",
         ),
-        rooms=rooms,
+        stages=stages,
     )
     receipt |= {"complete": True, "effect": effect(before, after)}
     write_json(out / RECEIPT_FILE, receipt)
@@ -160,15 +159,15 @@ def _check_out(out: Path, generated: Path) -> None:
         )
 
 
-def _evaluate_first(generated: Path, real: Path | None, out: Path, rooms: Mapping[str, Room]) -> Path:
+def _evaluate_first(generated: Path, real: Path | None, out: Path, stages: Mapping[str, Stage]) -> Path:
     if real is None:
         raise RequestError(
             f"{generated}: no numbers to filter by; run frazil evaluate REAL {generated} --out DIR and pass --evaluation DIR, "
             "or pass --real REAL"
         )
     say(f"{generated}: judged first, to have numbers to filter by")
-    options = EvaluateOptions(only=tuple(stage for stage in CHEAP if stage in rooms), report=False)
-    evaluate(real, generated, out / BEFORE, options=options, rooms=rooms)
+    options = EvaluateOptions(only=tuple(stage for stage in CHEAP if stage in stages), report=False)
+    evaluate(real, generated, out / BEFORE, options=options, stages=stages)
     return out / BEFORE
 
 
@@ -197,12 +196,12 @@ def _check_same(folder: Path, evaluation: Evaluation, judged: Judged, how: Evalu
         )
 
 
-def _stages(before: Evaluation, options: FilterOptions, rooms: Mapping[str, Room]) -> tuple[str, ...]:
+def _stages(before: Evaluation, options: FilterOptions, stages: Mapping[str, Stage]) -> tuple[str, ...]:
     """Return the stages to run again: so many as were asked for, or those that the evaluation had and that are cheap."""
     if options.only:
         return options.only
     ran = {cost.name for cost in before.stages}
-    return tuple(stage for stage in rooms if stage in ran and stage not in DEAR)
+    return tuple(stage for stage in stages if stage in ran and stage not in DEAR)
 
 
 def _receipt(

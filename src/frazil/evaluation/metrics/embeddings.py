@@ -119,7 +119,7 @@ def fixed_embeddings() -> dict[str, Embedding]:
 
 
 class Remembered:
-    """An embedding that embeds no volume twice: sets overlap, and several rooms of the evaluation look at the same ones.
+    """An embedding that embeds no volume twice: sets overlap, and several stages look at the same volumes.
 
     Parameters
     ----------
@@ -129,7 +129,11 @@ class Remembered:
     def __init__(self, embedding: Embedding) -> None:
         self._embedding = embedding
         self._known: dict[bytes, Float32[np.ndarray, "d"]] = {}
-        self.description = str(getattr(embedding, "description", ""))
+
+    @property
+    def description(self) -> str:
+        """What the wrapped embedding says of itself."""
+        return str(getattr(self._embedding, "description", ""))
 
     def __call__(self, volumes: Float32[np.ndarray, "n z y x"]) -> Float32[np.ndarray, "n d"]:
         """Return the features of the wrapped embedding."""

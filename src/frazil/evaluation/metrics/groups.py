@@ -1,8 +1,6 @@
-"""What is judged together: all classes, or one; in equal numbers; and how far the work is."""
+"""What is judged together: all classes, or one; in equal numbers."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
@@ -35,16 +33,3 @@ def equal_rows(one: np.ndarray, other: np.ndarray, label: str | None, *, seed: i
             kept.append(np.sort(numpy_generator(seed, "equal numbers", name, side).permutation(own)[:count]))
     one_rows, other_rows = (np.concatenate([*kept, np.array([], dtype=np.int64)]) for kept in chosen)
     return one_rows, other_rows
-
-
-def progress(on_step: Callable[[float], None] | None, total: int) -> Callable[[int], None]:
-    """Return what is called with each piece of work done, out of `total`, and tells `on_step` the share."""
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if on_step:
-            on_step(min(done / max(total, 1), 1.0))
-
-    return advance

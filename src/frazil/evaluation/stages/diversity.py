@@ -6,7 +6,7 @@ Neither looks at what is real: noise is as varied as can be. Both are read besid
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,13 @@ from scipy.spatial.distance import pdist, squareform
 from threadpoolctl import threadpool_limits
 
 from frazil.core.seeds import numpy_generator
-from frazil.evaluation.metrics.embeddings import Embedding
-from frazil.evaluation.metrics.groups import class_groups, equal_rows, progress
+from frazil.evaluation.metrics.groups import class_groups, equal_rows
 from frazil.evaluation.metrics.similarity import ms_ssim, scale_count
+from frazil.evaluation.records import StageRecord
 from frazil.evaluation.scores import Interval, Score
 from frazil.evaluation.stages.embedded import EmbeddedSets, embed_sets, volumes_to_embed
-from frazil.evaluation.volumes import Section, Sets, VolumeSet
+from frazil.evaluation.stages.material import Material, OnStep, count_steps, ignore
+from frazil.evaluation.volumes import Sets, VolumeSet
 
 _PAIRS = 40  # of each class
 _NOISE_PAIRS = 4  # of each class; noise is noise
@@ -32,15 +33,8 @@ _VENDI_RESAMPLES = 100
 _GREY_RANGE = (0.001, 0.999)
 
 
-def diversity_section(
-    sets: Sets, embeddings: Mapping[str, Embedding], *, on_step: Callable[[float], None] | None = None
-) -> Section:
+def diversity(material: Material, on_step: OnStep = ignore) -> StageRecord:
     """Measure how varied the generated volumes are, all together and class by class, beside as many real ones.
-
-    Parameters
-    ----------
-    embeddings : by name; the Vendi score is taken in each.
-    on_step : called with the share that is done.
 
     Returns
     -------
@@ -50,9 +44,10 @@ def diversity_section(
     ------
     ShapeError : volumes that an embedding cannot take, or too small for structural similarity.
     """
+    sets, embeddings = material.sets, material.embeddings
     labels = class_groups(sets)
     pair_count = 2 * _PAIRS * len(sets.generated.classes)
-    advance = progress(on_step, pair_count + len(embeddings) * (volumes_to_embed(sets) + 10 * len(labels)))
+    advance = count_steps(on_step, pair_count + len(embeddings) * (volumes_to_embed(sets) + 10 * len(labels)))
     scores = _similarity_scores(sets, advance)
     for name, embedding in embeddings.items():
         embedded = embed_sets(sets, name, embedding, on_volumes=advance)
@@ -60,9 +55,8 @@ def diversity_section(
             with threadpool_limits(1, user_api="blas"):  # many small matrices
                 scores.append(_vendi_score(name, embedded, label, sets.seed))
             advance(10)
-    if on_step:
-        on_step(1.0)
-    return Section(scores=tuple(scores))
+    on_step(1.0)
+    return StageRecord(scores=tuple(scores))
 
 
 def vendi_score(kernel: Float[np.ndarray, "n n"], counts: Int64[np.ndarray, "n"] | None = None) -> float:

@@ -5,7 +5,7 @@ Every comparison is of equal numbers: of each class as many volumes on both side
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,15 @@ from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from frazil.core.seeds import numpy_generator
-from frazil.evaluation.metrics.embeddings import Embedding
 from frazil.evaluation.metrics.frechet import frechet_distance, frechet_interval
-from frazil.evaluation.metrics.groups import class_groups, equal_rows, progress
+from frazil.evaluation.metrics.groups import class_groups, equal_rows
 from frazil.evaluation.metrics.kid import kernel_distance, kernel_interval
 from frazil.evaluation.metrics.prdc import NEIGHBOURS, kth_distances, neighbourhoods
-from frazil.evaluation.scores import Better, Interval, Question, Score
+from frazil.evaluation.records import StageRecord
+from frazil.evaluation.scores import Better, Interval, Question, Score, known
 from frazil.evaluation.stages.embedded import EmbeddedSets, Features, embed_sets, volumes_to_embed
-from frazil.evaluation.volumes import Section, Sets
+from frazil.evaluation.stages.material import Material, OnStep, count_steps, ignore
+from frazil.evaluation.volumes import Sets
 
 _SAMPLES_PER_DIMENSION = 4  # of the Frechet distance: fewer, and the covariance is mostly chance
 _FEW = 50  # below, a value is read with its interval or not at all
@@ -48,16 +49,10 @@ _METRICS = (
 )
 
 
-def features_section(
-    sets: Sets, embeddings: Mapping[str, Embedding], *, on_step: Callable[[float], None] | None = None
-) -> Section:
+def features(material: Material, on_step: OnStep = ignore) -> StageRecord:
     """Compare the generated with the held-out volumes in each embedding, all together and class by class.
 
-    Parameters
-    ----------
-    embeddings : by name (``learned``, ``random``, ``handcrafted``). Features are brought to mean 0 and spread 1 over the
-        training boxes, so that no unit counts more than another.
-    on_step : called with the share that is done.
+    Features are brought to mean 0 and spread 1 over the training boxes, so that no unit counts more than another.
 
     Returns
     -------
@@ -69,8 +64,9 @@ def features_section(
     ------
     ShapeError : volumes that an embedding cannot take, or features that are no numbers.
     """
+    sets, embeddings = material.sets, material.embeddings
     groups = class_groups(sets)
-    advance = progress(on_step, len(embeddings) * (volumes_to_embed(sets) + _GROUP_COST * len(groups)))
+    advance = count_steps(on_step, len(embeddings) * (volumes_to_embed(sets) + _GROUP_COST * len(groups)))
     shuffled = sets.shuffled().labels
     scores: list[Score] = []
     embedded = {}
@@ -81,13 +77,12 @@ def features_section(
             with threadpool_limits(1, user_api="blas"):
                 scores += _group_scores(name, embedded[name], shuffled, label, sets.seed)
             advance(_GROUP_COST)
-    if on_step:
-        on_step(1.0)
+    on_step(1.0)
     per_sample = {}
     if embedded:
         chosen = next((name for name in ("learned", "handcrafted") if name in embedded), next(iter(embedded)))
-        per_sample["typicality"] = typicality(embedded[chosen])
-    return Section(scores=tuple(scores), warnings=_left_out(sets), per_sample=per_sample)
+        per_sample["typicality"] = known(typicality(embedded[chosen]))
+    return StageRecord(scores=tuple(scores), warnings=_left_out(sets), per_sample=per_sample)
 
 
 def typicality(embedded: EmbeddedSets) -> Float[np.ndarray, "n"]:

@@ -21,14 +21,15 @@ from frazil.evaluation.metrics.nearness import (
     SAME_VOXELS,
     Nearest,
     Nearness,
-    Progress,
     Reference,
     measure_nearness,
     medians,
 )
 from frazil.evaluation.metrics.ranks import stratified_rank_test
-from frazil.evaluation.scores import Better, ClosePair, Line, Plot, Score
-from frazil.evaluation.volumes import Section, Sets
+from frazil.evaluation.records import StageRecord
+from frazil.evaluation.scores import Better, ClosePair, Line, Plot, Score, known
+from frazil.evaluation.stages.material import Material, OnStep, ignore
+from frazil.evaluation.volumes import Sets
 from frazil.volume.turns import TURNS
 
 _PAIRS = 10
@@ -65,7 +66,7 @@ _SECOND = _Named("nearest_to_second_ratio", "Distance to the nearest training bo
 _ALL = (_RATIO, _P, _CHANCE, _AUTHENTIC, _NEAR, _COPIES, _SECOND)
 
 
-def memorisation_section(sets: Sets, *, on_step: Progress | None = None) -> Section:
+def memorisation(material: Material, on_step: OnStep = ignore) -> StageRecord:
     """Compare the nearest training box of generated volumes with that of held-out real boxes.
 
     Returns
@@ -78,9 +79,10 @@ def memorisation_section(sets: Sets, *, on_step: Progress | None = None) -> Sect
     ------
     ShapeError : boxes below 8^3 voxels.
     """
+    sets = material.sets
     lacking = _lacking(sets)
     if len(sets.generated) == 0 or len(sets.held_out) < LEAST or len(sets.training) < 2:
-        return Section(scores=tuple(_unmeasured(named, sets, lacking) for named in _ALL))
+        return StageRecord(scores=tuple(_unmeasured(named, sets, lacking) for named in _ALL))
     nearness = measure_nearness(sets, on_step)
     reference = Reference.of(nearness.held_out)
     ratios = reference.ratios(nearness.generated)
@@ -89,12 +91,12 @@ def memorisation_section(sets: Sets, *, on_step: Progress | None = None) -> Sect
     else:
         judges = (_ratio_scores, _rank_scores, _share_scores)
         scores = tuple(score for judge in judges for score in judge(nearness, reference, sets))
-    return Section(
+    return StageRecord(
         scores=scores,
         plots=() if lacking else (_plot(nearness, reference),),
         close_pairs=_close_pairs(nearness, ratios, sets),
         warnings=_warnings(nearness, reference, sets),
-        per_sample={"memorisation": 1 - ratios},
+        per_sample={"memorisation": known(1 - ratios)},
     )
 
 

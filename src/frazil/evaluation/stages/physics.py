@@ -24,8 +24,10 @@ from frazil.evaluation.metrics.measurements import (
 )
 from frazil.evaluation.metrics.particles import particle_plots, particle_scores
 from frazil.evaluation.metrics.spreads import per_sample_spreads
-from frazil.evaluation.scores import Plot, Score
-from frazil.evaluation.volumes import Section, Sets, VolumeSet
+from frazil.evaluation.records import StageRecord
+from frazil.evaluation.scores import Plot, Score, known
+from frazil.evaluation.stages.material import Material, OnStep, ignore
+from frazil.evaluation.volumes import Sets, VolumeSet
 
 NOISE_PER_CLASS = 25
 """Volumes of noise: they are all alike, more would only take time."""
@@ -42,26 +44,16 @@ def mean_distance(
     return np.asarray(np.nanmean(np.abs(rows - reference).reshape(len(rows), -1), axis=1))
 
 
-def physics_section(
-    sets: Sets,
-    *,
-    tilt_range_degrees: TiltRange | None = None,
-    on_step: Callable[[float], None] | None = None,
-) -> Section:
+def physics(material: Material, on_step: OnStep = ignore) -> StageRecord:
     """Compare generated with held-out volumes in all that can be measured without a network.
 
     Intervals are 95 % bootstrap intervals over the volumes of a set; the held-out volumes, the reference of all sets, are kept.
-
-    Parameters
-    ----------
-    tilt_range_degrees : lowest and highest tilt of the tomograms; None takes -45 to 45.
-    on_step : called with the share done.
 
     Raises
     ------
     ShapeError : boxes shorter than 16 voxels, or a volume with constant grey values.
     """
-    on_step = on_step or (lambda share: None)
+    sets, tilt_range_degrees = material.sets, material.tilt_range_degrees
     measured = _measure_sets(sets, tilt_range_degrees, on_step)
     classes = sets.generated.classes
     whole = Comparison.of({role: one for role, one in measured.items() if role != "shuffled"}, None, seed=sets.seed)
@@ -74,17 +66,16 @@ def physics_section(
         on_step(_MEASURING + (1 - _MEASURING) * number / len(classes))
     missing = [label for label in classes if label not in sets.held_out.classes]
     warnings = [f"{label}: no volume is held out, so the physics of this class is not judged" for label in missing]
-    return Section(
+    spreads = per_sample_spreads(measured["generated"], measured["held-out"])
+    return StageRecord(
         scores=tuple(scores),
         plots=tuple(plots),
         warnings=tuple(warnings),
-        per_sample=per_sample_spreads(measured["generated"], measured["held-out"]),
+        per_sample={name: known(values) for name, values in spreads.items()},
     )
 
 
-def _measure_sets(
-    sets: Sets, tilt_range_degrees: TiltRange | None, on_step: Callable[[float], None]
-) -> dict[Role, Measurements]:
+def _measure_sets(sets: Sets, tilt_range_degrees: TiltRange | None, on_step: OnStep) -> dict[Role, Measurements]:
     """Measure every set; one copy of volumes is held at a time."""
     few = np.concatenate(
         [np.flatnonzero(sets.generated.labels == name)[:NOISE_PER_CLASS] for name in sets.generated.classes]

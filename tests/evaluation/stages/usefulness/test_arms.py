@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frazil.core.seeds import derive_seed, numpy_generator
-from frazil.evaluation.stages.usefulness.arms import Material, Plan, of_classes, share_name, train_arm
+from frazil.evaluation.stages.usefulness.arms import CentralCubes, Plan, of_classes, share_name, train_arm
 from frazil.evaluation.stages.usefulness.rivals import class_radii_voxel, copy_paste
 from frazil.evaluation.volumes import Sets, VolumeSet
 from frazil.volume.turns import TURNS
@@ -23,8 +23,8 @@ def noise(counts: dict[str, int], name: str, level: float) -> VolumeSet:
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
-    return Material(
+def cubes() -> CentralCubes:
+    return CentralCubes(
         Sets(
             generated=noise({"a": 6, "b": 5}, "generated", 100),
             held_out=noise({"a": 5, "b": 5, "c": 5}, "held-out", 200),
@@ -34,7 +34,7 @@ def material() -> Material:
     )
 
 
-def plan(material: Material, **changes) -> Plan:
+def plan(cubes: CentralCubes, **changes) -> Plan:
     options = {
         "real_classes": ("a", "b", "c"),
         "classes": ("a", "b"),
@@ -42,7 +42,7 @@ def plan(material: Material, **changes) -> Plan:
         "floors": True,
         "turns": TURNS,
     }
-    return Plan(material, **(options | changes))
+    return Plan(cubes, **(options | changes))
 
 
 def contents(plan: Plan, seed: int = 0) -> dict[str, tuple[int, int, dict[str, int]]]:
@@ -57,8 +57,8 @@ def contents(plan: Plan, seed: int = 0) -> dict[str, tuple[int, int, dict[str, i
     return found
 
 
-def test_every_arm_holds_what_it_is_named_for(material):
-    found = contents(plan(material))
+def test_every_arm_holds_what_it_is_named_for(cubes):
+    found = contents(plan(cubes))
     assert found["generated"] == (0, 11, {"a": 6, "b": 5})
     assert found["real"] == (11, 0, {"a": 6, "b": 5})
     assert found["noise"] == (0, 0, {"a": 6, "b": 5})
@@ -74,16 +74,16 @@ def test_every_arm_holds_what_it_is_named_for(material):
     assert found["every_class"] == (21, 0, {"a": 9, "b": 5, "c": 7})
 
 
-def test_volumes_are_cut_as_far_as_a_classifier_sees(material):
-    assert material.window_voxel == 32
-    assert material.sets.generated.volumes.shape == (11, 36, 36, 36)
-    whole = material.whole.generated.volumes
-    np.testing.assert_array_equal(material.sets.generated.volumes, whole[:, 6:42, 6:42, 6:42])
+def test_volumes_are_cut_as_far_as_a_classifier_sees(cubes):
+    assert cubes.window_voxel == 32
+    assert cubes.sets.generated.volumes.shape == (11, 36, 36, 36)
+    whole = cubes.whole.generated.volumes
+    np.testing.assert_array_equal(cubes.sets.generated.volumes, whole[:, 6:42, 6:42, 6:42])
 
 
-def test_a_smaller_share_is_part_of_a_larger_one_and_seeds_draw_differently(material):
+def test_a_smaller_share_is_part_of_a_larger_one_and_seeds_draw_differently(cubes):
     def drawn(name: str, seed: int) -> set[str]:
-        (arm,) = [arm for arm in plan(material).arms(seed) if arm.name == name]
+        (arm,) = [arm for arm in plan(cubes).arms(seed) if arm.name == name]
         return set(arm.parts()[1].names)
 
     for seed in (0, 1):
@@ -92,10 +92,10 @@ def test_a_smaller_share_is_part_of_a_larger_one_and_seeds_draw_differently(mate
     assert len({frozenset(drawn("generated_50", seed)) for seed in range(6)}) > 1
 
 
-def test_whole_boxes_are_pasted_before_they_are_cut(material):
-    (arm,) = [arm for arm in plan(material).arms(3) if arm.name == "copy_paste"]
+def test_whole_boxes_are_pasted_before_they_are_cut(cubes):
+    (arm,) = [arm for arm in plan(cubes).arms(3) if arm.name == "copy_paste"]
     real, pasted = arm.parts()
-    training = material.whole.training
+    training = cubes.whole.training
     whole = copy_paste(
         training,
         len(real),
@@ -107,34 +107,34 @@ def test_whole_boxes_are_pasted_before_they_are_cut(material):
     assert list(pasted.labels) == list(whole.labels)
 
 
-def test_only_the_rival_is_turned(material):
-    turned = {arm.name: arm.turns for arm in plan(material).arms(0)}
+def test_only_the_rival_is_turned(cubes):
+    turned = {arm.name: arm.turns for arm in plan(cubes).arms(0)}
     assert turned.pop("turns") == TURNS
     assert set(turned.values()) == {("identity",)}
 
 
-def test_the_judge_knows_every_class_and_all_real_volumes(material):
-    assert plan(material).judge == "every_class"
-    alike = plan(material, real_classes=("a", "b"))
+def test_the_judge_knows_every_class_and_all_real_volumes(cubes):
+    assert plan(cubes).judge == "every_class"
+    alike = plan(cubes, real_classes=("a", "b"))
     assert alike.judge == "all_real"
     assert "every_class" not in [arm.name for arm in alike.arms(0)]
-    sets = material.whole
-    as_many = Material(Sets(sets.generated, sets.held_out, sets.training_like_generated()))
+    sets = cubes.whole
+    as_many = CentralCubes(Sets(sets.generated, sets.held_out, sets.training_like_generated()))
     equal = plan(as_many, real_classes=("a", "b"))
     assert equal.judge == "real"
     assert not {"all_real", "all_generated", "every_class"} & {arm.name for arm in equal.arms(0)}
 
 
-def test_without_two_generated_classes_there_is_nothing_to_compare(material):
-    assert [arm.name for arm in plan(material, classes=("a",)).arms(0)] == ["every_class"]
+def test_without_two_generated_classes_there_is_nothing_to_compare(cubes):
+    assert [arm.name for arm in plan(cubes, classes=("a",)).arms(0)] == ["every_class"]
 
 
-def test_floors_can_be_left_out(material):
-    names = {arm.name for arm in plan(material, floors=False).arms(0)}
+def test_floors_can_be_left_out(cubes):
+    names = {arm.name for arm in plan(cubes, floors=False).arms(0)}
     assert not {"noise", "shuffled"} & names
 
 
-def test_an_outcome_counts_held_out_volumes_of_the_arms_classes(material):
+def test_an_outcome_counts_held_out_volumes_of_the_arms_classes(cubes):
     # levels tell the classes apart: a is dark, b is bright; every part has them
     def levelled(volumes: VolumeSet) -> VolumeSet:
         levels = np.where(volumes.labels == "a", -2, 2).astype(np.float32)[:, None, None, None]
@@ -146,8 +146,8 @@ def test_an_outcome_counts_held_out_volumes_of_the_arms_classes(material):
             10.0,
         )
 
-    sets = material.whole
-    small = Material(
+    sets = cubes.whole
+    small = CentralCubes(
         Sets(levelled(sets.generated), levelled(of_classes(sets.held_out, ["a", "b"])), levelled(sets.training))
     )
     arm = plan(small, real_classes=("a", "b")).arms(0)[1]

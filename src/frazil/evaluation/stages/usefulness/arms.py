@@ -56,7 +56,7 @@ class Outcome:
     classifier: Classifier
 
 
-class Material:
+class CentralCubes:
     """The central cubes of the volumes, as far as a classifier sees them: a fifth of a box of 64^3.
 
     Parameters
@@ -115,7 +115,7 @@ class Plan:
 
     Parameters
     ----------
-    material : the volumes.
+    cubes : the volumes.
     real_classes : that can be trained and tested on real volumes.
     classes : those of them that were generated; with fewer than two there is ``every_class`` alone.
     shares : of generated volumes that are added, as shares of the real count; those that would take more than there are
@@ -124,7 +124,7 @@ class Plan:
     turns : that keep the wedge.
     """
 
-    material: Material
+    cubes: CentralCubes
     real_classes: tuple[str, ...]
     classes: tuple[str, ...]
     shares: tuple[float, ...]
@@ -134,17 +134,17 @@ class Plan:
     @cached_property
     def real(self) -> VolumeSet:
         """Real volumes at the count of the generated ones, class by class, as far as there are so many."""
-        return of_classes(self.material.sets.training_like_generated(), self.classes)
+        return of_classes(self.cubes.sets.training_like_generated(), self.classes)
 
     @cached_property
     def generated(self) -> VolumeSet:
         """The generated volumes."""
-        return of_classes(self.material.sets.generated, self.classes)
+        return of_classes(self.cubes.sets.generated, self.classes)
 
     @cached_property
     def equal(self) -> VolumeSet:
         """Generated volumes at the count of `real`, class by class: fewer where training boxes are fewer."""
-        random = numpy_generator(self.material.sets.seed, "usefulness equal count")
+        random = numpy_generator(self.cubes.sets.seed, "usefulness equal count")
         rows = []
         for name in self.classes:
             own = np.flatnonzero(self.generated.labels == name)
@@ -154,7 +154,7 @@ class Plan:
     @cached_property
     def all_real(self) -> VolumeSet:
         """All training boxes of the classes that were generated."""
-        return of_classes(self.material.sets.training, self.classes)
+        return of_classes(self.cubes.sets.training, self.classes)
 
     def added(self, share: float) -> int:
         """Return how many generated volumes a share is."""
@@ -174,25 +174,25 @@ class Plan:
             found.append(
                 Arm(
                     "every_class",
-                    lambda: [of_classes(self.material.sets.training, self.real_classes)],
+                    lambda: [of_classes(self.cubes.sets.training, self.real_classes)],
                     self.real_classes,
                 )
             )
         return found
 
     def _comparisons(self, seed: int) -> list[Arm]:
-        sets, classes = self.material.sets, self.classes
+        sets, classes = self.cubes.sets, self.classes
         found = [Arm("generated", lambda: [self.equal], classes), Arm("real", lambda: [self.real], classes)]
         if self.floors:
             found.append(Arm("noise", lambda: [of_classes(sets.noise(), classes)], classes))
             found.append(Arm("shuffled", lambda: [of_classes(sets.shuffled(), classes)], classes))
-        order = numpy_generator(self.material.sets.seed, "usefulness draw", seed).permutation(len(self.generated))
+        order = numpy_generator(self.cubes.sets.seed, "usefulness draw", seed).permutation(len(self.generated))
         for share in self.shares:
             rows = order[: self.added(share)]
             if self.added(share) <= len(order):
                 parts = partial(lambda rows: [self.real, self.generated.subset(rows)], rows)
                 found.append(Arm(share_name(share), parts, classes))
-        found.append(Arm("copy_paste", lambda: [self.real, self.material.pasted(self.real, seed)], classes))
+        found.append(Arm("copy_paste", lambda: [self.real, self.cubes.pasted(self.real, seed)], classes))
         found.append(Arm("turns", lambda: [self.real], classes, self.turns))
         if len(self.all_real) > len(self.real):
             found.append(Arm("all_real", lambda: [self.all_real], classes))
@@ -202,7 +202,7 @@ class Plan:
 
 def train_arm(
     arm: Arm,
-    material: Material,
+    cubes: CentralCubes,
     seed: int,
     *,
     steps: int,
@@ -211,15 +211,15 @@ def train_arm(
 ) -> Outcome:
     """Train a classifier on an arm and test it on the held-out volumes of its classes."""
     parts = arm.parts()
-    held_out = of_classes(material.sets.held_out, arm.classes)
+    held_out = of_classes(cubes.sets.held_out, arm.classes)
     classifier = train_classifier(
         np.concatenate([part.volumes for part in parts]),
         np.concatenate([part.labels for part in parts]),
         classes=arm.classes,
-        seed=derive_seed(material.sets.seed, "usefulness", seed),
+        seed=derive_seed(cubes.sets.seed, "usefulness", seed),
         steps=steps,
         batch_size=batch_size,
-        window_voxel=material.window_voxel,
+        window_voxel=cubes.window_voxel,
         turns=arm.turns,
         voxel_size_angstrom=held_out.voxel_size_angstrom,
         on_step=on_step,

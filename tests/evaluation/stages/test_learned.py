@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frazil.evaluation.stages import embedding as workflow
-from frazil.evaluation.stages.embedding import LearnedEmbedding, cache_folder
+from frazil.evaluation.stages import learned as module
+from frazil.evaluation.stages.learned import LearnedEmbedding, cache_folder
 from frazil.evaluation.volumes import Sets, VolumeSet
 
 
@@ -21,13 +21,13 @@ def sets():
 @pytest.fixture
 def trained(monkeypatch):
     """Train for one step, and count how often."""
-    train, calls = workflow.train_classifier, []
+    train, calls = module.train_classifier, []
 
     def train_classifier(*arguments, **options):
         calls.append(options["seed"])
         return train(*arguments, **options, steps=1)
 
-    monkeypatch.setattr(workflow, "train_classifier", train_classifier)
+    monkeypatch.setattr(module, "train_classifier", train_classifier)
     return calls
 
 

@@ -15,6 +15,7 @@ from frazil.core.console import warn
 from frazil.core.errors import FrazilError, OutputError
 from frazil.core.files import text_digest
 from frazil.core.version import __version__
+from frazil.evaluation.metrics.embeddings import Embedding, Remembered, fixed_embeddings
 from frazil.evaluation.stages.usefulness.classifier import Classifier, train_classifier
 from frazil.evaluation.stages.usefulness.network import BATCH_SIZE, CHANNELS, SHIFT_VOXEL, STEPS
 from frazil.evaluation.volumes import Sets
@@ -30,6 +31,11 @@ def cache_folder() -> Path:
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frazil"
+
+
+def all_embeddings(learned: Embedding) -> dict[str, Embedding]:
+    """Return the learned embedding and those that no training has touched, by name; none embeds a volume twice."""
+    return {name: Remembered(embedding) for name, embedding in {"learned": learned, **fixed_embeddings()}.items()}
 
 
 class LearnedEmbedding:

@@ -6,21 +6,22 @@ real volumes. The same classifiers say whether generated volumes show the class 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from frazil.core.records import TiltRange
 from frazil.dataset.augment import wedge_turns
 from frazil.evaluation.metrics.bootstrap import Estimate
-from frazil.evaluation.scores import Line, Plot, Score
-from frazil.evaluation.stages.usefulness.arms import Material, Outcome, Plan, share_name, train_arm
+from frazil.evaluation.records import StageRecord
+from frazil.evaluation.scores import Line, Plot, Score, known
+from frazil.evaluation.stages.material import Material, OnStep, ignore
+from frazil.evaluation.stages.usefulness.arms import CentralCubes, Outcome, Plan, share_name, train_arm
 from frazil.evaluation.stages.usefulness.network import BATCH_SIZE, STEPS
 from frazil.evaluation.stages.usefulness.right_class import DOUBT, class_doubts, right_class_scores
-from frazil.evaluation.volumes import Section, Sets
+from frazil.evaluation.volumes import Sets
 
 MINIMUM = 5
 """Volumes of a class, in each set, that it takes to train and to test on it."""
@@ -33,42 +34,37 @@ Outcomes = dict[str, list[Outcome]]
 """Of each arm, one for every seed."""
 
 
-def usefulness_section(
-    sets: Sets,
+def usefulness(
+    material: Material,
+    on_step: OnStep = ignore,
     *,
     seeds: Sequence[int] = (0, 1, 2),
     shares: Sequence[float] = SHARES,
-    quick: bool = False,
-    tilt_range_degrees: TiltRange | None = None,
     steps: int = STEPS,
     batch_size: int = BATCH_SIZE,
-    on_step: Callable[[float], None] | None = None,
-) -> Section:
+) -> StageRecord:
     """Measure what generated volumes are good for, and whether they show their class.
 
     Parameters
     ----------
-    sets : cubes; generated volumes of classes that are not real and held out are no part of it.
     seeds : each arm is trained once for each; intervals, over seeds and held-out boxes, take two or more.
     shares : generated volumes that are added to real ones, as shares of the real count.
-    quick : one seed, as many generated volumes as real ones added, no floors: a quarter of the time, and no intervals.
-    tilt_range_degrees : of the real tomograms: says which turns keep the wedge.
     steps, batch_size : of each training.
-    on_step : is told the share that is done.
     """
-    if quick:
+    sets = material.sets
+    if material.quick:  # a quarter of the time, and no intervals
         seeds, shares = seeds[:1], (1.0,)
     real_classes = _frequent(sets.training.labels, _frequent(sets.held_out.labels, sets.training.classes))
     classes = _frequent(sets.generated.labels, real_classes)
     warnings = _warnings(sets, real_classes, classes)
     if len(real_classes) < 2:
         few = f"{len(real_classes)} classes with {MINIMUM} training and {MINIMUM} held-out boxes; 2 are needed"
-        return Section(tuple(_unmeasured(shares, few)), warnings=warnings)
-    turns = wedge_turns(tilt_range_degrees)
-    plan = Plan(Material(sets), real_classes, classes, tuple(shares), floors=not quick, turns=turns)
+        return StageRecord(scores=tuple(_unmeasured(shares, few)), warnings=warnings)
+    turns = wedge_turns(material.tilt_range_degrees)
+    plan = Plan(CentralCubes(sets), real_classes, classes, tuple(shares), floors=not material.quick, turns=turns)
     outcomes = _train(plan, seeds, steps, batch_size, on_step)
     judges = [outcome.classifier for outcome in outcomes[plan.judge]]
-    scores = right_class_scores(judges, plan.material.sets)
+    scores = right_class_scores(judges, plan.cubes.sets)
     plots: tuple[Plot, ...] = ()
     if len(classes) > 1:
         table = _Table(plan, outcomes)
@@ -77,8 +73,8 @@ def usefulness_section(
     else:
         few = f"{len(classes)} classes with {MINIMUM} generated, training and held-out volumes; 2 are needed"
         scores += _unmeasured(shares, few)
-    doubts = class_doubts(judges, plan.material.sets.generated)
-    return Section(tuple(scores), plots, warnings=warnings, per_sample={DOUBT: doubts})
+    doubts = class_doubts(judges, plan.cubes.sets.generated)
+    return StageRecord(scores=tuple(scores), plots=plots, warnings=warnings, per_sample={DOUBT: known(doubts)})
 
 
 def _frequent(labels: np.ndarray, classes: Sequence[str]) -> tuple[str, ...]:
@@ -99,19 +95,16 @@ def _warnings(sets: Sets, real_classes: Sequence[str], classes: Sequence[str]) -
     return tuple(said)
 
 
-def _train(
-    plan: Plan, seeds: Sequence[int], steps: int, batch_size: int, on_step: Callable[[float], None] | None
-) -> Outcomes:
+def _train(plan: Plan, seeds: Sequence[int], steps: int, batch_size: int, on_step: OnStep) -> Outcomes:
     """Train all arms with all seeds."""
     trainings = [(seed, arm) for seed in seeds for arm in plan.arms(seed)]
     found: Outcomes = {arm.name: [] for _, arm in trainings}
     for done, (seed, arm) in enumerate(trainings):
 
         def tell(part: float, done: int = done) -> None:
-            if on_step:
-                on_step((done + part) / len(trainings))
+            on_step((done + part) / len(trainings))
 
-        found[arm.name].append(train_arm(arm, plan.material, seed, steps=steps, batch_size=batch_size, on_step=tell))
+        found[arm.name].append(train_arm(arm, plan.cubes, seed, steps=steps, batch_size=batch_size, on_step=tell))
     return found
 
 

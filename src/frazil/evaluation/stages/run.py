@@ -1,0 +1,107 @@
+"""The stages of an evaluation. Each runs once, is kept on disk, and says what it cost."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import Progress
+
+from frazil.evaluation.records import StageRecord, write_stage
+from frazil.evaluation.scores import StageCost
+from frazil.evaluation.stages.diversity import diversity
+from frazil.evaluation.stages.features import features
+from frazil.evaluation.stages.learned import LearnedEmbedding
+from frazil.evaluation.stages.material import Material, OnStep
+from frazil.evaluation.stages.memorisation import memorisation
+from frazil.evaluation.stages.physics import physics
+from frazil.evaluation.stages.usefulness.run import usefulness
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the evaluation.
+
+    Parameters
+    ----------
+    run : returns what it found; is given a function to call with the share done.
+    learned : whether it needs the learned embedding.
+    has_quick : whether it has a quick way; a quick result counts only until the stage is run in full.
+    """
+
+    run: Callable[[Material, OnStep], StageRecord]
+    learned: bool = False
+    has_quick: bool = False
+
+
+STAGES: dict[str, Stage] = {
+    "physics": Stage(physics),
+    "memorisation": Stage(memorisation),
+    "diversity": Stage(diversity, learned=True),
+    "features": Stage(features, learned=True),
+    "usefulness": Stage(usefulness, has_quick=True),
+}
+"""In the order in which they run."""
+
+
+def run_stage(
+    out: Path,
+    name: str,
+    stage: Stage,
+    material: Material,
+    learned: LearnedEmbedding,
+    *,
+    input_digest: str,
+    bar: Progress,
+) -> StageRecord:
+    """Run a stage and write what it found.
+
+    Parameters
+    ----------
+    learned : is learned before the first stage that needs it.
+    input_digest : of everything that the result depends on.
+    bar : gets a line, and a second one if the embedding has to be learned.
+    """
+    costs: list[StageCost] = []
+    if stage.learned and not learned.find():
+        with _measured("embedding", costs), _line(bar, "learning the embedding") as on_step:
+            learned.learn(material.sets, on_step)
+    with _measured(name, costs), _line(bar, name) as on_step:
+        found = stage.run(material, on_step)
+    quick = material.quick and stage.has_quick
+    record = found.model_copy(update={"input_digest": input_digest, "quick": quick, "costs": tuple(costs)})
+    write_stage(out, name, record)
+    return record
+
+
+@contextmanager
+def _line(bar: Progress, text: str) -> Iterator[OnStep]:
+    """Add a line to the bar; yield the function that takes the share done."""
+    task = bar.add_task(text, total=1.0)
+    yield lambda share: bar.update(task, completed=min(share, 1.0))
+    bar.update(task, completed=1.0)
+
+
+@contextmanager
+def _measured(name: str, costs: list[StageCost]) -> Iterator[None]:
+    """Add the seconds of the block, and the highest memory of the whole process meanwhile."""
+    with suppress(OSError):  # forget the peak; where that is not allowed, it is the peak since the start
+        Path("/proc/self/clear_refs").write_text("5")
+    start = time.monotonic()
+    yield
+    seconds = time.monotonic() - start
+    costs.append(StageCost(name=name, seconds=round(seconds, 2), peak_memory_gb=round(_peak_memory_gb(), 3)))
+
+
+def _peak_memory_gb() -> float:
+    with suppress(OSError):  # not Linux
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
