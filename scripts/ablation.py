@@ -20,7 +20,6 @@ import torch
 
 import frazil
 from frazil.core.files import write_json
-from frazil.dataset.augment import crop_center
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.model.bundle import load_bundle
@@ -28,6 +27,7 @@ from frazil.training.batches import ValidationBatches, validation_loader
 from frazil.training.checkpoint import load_checkpoint
 from frazil.training.fit import CHECKPOINT_NAME
 from frazil.training.module import DenoisingTask
+from frazil.volume.crop import crop_center
 from frazil.volume.spectra import CURVES, Appearance, appearance, distance_dex, mean_curve
 
 BASE = (

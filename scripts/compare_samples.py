@@ -18,7 +18,7 @@ from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.io.mrc import read_volume
 from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest, read_record
-from frazil.volume.fourier import frequency_axes, radial_power
+from frazil.volume.wedge import frequency_axes
 
 
 def boxes_of(store: BoxStore, split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -41,9 +41,13 @@ def samples_of(folder: Path) -> tuple[np.ndarray, list[str]]:
 def log_power(volumes: np.ndarray, axes: str) -> np.ndarray:
     """Return the mean log10 radial power over 0.03 to 0.45 cycles a voxel in the planes XY, XZ or YZ."""
     order = {"XY": (0, 1, 2, 3), "XZ": (0, 2, 1, 3), "YZ": (0, 3, 1, 2)}[axes]
-    power = radial_power(torch.from_numpy(np.ascontiguousarray(volumes.transpose(order))), dimensions=2)
-    wanted = (power.frequency > 0.03) & (power.frequency < 0.45)
-    return np.log10(power.power.reshape(-1, len(power.frequency)).mean(0)[wanted].numpy())
+    slices = volumes.transpose(order)
+    power = np.square(np.abs(np.fft.fft2(slices))).mean((0, 1)) / slices[0, 0].size
+    radius = torch.hypot(*frequency_axes(power.shape)).numpy().ravel()
+    shell = np.rint(radius * (min(power.shape) // 2 * 2)).astype(int)  # as wide as a pixel, centered on its multiples
+    count = np.bincount(shell)
+    frequency, mean = (np.bincount(shell, weights) / count for weights in (radius, power.ravel()))
+    return np.log10(mean[(frequency > 0.03) & (frequency < 0.45)])
 
 
 def wedge_profile(volumes: np.ndarray) -> np.ndarray:

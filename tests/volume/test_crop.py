@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frazil.core.errors import ShapeError
-from frazil.volume.crop import box_start, crop, crop_measured
+from frazil.volume.crop import box_start, crop, crop_center, crop_measured
 
 edges = st.tuples(*[st.integers(1, 9)] * 3)
 starts = st.tuples(*[st.integers(-14, 14)] * 3)
@@ -40,11 +40,6 @@ def test_crop_is_a_copy():
     assert (volume == 1).all()
 
 
-def test_crop_refuses_other_dimensions():
-    with pytest.raises(ShapeError, match=r"three axes.*\(4, 4\)"):
-        crop(np.zeros((4, 4)), (0, 0), (2, 2))
-
-
 @given(shape=edges, chunk=edges, start=starts, size=edges, seed=st.integers(0, 100))
 def test_measured_is_inside_and_on_disk(shape, chunk, start, size, seed):
     counts = tuple(-(-edge // c) for edge, c in zip(shape, chunk, strict=True))
@@ -57,6 +52,21 @@ def test_measured_is_inside_and_on_disk(shape, chunk, start, size, seed):
     np.testing.assert_array_equal(measured, padded_reference(whole, start, size))
 
 
-def test_measured_refuses_a_chunk_grid_that_does_not_fit():
-    with pytest.raises(ShapeError, match=r"\(2, 1, 1\) chunks, not \(1, 1, 1\)"):
-        crop_measured((8, 4, 4), (4, 4, 4), np.ones((1, 1, 1), dtype=bool), (0, 0, 0), (2, 2, 2))
+@pytest.mark.parametrize(("edge", "cube"), [(16, 8), (16, 7), (15, 8), (15, 7)])
+def test_the_centre_of_a_box_is_the_centre_of_its_crop(edge, cube):
+    volume = np.zeros((edge, edge, edge))
+    volume[edge // 2, edge // 2, edge // 2] = 1
+    assert crop_center(volume, cube)[cube // 2, cube // 2, cube // 2] == 1
+
+
+def test_a_moved_crop_moves_the_particle_the_other_way():
+    volume = np.zeros((2, 16, 16, 16))
+    volume[:, 8, 8, 8] = 1
+    cube = crop_center(volume, 8, (1, -2, 0))
+    assert cube.shape == (2, 8, 8, 8)
+    assert (cube[:, 3, 6, 4] == 1).all()
+
+
+def test_a_crop_beyond_the_volume_is_refused(refuses):
+    with refuses(ShapeError, "14", "(0, 0, 2)", "(16, 16, 16)", "smaller"):
+        crop_center(np.zeros((16, 16, 16)), 14, (0, 0, 2))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TiltRange = tuple[float, float]
 """Lowest and highest tilt in degrees; the tilt axis is y, the beam is along z (SCIENCE: CZII acquisition)."""
 
+SAME_VOXEL_SIZE = 1e-3
+"""Voxel sizes, or edges of one voxel, that differ by a smaller share are the same: headers round."""
+
 NULL_LABEL = -1
 """In place of a class index: no class is asked for."""
 

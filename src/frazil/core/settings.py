@@ -207,7 +207,7 @@ class TrainingSettings(Settings):
     checkpoint_activations : compute activations again for the gradients instead of keeping them: less memory, a quarter more time.
     normalisation : statistics of eq. 1 over the whole box, padding included (``padded``, the paper), or over measured voxels.
     half_turns : turn each box by 180 degrees or not at all, drawn anew in every epoch, about the axes that keep the missing wedge
-        of its tomograms (`frazil.dataset.augment.wedge_turns`); its position turns with it. Needs `box_size_voxel`, for room.
+        of its tomograms (`frazil.volume.turns.wedge_turns`); its position turns with it. Needs `box_size_voxel`, for room.
     box_size_voxel : train on a smaller cube of each box, its z-score still that of the whole box; None trains on the whole.
     shift_voxel : move that cube along each axis by up to so many voxels, drawn anew in every epoch; its position moves with it.
         What is generated is then as far off the centre. Needs `box_size_voxel`, for room.

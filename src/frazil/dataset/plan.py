@@ -13,6 +13,7 @@ import pandas as pd
 
 from frazil.core.errors import MissingTomogramError, PickError, SettingsError
 from frazil.core.files import text_digest
+from frazil.core.records import SAME_VOXEL_SIZE
 from frazil.dataset.counts import ClassCount, count_classes
 from frazil.dataset.particles import (
     BOX_CENTER,
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from frazil.core.records import TiltRange, TomogramHeader
     from frazil.core.settings import CurateSettings, SourceSettings
     from frazil.io.sources import Source
-
-SAME_VOXEL_SIZE = 1e-3
-"""Voxel sizes that differ by less than this share are the same."""
 
 _NAMED_MISSING = 8
 """So many runs without a tomogram are named."""

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from frazil.core.errors import SettingsError
-from frazil.dataset.augment import crop_center, draw_turns, mirrored_position, wedge_turns
-from frazil.volume.turns import turn_half
+from frazil.volume.crop import crop_center
+from frazil.volume.turns import draw_turns, mirrored_position, turn_half, wedge_turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

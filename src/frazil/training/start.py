@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from frazil.core.settings import Preset
     from frazil.dataset.store import BoxStore
 
-SAME_VOXEL_SIZE = 0.02
-"""Voxel sizes that differ by less are taken for the same: headers round, and particles do not grow by it."""
+TRANSFERABLE_VOXEL_SIZE = 0.02
+"""Weights may be trained on with voxels that differ by a smaller share: particles look the same to the network."""
 
 _PRECONDITIONING, _AROUND_TRAINED = "model.preconditioning", "inverse-variance"
 
@@ -179,7 +179,7 @@ def _check_voxel_size(request: BaseRequest, card: BundleCard, voxel_size_angstro
     before = card.voxel_size_angstrom
     if before is None or request.other_voxel_size:
         return
-    if abs(voxel_size_angstrom / before - 1) > SAME_VOXEL_SIZE:
+    if abs(voxel_size_angstrom / before - 1) > TRANSFERABLE_VOXEL_SIZE:
         raise SettingsError(
             f"{request.folder}: was trained at {before:.3f} A a voxel, the store has {voxel_size_angstrom:.3f}; "
             f"curate with --resample-to {before:.3f}, or pass --other-voxel-size if particles of another size in voxels are meant"

@@ -1,4 +1,4 @@
-"""Cubes cut from a tomogram, zero-padded where there is nothing, and which of their voxels were measured."""
+"""Blocks of a tomogram, zero-padded where it ends, and which of their voxels were measured; the middle of a box."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from frazil.core.errors import ShapeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Bool, Float, Int64
+    from jaxtyping import Bool, Float, Int64, Shaped
 
 
 def box_start(center_voxel: Float[np.ndarray, "... 3"], box_size_voxel: int) -> Int64[np.ndarray, "... 3"]:
@@ -36,13 +36,7 @@ def crop(
     volume : `(z, y, x)`.
     start_voxel : first voxel of the block, zyx; may be negative.
     size_voxel : edges of the block, zyx.
-
-    Raises
-    ------
-    ShapeError : the volume is not three-dimensional.
     """
-    if volume.ndim != 3:
-        raise ShapeError(f"a tomogram has three axes (z, y, x), this one has the shape {volume.shape}")
     ends = zip(start_voxel, size_voxel, volume.shape, strict=True)
     low, high = np.array([np.clip((start, start + size), 0, edge) for start, size, edge in ends]).T
     inside = volume[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
@@ -68,17 +62,7 @@ def crop_measured(
     chunk_voxel : edges of a storage chunk, zyx.
     chunk_present : False where a chunk is absent on disk.
     start_voxel, size_voxel : the block, as in `crop`.
-
-    Raises
-    ------
-    ShapeError : there are fewer chunks than the tomogram needs.
     """
-    needed = tuple(-(-edge // chunk) for edge, chunk in zip(shape_voxel, chunk_voxel, strict=True))
-    if chunk_present.shape != needed:
-        raise ShapeError(
-            f"a tomogram of {tuple(shape_voxel)} voxels in chunks of {tuple(chunk_voxel)} has {needed} chunks, "
-            f"not {chunk_present.shape}"
-        )
     positions = [int(start) + np.arange(size) for start, size in zip(start_voxel, size_voxel, strict=True)]
     inside = [(p >= 0) & (p < edge) for p, edge in zip(positions, shape_voxel, strict=True)]
     chunks = [
@@ -91,3 +75,29 @@ def crop_measured(
     if not touched.all():
         measured &= chunk_present[np.ix_(*chunks)]
     return measured
+
+
+def crop_center(
+    volumes: Shaped[np.ndarray, "... z y x"], edge_voxel: int, shift_voxel: Sequence[int] = (0, 0, 0)
+) -> Shaped[np.ndarray, "... e e e"]:
+    """Return the cube around voxel D/2, which comes to lie at voxel ``edge / 2``; a view.
+
+    Parameters
+    ----------
+    volumes : `(..., z, y, x)`.
+    edge_voxel : of the cube.
+    shift_voxel : zyx, moves the center of the cube to ``D/2 + shift``.
+
+    Raises
+    ------
+    ShapeError : the cube reaches beyond the volume.
+    """
+    starts = [edge // 2 + shift - edge_voxel // 2 for edge, shift in zip(volumes.shape[-3:], shift_voxel, strict=True)]
+    ends = [start + edge_voxel for start in starts]
+    if min(starts) < 0 or any(end > edge for end, edge in zip(ends, volumes.shape[-3:], strict=True)):
+        raise ShapeError(
+            f"a cube of {edge_voxel} voxels, moved by {tuple(map(int, shift_voxel))}, reaches beyond the volume of "
+            f"{tuple(volumes.shape[-3:])}; take a smaller cube or move it less"
+        )
+    z, y, x = (slice(start, end) for start, end in zip(starts, ends, strict=True))
+    return volumes[..., z, y, x]

@@ -1,19 +1,27 @@
 """Half turns: with the tilt axis along y, 180 degrees about z, y or x keep a symmetric missing wedge where it is.
 
-A particle sits at voxel D/2 of its box, so the turn is about that voxel and not about the middle of the box: ``i`` goes
-to ``2 (D/2) - i``. In a box of even edge voxel 0 has no partner; it keeps its place, as in a periodic box, and so do
+A particle sits at voxel D/2 of its box, so a box is turned about that voxel and not about its middle: ``i`` goes to
+``2 (D/2) - i``. In a box of even edge voxel 0 has no partner; it keeps its place, as in a periodic box, and so do
 frequencies in FFT order.
+
+Turning a box leaves its particle where it is in the tomogram, so its position (`Condition.position`) does not change. That
+assumes that what surrounds a particle does not depend on the side: true deep inside the specimen, but not for a box that is
+padded or shows the surface of the ice or the carbon, because the surface turns with the box. Such a box is a box of a tomogram
+that was turned as a whole, about its middle, where the particle sits at `mirrored_position`: pass on both, or do not turn.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from frazil.core.errors import ShapeError
+from frazil.core.records import TiltRange
+from frazil.volume.wedge import check_tilt_range
 
 Turn = Literal["identity", "x", "y", "z"]
 TURNS: tuple[Turn, ...] = ("identity", "x", "y", "z")
@@ -27,6 +35,34 @@ SIGNS: dict[Turn, tuple[int, int, int]] = {
 }
 """What a turn does to a zyx vector from voxel D/2."""
 
+_SYMMETRIC_DEGREES = 0.5
+"""Lowest and highest tilt may differ this much in magnitude: less than a tilt step, and less than the wedge's blurred edge."""
+
+
+def wedge_turns(tilt_range_degrees: TiltRange | None) -> tuple[Turn, ...]:
+    """Return the half turns that keep the missing wedge of a tilt series about y.
+
+    Turns about x and z take a tilt to its negative, so they keep only a symmetric range. A turn about y takes every tilt to
+    itself. A quarter turn about z, or any other turn, moves the wedge to where it is never found.
+
+    Parameters
+    ----------
+    tilt_range_degrees : lowest and highest tilt. None, not known, is treated as asymmetric.
+
+    Raises
+    ------
+    SettingsError : not a tilt range.
+    """
+    if tilt_range_degrees is None:
+        return ("identity", "y")
+    lowest, highest = check_tilt_range(tilt_range_degrees)
+    return TURNS if abs(lowest + highest) <= _SYMMETRIC_DEGREES else ("identity", "y")
+
+
+def draw_turns(count: int, turns: Sequence[Turn], random: np.random.Generator) -> list[Turn]:
+    """Draw one of `turns`, all equally likely, for each of `count` volumes."""
+    return [turns[index] for index in random.integers(len(turns), size=count)]
+
 
 @overload
 def turn_half(volume: Shaped[np.ndarray, "... z y x"], axis: Turn) -> Shaped[np.ndarray, "... z y x"]: ...
@@ -39,20 +75,34 @@ def turn_half(volume: Any, axis: Turn) -> Any:
     ----------
     volume : `(..., z, y, x)` NumPy array or tensor, any unit; edges may differ, each is turned about its own half.
     axis : of the turn; ``identity`` copies.
-
-    Raises
-    ------
-    ShapeError : fewer than three dimensions, or no such turn.
     """
-    if volume.ndim < 3:
-        raise ShapeError(f"a volume of shape {tuple(volume.shape)} cannot be turned; give it three axes (z, y, x)")
-    if axis not in SIGNS:
-        raise ShapeError(f"turn {axis!r}: no such axis; take one of {', '.join(TURNS)}")
     order = [_order(edge, sign) for edge, sign in zip(volume.shape[-3:], SIGNS[axis], strict=True)]
     return volume[(..., *np.ix_(*order))]
 
 
+def turn_each(volumes: Shaped[np.ndarray, "n z y x"], turns: Sequence[Turn]) -> Shaped[np.ndarray, "n z y x"]:
+    """Return a copy of `volumes`, each turned by its own half turn.
+
+    Raises
+    ------
+    ShapeError : not one turn for each volume.
+    """
+    if len(volumes) != len(turns):
+        raise ShapeError(f"{len(turns)} turns for {len(volumes)} volumes; give one for each")
+    return np.stack([turn_half(volume, turn) for volume, turn in zip(volumes, turns, strict=True)])
+
+
+def mirrored_position(position: Float[np.ndarray, "... 3"], turn: Turn) -> Float[np.ndarray, "... 3"]:
+    """Return where a particle sits once its whole tomogram, and not only its box, has been turned about the middle.
+
+    Parameters
+    ----------
+    position : `(..., 3)` zyx, center divided by the extent, in [0, 1]; NaN, not known, stays.
+    """
+    return np.where(np.array(SIGNS[turn]) > 0, position, 1 - position)
+
+
 def _order(edge: int, sign: int) -> Int64[np.ndarray, "n"]:
-    """Say from which voxel of an axis each voxel comes; its own inverse."""
+    """Return the voxel of an axis that each voxel comes from; its own inverse."""
     voxel = np.arange(edge)
     return voxel if sign > 0 else (2 * (edge // 2) - voxel) % edge

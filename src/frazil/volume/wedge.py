@@ -10,12 +10,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from frazil.core.errors import SettingsError, ShapeError
+from frazil.core.errors import SettingsError
 from frazil.core.records import TiltRange
-from frazil.volume.fourier import frequency_axes
 
 
 def check_tilt_range(tilt_range_degrees: TiltRange) -> TiltRange:
@@ -63,28 +62,19 @@ def missing_wedge_mask(
     return plane.expand(*shape_voxel).contiguous()
 
 
-def impose_wedge(boxes: Float[Tensor, "b z y x"], wedge: Bool[Tensor, "z y x"]) -> Float[Tensor, "b z y x"]:
-    """Set the Fourier coefficients outside `wedge` to zero.
+def frequency_axes(shape_voxel: Sequence[int], *, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
+    """Return one axis of frequencies per dimension, in FFT order, shaped to broadcast against each other.
 
-    Parameters
-    ----------
-    boxes : `(..., z, y, x)` volumes, any unit.
-    wedge : `(z, y, x)` measured region in FFT order, True where the tilt series has data; symmetric about the zero
-        frequency, as `missing_wedge_mask` makes it.
-
-    Raises
-    ------
-    ShapeError : boxes and wedge differ in shape.
+    Returns
+    -------
+    For `(z, y, x)`: frequencies of shape `(z, 1, 1)`, `(1, y, 1)`, `(1, 1, x)`, cycles per voxel, in [-0.5, 0.5).
     """
-    shape_voxel = tuple(wedge.shape)
-    if boxes.ndim < 3 or tuple(boxes.shape[-3:]) != shape_voxel:
-        raise ShapeError(
-            f"boxes of {tuple(boxes.shape)} voxels under a wedge of {shape_voxel}; make the wedge for their shape"
+    return tuple(
+        torch.fft.fftfreq(edge, device=device).reshape(
+            [-1 if other == axis else 1 for other in range(len(shape_voxel))]
         )
-    spectrum = torch.fft.rfftn(boxes, dim=(-3, -2, -1))
-    measured = wedge[..., : spectrum.shape[-1]]
-    filtered: Tensor = torch.fft.irfftn(spectrum * measured, s=shape_voxel, dim=(-3, -2, -1))
-    return filtered
+        for axis, edge in enumerate(shape_voxel)
+    )
 
 
 def _conjugate(mask: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from frazil.core.errors import RequestError, SourceError, StoreError
+from frazil.core.records import SAME_VOXEL_SIZE
 from frazil.dataset.store import BoxStore
-from frazil.evaluation.inputs.grid import SAME_VOXEL_SIZE, Grid, Voxels, on_grid
+from frazil.evaluation.inputs.grid import Grid, Voxels, on_grid
 from frazil.evaluation.inputs.judged import Judged, box_names, class_counts
 from frazil.evaluation.scores import SetDescription, TrainedOn
 from frazil.evaluation.volumes import Sets, VolumeSet

@@ -9,12 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from frazil.core.errors import RequestError
+from frazil.core.records import SAME_VOXEL_SIZE
 from frazil.dataset.store import BoxStore
 from frazil.volume.crop import crop
 from frazil.volume.resample import AxisWeights, axis_weights, resample, resample_measured
-
-SAME_VOXEL_SIZE = 1e-3
-"""Voxel sizes that differ by a smaller share are the same: headers round."""
 
 SMALLEST_BOX = 8
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from frazil.core.errors import RequestError, SourceError, StoreError
 from frazil.core.files import file_digest, read_json, text_digest
-from frazil.core.records import TomogramHeader
+from frazil.core.records import SAME_VOXEL_SIZE, TomogramHeader
 from frazil.core.seeds import numpy_generator
 from frazil.dataset.store import DESCRIPTION, BoxStore
-from frazil.evaluation.inputs.grid import SAME_VOXEL_SIZE, Grid, Voxels
+from frazil.evaluation.inputs.grid import Grid, Voxels
 from frazil.evaluation.scores import TrainedOn
 from frazil.io.labelled_folder import parse_classes, read_labelled_folder
 from frazil.io.mrc import read_header, read_volume

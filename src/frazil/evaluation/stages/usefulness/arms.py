@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from frazil.core.seeds import derive_seed, numpy_generator
-from frazil.dataset.augment import crop_center
 from frazil.evaluation.stages.usefulness.classifier import Classifier, train_classifier
 from frazil.evaluation.stages.usefulness.network import SHIFT_VOXEL, window_edge
 from frazil.evaluation.stages.usefulness.rivals import class_radii_voxel, copy_paste
 from frazil.evaluation.volumes import Sets, VolumeSet
+from frazil.volume.crop import crop_center
 from frazil.volume.turns import Turn
 
 

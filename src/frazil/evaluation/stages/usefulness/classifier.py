@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from frazil.core.errors import BundleError, OutputError, RequestError, ShapeError, TrainingError
 from frazil.core.files import atomic_path
 from frazil.core.seeds import numpy_generator
-from frazil.dataset.augment import crop_center, draw_turns, turn_each
 from frazil.evaluation.stages.usefulness.network import (
     BATCH_SIZE,
     CARD_FILE,
@@ -36,7 +35,8 @@ from frazil.evaluation.stages.usefulness.network import (
     window_edge,
 )
 from frazil.model.bundle import find_fault
-from frazil.volume.turns import Turn
+from frazil.volume.crop import crop_center
+from frazil.volume.turns import Turn, draw_turns, turn_each
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -180,7 +180,7 @@ def train_classifier(
     steps, batch_size : more data does not make more steps.
     window_voxel : edge of the central cube that it looks at; None is `window_edge`.
     shift_voxel : the cube is moved by up to so much along each axis, as far as the box allows.
-    turns : each volume is turned by one of these each time it is shown (`frazil.dataset.augment.wedge_turns`).
+    turns : each volume is turned by one of these each time it is shown (`frazil.volume.turns.wedge_turns`).
     voxel_size_angstrom : kept in the card.
     on_step : is told the share of the training that is done.
 

@@ -13,9 +13,9 @@ from jaxtyping import Float32
 
 from frazil.core.errors import ShapeError
 from frazil.core.seeds import numpy_generator
-from frazil.dataset.augment import crop_center
 from frazil.evaluation.metrics.profiles import particle_radius_voxel, sphere_profile
 from frazil.evaluation.volumes import VolumeSet
+from frazil.volume.crop import crop_center
 from frazil.volume.intensity import moments, z_score
 
 MARGIN_VOXEL = 1.0

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from frazil.dataset.augment import wedge_turns
 from frazil.evaluation.metrics.bootstrap import Estimate
 from frazil.evaluation.records import StageRecord
 from frazil.evaluation.scores import Line, Plot, Score, known
@@ -22,6 +21,7 @@ from frazil.evaluation.stages.usefulness.arms import CentralCubes, Outcome, Plan
 from frazil.evaluation.stages.usefulness.network import BATCH_SIZE, STEPS
 from frazil.evaluation.stages.usefulness.right_class import DOUBT, class_doubts, right_class_scores
 from frazil.evaluation.volumes import Sets
+from frazil.volume.turns import wedge_turns
 
 MINIMUM = 5
 """Volumes of a class, in each set, that it takes to train and to test on it."""
