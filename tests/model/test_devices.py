@@ -1,21 +1,17 @@
 """Devices and batch sizes, on a machine without CUDA."""
 
-import os
-
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from frazil.core.errors import RequestError
 from frazil.core.records import Condition
-from frazil.core.settings import ModelSettings
+from frazil.core.settings import DiffusionSettings, ModelSettings
 from frazil.model.devices import (
-    _limits,
     bytes_per_box,
     check_memory,
     choose_devices,
     default_batch_size,
-    memory_of,
 )
 from frazil.model.unet import build_network
 
@@ -51,6 +47,7 @@ def test_a_cpu_takes_as_many_small_boxes_as_one_large_one_has_voxels(box, batch)
 
 
 HAAR = ModelSettings(front_end="haar")
+EVERYTHING = ModelSettings(front_end="haar", preconditioning="edm", modulation="scale-shift", attention_heads=4)
 
 
 @pytest.mark.parametrize(("box", "batch"), [(64, 8), (96, 2), (128, 1), (32, 32)])
@@ -76,20 +73,26 @@ def test_the_estimate_of_memory_is_a_bound_and_not_far_off(settings, box, precis
     assert 1.5 * memory.peak < estimate < 3 * memory.peak
 
 
-def test_the_memory_of_a_cpu_is_shared_by_its_processes():
-    assert 0 < memory_of(CPU[0]) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert memory_of(CPU[0], 4) == memory_of(CPU[0]) // 4
-
-
-def test_the_limits_of_a_batch_system_count(tmp_path):
-    membership, root = tmp_path / "cgroup", tmp_path / "fs"
-    membership.write_text("1:memory:/old\n0::/slurm/job_1/step_0\n")
-    (root / "slurm" / "job_1" / "step_0").mkdir(parents=True)
-    (root / "slurm" / "job_1" / "step_0" / "memory.max").write_text("max\n")
-    (root / "slurm" / "job_1" / "memory.max").write_text("4000\n")
-    (root / "slurm" / "memory.max").write_text("9000\n")
-    assert sorted(_limits(membership, root)) == [4000, 9000]
-    assert _limits(tmp_path / "none", root) == []
+@pytest.mark.parametrize("checkpoint", [False, True])
+@pytest.mark.parametrize(("settings", "box"), [(ModelSettings(), 32), (EVERYTHING, 64)])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_with_gradients_a_box_takes_more_than_its_tensors_and_less_than_three_times_as_much(
+    settings, box, precision, checkpoint, live_memory
+):
+    network = build_network(settings, 2, DiffusionSettings())
+    network.checkpoint_activations = checkpoint
+    peaks = []
+    for count in (2, 4):
+        with FakeTensorMode(allow_non_fake_inputs=True), live_memory() as memory:
+            x = torch.empty(count, 1, box, box, box)
+            condition = Condition(torch.zeros(count, dtype=torch.int64), torch.zeros(count, 3))
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
+                predicted = network(x, torch.zeros(count, dtype=torch.int64), condition)
+            (predicted - x).square().mean().backward()
+        peaks.append(memory.peak)
+    tensors = (peaks[1] - peaks[0]) / 2
+    estimate = bytes_per_box(settings, box, precision, gradients=True, checkpoint_activations=checkpoint)
+    assert 1.3 * tensors < estimate < 3 * tensors
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,24 @@ def test_a_pass_that_does_not_fit_is_refused_with_what_would(memory, refuses, gi
         check_memory(Store(edge), preset(**changes), CPU)
 
 
+@pytest.mark.parametrize(
+    ("edge", "boxes", "precision", "checkpoint", "gib"),
+    [  # peak of the process (docs/performance.md)
+        (64, 1, "bf16-mixed", False, 0.46),
+        (64, 4, "bf16-mixed", False, 0.71),
+        (64, 16, "bf16-mixed", False, 1.41),
+        (64, 4, "32-true", False, 0.94),
+        (64, 16, "32-true", False, 2.28),
+        (96, 1, "bf16-mixed", True, 0.59),
+        (128, 1, "bf16-mixed", True, 0.87),
+        (128, 1, "bf16-mixed", False, 0.91),
+    ],
+)
+def test_the_estimate_is_above_what_was_measured_and_below_twice(edge, boxes, precision, checkpoint, gib):
+    measured = preset(training__precision=precision, training__checkpoint_activations=checkpoint)
+    assert gib < train_limits._needed(measured, edge, boxes) / GIB < 2 * gib + 0.2
+
+
 def test_what_is_advised_fits(memory):
     memory(4)
     check_memory(Store(128), preset(training__accumulate=4), CPU)

@@ -32,6 +32,9 @@ class Document(Settings):
     written_by: ClassVar[str]
     """Command that writes the record, for messages: ``frazil sample``."""
 
+    remedy: ClassVar[str] = ""
+    """What to do about a damaged record; empty: run the command again with --force."""
+
     schema_version: int
     kind: str
     frazil_version: str = __version__
@@ -73,7 +76,8 @@ class Document(Settings):
         except ValidationError as fault:
             first = fault.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise error(f"{path}: damaged, {where}: {first['msg']}; run {cls.written_by} again with --force") from None
+            remedy = cls.remedy or f"run {cls.written_by} again with --force"
+            raise error(f"{path}: damaged, {where}: {first['msg']}; {remedy}") from None
 
 
 def differences(old: Document, new: Document, free: Collection[str] = ()) -> list[str]:

@@ -184,4 +184,9 @@ def file_digest(path: Path) -> str:
 
 def text_digest(text: str) -> str:
     """Return ``sha256:<hex>`` of `text` in UTF-8."""
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return bytes_digest(text.encode())
+
+
+def bytes_digest(content: bytes) -> str:
+    """Return ``sha256:<hex>`` of `content`."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

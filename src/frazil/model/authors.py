@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frazil.core.console import console
+from frazil.core.console import say
+from frazil.core.documents import differences
 from frazil.core.errors import BundleError, OutputError, SettingsError
 from frazil.core.files import file_digest
 from frazil.core.presets import load_preset
@@ -29,16 +30,17 @@ from frazil.model.bundle import (
 )
 from frazil.model.unet import ConditionalUNet, empty_network
 
-# Theirs -> ours; all other modules bear the same name in both.
-_MODULE_NAMES = {
-    "cond_emb.time_mlp.1": "embed.time.0",
-    "cond_emb.time_mlp.3": "embed.time.2",
-    "cond_emb.class_mlp": "embed.label",
-    "cond_emb.coord_mlp.0": "embed.position.0",
-    "cond_emb.coord_mlp.2": "embed.position.2",
+_THEIR_NAMES = {
+    "embed.time.0": "cond_emb.time_mlp.1",
+    "embed.time.2": "cond_emb.time_mlp.3",
+    "embed.label": "cond_emb.class_mlp",
+    "embed.position.0": "cond_emb.coord_mlp.0",
+    "embed.position.2": "cond_emb.coord_mlp.2",
 }
-_OUR_NAMES = {ours: theirs for theirs, ours in _MODULE_NAMES.items()}
+"""Ours -> theirs; all other modules have the same name in both."""
+
 _KEYS = ("model_state", "num_classes", "idx_to_class", "patch_size", "T", "beta_start", "beta_end", "schedule")
+_AGAIN = "download the file again"
 
 
 def import_weights(
@@ -51,11 +53,11 @@ def import_weights(
     checkpoint : their ``.pt`` file.
     out : folder of the bundle.
     voxel_size_angstrom : of their boxes, which the checkpoint does not say; None leaves it open.
-    force : replace a bundle that is already at `out`.
+    force : replace another bundle in `out`.
 
     Raises
     ------
-    BundleError : the file is no checkpoint of theirs, is damaged, holds code, or uses a schedule that frazil has not.
+    BundleError : not a checkpoint of theirs, damaged, holds code, or uses a noise schedule that frazil does not have.
     OutputError : `out` cannot be written, or holds something else.
     SettingsError : a voxel size that is not positive.
     """
@@ -65,9 +67,8 @@ def import_weights(
     content = _read_checkpoint(checkpoint)
     card = _card(checkpoint, content, voxel_size_angstrom)
     if any((out / name).exists() for name in (CARD_FILE, WEIGHTS_FILE)) and not force:
-        return _already_there(out, card)
-    network = _network(checkpoint, content["model_state"], card)
-    bundle = save_bundle(out, network, card)
+        return _existing(out, card)
+    bundle = save_bundle(out, _network(checkpoint, content["model_state"], card), card)
     _report(out, bundle)
     return bundle
 
@@ -76,18 +77,14 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     """Read tensors, numbers, strings and plain containers; refuse everything else."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on pickle protocols: for programmers
+            warnings.simplefilter("ignore")  # about pickle protocols: for programmers
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); name the authors' .pt file") from None
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"names {named[1]}, which is code" if named else "is no PyTorch checkpoint, or is damaged"
-        raise BundleError(f"{path}: {what}; nothing was run, get the file again from its authors") from None
     except Exception as error:  # a damaged pickle or archive may raise anything
-        raise BundleError(
-            f"{path}: is no PyTorch checkpoint, or is damaged ({type(error).__name__}); get the file again"
-        ) from None
+        named = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        what = f"holds code ({named[1]})" if named else f"not a PyTorch checkpoint, or damaged ({type(error).__name__})"
+        raise BundleError(f"{path}: {what}; nothing was run, {_AGAIN}") from None
     if not isinstance(content, dict):
         raise BundleError(f"{path}: holds {type(content).__name__}, not the dictionary of the authors' train.py")
     if missing := [key for key in _KEYS if key not in content]:
@@ -99,15 +96,14 @@ def _card(path: Path, content: dict[str, Any], voxel_size_angstrom: float | None
     """Describe the checkpoint in frazil's terms, after checking every value of it."""
     if content["schedule"] != "linear":
         raise BundleError(
-            f"{path}: schedule {content['schedule']!r}: frazil has the paper's linear schedule only; "
+            f"{path}: schedule {content['schedule']!r}: frazil only has the paper's linear schedule; "
             "import a checkpoint trained with --schedule linear"
         )
-    state = content["model_state"]
+    state, box_size_voxel = content["model_state"], content["patch_size"]
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise BundleError(f"{path}: model_state is no dictionary of tensors; get the file again from its authors")
-    box_size_voxel = content["patch_size"]
+        raise BundleError(f"{path}: model_state is not a dictionary of tensors; {_AGAIN}")
     if not isinstance(box_size_voxel, int):
-        raise BundleError(f"{path}: patch_size {box_size_voxel!r} is no whole number; get the file again")
+        raise BundleError(f"{path}: patch_size {box_size_voxel!r} is not a whole number; {_AGAIN}")
     preset = _preset(path, content, state)
     epochs = content.get("epoch")
     return BundleCard(
@@ -124,14 +120,14 @@ def _card(path: Path, content: dict[str, Any], voxel_size_angstrom: float | None
 def _labels(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
     count, names = content["num_classes"], content["idx_to_class"]
     if not isinstance(count, int) or count < 1:
-        raise BundleError(f"{path}: num_classes {count!r} is no positive whole number; get the file again")
+        raise BundleError(f"{path}: num_classes {count!r} is not a positive whole number; {_AGAIN}")
     if not isinstance(names, dict) or set(names) != set(range(count)) or len(set(names.values())) != count:
-        raise BundleError(f"{path}: idx_to_class does not name each of the {count} classes once; get the file again")
+        raise BundleError(f"{path}: idx_to_class does not name each of the {count} classes once; {_AGAIN}")
     return tuple(str(names[index]) for index in range(count))
 
 
 def _preset(path: Path, content: dict[str, Any], state: dict[str, Tensor]) -> Preset:
-    """Return the paper's settings, with what this checkpoint does otherwise."""
+    """Return the paper's settings with the values of this checkpoint."""
     overrides: dict[str, Any] = {
         "name": "imported",
         "curate.box_size_voxel": content["patch_size"],
@@ -146,7 +142,7 @@ def _preset(path: Path, content: dict[str, Any], state: dict[str, Tensor]) -> Pr
     try:
         return load_preset("paper", overrides)
     except SettingsError as error:
-        raise BundleError(f"{path}: its values cannot be used ({error}); get the file again from its authors") from None
+        raise BundleError(f"{path}: its values cannot be used ({error}); {_AGAIN}") from None
 
 
 def _network(path: Path, state: dict[str, Tensor], card: BundleCard) -> ConditionalUNet:
@@ -165,36 +161,35 @@ def _network(path: Path, state: dict[str, Tensor], card: BundleCard) -> Conditio
 
 def _their_name(name: str) -> str:
     module, _, tensor = name.rpartition(".")
-    return f"{_OUR_NAMES.get(module, module)}.{tensor}"
+    return f"{_THEIR_NAMES.get(module, module)}.{tensor}"
 
 
-def _already_there(out: Path, card: BundleCard) -> Bundle:
+def _existing(out: Path, card: BundleCard) -> Bundle:
     """Return the finished bundle if it is this import; refuse to touch another."""
     try:
-        there = load_bundle(out)
+        bundle = load_bundle(out)
     except BundleError:
         raise OutputError(
             f"{out}: holds a damaged bundle; pass --force to replace it, or choose another folder"
         ) from None
-    same = ("provenance", "voxel_size_angstrom", "preset", "labels")
-    if any(getattr(there.card, name) != getattr(card, name) for name in same):
-        raise OutputError(f"{out}: holds another bundle; pass --force to replace it, or choose another folder")
-    console.print(f"{out}: already imported, nothing to do")
-    return there
+    if different := differences(bundle.card, card, free=("torch_version", "weights_digest")):
+        raise OutputError(
+            f"{out}: holds another bundle ({'; '.join(different)}); pass --force to replace it, or choose another folder"
+        )
+    say(f"{out}: already imported, nothing to do")
+    return bundle
 
 
 def _report(out: Path, bundle: Bundle) -> None:
     card = bundle.card
     count = sum(parameter.numel() for parameter in bundle.network.parameters())
-    size = "voxel size unknown" if card.voxel_size_angstrom is None else f"{card.voxel_size_angstrom} A a voxel"
-    console.print(
+    size = "voxel size unknown" if card.voxel_size_angstrom is None else f"voxels of {card.voxel_size_angstrom} A"
+    say(
         f"{out}: {count:,} parameters, boxes of {card.box_size_voxel}^3, {size}; {len(card.labels)} classes: "
-        f"{', '.join(card.labels)}",
-        soft_wrap=True,
+        f"{', '.join(card.labels)}"
     )
     if card.voxel_size_angstrom is None:
-        console.print(
-            "the checkpoint does not say the voxel size; import with --voxel-size (10.012444 for the CZII set), or give "
-            "it to frazil sample",
-            soft_wrap=True,
+        say(
+            "the checkpoint does not say the voxel size; import with --voxel-size (10.012444 for the CZII set), "
+            "or pass it to frazil sample"
         )

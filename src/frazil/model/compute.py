@@ -1,4 +1,4 @@
-"""In what precision a network computes, and how its numbers lie in memory."""
+"""The precision that a network computes in, and the layout of its numbers in memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Network = TypeVar("_Network", bound="nn.Module")
 
 @dataclass(frozen=True)
 class Compute:
-    """One way of computing a network. Both parts move the last bits of a result, so both are kept with every run.
+    """One way of computing a network. Both parts change the last bits of a result, so both are recorded with every run.
 
     Parameters
     ----------
@@ -43,24 +43,19 @@ class Compute:
 
         Raises
         ------
-        ValueError : they leave it to a probe (`frazil.model.probe`), which has not been asked.
+        ValueError : they leave it to a probe (`frazil.model.probe`), which has not run yet.
         """
         if settings.precision == "auto" or settings.memory_format == "auto":
-            raise ValueError("precision and memory format are still to be chosen; ask frazil.model.probe first")
+            raise ValueError("precision and memory format are still to be chosen; run frazil.model.probe first")
         return cls.named(settings.precision, settings.memory_format)
 
-    @property
-    def is_mixed(self) -> bool:
-        """Tell whether the network runs under autocast."""
-        return self.precision == "bf16-mixed"
-
     def lay_out(self, network: _Network) -> _Network:
-        """Bring the weights of `network` into the memory format, in place; return it."""
+        """Convert the weights of `network` to the memory format, in place; return it."""
         return network.to(memory_format=_FORMATS[self.memory_format])  # type: ignore[call-overload, no-any-return]
 
     def autocast(self, device_type: str) -> torch.autocast:
         """Return the context in which the network computes on ``cpu`` or ``cuda``."""
-        return torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.is_mixed)
+        return torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.precision == "bf16-mixed")
 
     def __str__(self) -> str:
         return self.precision if self == Compute.named(self.precision) else f"{self.precision} {self.memory_format}"

@@ -1,14 +1,11 @@
-"""Where a network runs, and how many volumes it takes at once."""
+"""Where a network runs, how much memory it takes there, and how many volumes it samples at once."""
 
 from __future__ import annotations
-
-import os
-from contextlib import suppress
-from pathlib import Path
 
 import torch
 
 from frazil.core.errors import RequestError
+from frazil.core.machine import machine_memory
 from frazil.core.settings import ModelSettings, Precision
 
 _CPU_VOXELS = 64**3
@@ -38,51 +35,49 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise RequestError(
-            f"device {name!r} is not known; choose auto, cpu, cuda, or cuda:0,cuda:1 for several"
-        ) from None
-    if device.type not in ("cpu", "cuda"):
-        raise RequestError(f"device {name!r} is not supported; choose auto, cpu, cuda, or cuda:0,cuda:1 for several")
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if not count:
-            raise RequestError(f"device {name!r}: PyTorch finds no CUDA device here; choose --device cpu or auto")
-        if device.index is not None and device.index >= count:
-            raise RequestError(
-                f"device {name!r}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}; choose one"
-            )
-        return torch.device("cuda", device.index or 0)
-    return device
-
-
-def bytes_per_box(settings: ModelSettings, box_size_voxel: int, precision: Precision) -> int:
-    """Return about how much memory one box of a batch takes while it is sampled: an upper bound, measured to be below twice.
-
-    The finest level decides: it holds input, output, skip, and what the kernels need, some 12 times its channels.
-    """
-    voxels = box_size_voxel**3
-    level = 12 * settings.level_channels[0] * (voxels // settings.bands) * (2 if precision == "bf16-mixed" else 4)
-    return level + 8 * voxels * 4  # and the volumes that the sampler keeps, in float32
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise RequestError(f"device {name!r}: unknown; choose auto, cpu, cuda, or cuda:0,cuda:1 for several")
+    if device.type == "cpu":
+        return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        raise RequestError(f"device {name!r}: PyTorch finds no CUDA device here; choose --device cpu or auto")
+    if device.index is not None and device.index >= count:
+        raise RequestError(f"device {name!r}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}; choose one")
+    return torch.device("cuda", device.index or 0)
 
 
 def memory_of(device: torch.device, processes: int = 1) -> int:
-    """Return the bytes of memory of a device; `processes` share that of a CPU, which a container or a batch system may limit."""
+    """Return the bytes of memory of a device; `processes` share that of a CPU."""
     if device.type == "cpu":
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return min([machine, *_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))]) // processes
+        return machine_memory(processes)
     return torch.cuda.get_device_properties(device).total_memory
 
 
-def _limits(membership: Path, root: Path) -> list[int]:
-    """Return the limits of memory of this process's control groups (version 2) and all above them."""
-    found = []
-    with suppress(OSError, ValueError):
-        entries = [line.split(":", 2) for line in membership.read_text().splitlines()]
-        names = [Path(path.lstrip("/")) for number, _, path in entries if number == "0"]
-        for group in [part for name in names for part in (name, *name.parents)]:
-            with suppress(OSError, ValueError):  # no such file, or "max"
-                found.append(int((root / group / "memory.max").read_text()))
-    return found
+def bytes_per_box(
+    settings: ModelSettings,
+    box_size_voxel: int,
+    precision: Precision,
+    *,
+    gradients: bool = False,
+    checkpoint_activations: bool = False,
+) -> int:
+    """Return about how much memory one box of a batch takes: an upper bound, measured to be below twice.
+
+    The finest level decides. While sampling it holds input, output, skip, and what the kernels need, some 12 times its channels. With
+    gradients some 25 times its channels are kept, 17 with `checkpoint_activations`; kernels need up to two thirds as much again, and
+    freed memory that is kept the rest.
+
+    Parameters
+    ----------
+    settings : of the network.
+    box_size_voxel : edge of a box.
+    """
+    volumes = (26 if checkpoint_activations else 40) if gradients else 12
+    voxels = box_size_voxel**3
+    level = volumes * settings.level_channels[0] * (voxels // settings.bands) * (2 if precision == "bf16-mixed" else 4)
+    return level + (16 if gradients else 8) * voxels * 4  # and the volumes that go in and come out, in float32
 
 
 def check_memory(
@@ -94,7 +89,7 @@ def check_memory(
     precision: Precision,
     processes: int = 1,
 ) -> None:
-    """Refuse a batch that cannot fit into the memory of a device.
+    """Refuse to sample a batch that cannot fit into the memory of a device.
 
     Parameters
     ----------
@@ -111,8 +106,7 @@ def check_memory(
     per_box = bytes_per_box(settings, box_size_voxel, precision)
     if batch_size * per_box <= has:
         return
-    fits = has // per_box
-    if fits:
+    if fits := has // per_box:
         advice = f"pass --batch-size {fits}"
     elif precision == "32-true" and bytes_per_box(settings, box_size_voxel, "bf16-mixed") <= has:
         advice = "pass --precision bf16-mixed --batch-size 1"
@@ -129,14 +123,7 @@ def check_memory(
 def default_batch_size(
     devices: tuple[torch.device, ...], settings: ModelSettings, box_size_voxel: int, precision: Precision = "32-true"
 ) -> int:
-    """Return how many boxes to sample at once: a function of the hardware, not of what else runs on it.
-
-    Parameters
-    ----------
-    devices : as `choose_devices` returns them.
-    settings : of the network.
-    box_size_voxel : edge of a box.
-    """
+    """Return how many boxes to sample at once: a function of the hardware, not of what else runs on it."""
     if devices[0].type == "cpu":
         return max(1, min(_MAX_BATCH, _CPU_VOXELS * settings.bands // box_size_voxel**3))
     memory = min(memory_of(device) for device in devices)

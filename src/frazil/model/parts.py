@@ -1,4 +1,4 @@
-"""Parts of a network by name, to keep some of them from changing when a trained one is trained on."""
+"""Parts of a network by name, so that some of them can be frozen in a training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODULES: dict[NetworkPart, tuple[str, ...]] = {
     "decoder": ("up", "dec"),
     "output": ("out_conv",),
 }
-"""How the names of the modules begin that belong to a part; every module with weights belongs to one."""
+"""Name stems of the modules of each part; every module with weights belongs to one."""
 
 
 def part_of(name: str) -> NetworkPart:
@@ -28,18 +28,17 @@ def part_of(name: str) -> NetworkPart:
 
     Raises
     ------
-    KeyError : it belongs to none, as the front end, which has no weights.
+    KeyError : it belongs to none, like the front end, which has no weights.
     """
     stem = name.split(".")[0].rstrip("0123456789")
-    return next((part for part, stems in MODULES.items() if stem in stems), None) or _unknown(name)
+    for part, stems in MODULES.items():
+        if stem in stems:
+            return part
+    raise KeyError(f"{name} belongs to no part of the network")
 
 
 def freeze(network: ConditionalUNet, parts: Iterable[NetworkPart]) -> None:
-    """Keep the weights of `parts` from being trained; all others are trained."""
+    """Freeze the weights of `parts`; all others are trained."""
     frozen = set(parts)
     for name, weight in network.named_parameters():
         weight.requires_grad_(part_of(name) not in frozen)
-
-
-def _unknown(name: str) -> NetworkPart:
-    raise KeyError(f"{name} belongs to no part of the network")

@@ -24,7 +24,7 @@ _EDGE_VOXEL = 32
 """Largest box that is timed, at the network's finest level: larger ones take longer and say the same."""
 
 _CLEARLY = 0.9
-"""Another way must take less than this share of the time of the plainest one, or two runs might decide differently."""
+"""Another way must take less than this share of the plainest one's time, or two runs might decide differently."""
 
 _PRECISIONS: tuple[Precision, ...] = ("32-true", "bf16-mixed")
 _FORMATS: tuple[MemoryFormat, ...] = ("contiguous", "channels-last")
@@ -32,14 +32,14 @@ _FORMATS: tuple[MemoryFormat, ...] = ("contiguous", "channels-last")
 
 @dataclass(frozen=True)
 class Probe:
-    """What was timed, and what is chosen.
+    """What was timed, and what was chosen.
 
     Parameters
     ----------
-    chosen : the fastest, or the plainest one where nothing is clearly faster.
-    seconds : of one box, by candidate, the plainest first. CPU time of one thread on a CPU, so that a busy machine decides as an idle one.
+    chosen : the fastest, or the plainest one if nothing is clearly faster.
+    seconds : per box, by candidate, the plainest first. CPU time of one thread on a CPU, so that load does not change the decision.
     box_size_voxel : edge of the box that was timed.
-    gradients : a pass with gradients was timed, as training takes.
+    gradients : a pass with gradients was timed, as in training.
     """
 
     chosen: Compute
@@ -56,12 +56,12 @@ class Probe:
 def candidates(
     precision: PrecisionChoice, memory_format: MemoryFormatChoice | None, *, kept: Compute | None = None
 ) -> tuple[Compute, ...]:
-    """Return the ways of computing that a choice leaves open, the plainest first; one where it leaves nothing open.
+    """Return the ways of computing that a choice leaves open, the plainest first; only one if it leaves nothing open.
 
     Parameters
     ----------
     precision, memory_format : ``auto`` is open; a memory format of None is what suits the precision.
-    kept : what was decided before: it stands in for ``auto`` wherever it can.
+    kept : what was decided before; replaces ``auto``.
     """
     if kept is not None:
         precision = kept.precision if precision == "auto" else precision
@@ -84,15 +84,15 @@ def probe(
     gradients: bool,
     clock: Callable[[], float] | None = None,
 ) -> Probe:
-    """Time a network in every way of `among` and choose.
+    """Time a network in every way of `among` and choose one.
 
     Parameters
     ----------
     network : is left on `device`, in any memory format, without gradients.
     among : the plainest first.
-    box_size_voxel : of the boxes to come; the timed one is no larger, and not larger than a second allows.
-    gradients : whether training is to come.
-    clock : seconds; None is CPU time on a CPU, of one thread, and the time until the work is done elsewhere.
+    box_size_voxel : of the boxes to come; the timed one is no larger, and no larger than a second allows.
+    gradients : time a pass with gradients.
+    clock : in seconds; None is CPU time of one thread on a CPU, elsewhere the time until the work is done.
     """
     device = torch.device(device)
     clock = clock or _clock(device)
@@ -128,7 +128,7 @@ def probe(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute on one thread: several that wait for each other on a busy machine burn CPU time, and would decide by chance."""
+    """Compute on one thread: on a busy machine, threads burn CPU time waiting for each other, and chance would decide."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

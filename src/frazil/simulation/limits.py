@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 
 from frazil.core.errors import SimulationError
+from frazil.core.machine import machine_memory
 from frazil.simulation.specimen.packing import box_edge
 from frazil.simulation.structures.library import Structure
 
@@ -64,7 +64,7 @@ def check_memory(
     SimulationError : names what it takes, what there is, and what to change.
     """
     if machine_bytes is None:
-        machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        machine_bytes = machine_memory()
     structures, at_a_time = list(structures), min(workers, len(grids))
     for shape, voxel_size_angstrom in grids:
         edge = max((box_edge(structure, voxel_size_angstrom) for structure in structures), default=0)

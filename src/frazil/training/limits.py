@@ -11,11 +11,10 @@ from frazil.core.allocator import keep_freed_memory
 from frazil.core.errors import SettingsError, ShapeError, StoreError
 from frazil.dataset.variation import Variation, largest_edge
 from frazil.model.compute import Compute
-from frazil.model.devices import memory_of
+from frazil.model.devices import bytes_per_box, memory_of
 from frazil.model.probe import Probe, candidates, probe
 from frazil.model.unet import build_network, check_box_size
 from frazil.training.fit import Hardware, epoch_plan
-from frazil.training.memory import bytes_of_a_pass
 
 if TYPE_CHECKING:
     from frazil.core.settings import Preset
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 
 _SHARE_FOR_BOXES = 4
 """The boxes of all processes may take one part in so many of the machine's memory; beyond, they are read again and again."""
+
+_FIXED_BYTES = 3 * 2**28
+"""PyTorch itself, weights, gradients, averages and moments of a network of some million parameters."""
 
 
 def training_edge(boxes: BoxStore, preset: Preset) -> int:
@@ -138,11 +140,11 @@ def check_memory(boxes: BoxStore, preset: Preset, hardware: Hardware) -> bool:
 
 def _needed(preset: Preset, edge: int, boxes: int, *, checkpoint: bool = False, bf16: bool = False) -> int:
     training = preset.training
-    return bytes_of_a_pass(
+    return _FIXED_BYTES + boxes * bytes_per_box(
         preset.model,
         edge,
         "bf16-mixed" if bf16 else Compute.of(training).precision,
-        boxes=boxes,
+        gradients=True,
         checkpoint_activations=checkpoint or training.checkpoint_activations,
     )
 
