@@ -38,30 +38,20 @@ def warn(text: str) -> None:
     error_console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
-def progress_bar() -> Progress:
-    """Return a progress bar with the count, the share done, the time spent and the time left."""
+def progress_bar(*, counted: bool = True) -> Progress:
+    """Return a progress bar on standard error with the share done, the time spent and the time left.
+
+    Parameters
+    ----------
+    counted : also show how many items of how many are done.
+    """
     return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        *([MofNCompleteColumn()] if counted else []),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=error_console,
-        transient=False,
-    )
-
-
-def share_bar() -> Progress:
-    """Return a progress bar for work without a count: several lines, the share done, the time spent and the time left."""
-    return Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=error_console,
-        transient=False,
     )

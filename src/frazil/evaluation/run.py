@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from frazil.core.console import progress_bar, say, say_written, share_bar, warn
+from frazil.core.console import progress_bar, say, say_written, warn
 from frazil.core.errors import FrazilError, OutputError, RequestError, SourceError
 from frazil.core.files import exclusive, make_folder, output_errors, read_json, text_digest, write_json
 from frazil.core.version import __version__
@@ -285,7 +285,7 @@ def _run(
         return {}
     learned = LearnedEmbedding(store.digest, compared.generated.box_size_voxel, compared.sets.seed, cache_folder())
     material = Material(compared.sets, store.description.tilt_range_degrees, all_embeddings(learned), quick)
-    with share_bar() as bar:
+    with progress_bar(counted=False) as bar:
         return {
             name: run_stage(out, name, stage, material, learned, input_digest=digest, bar=bar)
             for name, stage in stages.items()

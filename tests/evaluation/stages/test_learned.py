@@ -1,6 +1,5 @@
 """The learned embedding is trained once for the same real boxes, and a cache that fails costs only time."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +73,4 @@ def test_where_it_is_kept(monkeypatch):
     assert cache_folder() == Path("/a")
     monkeypatch.delenv("FRAZIL_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert cache_folder() == Path("/b/frazil")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(Path, "home", partial(Path, "/c"))
-    assert cache_folder() == Path("/c/.cache/frazil")
+    assert cache_folder().name == "frazil"  # the platform says where

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float32
+from platformdirs import user_cache_path
 
 from frazil.core.console import warn
 from frazil.core.errors import FrazilError, OutputError
@@ -27,10 +28,8 @@ _METHOD = (__version__, torch.__version__, STEPS, BATCH_SIZE, CHANNELS, SHIFT_VO
 
 
 def cache_folder() -> Path:
-    """Return where learned embeddings are kept: ``$FRAZIL_CACHE``, else ``$XDG_CACHE_HOME/frazil``, else ``~/.cache/frazil``."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frazil"
+    """Return where learned embeddings are kept: ``$FRAZIL_CACHE``, else the platform's cache folder (``~/.cache/frazil``)."""
+    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("frazil", appauthor=False))
 
 
 def all_embeddings(learned: Embedding) -> dict[str, Embedding]:

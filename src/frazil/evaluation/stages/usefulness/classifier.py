@@ -6,7 +6,6 @@ save a quarter of the time on the newest CPUs and give other numbers there.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from frazil.core.errors import BundleError, OutputError, RequestError, ShapeError, TrainingError
-from frazil.core.files import atomic_path
+from frazil.core.files import atomic_path, bytes_digest
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.stages.usefulness.network import (
     BATCH_SIZE,
@@ -102,7 +101,7 @@ class Classifier:
             raise OutputError(f"{folder}: holds something other than a classifier; choose another folder")
         tensors = {name: tensor.contiguous() for name, tensor in self._network.state_dict().items()}
         weights = save_tensors(tensors, metadata={"format": "pt"})
-        card = self.card.model_copy(update={"weights_digest": _digest(weights)})
+        card = self.card.model_copy(update={"weights_digest": bytes_digest(weights)})
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             (temporary / WEIGHTS_FILE).write_bytes(weights)
@@ -123,7 +122,7 @@ class Classifier:
             weights = path.read_bytes()
         except OSError as error:
             raise BundleError(f"{path}: cannot be read ({error.strerror}); train the classifier again") from None
-        if _digest(weights) != card.weights_digest:
+        if bytes_digest(weights) != card.weights_digest:
             raise BundleError(f"{path}: damaged, its digest is not the one in {CARD_FILE}; train the classifier again")
         try:
             tensors = load_tensors(weights)
@@ -269,7 +268,3 @@ def _batches(
 
 def _as_tensor(windows: Float32[np.ndarray, "b z y x"]) -> Float[Tensor, "b 1 z y x"]:
     return torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32))[:, None]
-
-
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
