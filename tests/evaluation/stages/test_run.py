@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from frazil.core.console import share_bar
+from frazil.core.console import progress_bar
 from frazil.evaluation.records import StageRecord, read_stage
 from frazil.evaluation.stages.learned import all_embeddings
 from frazil.evaluation.stages.material import Material
@@ -42,7 +42,7 @@ def run(learned, tmp_path):
 
     def run(found=lambda material, on_step: StageRecord(), *, quick=False, **stage):
         material = Material(Sets(some, some, some), None, all_embeddings(learned), quick)
-        with share_bar() as bar:
+        with progress_bar(counted=False) as bar:
             return run_stage(
                 tmp_path, "stage", Stage(found, **stage), material, learned, input_digest="sha256:1", bar=bar
             )
