@@ -40,10 +40,13 @@ class Sentences(griffe.Extension):
 
 
 def _fields(owner: griffe.Object, item: re.Match[str]) -> str:
-    """Describe one or several fields; the text of several that are described together stands at the last."""
+    """Describe one or several fields."""
     *others, last = [name.strip() for name in item[1].split(",")]
-    same = "".join(f"{name}\n    {_default(owner, name)}see `{last}`\n" for name in others)
-    return f"{same}{last}\n    {_default(owner, last)}{item[2]}"
+    continues = item.string[item.end() :].startswith("\n ")
+    same = f"see `{last}`" if continues else item[2]
+    return "".join(f"{name}\n    {_default(owner, name)}{same}\n" for name in others) + (
+        f"{last}\n    {_default(owner, last)}{item[2]}"
+    )
 
 
 def _default(owner: griffe.Object, name: str) -> str:
