@@ -39,7 +39,7 @@ def test_it_is_small_and_knows_what_it_is():
     assert set(bundle.card.radius_angstrom) == set(CZII)
     card = (folder.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert bundle.digest in card
-    for part in ("simulated", "Licence", "Known failures"):
+    for part in ("simulated", "License", "Known failures"):
         assert part in card
 
 
