@@ -72,15 +72,6 @@ def test_other_star_files_beside_the_particles_are_left_alone(make_project):
     assert {picks.label for picks in opened(project.path).picks()} == {"apo-ferritin", "ribosome"}
 
 
-def test_filters(make_project, refuses):
-    project = make_project("csv")
-    assert {picks.label for picks in opened(project.path, labels=("ribosome",)).picks()} == {"ribosome"}
-    with refuses(PickError, "label virus", "apo-ferritin, ribosome"):
-        opened(project.path, labels=("virus",)).picks()
-    with refuses(PickError, "user anna", "leave the filter out"):
-        opened(project.path, users=("anna",)).picks()
-
-
 def test_tables_that_are_missing_or_to_choose_from(make_project, tmp_path, refuses):
     project = make_project("csv")
     shutil.copy(project.path / "picks.csv", project.path / "more.csv")
@@ -134,11 +125,3 @@ def test_a_voxel_size_of_zero_is_refused(make_project, refuses):
     write_volume(project.path / "TS_2.mrc", project.volumes["TS_2"], 0.0)
     with refuses(SourceError, "TS_2.mrc", "0 x 0 x 0", "--voxel-size"):
         opened(project.path).picks()
-
-
-def test_a_truncated_tomogram_is_refused_before_its_voxels_are_read(make_project, refuses):
-    project = make_project("csv")
-    path = project.path / "TS_1.mrc"
-    path.write_bytes(path.read_bytes()[:5000])
-    with refuses(SourceError, "TS_1.mrc", "truncated", "5000 bytes", "copy"):
-        opened(project.path).header("TS_1")

@@ -8,7 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from frazil.core.errors import PickError
 from frazil.core.records import Picks, TomogramHeader
-from frazil.io.star import center_angstrom, is_particle_file, read_particles, write_particles
+from frazil.io.star import is_particle_file, read_particles, write_particles
+from frazil.io.tables import center_angstrom
 
 HEADER = TomogramHeader("TS_1", (30, 40, 50), 10.0, "TS_1.mrc")
 HEADERS = {"TS_1": HEADER}
@@ -36,7 +37,7 @@ def star(tmp_path, rows, *columns, optics=OPTICS, name="ribosome.star"):
 
 
 def placed(path):
-    return [record.picks(record.tomogram, HEADER) for record in read_particles(path)]
+    return [record.placed(HEADER) for record in read_particles(path)]
 
 
 def test_coordinates_count_from_the_centre_at_half_the_shape(tmp_path):
@@ -95,7 +96,7 @@ def test_a_single_particle_without_a_loop_is_read(tmp_path):
 
 def test_without_the_tomogram_the_centre_is_not_known(tmp_path):
     (record,) = read_particles(star(tmp_path, ["TS_1 0 0 0"]))
-    assert np.isnan(record.unplaced("TS_1").centers_angstrom).all()
+    assert np.isnan(record.unplaced().centers_angstrom).all()
 
 
 centers = hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.just(3)), elements=st.floats(0, 1e4))

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from frazil.core.errors import SourceError
 from frazil.core.files import read_json, write_json, write_text
 from frazil.evaluation.scores import SCHEMA_VERSION, ClosePair, Evaluation, Plot, Score, StageCost
-from frazil.io.csv_table import read_rows
+from frazil.io.tables import read_csv
 
 METRICS_FILE = "metrics.json"
 SAMPLES_FILE = "samples.csv"
@@ -135,13 +135,14 @@ def read_samples(folder: Path) -> SampleTable:
     ------
     SourceError : no such file, or a cell that is no number.
     """
-    rows = read_rows(folder / SAMPLES_FILE, (NAME, LABEL), SourceError)
-    columns = [column for column in rows[0].cells if column not in (NAME, LABEL)]
+    table = read_csv(folder / SAMPLES_FILE, (NAME, LABEL), SourceError)
     return SampleTable(
-        names=tuple(row.text(NAME) for row in rows),
-        labels=tuple(row.text(LABEL) for row in rows),
+        names=tuple(table.text(NAME)),
+        labels=tuple(table.text(LABEL)),
         numbers={
-            column: tuple(row.number(column) if row.cells[column] else math.nan for row in rows) for column in columns
+            column: tuple(table.numbers(column, empty_allowed=True))
+            for column in map(str, table.cells)
+            if column not in (NAME, LABEL)
         },
     )
 

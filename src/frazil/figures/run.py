@@ -19,8 +19,8 @@ from frazil.core.settings import Normalisation
 from frazil.core.version import __version__
 from frazil.dataset.store import BoxStore, StoreDescription
 from frazil.dataset.subtomograms import Subtomograms
+from frazil.io.checks import clean_name
 from frazil.io.mrc import read_volume
-from frazil.io.names import clean_name
 from frazil.model.bundle import CARD_FILE, RUN_BUNDLE, BundleCard, read_card
 from frazil.plots.curves import loss_page, read_metrics
 from frazil.plots.page import Page, save_figure

@@ -12,18 +12,18 @@ The class of a file is, in this order:
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from frazil.core.errors import RequestError, SourceError
 from frazil.core.files import write_text
-from frazil.io.csv_table import read_rows
-from frazil.io.names import clean_name
+from frazil.io.checks import clean_name
+from frazil.io.tables import read_csv
 
 LABELS_FILE = "labels.csv"
 COLUMNS = ("file", "label")
@@ -103,11 +103,8 @@ def write_labels(folder: Path, files: Sequence[LabelledFile]) -> None:
     ------
     OutputError : the place cannot be written.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows((file.file, file.label) for file in files)
-    write_text(folder / LABELS_FILE, text.getvalue())
+    table = pd.DataFrame([(file.file, file.label) for file in files], columns=list(COLUMNS))
+    write_text(folder / LABELS_FILE, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _find(folder: Path) -> list[str]:
@@ -135,15 +132,12 @@ def _find(folder: Path) -> list[str]:
 
 def _from_table(folder: Path, files: Sequence[str]) -> list[LabelledFile]:
     path = folder / LABELS_FILE
-    rows = read_rows(path, COLUMNS, SourceError)
-    labels: dict[str, str] = {}
-    for row in rows:
-        file = row.text("file")
-        if file in labels:
-            raise row.fault("file", file, "it stands in an earlier line too; keep one of them")
-        if not (folder / file).is_file():
-            raise row.fault("file", file, "there is no such file in the folder; mend the name or take the line out")
-        labels[file] = row.text("label")
+    table = read_csv(path, COLUMNS, SourceError)
+    named = table.text("file")
+    table.refuse(named.duplicated(), "file", "an earlier line names it too; keep one of them")
+    missing = ~named.map(lambda file: (folder / file).is_file())
+    table.refuse(missing, "file", "no such file in the folder; correct the name or remove the line")
+    labels = dict(zip(named, table.text("label"), strict=True))
     if unlabelled := [file for file in files if file not in labels]:
         raise SourceError(
             f"{path}: no line for {len(unlabelled)} of {len(files)} MRC files, e.g. {unlabelled[0]}; add them, or move them away"

@@ -16,7 +16,7 @@ from frazil.core.errors import SourceError
 from frazil.core.files import atomic_path
 from frazil.core.records import TomogramHeader
 from frazil.core.version import SIMULATED_BY, signature
-from frazil.io.voxel_size import isotropic_voxel_size
+from frazil.io.checks import isotropic_voxel_size
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped

@@ -7,37 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from frazil.core.errors import MissingTomogramError, PickError, SourceError
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
+from frazil.io.checks import refuse_picks_beyond_unit_voxels, refuse_unknown_voxel_size, select
 from frazil.io.mrc import read_header, read_volume
-from frazil.io.picks_table import read_table
-from frazil.io.selection import Annotated, select
 from frazil.io.star import is_particle_file, read_particles
-from frazil.io.voxel_size import refuse_picks_beyond_unit_voxels, refuse_unknown_voxel_size
+from frazil.io.tables import TablePicks, read_picks
 
 SUFFIXES = (".mrc", ".rec")
-
-
-class TablePicks(Annotated, Protocol):
-    """Picks as a table has them: they need the tomogram to become angstrom from voxel (0, 0, 0)."""
-
-    @property
-    def tomogram(self) -> str:
-        """Name of the tomogram, as the table writes it."""
-        ...
-
-    def picks(self, run: str, header: TomogramHeader) -> Picks:
-        """Return the picks in angstrom from the centre of voxel (0, 0, 0)."""
-        ...
-
-    def unplaced(self, run: str) -> Picks:
-        """Return the picks with NaN for centres, where there is no tomogram."""
-        ...
 
 
 class MrcSource:
@@ -114,11 +95,11 @@ class MrcSource:
         for some in select(self._table, self._settings, str(self.path)):
             run = some.tomogram
             if not self._files[run]:
-                placed.append(some.unplaced(run))
+                placed.append(some.unplaced())
                 continue
             if run not in headers:
                 headers[run] = self.header(run)
-            placed.append(some.picks(run, headers[run]))
+            placed.append(some.placed(headers[run]))
             if self._settings.voxel_size_angstrom is None:
                 refuse_picks_beyond_unit_voxels(headers[run], placed[-1:])
         return sorted(placed, key=lambda picks: (picks.run, picks.label))
@@ -168,7 +149,7 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
         tables = _find_tables(path)
     if tables[0].suffix == ".star":
         return MrcSource(path, "MRC + STAR", [picks for table in tables for picks in read_particles(table)], settings)
-    return MrcSource(path, "MRC + CSV", read_table(tables[0]), settings)
+    return MrcSource(path, "MRC + CSV", read_picks(tables[0]), settings)
 
 
 def _find_tables(folder: Path) -> list[Path]:

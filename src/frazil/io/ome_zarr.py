@@ -25,7 +25,7 @@ from numcodecs import Blosc, blosc
 from frazil.core.errors import MissingTomogramError, SourceError
 from frazil.core.files import atomic_path, one_line
 from frazil.core.records import TiltRange
-from frazil.io.voxel_size import isotropic_voxel_size, true_voxel_size
+from frazil.io.checks import isotropic_voxel_size, true_voxel_size
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Shaped

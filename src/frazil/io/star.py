@@ -14,7 +14,6 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +26,9 @@ from frazil.core.errors import PickError
 from frazil.core.files import one_line, write_text
 from frazil.core.records import Picks, TomogramHeader
 from frazil.core.version import signature
-from frazil.io.copick.library import relion_rows_to_poses
-from frazil.io.copick.picks_json import known_rotations
-from frazil.io.names import clean_name
+from frazil.io.checks import clean_name
+from frazil.io.copick.picks import known_rotations, relion_rows_to_poses
+from frazil.io.tables import TablePicks, center_angstrom
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -43,41 +42,13 @@ _PIXEL_SIZES = ("rlnTomoTiltSeriesPixelSize", "rlnImagePixelSize")
 _TEXT = (LABEL, "rlnTomoName", "rlnTomoParticleName", "rlnImageName")
 
 
-@dataclass(frozen=True)
-class CenteredPicks:
-    """Particles of one class in one tomogram, counted from the tomogram's centre at N/2 voxels."""
-
-    tomogram: str
-    label: str
-    offsets_angstrom: Float[np.ndarray, "n 3"]
-    rotations: Float[np.ndarray, "n 3 3"] | None
-    origin: str
-    user: str | None = None
-    session: str | None = None
-
-    def picks(self, run: str, header: TomogramHeader) -> Picks:
-        """Return the picks counted from the centre of voxel (0, 0, 0)."""
-        return Picks(
-            run, self.label, self.offsets_angstrom + center_angstrom(header), self.rotations, origin=self.origin
-        )
-
-    def unplaced(self, run: str) -> Picks:
-        """Return the picks with NaN for centres: without the tomogram nobody knows where its centre is."""
-        return Picks(run, self.label, np.full_like(self.offsets_angstrom, np.nan), self.rotations, origin=self.origin)
-
-
-def center_angstrom(header: TomogramHeader) -> Float[np.ndarray, "3"]:
-    """Centre of a tomogram, zyx, at N/2 voxels from the centre of voxel (0, 0, 0)."""
-    return np.asarray(header.shape_voxel) / 2 * header.voxel_size_angstrom
-
-
 def is_particle_file(path: Path) -> bool:
     """Tell particles from RELION's other STAR files (tomograms, tilt series, optimisation sets) by their columns."""
     return any(f"_{column}" in path.read_text(encoding="utf-8", errors="replace") for column in CENTERED)
 
 
-def read_particles(path: Path) -> list[CenteredPicks]:
-    """Read particles; one record for each tomogram and class.
+def read_particles(path: Path) -> list[TablePicks]:
+    """Read particles; one record per tomogram and class.
 
     ``rlnOrigin{X,Y,Z}Angst`` and ``rlnTomoSubtomogram{Rot,Tilt,Psi}`` are applied as RELION does. Orientations are
     unknown (None) where there are no angles, or where all are zero.
@@ -98,7 +69,8 @@ def read_particles(path: Path) -> list[CenteredPicks]:
     for tomogram, label in sorted(set(zip(tomograms.tolist(), labels.tolist(), strict=True))):
         rows = (tomograms == tomogram) & (labels == label)
         offsets = np.ascontiguousarray(places[rows][:, ::-1])  # xyz -> zyx
-        records.append(CenteredPicks(tomogram, label, offsets, known_rotations(rotations[rows], str(path)), str(path)))
+        turned = known_rotations(rotations[rows], str(path))
+        records.append(TablePicks(tomogram, label, offsets, str(path), turned, centered=True))
     return records
 
 

@@ -19,9 +19,9 @@ import numpy as np
 from frazil.core.errors import OutputError
 from frazil.core.files import file_digest, output_errors
 from frazil.core.records import Moments, Picks, Samples, TomogramHeader
+from frazil.io.checks import clean_name
 from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_config, write_tomogram
 from frazil.io.mrc import read_volume, write_volume
-from frazil.io.names import clean_name
 from frazil.io.star import write_particles
 from frazil.sampling.manifest import (
     MANIFEST_FILE,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frazil.core.errors import RequestError
-from frazil.io.csv_table import read_rows
+from frazil.io.tables import read_csv
 
 Position = tuple[float, float, float]
 CENTRE: Position = (0.5, 0.5, 0.5)
@@ -61,18 +61,14 @@ def read_requests(path: Path) -> list[Request]:
     RequestError : the file cannot be read, a column is missing, or a cell cannot be used (line, column and value are
         named).
     """
-    requests = []
-    for row in read_rows(path, COLUMNS, RequestError):
-        position = {}
-        for axis in "zyx":
-            position[axis] = row.number(axis)
-            if not _inside(position[axis]):
-                raise row.fault(axis, row.cells[axis], "a share of the tomogram's edge is expected, from 0 to 1")
-        count = row.whole("count")
-        if count < 1:
-            raise row.fault("count", count, "at least 1 is expected")
-        requests.append(Request(row.text("label"), (position["z"], position["y"], position["x"]), count))
-    return requests
+    table = read_csv(path, COLUMNS, RequestError)
+    axes = [table.numbers(axis) for axis in "zyx"]
+    for axis in axes:
+        table.refuse(~axis.between(0, 1), str(axis.name), "a share of the tomogram's edge is expected, from 0 to 1")
+    counts = table.whole("count")
+    table.refuse(counts < 1, "count", "at least 1 is expected")
+    rows = zip(table.text("label"), *axes, counts, strict=True)
+    return [Request(label, (z, y, x), count) for label, z, y, x, count in rows]
 
 
 def _inside(value: float) -> bool:

@@ -21,10 +21,9 @@ from frazil.core.seeds import numpy_generator
 from frazil.dataset.store import DESCRIPTION, BoxStore
 from frazil.evaluation.inputs.grid import Grid, Voxels
 from frazil.evaluation.scores import TrainedOn
+from frazil.io.checks import clean_name, refuse_unknown_voxel_size
 from frazil.io.labelled_folder import parse_classes, read_labelled_folder
 from frazil.io.mrc import read_header, read_volume
-from frazil.io.names import clean_name
-from frazil.io.voxel_size import refuse_unknown_voxel_size
 from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest, read_record
 
 FEWEST = 2

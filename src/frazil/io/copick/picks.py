@@ -1,21 +1,43 @@
-"""The pick files of a copick run, by their names; each is read when it is wanted."""
+"""The pick files of a copick run, by their names; each is read when it is wanted. xyz becomes zyx here.
+
+The copick library is imported here, without what its import does to the program: it gives the root logger a handler and sets
+it to INFO.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from frazil.core.errors import PickError, SourceError
 from frazil.core.files import one_line
 from frazil.core.records import Picks
-from frazil.io.copick.library import CopickRootFSSpec
-from frazil.io.copick.picks_json import parse_picks, split_name
+
+_root = logging.getLogger()
+_level, _handlers = _root.level, list(_root.handlers)
+
+import copick  # noqa: E402
+from copick.impl.filesystem import CopickConfigFSSpec, CopickRootFSSpec  # noqa: E402
+from copick.util.relion import relion_rows_to_poses  # noqa: E402
+
+_root.setLevel(_level)
+_root.handlers[:] = _handlers
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+__all__ = ["CopickConfigFSSpec", "CopickRootFSSpec", "copick", "relion_rows_to_poses"]
+
+_REMEDY = "correct the file or remove it from the folder"
 
 
 @dataclass(frozen=True)
@@ -41,9 +63,7 @@ class PickFile:
                 warnings.simplefilter("ignore", DeprecationWarning)  # copick and fsspec announce changes of their own
                 content = self.content()
         except (OSError, ValueError) as fault:
-            raise PickError(
-                f"{self.origin}: damaged, it cannot be read ({one_line(fault)}); correct the file or take it out of the folder"
-            ) from None
+            raise PickError(f"{self.origin}: damaged ({one_line(fault)}); {_REMEDY}") from None
         return parse_picks(
             content, run=self.run, label=self.label, user=self.user, session=self.session, origin=self.origin
         )
@@ -118,3 +138,113 @@ def _load_json(fs: Any, name: str) -> Any:
 
 def _load_through_copick(picks: Any) -> Any:
     return picks.load().model_dump()
+
+
+def split_name(stem: str, origin: str) -> tuple[str, str | None, str | None]:
+    """Return label, user and session of ``<user>_<session>_<object>`` or of Kaggle's plain ``<object>``.
+
+    Raises
+    ------
+    PickError : the name has another number of parts; copick allows no underscore within them.
+    """
+    parts = stem.split("_")
+    if len(parts) == 1 and parts[0]:
+        return parts[0], None, None
+    if len(parts) == 3 and all(parts):
+        return parts[2], parts[0], parts[1]
+    raise PickError(
+        f"{origin}: the name is neither <object>.json nor <user>_<session>_<object>.json; rename it (no other "
+        "underscores)"
+    )
+
+
+def parse_picks(content: Any, *, run: str, label: str, user: str | None, session: str | None, origin: str) -> Picks:
+    """Turn the content of a pick file into picks; xyz becomes zyx here.
+
+    The centre of a particle is its location plus the shift in its transformation. Orientations are unknown (None)
+    where the file says ``trust_orientation: false`` and where every transformation is the identity, which is what
+    tools write that know none.
+
+    Parameters
+    ----------
+    content : the file's JSON.
+    run, label, user, session : what the path says; a missing user or session is taken from the content.
+
+    Raises
+    ------
+    PickError : no points, a location that is missing or not finite, a unit other than angstrom, a matrix that is no
+        rotation.
+    """
+    if not isinstance(content, dict) or "points" not in content:
+        raise PickError(f"{origin}: it has no points, so it is not a copick pick file; {_REMEDY}")
+    if (unit := content.get("unit", "angstrom")) != "angstrom":
+        raise PickError(f"{origin}: locations in {unit!r}, expected angstrom; {_REMEDY}")
+    points = content["points"] or []
+    if not isinstance(points, list):
+        raise PickError(f"{origin}: points is not a list; {_REMEDY}")
+    locations = np.array(
+        [_location(point, index, origin) for index, point in enumerate(points)], dtype=np.float64
+    ).reshape(-1, 3)
+    matrices = np.array(
+        [_matrix(point, index, origin) for index, point in enumerate(points)], dtype=np.float64
+    ).reshape(-1, 4, 4)
+    trusted = content.get("trust_orientation") is not False
+    return Picks(
+        run=run,
+        label=label,
+        centers_angstrom=np.ascontiguousarray((locations + matrices[:, :3, 3])[:, ::-1]),
+        rotations=known_rotations(matrices[:, :3, :3], origin) if trusted else None,
+        user=user if user is not None else content.get("user_id"),
+        session=session if session is not None else content.get("session_id"),
+        origin=origin,
+    )
+
+
+def known_rotations(rotations_xyz: Float[np.ndarray, "n 3 3"], origin: str) -> Float[np.ndarray, "n 3 3"] | None:
+    """Return rotations that act on zyx vectors, or None where all are the identity.
+
+    Raises
+    ------
+    PickError : a matrix is no proper rotation.
+    """
+    if np.allclose(rotations_xyz, np.eye(3), atol=1e-6):
+        return None
+    improper = ~np.isclose(rotations_xyz @ rotations_xyz.transpose(0, 2, 1), np.eye(3), atol=1e-3).all(axis=(1, 2))
+    improper |= np.linalg.det(rotations_xyz) < 0
+    if improper.any():
+        index = int(np.argmax(improper))
+        raise PickError(
+            f"{origin}: the orientation of point {index} is not a rotation (determinant "
+            f"{np.linalg.det(rotations_xyz[index]):.3g}); "
+            "correct it, or set trust_orientation to false"
+        )
+    return np.ascontiguousarray(rotations_xyz[:, ::-1, ::-1])
+
+
+def _location(point: Any, index: int, origin: str) -> list[float]:
+    try:
+        location = [point["location"][axis] for axis in "xyz"]
+    except (KeyError, TypeError, IndexError):
+        raise PickError(f"{origin}: point {index} has no location with x, y and z; {_REMEDY}") from None
+    if any(
+        isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value) for value in location
+    ):
+        raise PickError(
+            f"{origin}: point {index} has the location {location} (x, y, z), which is not finite; {_REMEDY}"
+        )
+    return location
+
+
+def _matrix(point: Any, index: int, origin: str) -> Float[np.ndarray, "4 4"]:
+    matrix = point.get("transformation_")
+    if matrix is None:
+        return np.eye(4)
+    try:
+        values = np.array(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.zeros(0)
+    if values.shape != (4, 4) or not np.isfinite(values).all() or not np.allclose(values[3], (0, 0, 0, 1)):
+        raise PickError(
+            f"{origin}: transformation_ of point {index} is not a 4 x 4 matrix with 0 0 0 1 in its last row; {_REMEDY}"
+        )
+    return values

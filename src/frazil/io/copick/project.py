@@ -12,7 +12,7 @@ from frazil.core.errors import OutputError, PickError
 from frazil.core.files import write_json
 from frazil.core.records import Picks, TiltRange
 from frazil.core.version import signature
-from frazil.io.names import check_name, check_run
+from frazil.io.checks import check_name, check_run
 from frazil.io.ome_zarr import write_pyramid
 
 if TYPE_CHECKING:

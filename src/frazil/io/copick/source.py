@@ -14,11 +14,9 @@ from frazil.core.files import read_json
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
 from frazil.core.version import SIMULATED_BY
-from frazil.io.copick.library import CopickConfigFSSpec, CopickRootFSSpec, copick
-from frazil.io.copick.picks import pick_files, reading
+from frazil.io.checks import UNKNOWN_ANGSTROM, refuse_picks_beyond_unit_voxels, select
+from frazil.io.copick.picks import CopickConfigFSSpec, CopickRootFSSpec, copick, pick_files, reading
 from frazil.io.ome_zarr import Pyramid, open_pyramid
-from frazil.io.selection import select
-from frazil.io.voxel_size import UNKNOWN_ANGSTROM, refuse_picks_beyond_unit_voxels
 
 _SPACING_TOLERANCE = 5e-4
 """Folders give the voxel spacing with three decimals."""

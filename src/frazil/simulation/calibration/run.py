@@ -15,7 +15,7 @@ from frazil.core.errors import MissingTomogramError, OutputError, SettingsError,
 from frazil.core.files import make_folder, output_errors, write_text
 from frazil.core.settings import SourceSettings
 from frazil.core.version import __version__
-from frazil.io.names import check_name
+from frazil.io.checks import check_name
 from frazil.io.sources import Source, open_source
 from frazil.simulation.calibration.fit import (
     Calibration,

@@ -18,7 +18,7 @@ from pydantic import Field
 from frazil.core.errors import SimulationError
 from frazil.core.settings import Settings
 from frazil.io.atoms import ATOM_SUFFIXES, is_atoms
-from frazil.io.names import check_name
+from frazil.io.checks import check_name
 from frazil.simulation.structures.atoms import read_atomic_structure
 from frazil.simulation.structures.maps import Contrast, read_map
 from frazil.simulation.structures.particles import DISTRACTORS as DISTRACTORS

@@ -1,8 +1,11 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from frazil.core.errors import PickError
-from frazil.io.copick.picks_json import known_rotations, parse_picks, split_name
+from frazil.io.copick.picks import known_rotations, parse_picks, split_name
 
 QUARTER_ABOUT_Z = [[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 IDENTITY = np.eye(4).tolist()
@@ -62,7 +65,7 @@ def test_no_points_is_an_empty_record_and_missing_names_come_from_the_file():
     [
         ({}, ["no points"]),
         ([1, 2], ["no points"]),
-        ({"points": {"x": 1}}, ["points is no list"]),
+        ({"points": {"x": 1}}, ["points"]),
         ({"points": [point()], "unit": "pixel"}, ["'pixel'", "angstrom"]),
         ({"points": [point(), {"location": {"x": 1.0, "y": 2.0}}]}, ["point 1", "no location"]),
         ({"points": [{}]}, ["point 0", "no location"]),
@@ -72,8 +75,8 @@ def test_no_points_is_an_empty_record_and_missing_names_come_from_the_file():
         ({"points": [point(y="two")]}, ["point 0", "'two'", "not finite"]),
         ({"points": [point(transformation_=[[1, 0], [0, 1]])]}, ["point 0", "4 x 4"]),
         ({"points": [point(transformation_="none")]}, ["point 0", "4 x 4"]),
-        ({"points": [point(transformation_=np.diag([2.0, 2, 2, 1]).tolist())]}, ["point 0", "no rotation", "8"]),
-        ({"points": [point(transformation_=np.diag([1.0, 1, -1, 1]).tolist())]}, ["no rotation", "trust_orientation"]),
+        ({"points": [point(transformation_=np.diag([2.0, 2, 2, 1]).tolist())]}, ["point 0", "rotation", "8"]),
+        ({"points": [point(transformation_=np.diag([1.0, 1, -1, 1]).tolist())]}, ["rotation", "trust_orientation"]),
     ],
 )
 def test_files_that_cannot_be_used(content, parts, refuses):
@@ -83,3 +86,12 @@ def test_files_that_cannot_be_used(content, parts, refuses):
 
 def test_no_rotations_at_all_are_unknown():
     assert known_rotations(np.zeros((0, 3, 3)), "x") is None
+
+
+def test_the_root_logger_is_left_as_it_was():
+    code = (
+        "import logging; before = (logging.getLogger().level, len(logging.getLogger().handlers)); "
+        "import frazil.io.copick.picks; "
+        "assert (logging.getLogger().level, len(logging.getLogger().handlers)) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

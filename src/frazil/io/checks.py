@@ -1,0 +1,185 @@
+"""What every source of annotated tomograms checks: names, filters by user, session and label, and voxel sizes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from frazil.core.errors import FrazilError, PickError, SourceError
+from frazil.core.records import SAME_VOXEL_SIZE, Picks, TomogramHeader
+from frazil.core.settings import SourceSettings
+
+UNKNOWN_ANGSTROM = 1.0
+"""What programs write into a header when they do not know the voxel size. No tomogram has voxels of exactly 1 A."""
+
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\s_]+')  # by copick, in any name
+
+
+def clean_name(text: str) -> str:
+    """Return `text` as a valid copick name: forbidden characters become dashes.
+
+    Examples
+    --------
+    >>> clean_name("beta_amylase")
+    'beta-amylase'
+    """
+    return _FORBIDDEN.sub("-", text).strip("-")
+
+
+def check_name(text: str, what: str, error: type[FrazilError]) -> str:
+    """Return `text` if copick accepts it as the name of a `what` (label, user, session, ...).
+
+    Raises
+    ------
+    error : it is empty or contains an underscore, a space or a path character.
+    """
+    if not text or clean_name(text) != text:
+        raise error(
+            f"{what} {text!r} is not a valid copick name; use {clean_name(text) or 'a name'!r} (no underscores, "
+            "spaces or slashes)"
+        )
+    return text
+
+
+def check_run(text: str, error: type[FrazilError]) -> str:
+    """Return `text` if it can be the folder of a run.
+
+    Raises
+    ------
+    error : it is empty, starts with a dot, or contains a slash.
+    """
+    if not text or text.startswith(".") or "/" in text or "\\" in text:
+        raise error(
+            f"run {text!r} is not a valid folder name; use a name without slashes that does not start with a dot"
+        )
+    return text
+
+
+class Annotated(Protocol):
+    """Picks, or a file of picks that has not been read yet."""
+
+    @property
+    def label(self) -> str:
+        """Class name."""
+        ...
+
+    @property
+    def user(self) -> str | None:
+        """Who picked, None where the format does not say."""
+        ...
+
+    @property
+    def session(self) -> str | None:
+        """The user's session, None where the format does not say."""
+        ...
+
+
+T = TypeVar("T", bound=Annotated)
+
+
+def select(candidates: Sequence[T], settings: SourceSettings, origin: str) -> list[T]:
+    """Return the candidates that pass the filters of `settings`; an empty filter passes all.
+
+    Raises
+    ------
+    PickError : there are no candidates, a filter names what no candidate has, or nothing passes all filters together.
+    """
+    if not candidates:
+        raise PickError(f"{origin}: no picks; each run needs a folder Picks with <user>_<session>_<object>.json")
+    filters = {"label": settings.labels, "user": settings.users, "session": settings.sessions}
+    for what, wanted in filters.items():
+        known = sorted({str(value) for candidate in candidates if (value := getattr(candidate, what)) is not None})
+        unknown = ", ".join(sorted(set(wanted) - set(known)))
+        if unknown and not known:
+            raise PickError(f"{origin}: picks of {what} {unknown} requested, but no pick has a {what}; drop the filter")
+        if unknown:
+            raise PickError(f"{origin}: no picks of {what} {unknown}; choose from {', '.join(known)}")
+    chosen = [
+        c for c in candidates if all(not wanted or getattr(c, what) in wanted for what, wanted in filters.items())
+    ]
+    if not chosen:
+        asked = ", ".join(f"{what} {'/'.join(wanted)}" for what, wanted in filters.items() if wanted)
+        there = sorted({f"{c.label} by {c.user or 'nobody named'} (session {c.session or 'none'})" for c in candidates})
+        raise PickError(f"{origin}: no picks match {asked} together; choose from {', '.join(there)}")
+    return chosen
+
+
+def isotropic_voxel_size(edges_angstrom: tuple[float, float, float], origin: str) -> float:
+    """Return the mean edge of a voxel.
+
+    Parameters
+    ----------
+    edges_angstrom : zyx.
+    origin : what has these edges, for the message.
+
+    Raises
+    ------
+    SourceError : an edge is 0, negative or not finite, or the edges differ by more than 0.1 %.
+    """
+    edges = np.asarray(edges_angstrom, dtype=np.float64)
+    shown = " x ".join(f"{edge:.6g}" for edge in edges)
+    if not np.all(np.isfinite(edges)) or np.any(edges <= 0):
+        raise SourceError(f"{origin}: {shown} A is not a valid voxel size; pass the true one, e.g. --voxel-size 10.012")
+    if np.ptp(edges) > SAME_VOXEL_SIZE * edges.mean():
+        raise SourceError(
+            f"{origin}: voxels of {shown} A (z, y, x) are not cubes; resample the tomogram to cubes, "
+            "or pass --voxel-size if the header is wrong"
+        )
+    return float(edges.mean())
+
+
+def true_voxel_size(
+    edges_angstrom: tuple[float, float, float], finest_angstrom: tuple[float, float, float], true_finest_angstrom: float
+) -> float:
+    """Return the voxel size of a level where the metadata are wrong in all but the ratio between levels.
+
+    Parameters
+    ----------
+    edges_angstrom, finest_angstrom : voxel edges of the level and of the finest one as the metadata give them, zyx.
+    true_finest_angstrom : true voxel size of the finest level.
+
+    Returns
+    -------
+    angstrom; NaN where the metadata give no ratio, or not the same for all axes.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.asarray(edges_angstrom, dtype=np.float64) / np.asarray(finest_angstrom, dtype=np.float64)
+    if not np.all(np.isfinite(ratios)) or np.any(ratios <= 0) or np.ptp(ratios) > SAME_VOXEL_SIZE * ratios.mean():
+        return float("nan")
+    return true_finest_angstrom * float(ratios.mean())
+
+
+def refuse_unknown_voxel_size(header: TomogramHeader) -> None:
+    """Refuse a voxel size of exactly 1 A where picks in voxels depend on it.
+
+    Raises
+    ------
+    SourceError : the voxel size is 1.
+    """
+    if header.voxel_size_angstrom == UNKNOWN_ANGSTROM:
+        raise SourceError(
+            f"{header.origin}: its header says 1.0 A per voxel, which programs write when they do not know; "
+            "pass the true size, e.g. --voxel-size 10.012"
+        )
+
+
+def refuse_picks_beyond_unit_voxels(header: TomogramHeader, picks: Iterable[Picks]) -> None:
+    """Refuse a voxel size of exactly 1 A where picks in angstrom would then lie outside the tomogram.
+
+    Raises
+    ------
+    SourceError : the voxel size is 1 and a pick lies outside.
+    """
+    if header.voxel_size_angstrom != UNKNOWN_ANGSTROM:
+        return
+    extent = np.asarray(header.extent_angstrom)
+    for some in picks:
+        outside = int(((some.centers_angstrom < 0) | (some.centers_angstrom > extent)).any(axis=1).sum())
+        if outside:
+            raise SourceError(
+                f"{header.origin}: its header says 1.0 A per voxel, but then {outside} of {len(some)} picks of {some.label} "
+                "lie outside; pass the true size, e.g. --voxel-size 10.012"
+            )
