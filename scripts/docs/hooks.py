@@ -1,7 +1,8 @@
 """MkDocs hooks: pages that are made from the code and from other files, so that no fact is written twice.
 
 - `<!-- commands -->` becomes the reference of the command line, read from the Typer application.
-- `<!-- include FILE -->` becomes a file of the repository (changelog, model card), its links rewritten for the site.
+- `<!-- include FILE -->` becomes a file of the repository (changelog, model card).
+- Links that work in the repository, to such files and to notebooks, become links of the site.
 - Each `notebooks/NAME.ipynb` becomes a page, and stays next to it as a download.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import typing
 from pathlib import Path
@@ -25,7 +27,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 WORKER = "https://unpkg.com/iframe-worker/shim"
+DOCS = ROOT / "docs"
+PAGES = {
+    ROOT / "README.md": DOCS / "index.md",
+    ROOT / "CHANGELOG.md": DOCS / "changelog.md",
+    ROOT / "CONTRIBUTING.md": DOCS / "contributing.md",
+    ROOT / "src/frazil/pretrained/MODEL_CARD.md": DOCS / "reference/model-card.md",
+}
 INCLUDE = re.compile(r"<!-- include (\S+) -->")
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -38,11 +48,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Fill in the command line and included files."""
-    if "<!-- commands -->" in markdown:
-        markdown = markdown.replace("<!-- commands -->", "\n".join(command_reference()))
-    up = "../" * page.file.src_uri.count("/")
-    return INCLUDE.sub(lambda match: included(ROOT / match[1], up), markdown)
+    """Fill in the command line and included files, and turn links into the repository into links of the site."""
+    markdown = markdown.replace("<!-- commands -->", "\n".join(command_reference()), 1)
+    include = INCLUDE.search(markdown)
+    source = ROOT / include[1] if include else DOCS / page.file.src_uri
+    return site_links(source.read_text() if include else markdown, source.parent, page.file.src_uri)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
@@ -55,19 +65,29 @@ def on_post_template(output_content: str, template_name: str, config: MkDocsConf
     return output_content.replace(WORKER, "/vendor/iframe-worker.js")
 
 
-def included(path: Path, up: str) -> str:
-    """Return a file's text; links into docs/ become links of the site, other links into the repository become plain text."""
+def site_links(text: str, folder: Path, page: str) -> str:
+    """Return a text of the repository with its links as the site has them.
+
+    Parameters
+    ----------
+    folder : what the links are relative to.
+    page : where the text stands in the site.
+    """
 
     def link(match: re.Match[str]) -> str:
-        text, target = match[1], match[2]
-        if re.match(r"https?:|#", target):
+        words, (path, hash_sign, anchor) = match[1], match[2].partition("#")
+        if not path or re.match("[a-z]+:", path):
             return match[0]
-        inside = (path.parent / target.partition("#")[0]).resolve()
-        if not inside.is_relative_to(ROOT / "docs"):
-            return text
-        return f"[{text}]({up}{inside.relative_to(ROOT / 'docs')}{''.join(target.partition('#')[1:])})"
+        target = (folder / path).resolve()
+        if target in PAGES:
+            target = PAGES[target]
+        elif target.parent == DOCS / "notebooks" and folder != target.parent:
+            target = target.with_suffix(".md")
+        if not target.is_relative_to(DOCS):
+            return words
+        return f"[{words}]({os.path.relpath(target, (DOCS / page).parent)}{hash_sign}{anchor})"
 
-    return re.sub(r"\[([^\]]*)\]\(([^)\s]+)\)", link, path.read_text())
+    return LINK.sub(link, text)
 
 
 def notebook_page(notebook: dict[str, Any], name: str) -> str:
