@@ -22,7 +22,7 @@ from frazil.core.version import __version__
 
 app = typer.Typer(
     name="frazil",
-    help="Learn from annotated cryo-electron tomograms; generate realistic, labelled 3D particle volumes.",
+    help="Learn from annotated cryo-electron tomograms; generate realistic, labeled 3D particle volumes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -42,7 +42,7 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Learn from annotated cryo-electron tomograms; generate realistic, labelled 3D particle volumes."""
+    """Learn from annotated cryo-electron tomograms; generate realistic, labeled 3D particle volumes."""
 
 
 # In the order of the work, which is also the order of the help.

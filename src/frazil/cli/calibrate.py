@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from frazil.cli.options import Force, Label, Level, PicksFile, Session, TomogramType, TrueVoxelSize, User, VoxelSpacing
+from frazil.cli.options import (
+    Force,
+    Label,
+    Level,
+    PicksFile,
+    Session,
+    TomogramType,
+    TrueVoxelSize,
+    User,
+    VoxelSpacing,
+    source_option,
+)
+
+_search = partial(typer.Option, rich_help_panel="Search")
 
 
 def calibrate_command(
     out: Annotated[Path, typer.Argument(help="Folder for the preset, the report and its curves.")],
-    real: Annotated[Path, typer.Option(metavar="PROJECT", help="Annotated tomograms, as frazil curate takes them.")],
-    preset: Annotated[str, typer.Option(help="Where the fit starts: czii, small, or a TOML file.")] = "czii",
-    name: Annotated[str, typer.Option(help="Of the fitted preset, written as OUT/NAME.toml.")] = "calibrated",
-    run: Annotated[list[str] | None, typer.Option(help="Fit to this run; may be repeated.")] = None,
-    fall: Annotated[
-        float | None,
-        typer.Option(
-            metavar="DEX",
-            help="If only coarse voxels are there: known fall of in-plane power, 0.1 to 0.45 cycles per 10 A.",
-        ),
-    ] = None,
-    evaluations: Annotated[int, typer.Option(help="Simulations that the search may make, of each piece.")] = 400,
-    replicates: Annotated[int, typer.Option(help="Simulations of a piece that are averaged in the search.")] = 1,
-    checks: Annotated[int, typer.Option(help="Simulations of each piece with fresh seeds, after the fit.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of the simulations.")] = 0,
+    real: Annotated[
+        Path, typer.Option(metavar="PROJECT", help="Annotated tomograms, anything that frazil curate takes.")
+    ],
+    preset: Annotated[str, typer.Option(help="Preset to start from: czii, small, or a TOML file.")] = "czii",
+    name: Annotated[str, typer.Option(help="Name of the fitted preset, written as OUT/NAME.toml.")] = "calibrated",
+    force: Force = False,
+    run: Annotated[list[str] | None, source_option(help="Fit to this run; repeatable.")] = None,
     tomogram_type: TomogramType = None,
     voxel_spacing: VoxelSpacing = None,
     level: Level = None,
@@ -35,11 +41,21 @@ def calibrate_command(
     session: Session = None,
     label: Label = None,
     picks: PicksFile = None,
-    force: Force = False,
+    fall: Annotated[
+        float | None,
+        _search(
+            metavar="DEX",
+            help="If only coarse voxels are available: known drop of in-plane power from 0.1 to 0.45 cycles per 10 A.",
+        ),
+    ] = None,
+    evaluations: Annotated[int, _search(help="Simulations of each piece in the search.")] = 400,
+    replicates: Annotated[int, _search(help="Simulations to average per evaluation.")] = 1,
+    checks: Annotated[int, _search(help="Simulations of each piece with new seeds, after the fit.")] = 5,
+    seed: Annotated[int, _search(help="Seed of the simulations.")] = 0,
 ) -> None:
-    """Fit a simulation preset to real tomograms with picks: spectra, missing wedge, grey values.
+    """Fit a simulation preset to real tomograms with picks: spectra, missing wedge, gray values.
 
-    Simulates the picks at their places and compares with what was measured there. Interrupted, the same command goes on.
+    Simulates the picks in place and compares with what was measured there. If it is interrupted, rerun the same command to resume.
     """
     from frazil.dataset.run import source_settings
     from frazil.simulation.calibration.run import calibrate

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from frazil.cli.options import Force, Label, Level, PicksFile, Session, TomogramType, TrueVoxelSize, User, VoxelSpacing
+from frazil.cli.options import (
+    Force,
+    Label,
+    Level,
+    PicksFile,
+    Session,
+    TomogramType,
+    TrueVoxelSize,
+    User,
+    VoxelSpacing,
+    source_option,
+)
+
+_boxes = partial(typer.Option, rich_help_panel="Boxes")
+_split = partial(typer.Option, rich_help_panel="Training and validation")
 
 
 def curate_command(
     source: Annotated[
         Path,
-        typer.Argument(help="A copick project or its configuration, a CZII folder, or MRC files with a CSV or STAR."),
+        typer.Argument(
+            help="copick project or its configuration, CZII folder, or MRC files with a CSV or STAR of picks."
+        ),
     ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the box store.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table from the picks alone.")] = False,
-    preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file; options go first.")] = "fast",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the table; write nothing.")] = False,
+    preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file; options override it.")] = "fast",
+    force: Force = False,
     tomogram_type: TomogramType = None,
     voxel_spacing: VoxelSpacing = None,
     level: Level = None,
@@ -26,20 +44,30 @@ def curate_command(
     session: Session = None,
     label: Label = None,
     picks: PicksFile = None,
-    tilt_range: Annotated[str | None, typer.Option(help="Lowest and highest tilt in degrees, e.g. -45,45.")] = None,
-    box: Annotated[int | None, typer.Option(help="Edge of a box in voxels; preset fast takes multiples of 16.")] = None,
-    resample_to: Annotated[float | None, typer.Option(help="Voxel size of the boxes, angstrom.")] = None,
-    max_padding: Annotated[float | None, typer.Option(help="Leave out boxes with a larger share of padding.")] = None,
-    drop_outside: Annotated[bool, typer.Option("--drop-outside", help="Leave out picks outside the tomogram.")] = False,
-    split: Annotated[str | None, typer.Option(help="By tomogram, or by particle (the paper).")] = None,
-    validation_run: Annotated[list[str] | None, typer.Option(help="This run validates; may be repeated.")] = None,
-    validation_fraction: Annotated[float | None, typer.Option(help="Share of runs or boxes that validate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the split.")] = None,
-    force: Force = False,
+    tilt_range: Annotated[
+        str | None,
+        source_option(metavar="LOWEST,HIGHEST", help="Tilt range in degrees, e.g. -45,45, if the source does not say."),
+    ] = None,
+    box: Annotated[
+        int | None, _boxes(metavar="VOXELS", help="Edge of a box; preset fast takes multiples of 16.")
+    ] = None,
+    resample_to: Annotated[float | None, _boxes(metavar="A", help="Voxel size of the boxes.")] = None,
+    max_padding: Annotated[
+        float | None, _boxes(metavar="SHARE", help="Leave out boxes with more padding than this share.")
+    ] = None,
+    drop_outside: Annotated[
+        bool, _boxes("--drop-outside", help="Leave out picks outside the tomogram instead of stopping.")
+    ] = False,
+    split: Annotated[str | None, _split(help="By tomogram, or by particle (the paper).")] = None,
+    validation_run: Annotated[list[str] | None, _split(help="Use this run for validation; repeatable.")] = None,
+    validation_fraction: Annotated[
+        float | None, _split(metavar="SHARE", help="Share of runs or boxes used for validation.")
+    ] = None,
+    seed: Annotated[int | None, _split(help="Seed of the split.")] = None,
 ) -> None:
     """Cut boxes around annotated particles into a box store.
 
-    Interrupted, the same command continues. Prints how many particles were found, used and left out, and why.
+    Prints how many particles were found, used and left out, and why. If it is interrupted, rerun the same command to resume.
     """
     from frazil.core.presets import load_preset
     from frazil.dataset.run import curate, parse_tilt_range, source_settings

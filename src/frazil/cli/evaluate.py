@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from frazil.cli.options import Force
+
+_generated = partial(typer.Option, rich_help_panel="Generated volumes")
 
 
 def evaluate_command(
@@ -23,39 +26,38 @@ def evaluate_command(
         Path | None, typer.Option("--out", "-o", help="Folder for metrics.json, samples.csv and report.html.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of the generator, in comparisons.  [dim]\\[default: its folder][/dim]")
+        str | None, typer.Option(help="Name of the generator in comparisons.  [dim]\\[default: its folder][/dim]")
     ] = None,
     only: Annotated[
         str | None,
         typer.Option(
             metavar="STAGES",
-            help="Some of physics, memorisation, diversity, features, usefulness, with commas between; the rest later.",
+            help="Run only some of physics, memorisation, diversity, features, usefulness (separate by commas).",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
-    labels: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Of classes that file names number: 0=ribosome,1=thyroglobulin.")
-    ] = None,
-    voxel_size: Annotated[
-        float | None, typer.Option(metavar="ANGSTROM", help="Of the generated volumes, if their headers are wrong.")
-    ] = None,
-    resample: Annotated[
-        bool, typer.Option("--resample", help="Bring generated volumes to the real voxel size; crop the larger boxes.")
-    ] = False,
-    limit: Annotated[int | None, typer.Option(help="Generated volumes of a class at most, drawn by the seed.")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Usefulness in a quarter of the time: one seed, no intervals.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(help="Of the computation; else as many as there are cores.")] = None,
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Also write the HTML file.")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.  [dim]\\[default: all cores][/dim]")] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Also write the HTML report.")] = True,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Put finished evaluations side by side instead: evaluate --compare A B C.")
+        bool, typer.Option("--compare", help="Compare finished evaluations instead: evaluate --compare A B C.")
     ] = False,
     force: Force = False,
+    labels: Annotated[
+        str | None,
+        _generated(metavar="NAMES", help="Class names of numbers in file names: 0=ribosome,1=thyroglobulin."),
+    ] = None,
+    voxel_size: Annotated[float | None, _generated(metavar="A", help="Voxel size, if their headers are wrong.")] = None,
+    resample: Annotated[
+        bool, _generated("--resample", help="Resample to the real voxel size, and crop the larger boxes.")
+    ] = False,
+    limit: Annotated[int | None, _generated(help="Use at most this many per class, drawn at random.")] = None,
 ) -> None:
-    """Judge generated volumes: realistic, varied, new, of the right class, useful?
+    """Judge generated volumes: are they realistic, varied, new, of the right class, and useful?
 
-    Every number stands beside what real volumes reach. Interrupted, the same command goes on.
+    Every number is reported next to its real-data baseline. If it is interrupted, rerun the same command to resume.
     """
     from frazil.core.errors import RequestError
 

@@ -12,22 +12,31 @@ from frazil.cli.options import Force
 
 def filter_command(
     generated: Annotated[Path, typer.Argument(help="Volumes that were evaluated.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for copies of what stays, and receipt.json.")],
-    keep: Annotated[float, typer.Option(metavar="SHARE", help="Of each class, the share that stays.")] = 0.9,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for copies of the kept volumes, and receipt.json.")],
+    keep: Annotated[float, typer.Option(metavar="SHARE", help="Share of each class to keep.")] = 0.9,
     by: Annotated[
         str | None,
-        typer.Option(metavar="NUMBER", help="Column of samples.csv to drop by, larger is worse; else typicality."),
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of samples.csv to rank by; larger is worse.  [dim]\\[default: how typical a volume is][/dim]",
+        ),
     ] = None,
     evaluation: Annotated[Path | None, typer.Option(help="Folder of frazil evaluate for these volumes.")] = None,
-    real: Annotated[Path | None, typer.Option(help="Box store; else that of the evaluation.")] = None,
-    only: Annotated[
-        str | None, typer.Option(metavar="STAGES", help="To evaluate again on what stays; else all but usefulness.")
+    real: Annotated[
+        Path | None, typer.Option(help="Box store of real volumes.  [dim]\\[default: the evaluation's][/dim]")
     ] = None,
-    list_only: Annotated[bool, typer.Option("--list", help="Write the receipt and copy no volumes.")] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STAGES",
+            help="Stages to evaluate again on the kept volumes.  [dim]\\[default: all but usefulness][/dim]",
+        ),
+    ] = None,
+    list_only: Annotated[bool, typer.Option("--list", help="Write only the receipt; copy no volumes.")] = False,
     copick: Annotated[bool, typer.Option("--copick/--no-copick", help="Also write a copick project.")] = True,
     force: Force = False,
 ) -> None:
-    """Keep the better generated volumes, and say what that does to every number. Nothing is deleted."""
+    """Keep the better generated volumes, and report how every number changes. Nothing is deleted."""
     from frazil.evaluation.filter.run import FilterOptions, filter_samples
 
     filter_samples(

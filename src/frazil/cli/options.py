@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,56 +12,34 @@ import typer
 
 from frazil.core.errors import SettingsError
 
-_SOURCE = "Which tomograms and picks"
+source_option = partial(typer.Option, rich_help_panel="Which tomograms and picks")
 
-TomogramType = Annotated[
-    str | None,
-    typer.Option(help="Tomogram type, e.g. denoised, if there are several.", rich_help_panel=_SOURCE),
-]
-VoxelSpacing = Annotated[
-    float | None, typer.Option(metavar="A", help="Voxel spacing folder, if there are several.", rich_help_panel=_SOURCE)
-]
-Level = Annotated[
-    int | None, typer.Option(help="Resolution level of an OME-Zarr; 0 is the finest.", rich_help_panel=_SOURCE)
-]
+TomogramType = Annotated[str | None, source_option(help="Tomogram type, e.g. denoised, if there are several.")]
+VoxelSpacing = Annotated[float | None, source_option(metavar="A", help="Voxel spacing folder, if there are several.")]
+Level = Annotated[int | None, source_option(help="Resolution level of an OME-Zarr; 0 is the finest.")]
 TrueVoxelSize = Annotated[
-    float | None,
-    typer.Option(metavar="A", help="Voxel size of the finest level, if the header is wrong.", rich_help_panel=_SOURCE),
+    float | None, source_option(metavar="A", help="Voxel size of the finest level, if the header is wrong.")
 ]
-User = Annotated[list[str] | None, typer.Option(help="Only picks of this user; repeatable.", rich_help_panel=_SOURCE)]
-Session = Annotated[
-    list[str] | None, typer.Option(help="Only picks of this session; repeatable.", rich_help_panel=_SOURCE)
-]
-Label = Annotated[list[str] | None, typer.Option(help="Only this particle class; repeatable.", rich_help_panel=_SOURCE)]
+User = Annotated[list[str] | None, source_option(help="Only picks of this user; repeatable.")]
+Session = Annotated[list[str] | None, source_option(help="Only picks of this session; repeatable.")]
+Label = Annotated[list[str] | None, source_option(help="Only this particle class; repeatable.")]
 PicksFile = Annotated[
-    Path | None,
-    typer.Option(help="CSV or STAR file of the picks, if it is not next to the MRC files.", rich_help_panel=_SOURCE),
+    Path | None, source_option(help="CSV or STAR file of the picks, if it is not next to the MRC files.")
 ]
 
 Setting = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override any setting of the preset; repeatable."),
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any setting of the preset; repeatable.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing output that was made with other settings.")]
 
-_MACHINES = "Cores and machines"
+_machines = partial(typer.Option, rich_help_panel="Cores and machines")
 
-Workers = Annotated[
-    int,
-    typer.Option(help="Processes on this machine, each with one item at a time.", rich_help_panel=_MACHINES),
-]
+Workers = Annotated[int, _machines(help="Processes on this machine, each with one item at a time.")]
 Dask = Annotated[
     str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="Use the workers of a Dask cluster: tcp://HOST:8786, or its scheduler file.",
-        rich_help_panel=_MACHINES,
-    ),
+    _machines(metavar="ADDRESS", help="Use the workers of a Dask cluster: tcp://HOST:8786, or its scheduler file."),
 ]
-First = Annotated[
-    int,
-    typer.Option(help="Start at this index, for a job array: --first 100 --count 50.", rich_help_panel=_MACHINES),
-]
+First = Annotated[int | None, _machines(help="Start at this index, for a job array: --first 100 --count 50.")]
 
 
 def parse_settings(assignments: Iterable[str], *, example: str = "training.learning_rate=3e-4") -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 def report_command(
     evaluation: Annotated[Path, typer.Argument(help="Folder that [bold]frazil evaluate[/bold] wrote.")],
 ) -> None:
-    """Write the HTML report of an evaluation anew."""
+    """Rewrite the HTML report of an evaluation."""
     from frazil.evaluation.report.run import report
 
     report(evaluation)

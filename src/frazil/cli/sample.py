@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,20 +10,23 @@ import typer
 
 from frazil.cli.options import Force
 
+_sampler = partial(typer.Option, rich_help_panel="Sampler")
+_hardware = partial(typer.Option, rich_help_panel="Hardware")
+
 
 def sample_command(
     bundle: Annotated[
         Path,
         typer.Argument(
-            help="Bundle that [bold]frazil train[/bold] or import-weights wrote, or the run folder; else the model that frazil "
-            "brings along, which learnt from simulated tomograms.",
+            help="Bundle that [bold]frazil train[/bold] or import-weights wrote, or a run folder.  "
+            "[dim]\\[default: the bundled pretrained model, trained on simulated tomograms][/dim]",
             show_default=False,
         ),
     ] = Path("pretrained"),
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for MRC volumes, manifest, copick project, STAR.")],
     label: Annotated[
-        list[str] | None, typer.Option("--label", "-l", help="Class to sample; repeat it for several, or say all.")
+        list[str] | None, typer.Option("--label", "-l", help="Particle class to sample, or all; repeatable.")
     ] = None,
     position: Annotated[
         str | None,
@@ -31,44 +35,52 @@ def sample_command(
         ),
     ] = None,
     count: Annotated[
-        int | None, typer.Option("--count", "-n", help="Samples of each label.  [dim]\\[default: 1][/dim]")
+        int | None, typer.Option("--count", "-n", help="Samples per label.  [dim]\\[default: 1][/dim]")
     ] = None,
     requests: Annotated[
-        Path | None, typer.Option(help="CSV with the columns label, x, y, z, count, instead of the three above.")
+        Path | None, typer.Option(help="CSV with columns label, x, y, z, count, instead of the three options above.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Sample i depends on the seed and i alone.")] = 0,
-    sampler: Annotated[
-        str | None, typer.Option(help="ddpm (the paper), ddim, dpm++, sde-dpm++ or unipc; else the bundle's.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Of the sampler; else its usual number.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Exaggerates what sets the class apart; 1 is none; else the bundle's.")
-    ] = None,
-    guidance_interval: Annotated[
-        str | None, typer.Option(metavar="LOWEST,HIGHEST", help="Noise levels that are guided; 1 is noise as signal.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Samples computed at once; else what suits the device.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="32-true, bf16-mixed, or auto: the faster one here; else the bundle's.")
-    ] = None,
-    memory_format: Annotated[
-        str | None, typer.Option(help="contiguous, channels-last or auto; else what suits the precision.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or several: cuda:0,cuda:1.")] = "auto",
-    devices: Annotated[int, typer.Option(help="Processes on each node, each with a device of its own.")] = 1,
-    num_nodes: Annotated[int, typer.Option(help="Nodes; SLURM and torchrun are detected.")] = 1,
+    seed: Annotated[int, typer.Option(help="Sample i depends only on the seed and i.")] = 0,
     voxel_size: Annotated[
         float | None,
-        typer.Option(metavar="ANGSTROM", help="Only for a bundle that does not know it (imported weights)."),
+        typer.Option(metavar="A", help="Voxel size, only for a bundle that does not know it (imported weights)."),
     ] = None,
     copick: Annotated[bool, typer.Option("--copick/--no-copick", help="Also write a copick project.")] = True,
     force: Force = False,
+    sampler: Annotated[
+        str | None,
+        _sampler(help="ddpm (the paper), ddim, dpm++, sde-dpm++ or unipc.  [dim]\\[default: the bundle's][/dim]"),
+    ] = None,
+    steps: Annotated[
+        int | None, _sampler(help="Steps of the sampler.  [dim]\\[default: its usual number][/dim]")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        _sampler(help="Exaggerate what sets the class apart; 1 is off.  [dim]\\[default: the bundle's][/dim]"),
+    ] = None,
+    guidance_interval: Annotated[
+        str | None,
+        _sampler(metavar="LOWEST,HIGHEST", help="Guide only between these noise levels; at 1, noise equals signal."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, _hardware(help="Samples computed at once.  [dim]\\[default: suits the device][/dim]")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        _hardware(
+            help="32-true, bf16-mixed, or auto (times both and takes the faster).  [dim]\\[default: the bundle's][/dim]"
+        ),
+    ] = None,
+    memory_format: Annotated[
+        str | None, _hardware(help="contiguous, channels-last or auto.  [dim]\\[default: suits the precision][/dim]")
+    ] = None,
+    device: Annotated[str, _hardware(help="auto, cpu, cuda, or several: cuda:0,cuda:1.")] = "auto",
+    devices: Annotated[int, _hardware(help="Processes per node, each with its own device.")] = 1,
+    num_nodes: Annotated[int, _hardware(help="Nodes; SLURM and torchrun are detected.")] = 1,
 ) -> None:
-    """Generate labelled particle volumes with a bundle.
+    """Generate labeled particle volumes.
 
-    Interrupted, the same command goes on where it stood.
+    If it is interrupted, rerun the same command to resume.
     """
     from frazil.sampling.request import SampleOptions, gather_requests, parse_interval
     from frazil.sampling.run import sample

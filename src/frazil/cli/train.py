@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,63 +10,78 @@ import typer
 
 from frazil.cli.options import Force, Setting, parse_duration, parse_settings
 
+_start = partial(typer.Option, rich_help_panel="Start from a trained bundle")
+_boxes = partial(typer.Option, rich_help_panel="Boxes")
+_optimization = partial(typer.Option, rich_help_panel="Optimization")
+_hardware = partial(typer.Option, rich_help_panel="Hardware")
+
 
 def train_command(
     store: Annotated[Path, typer.Argument(help="Box store that [bold]frazil curate[/bold] wrote.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoint, losses, Figure 1, bundle.")],
-    preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file.")] = "fast",
+    preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file; options override it.")] = "fast",
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, shuffling and noise.")] = None,
+    setting: Setting = None,
+    force: Force = False,
     start: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="BUNDLE", help="Begin with the weights, and the network, of a trained bundle."),
+        Path | None, _start("--from", metavar="BUNDLE", help="Start with the network and weights of this bundle.")
     ] = None,
     class_from: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NEW=OLD", help="With --from: class NEW begins as its class OLD; may be repeated."),
+        list[str] | None, _start(metavar="NEW=OLD", help="Class NEW starts as the bundle's class OLD; repeatable.")
     ] = None,
     keep_classes: Annotated[
-        bool, typer.Option("--keep-classes", help="With --from: also keep its classes that the store does not have.")
+        bool, _start("--keep-classes", help="Keep classes of the bundle that the store lacks.")
     ] = False,
     other_voxel_size: Annotated[
-        bool, typer.Option("--other-voxel-size", help="With --from: though the store has another voxel size.")
+        bool, _start("--other-voxel-size", help="Allow a store with another voxel size.")
     ] = False,
     freeze: Annotated[
         list[str] | None,
-        typer.Option(help="Keep a part as it is: embedding, encoder, bottleneck, decoder, output; may be repeated."),
+        _start(
+            metavar="PART",
+            help="Do not train this part: embedding, encoder, bottleneck, decoder or output; repeatable.",
+        ),
     ] = None,
     half_turns: Annotated[
         bool | None,
-        typer.Option("--half-turns/--no-half-turns", help="Turn boxes by 180 degrees, as the wedge allows."),
+        _boxes(
+            "--half-turns/--no-half-turns",
+            help="Randomly turn boxes by 180 degrees about axes that keep the missing wedge.",
+        ),
     ] = None,
-    box: Annotated[int | None, typer.Option(help="Train on a smaller cube of each box, voxels.")] = None,
+    box: Annotated[int | None, _boxes(metavar="VOXELS", help="Train on a smaller cube of each box.")] = None,
     shift: Annotated[
-        int | None, typer.Option(metavar="VOXELS", help="With --box: move that cube at random, up to so far.")
+        int | None, _boxes(metavar="VOXELS", help="With --box: shift that cube at random by up to this much.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training boxes; may be raised later.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Boxes per optimiser step, over all devices.")] = None,
-    accumulate: Annotated[int | None, typer.Option(help="Share a step between N passes, to save memory.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of Adam, constant.")] = None,
+    normalisation: Annotated[
+        str | None, _boxes(help="Voxels for the z-score: padded (all, as in the paper) or measured.")
+    ] = None,
+    epochs: Annotated[int | None, _optimization(help="Passes over the training boxes; may be raised later.")] = None,
+    batch_size: Annotated[int | None, _optimization(help="Boxes per optimizer step, over all devices.")] = None,
+    accumulate: Annotated[
+        int | None, _optimization(metavar="N", help="Split each step into N passes to save memory.")
+    ] = None,
+    learning_rate: Annotated[float | None, _optimization(help="Learning rate of Adam, constant.")] = None,
+    ema: Annotated[float | None, _optimization(help="Decay of the average of the weights; 0 keeps none.")] = None,
+    validate_every: Annotated[int | None, _optimization(metavar="EPOCHS", help="Epochs between validations.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="32-true, bf16-mixed, or auto: the faster one here, found in a second.")
+        str | None, _hardware(help="32-true, bf16-mixed, or auto (times both and takes the faster).")
     ] = None,
     memory_format: Annotated[
-        str | None, typer.Option(help="contiguous, channels-last or auto; else what suits the precision.")
+        str | None, _hardware(help="contiguous, channels-last or auto.  [dim]\\[default: suits the precision][/dim]")
     ] = None,
-    ema: Annotated[float | None, typer.Option(help="Decay of the average of the weights; 0 keeps none.")] = None,
-    normalisation: Annotated[str | None, typer.Option(help="padded (the paper) or measured voxels only.")] = None,
-    validate_every: Annotated[int | None, typer.Option(help="Epochs between validations.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, shuffling and noise.")] = None,
-    setting: Setting = None,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Processes on each node.")] = 1,
-    num_nodes: Annotated[int, typer.Option(min=1, help="Nodes; SLURM is detected.")] = 1,
-    strategy: Annotated[str, typer.Option(help="Lightning strategy; auto is DDP for several devices.")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=0, help="Prefetching processes for each device.")] = None,
-    max_time: Annotated[str | None, typer.Option(help="Stop before this time: MM, HH:MM:SS or DD:HH:MM:SS.")] = None,
-    force: Force = False,
+    accelerator: Annotated[str, _hardware(help="auto, cpu or gpu.")] = "auto",
+    devices: Annotated[int, _hardware(min=1, help="Processes per node, one per GPU.")] = 1,
+    num_nodes: Annotated[int, _hardware(min=1, help="Nodes; SLURM is detected.")] = 1,
+    strategy: Annotated[str, _hardware(help="Lightning strategy; auto is DDP for several devices.")] = "auto",
+    workers: Annotated[int | None, _hardware(min=0, help="Processes per device that load boxes ahead.")] = None,
+    max_time: Annotated[
+        str | None, _hardware(metavar="TIME", help="Stop in time: minutes, HH:MM:SS or DD:HH:MM:SS.")
+    ] = None,
 ) -> None:
     """Train the conditional diffusion model on a box store.
 
-    Killed or out of time, the same command goes on where it stood.
+    If it is interrupted or runs out of time, rerun the same command to resume.
     """
     from frazil.core.presets import load_preset
     from frazil.training.fit import Hardware
