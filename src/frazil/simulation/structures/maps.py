@@ -183,9 +183,9 @@ def read_map(
         voxel_size = read_header(path, voxel_size_angstrom).voxel_size_angstrom
     except SourceError as fault:
         what, _, _ = str(fault).partition(";")  # its remedy is for tomograms
-        where = "resample it, or overrule the header" if "no cubes" in what else "give the true one"
         raise SimulationError(
-            f'{what}; {where}: --set \'specimen.structures=[{{label="{label}", source="{path}", '
+            f"{what}; resample the map to cubes, or give its true voxel size: "
+            f'--set \'specimen.structures=[{{label="{label}", source="{path}", '
             "voxel_size_angstrom=10.0}]'"
         ) from None
     values = read_volume(path)
