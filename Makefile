@@ -1,8 +1,8 @@
-# Two commands do all the set-up on a fresh machine (Debian, Python 3.11, pip): `make demo` and `make test`.
+# `make demo`, `make test`, and `make docs` set up everything they need on a fresh machine (Linux or macOS, Python 3.11, pip).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# two test processes share two cores: more threads in each would only get in each other's way
+# two test processes share two cores; more threads would only slow each other down
 TEST_THREADS ?= 1
 
 .PHONY: demo test lint bench docs clean

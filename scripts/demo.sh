@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Labelled volumes of six particles with the model that frazil brings along, judged against simulated tomograms that it has not seen.
+# Labeled volumes of six particles from the bundled pretrained model, evaluated against simulated tomograms it has not seen.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-demo}
@@ -14,13 +14,13 @@ step frazil figures --store "$out/reference" --samples "$out/samples" --out "$ou
 
 cat <<END
 
-Everything above is in $out/ and simulated: the samples come from a model that learnt from simulated tomograms alone, and are judged against
-simulated ones. Five samples a class are few: the report says where that is too few to tell.
+Everything above is in $out/ and simulated: the samples come from a model trained on simulated tomograms only, and they are
+compared with simulated boxes. Five samples per class are few; the report says where that is too few to decide.
 
-  $out/evaluation/report.html   the verdict, curves, pictures and a 3D viewer; opens from disk
+  $out/evaluation/report.html   the verdicts, curves, pictures, and a 3D viewer; opens from disk
   $out/figures/overview.png     simulated boxes and samples of every class
-  $out/samples/                 volumes as MRC with manifest.json, particles.star, and a copick project (copick.json)
-  $out/reference/               the boxes that they are compared with
+  $out/samples/                 volumes as MRC files with manifest.json, particles.star, and a copick project (copick.json)
+  $out/reference/               the boxes they are compared with
 
-Next, with tomograms of yours: frazil curate PROJECT --out boxes; frazil train boxes --from pretrained --out run
+Next, with your own tomograms: frazil curate PROJECT --out boxes; frazil train boxes --from pretrained --out run
 END

@@ -114,14 +114,20 @@ def command_reference() -> Iterator[str]:
         yield from (f"## frazil {name}", "", _plain(inspect.cleandoc(command.help)), "")
         yield from ("```", " ".join(f"frazil {name} {usage} {required} [OPTIONS]".split()), "```", "")
         if arguments:
-            yield from ("| argument | |", "|---|---|")
-            yield from (f"| `{_argument(param)}` | {_plain(param.help)} |" for param in arguments)
+            yield from ("| Arguments | | default |", "|---|---|---|")
+            yield from (f"| `{_argument(param)}` | {_plain(param.help)} | {_default(param)} |" for param in arguments)
             yield ""
-        yield from ("| option | | default |", "|---|---|---|")
-        for param in options:
-            flags = ", ".join(f"`{flag}`" for flag in (*param.opts, *param.secondary_opts))
-            yield f"| {flags} {_kind(command, param)} | {_plain(param.help)} | {_default(param)} |"
-        yield ""
+        panels = dict.fromkeys(_panel(param) for param in options)
+        for panel in panels:
+            yield from (f"| {panel} | | default |", "|---|---|---|")
+            for param in (param for param in options if _panel(param) == panel):
+                flags = ", ".join(f"`{flag}`" for flag in (*param.opts, *param.secondary_opts))
+                yield f"| {flags} {_kind(command, param)} | {_plain(param.help)} | {_default(param)} |"
+            yield ""
+
+
+def _panel(param: Any) -> str:
+    return param.rich_help_panel or "Options"
 
 
 def _argument(param: Any) -> str:
