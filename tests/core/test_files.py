@@ -112,7 +112,7 @@ def test_what_killed_processes_left_of_the_same_file_is_removed(tmp_path):
 def test_folders_that_cannot_be_written(tmp_path, monkeypatch, refuses):
     assert make_folder(tmp_path / "new").is_dir()
     (tmp_path / "file").write_text("")
-    with refuses(OutputError, "file", "stands in the way"):
+    with refuses(OutputError, "file", "already exists"):
         make_folder(tmp_path / "file")
     with refuses(OutputError, "below", "a file, not a folder"):
         make_folder(tmp_path / "file" / "below")
@@ -136,11 +136,11 @@ def test_json_that_cannot_be_read(tmp_path, refuses):
         read_json(tmp_path / ("x" * 300), StoreError)
     for content in (b"{", b"\xff\xfe", b"[" * 100_000):
         (tmp_path / "bad.json").write_bytes(content)
-        with refuses(StoreError, "bad.json", "no JSON", "make it anew"):
+        with refuses(StoreError, "bad.json", "not valid JSON", "repair"):
             read_json(tmp_path / "bad.json", StoreError)
     for content, kind in (("[]", "list"), ('"a"', "str"), ("null", "NoneType")):
         (tmp_path / "bad.json").write_text(content)
-        with refuses(StoreError, "bad.json", kind, "no JSON object", "make it anew"):
+        with refuses(StoreError, "bad.json", kind, "instead of a JSON object", "repair"):
             read_json(tmp_path / "bad.json", StoreError)
 
 

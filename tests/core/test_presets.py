@@ -128,7 +128,7 @@ def test_unknown_presets_name_the_known_ones(refuses, tmp_path):
 def test_a_broken_file_is_named(refuses, tmp_path):
     path = tmp_path / "broken.toml"
     path.write_text("[training\nepochs = 3\n")
-    with refuses(SettingsError, "broken.toml", "no TOML", "correct"):
+    with refuses(SettingsError, "broken.toml", "not valid TOML", "correct"):
         load_preset(path)
     path.write_text("[training]\nepochs = -3\n")
     with refuses(SettingsError, "broken.toml", "training.epochs = -3", "greater than 0"):
@@ -150,10 +150,10 @@ def test_a_preset_says_only_what_differs_from_its_base(load, tmp_path, refuses):
     assert load(tmp_path / "theirs.toml") == load(shipped, {changed: 5, "name": "third"})
     (tmp_path / "round.toml").write_text('base = "about.toml"')
     (tmp_path / "about.toml").write_text('base = "round.toml"')
-    with refuses(SettingsError, "round.toml: is its own base", "take base out"):
+    with refuses(SettingsError, "round.toml: is its own base", "remove base"):
         load(tmp_path / "round.toml")
     (tmp_path / "lost.toml").write_text('base = "nowhere"')
-    with refuses(SettingsError, "nowhere: neither a readable TOML", shipped):
+    with refuses(SettingsError, "nowhere: neither a preset", shipped):
         load(tmp_path / "lost.toml")
 
 

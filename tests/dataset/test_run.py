@@ -282,7 +282,7 @@ def test_no_tomogram_at_all_is_one_line(tiny_project, run, tmp_path):
     [
         ("occupied", "holds something that is no box store; choose another --out"),
         ("occupied/file.txt/store", "a part of the path is a file, not a folder; choose another folder"),
-        ("damaged", "dataset.json: damaged, it is no JSON"),
+        ("damaged", "dataset.json: damaged, not valid JSON"),
         ("x" * 300, "the name is too long; choose a shorter one"),
     ],
 )

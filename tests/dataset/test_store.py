@@ -97,7 +97,7 @@ def test_a_store_of_0_1_is_completed_from_its_particles(curated, make_source, se
 
 def test_a_description_that_is_no_json(store):
     (store.path / "dataset.json").write_text("{")
-    refuses(store, "it is no JSON")
+    refuses(store, "not valid JSON")
 
 
 @pytest.mark.parametrize("name", ["particles.csv", "neighbours.csv", "left_out.csv"])

@@ -230,7 +230,7 @@ def test_a_crash_while_writing_keeps_the_old_bundle(bundle, network, monkeypatch
 @pytest.mark.parametrize(
     ("fault", "parts"),
     [
-        (errno.ENOSPC, ("disk is full", "run the same command again")),
+        (errno.ENOSPC, ("disk is full", "rerun the same command")),
         (errno.EACCES, ("permission denied", "choose a folder")),
         (errno.EROFS, ("read-only", "choose a folder")),
     ],

@@ -177,7 +177,7 @@ def test_only_what_frazil_wrote_can_be_damaged(tmp_path, text, damaged):
 def test_readers_refuse_what_is_no_json(tmp_path, refuses):
     path = tmp_path / "manifest.json"
     path.write_text("{")
-    with refuses(SourceError, str(path), "no JSON"):
+    with refuses(SourceError, str(path), "not valid JSON"):
         read_record(path, SampleManifest, SourceError)
     with refuses(SourceError, "absent.json", "no such file"):
         read_record(tmp_path / "absent.json", SampleManifest, SourceError)

@@ -59,7 +59,7 @@ app.command("report")(report_command)
 
 
 def main() -> None:
-    """Run the command line; what a user caused ends in one line on standard error and exit code 2."""
+    """Run the command line; an error that a user can fix ends in one line on standard error and exit code 2."""
     try:
         app()
     except FrazilError as error:
@@ -67,13 +67,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as stop:
         if _comes_from_interrupt(stop):
-            typer.secho("frazil: run the same command again to continue", fg="yellow", err=True)
+            typer.secho("frazil: rerun the same command to resume", fg="yellow", err=True)
             sys.exit(130)
         raise
 
 
 def _comes_from_interrupt(error: BaseException | None) -> bool:
-    """Tell whether Ctrl-C stands at the beginning of the chain; Typer turns it into an exit with code 1."""
+    """Return whether Ctrl-C started the chain of errors; Typer turns it into an exit with code 1."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True

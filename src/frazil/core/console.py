@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: one console, one look of progress bar."""
+"""What a person sees while a command runs: results, warnings, progress."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from rich.progress import (
 )
 
 console = Console(highlight=False)
-"""Results go here (standard output)."""
+"""For results (standard output)."""
 
 error_console = Console(stderr=True, highlight=False)
-"""Errors, warnings and progress bars go here (standard error), so that output can be piped."""
+"""For errors, warnings and progress bars (standard error), so that output can be piped."""
 
 
 def say(text: str) -> None:
-    """Print a line as it is: never broken, so that a path stays one path, and brackets stay brackets."""
+    """Print a line verbatim: no line breaks inside paths, no markup."""
     console.print(text, markup=False, soft_wrap=True)
 
 
 def say_written(path: Path, what: str) -> None:
-    """Print what was written where."""
+    """Print the path of a result, and what it is."""
     console.print(f"  {escape(str(path))}  [dim]{what}[/dim]", soft_wrap=True)
 
 
 def warn(text: str) -> None:
-    """Print what a user should know, on standard error, in one line."""
+    """Print a one-line warning on standard error."""
     error_console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
 

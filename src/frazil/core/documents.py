@@ -1,4 +1,4 @@
-"""Versioned JSON records: what every artefact says of itself, with one reader and one writer for all of them."""
+"""Versioned JSON records, which describe every artifact, with one reader and one writer."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from frazil.core.settings import Settings
 from frazil.core.version import __version__
 
 _MOST_NAMED = 4
-_DIGEST_LETTERS = 19  # "sha256:" and twelve more tell two digests apart
+_DIGEST_LETTERS = 19  # "sha256:" and twelve more distinguish two digests
 
 
 class Document(Settings):
     """Base of the JSON records that frazil writes.
 
-    A subclass gives `schema_version` and `kind` their values as defaults, and names the command that writes it.
+    A subclass sets `schema_version` and `kind` by their defaults, and names the command that writes it.
 
     Parameters
     ----------
-    schema_version : raised when the meaning of a field changes; newer ones are refused.
-    kind : what the record is, e.g. ``frazil samples``.
-    frazil_version : of the program that wrote it.
+    schema_version : increased when the meaning of a field changes; newer records are refused.
+    kind : type of record, e.g. ``frazil samples``.
+    frazil_version : version that wrote it.
     """
 
     written_by: ClassVar[str]
@@ -58,13 +58,13 @@ class Document(Settings):
 
         Raises
         ------
-        error : no such file, not JSON, another kind of record, a newer schema, or a field that is missing or wrong.
+        error : no such file, not JSON, another kind of record, a newer schema, or a missing or wrong field.
         """
         return cls.parse(read_json(path, error), path, error)
 
     @classmethod
     def parse(cls, content: Mapping[str, Any], path: Path, error: type[FrazilError]) -> Self:
-        """Check what was read from `path`; see `read`."""
+        """Check the content of `path`; see `read`."""
         kind, newest = cls.model_fields["kind"].default, cls.model_fields["schema_version"].default
         if content.get("kind") != kind:
             raise error(f"{path}: not a record of kind {kind!r}; name a folder that {cls.written_by} wrote")
@@ -99,7 +99,7 @@ def differences(old: Document, new: Document, free: Collection[str] = ()) -> lis
 
 
 def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Return the values of nested tables by their dotted keys; tables in a list go by their labels."""
+    """Return the values of nested tables by dotted key; tables in a list are keyed by label."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, Sequence) and value and all(isinstance(entry, Mapping) for entry in value):
@@ -112,7 +112,7 @@ def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    """Write a value as it is typed on a command line."""
+    """Format a value as one would type it on a command line."""
     if value is None or value in ([], ()):
         return "none"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The one family of errors that frazil raises for what a user can cause.
+"""The errors that frazil raises for what a user can cause.
 
 Every message is one line that names the thing, the value and the remedy. The command line prints it and exits with code 2.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class FrazilError(Exception):
-    """Base of all errors that a user can cause and can mend."""
+    """Base of all errors that a user can cause and fix."""
 
     exit_code = 2
 
@@ -17,7 +17,7 @@ class SettingsError(FrazilError):
 
 
 class ShapeError(FrazilError):
-    """Arrays have shapes that do not fit together, or that the network cannot take."""
+    """Array shapes that do not fit together, or that the network cannot take."""
 
 
 class SourceError(FrazilError):
@@ -25,7 +25,7 @@ class SourceError(FrazilError):
 
 
 class MissingTomogramError(SourceError):
-    """The tomogram or the level asked for is not there; the picks can still be counted."""
+    """The requested tomogram or level does not exist; the picks can still be counted."""
 
 
 class AmbiguousTomogramError(MissingTomogramError):
@@ -49,15 +49,15 @@ class CheckpointError(FrazilError):
 
 
 class TrainingError(FrazilError):
-    """A training that cannot go on, such as one whose loss is no number any more."""
+    """A training that cannot continue, e.g. because its loss is NaN."""
 
 
 class RequestError(FrazilError):
-    """A request for samples names a label, position, sampler or count that cannot be served."""
+    """A request for samples with a label, position, sampler or count that cannot be served."""
 
 
 class OutputError(FrazilError):
-    """An output folder cannot be written, is full, or holds something that would be overwritten."""
+    """An output folder that cannot be written, or holds something that would be overwritten."""
 
 
 class SimulationError(FrazilError):

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: temporary name, then moved into place."""
+"""Files that are either whole or absent: written under a temporary name, then moved into place."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from typing import Any
 from frazil.core.errors import FrazilError, OutputError
 
 _REMEDIES = {
-    errno.ENOSPC: "the disk is full; free some space or write elsewhere, then run the same command again to continue",
-    errno.EDQUOT: "the quota is full; free some space or write elsewhere, then run the same command again to continue",
+    errno.ENOSPC: "the disk is full; free some space or write elsewhere, then rerun the same command to resume",
+    errno.EDQUOT: "the quota is full; free some space or write elsewhere, then rerun the same command to resume",
     errno.EACCES: "permission denied; choose a folder that you may write to",
     errno.EPERM: "permission denied; choose a folder that you may write to",
     errno.EROFS: "the file system is read-only; choose a folder that you may write to",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
-    errno.EEXIST: "a file of that name stands in the way; choose another folder",
+    errno.EEXIST: "a file of that name already exists; choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about writing `path` into one line with a remedy.
+    """Turn an error of the operating system about writing `path` into one line with a remedy.
 
     Raises
     ------
-    OutputError : disk full, no permission, read-only, a file in the way, or whatever else the system says.
+    OutputError : disk full, no permission, read-only, a file in the way, or anything else.
     """
     try:
         yield
@@ -44,10 +44,10 @@ def output_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it into place when the block ends well, remove it when it does not.
+    """Yield a temporary path next to `path`; move it into place when the block succeeds, remove it when it fails.
 
-    Works for files and for folders. The folder above `path` is made if need be. Temporary paths that killed processes left
-    of the same `path` are removed.
+    Works for files and folders. Makes the parent folder if needed, and removes temporary paths that killed processes left for
+    the same `path`.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary paths beside `path` whose process no longer runs."""
+    """Remove the temporary paths next to `path` whose process no longer runs."""
     start, end = f".{path.name}.", ".partial"
     with suppress(OSError):  # a folder that may be written but not listed
         for name in os.listdir(path.parent):  # noqa: PTH208 - the folder may be large, and only names are wanted
@@ -81,14 +81,14 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Tell whether another process of this number runs; one of ours was left by an earlier one of the same number."""
+    """Return whether another process with this number runs; our own number was reused."""
     if process == os.getpid():
         return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # it runs, and is somebody else's
+    except (OSError, OverflowError):  # it runs, under another user
         return True
     return True
 
@@ -102,15 +102,15 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def exclusive(folder: Path, doing: str) -> Iterator[None]:
-    """Hold `folder` for this process while the block runs; the operating system lets go of it even after a kill.
+    """Lock `folder` for this process while the block runs; the operating system releases it even after a kill.
 
     Parameters
     ----------
-    doing : what the holder does, for the message: ``trains``.
+    doing : what the holder does, for the message, e.g. ``trains``.
 
     Raises
     ------
-    OutputError : another process holds the folder, or it cannot be written.
+    OutputError : another process holds the lock, or the folder cannot be written.
     """
     with output_errors(folder), (folder / ".lock").open("a") as lock:
         try:
@@ -123,7 +123,7 @@ def exclusive(folder: Path, doing: str) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> Path:
-    """Make `path` a folder that can be written to.
+    """Make the folder `path` if needed, and check that it can be written.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented JSON, whole or not at all. NaN is refused: JSON has none."""
+    """Write `content` as indented JSON, whole or not at all. NaN is refused because JSON has none."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -152,7 +152,7 @@ def read_json(path: Path, error: type[FrazilError]) -> dict[str, Any]:
 
     Parameters
     ----------
-    error : what to raise when the file cannot be read, is no JSON, or holds something else than an object.
+    error : what to raise if the file cannot be read, is not JSON, or does not hold an object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -162,17 +162,19 @@ def read_json(path: Path, error: type[FrazilError]) -> dict[str, Any]:
         raise error(f"{path}: permission denied; make it readable") from None
     except OSError as fault:
         raise error(f"{path}: cannot be read ({fault.strerror or one_line(fault)}); check the path") from None
-    except (ValueError, RecursionError) as fault:  # no UTF-8, no JSON, or nested without end
-        raise error(f"{path}: damaged, it is no JSON ({one_line(fault)}); mend the file, or make it anew") from None
+    except (ValueError, RecursionError) as fault:  # not UTF-8, not JSON, or nested without end
+        raise error(
+            f"{path}: damaged, not valid JSON ({one_line(fault)}); repair the file, or write it again"
+        ) from None
     if not isinstance(content, dict):
         raise error(
-            f"{path}: damaged, it holds a {type(content).__name__} and no JSON object; mend the file, or make it anew"
+            f"{path}: damaged, holds a {type(content).__name__} instead of a JSON object; repair the file, or write it again"
         )
     return content
 
 
 def one_line(fault: Exception) -> str:
-    """Return what another library says of a fault, without its line breaks."""
+    """Return the message of another library's error without line breaks."""
     return " ".join(str(fault).split())
 
 

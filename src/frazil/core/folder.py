@@ -1,11 +1,11 @@
 """The output folder of a command: resume, refuse, replace and lock, by the same rules for all commands.
 
-Each command writes one record first, which says what the folder holds (`Document`). From then on:
+Each command first writes a record that says what the folder holds (`Document`). From then on:
 
 - the same request resumes, or finds that nothing is left to do;
-- another request is refused, unless ``--force`` is given or the earlier call had finished nothing;
+- a different request is refused, unless ``--force`` is given or the earlier call finished nothing;
 - a file that the command would write but did not is never touched, not even with ``--force``;
-- one process at a time works in a folder, and the operating system lets go of it even after a kill.
+- one process at a time works in a folder, and the operating system releases the lock even after a kill.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Presets: settings as data, shipped in `frazil/configs` or written by the user as TOML. Two kinds: of training, of simulation.
+"""Presets: settings as TOML, bundled in `frazil/configs` or written by the user, for training and for simulation.
 
-A preset may begin with ``base = "<another preset>"`` and then holds only what differs.
+A preset may start with ``base = "<another preset>"`` and then holds only what differs.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ AnyPreset = TypeVar("AnyPreset", bound=Settings)
 
 
 def preset_names() -> list[str]:
-    """Return the names of the training presets that frazil brings along."""
+    """Return the names of the bundled training presets."""
     return names_in(files("frazil.configs"))
 
 
 def load_preset(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Preset:
-    """Load a training preset and put single settings over it.
+    """Load a training preset, and override single settings.
 
     Parameters
     ----------
-    name_or_path : a name (`preset_names`), or the path of a TOML file of the same form; what it leaves out is default.
+    name_or_path : a name (`preset_names`), or the path of a TOML file of the same form; what it leaves out has its default.
     overrides : dotted key to value, e.g. ``{"training.batch_size": 8}``.
 
     Raises
     ------
-    SettingsError : no such preset, no TOML, an unknown key, or a value that is not allowed.
+    SettingsError : no such preset, not valid TOML, an unknown key, or a value that is not allowed.
     """
     return load_settings(Preset, files("frazil.configs"), str(name_or_path), overrides or {})
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where a preset's text is: shipped (`beside` is None) or in a user's folder."""
+    """Where a preset's text comes from: bundled (`beside` is None) or in a user's folder."""
 
     name: str
     text: str
@@ -69,14 +69,14 @@ def names_in(folder: Traversable) -> list[str]:
 
 
 def _content(folder: Traversable, name_or_path: str, *, seen: tuple[str, ...]) -> dict[str, Any]:
-    """Return what a preset says, over what its base says."""
+    """Return what a preset says, merged over its base."""
     if name_or_path in seen:
-        raise SettingsError(f"preset {name_or_path}: is its own base; take base out of one of {', '.join(seen)}")
+        raise SettingsError(f"preset {name_or_path}: is its own base; remove base from one of {', '.join(seen)}")
     origin = _read(folder, name_or_path)
     try:
         content = tomllib.loads(origin.text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{name_or_path}: this is no TOML ({error}); correct the file") from None
+        raise SettingsError(f"{name_or_path}: not valid TOML ({error}); correct the file") from None
     if origin.beside is not None:
         _find_structures_beside(content, origin.beside)
     base = content.pop("base", None)
@@ -98,12 +98,12 @@ def _read(folder: Traversable, name_or_path: str) -> _Origin:
         return _Origin(path.stem, path.read_text(encoding="utf-8"), path.parent)
     except (OSError, UnicodeDecodeError):
         raise SettingsError(
-            f"preset {name_or_path}: neither a readable TOML file nor one of the presets: {', '.join(known)}"
+            f"preset {name_or_path}: neither a preset nor a readable TOML file; the presets are {', '.join(known)}"
         ) from None
 
 
 def _find_structures_beside(content: dict[str, Any], folder: Path) -> None:
-    """Let the structure files of a user's preset be named from where the preset is."""
+    """Resolve the structure files of a user's preset relative to the preset."""
     specimen = content.get("specimen")
     structures = specimen.get("structures") if isinstance(specimen, dict) else None
     for entry in structures if isinstance(structures, list) else []:
@@ -112,7 +112,7 @@ def _find_structures_beside(content: dict[str, Any], folder: Path) -> None:
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `over` put over it, table by table."""
+    """Return `base` overridden by `over`, table by table."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
@@ -131,7 +131,7 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _explain(kind: type[BaseModel], error: ValidationError) -> str:
-    """Say in one line which key has which value, and what is allowed."""
+    """Explain in one line which key has which value, and what is allowed."""
     faults = error.errors(include_url=False)
     fault = faults[0]
     key = ".".join(str(part) for part in fault["loc"])
@@ -142,7 +142,7 @@ def _explain(kind: type[BaseModel], error: ValidationError) -> str:
         message = f"{group} = {','.join(map(str, fault['input']))}: too few numbers; add what is missing"
     else:
         value = "" if isinstance(fault["input"], dict) else f" = {fault['input']!r}"
-        named = f"{key}{value}: " if key else ""  # a rule that ties groups together stands in none of them
+        named = f"{key}{value}: " if key else ""  # a rule that spans groups belongs to none of them
         message = f"{named}{fault['msg'].removeprefix('Value error, ')}"
     return message if len(faults) == 1 else f"{message} (and {len(faults) - 1} more)"
 
@@ -160,4 +160,4 @@ def _group(annotation: Any) -> type[BaseModel]:
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
-    raise TypeError(f"no group of settings in {annotation}")  # unknown keys are found in groups only
+    raise TypeError(f"no group of settings in {annotation}")  # unknown keys occur in groups only

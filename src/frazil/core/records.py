@@ -1,4 +1,4 @@
-"""The records that flow between the rooms: picks, tomograms, moments, conditions.
+"""The records that flow between packages: picks, tomograms, moments, conditions.
 
 All arrays are zyx. xyz exists only inside `io/`, where it is flipped once. A rotation here acts on zyx vectors.
 """
@@ -22,7 +22,7 @@ SAME_VOXEL_SIZE = 1e-3
 """Voxel sizes, or edges of one voxel, that differ by a smaller share are the same: headers round."""
 
 NULL_LABEL = -1
-"""In place of a class index: no class is asked for."""
+"""Instead of a class index: no class is requested."""
 
 
 class Moments(NamedTuple):
@@ -40,9 +40,9 @@ class Picks:
     ----------
     run : name of the run (one tilt series, one tomogram).
     label : class name of the particle.
-    centers_angstrom : `(n, 3)` zyx, angstrom from the centre of voxel (0, 0, 0).
-    rotations : `(n, 3, 3)` object -> tomogram, acting on zyx vectors, or None where the orientation is not known.
-    user, session : who placed the picks, in copick's sense; None where the format does not say.
+    centers_angstrom : `(n, 3)` zyx, angstrom from the center of voxel (0, 0, 0).
+    rotations : `(n, 3, 3)` object -> tomogram, acting on zyx vectors, or None if the orientation is unknown.
+    user, session : who placed the picks, in copick's sense; None if the format does not say.
     origin : where the picks were read from, for messages.
     """
 
@@ -60,7 +60,7 @@ class Picks:
 
 @dataclass(frozen=True)
 class TomogramHeader:
-    """What is known of a tomogram without reading its voxels.
+    """What is known about a tomogram without reading its voxels.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class TomogramHeader:
     shape_voxel : zyx.
     voxel_size_angstrom : isotropic edge of a voxel.
     origin : path or address, for messages and provenance.
-    tilt_range_degrees : lowest and highest tilt, or None where it is not known.
+    tilt_range_degrees : lowest and highest tilt, or None if unknown.
     simulated : frazil made it; no microscope saw it.
     """
 
@@ -88,14 +88,14 @@ class TomogramHeader:
 
 @dataclass(frozen=True)
 class Tomogram:
-    """The voxels of one tomogram, with the knowledge of which were measured.
+    """The voxels of one tomogram, and which of them were measured.
 
     Parameters
     ----------
     header : shape, voxel size, origin.
     volume : `(z, y, x)` grey values, float32.
-    chunk_voxel : zyx edge of a storage chunk; the whole shape for formats without chunks.
-    chunk_present : one flag a chunk, False where the chunk is absent on disk (it then reads as the fill value).
+    chunk_voxel : zyx edges of a storage chunk; the whole shape for formats without chunks.
+    chunk_present : one flag per chunk, False if the chunk is absent on disk (it then reads as the fill value).
     """
 
     header: TomogramHeader
@@ -106,13 +106,13 @@ class Tomogram:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a batch of volumes is asked to show. Every field has an explicit null.
+    """What a batch of volumes should show. Every field has an explicit null.
 
     Parameters
     ----------
-    label : `(b,)` class indices; `NULL_LABEL` asks for no class. A network knows what that means only if labels were hidden from it
-        in training (`TrainingSettings.class_dropout`); it sees a one-hot row of zeros.
-    position : `(b, 3)` zyx centre in the tomogram, divided by its extent, in [0, 1]; NaN is the null position.
+    label : `(b,)` class indices; `NULL_LABEL` requests no class. A network understands that only if labels were hidden in its
+        training (`TrainingSettings.class_dropout`); it sees a one-hot row of zeros.
+    position : `(b, 3)` zyx center in the tomogram, divided by its extent, in [0, 1]; NaN is the null position.
     """
 
     label: Int64[Tensor, "b"]
@@ -125,7 +125,7 @@ class Condition:
         return Condition(self.label[item], self.position[item])
 
     def without_label(self) -> Condition:
-        """Return the same condition with every label null: what guidance contrasts it with."""
+        """Return the same condition with every label null, which guidance contrasts it with."""
         return replace(self, label=self.label * 0 + NULL_LABEL)
 
     def to(self, device: torch.device | str) -> Condition:
@@ -135,7 +135,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Samples:
-    """Generated volumes with everything that is known of them.
+    """Generated volumes with everything that is known about them.
 
     Parameters
     ----------

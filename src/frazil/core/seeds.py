@@ -1,7 +1,7 @@
 """Seeds: every random number in frazil descends from (seed, purpose, index), never from global state.
 
-Two draws with different purposes or indices are independent; the same triple gives the same draw on every machine of the same
-kind, whatever the batch size, the number of devices or the number of restarts.
+Draws with different purposes or indices are independent; the same triple gives the same draw on every machine of the same kind,
+whatever the batch size, number of devices or number of restarts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def derive_seed(seed: int, *path: int | str) -> int:
 
 
 def numpy_generator(seed: int, *path: int | str) -> np.random.Generator:
-    """Return a fresh NumPy generator for the draw named by `path`, from all 63 bits: samples and simulations use it.
+    """Return a fresh NumPy generator for the draw named by `path`, from all 63 bits.
 
     Among n draws about n^2 / 2^64 pairs have the same numbers: none among a million.
     """
@@ -45,8 +45,8 @@ def numpy_generator(seed: int, *path: int | str) -> np.random.Generator:
 def torch_generator(seed: int, *path: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a fresh torch generator on `device` for the draw named by `path`.
 
-    On the CPU torch starts from the low 32 bits of the seed alone: two draws in 2^32 have the same start and then the same
-    numbers, so among n draws about n^2 / 2^33 pairs do (one pair among some 90,000 draws).
+    On the CPU, torch uses only the low 32 bits of the seed, so among n draws about n^2 / 2^33 pairs have the same numbers (one
+    pair among some 90,000 draws).
     """
     import torch
 

@@ -1,7 +1,7 @@
-"""Frozen settings, one class a subject. Presets (`configs/*.toml`) are instances of `Preset` written as data.
+"""Frozen settings, one class per subject. Presets (`configs/*.toml`) are instances of `Preset` written as data.
 
-Numbers of the paper (Passi & Cohen, 3D Conditional Diffusion Models for Synthetic Cryo-ET Particle Subtomograms) are the defaults
-where the paper gives one.
+Defaults are the numbers of the paper (Passi & Cohen, 3D Conditional Diffusion Models for Synthetic Cryo-ET Particle Subtomograms)
+where it gives them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, f
 
 
 class Settings(BaseModel):
-    """Base: immutable, numbers are finite, and a misspelt key is an error, not a silent default."""
+    """Base class: immutable, finite numbers only, and a misspelled key is an error instead of a silent default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -22,7 +22,7 @@ Normalisation = Literal["padded", "measured"]
 SamplerName = Literal["ddpm", "ddim", "dpm++", "sde-dpm++", "unipc"]
 Precision = Literal["32-true", "bf16-mixed"]
 PrecisionChoice = Literal["32-true", "bf16-mixed", "auto"]
-"""``auto`` is decided by timing the network on the machine (`frazil.model.probe`), once for a run."""
+"""``auto`` times the network on this machine (`frazil.model.probe`), once per run."""
 
 MemoryFormat = Literal["contiguous", "channels-last"]
 MemoryFormatChoice = Literal["contiguous", "channels-last", "auto"]
@@ -32,7 +32,7 @@ Modulation = Literal["bias", "scale-shift"]
 Preconditioning = Literal["none", "edm", "inverse-variance"]
 LossWeighting = Literal["uniform", "min-snr", "snr-plus-one"]
 NetworkPart = Literal["embedding", "encoder", "bottleneck", "decoder", "output"]
-"""Parts of the network that can be kept from changing; `frazil.model.parts` says what belongs to each."""
+"""Parts of the network that can be frozen; `frazil.model.parts` lists what belongs to each."""
 
 NoiseInterval = tuple[float, float]
 """Lowest and highest noise level, in sigma = sqrt((1 - abar) / abar)."""
@@ -45,12 +45,12 @@ class SourceSettings(Settings):
     ----------
     tomogram_type : copick tomogram type (``denoised``, ``wbp``, ...); None where the source has only one.
     voxel_spacing_angstrom : copick voxel spacing folder; None where there is only one.
-    level : resolution level of an OME-Zarr pyramid, 0 is the finest.
-    voxel_size_angstrom : true voxel size of the finest level, where the header is wrong (coarser levels keep their ratio to
-        it); None trusts the header.
-    users, sessions, labels : keep only picks of these; empty keeps all.
-    picks_file : CSV or STAR beside or apart from the tomograms; None searches the folder.
-    tilt_range_degrees : lowest and highest tilt, where the source does not say.
+    level : resolution level of an OME-Zarr pyramid; 0 is the finest.
+    voxel_size_angstrom : true voxel size of the finest level, if the header is wrong (coarser levels keep their ratio to it);
+        None trusts the header.
+    users, sessions, labels : keep only these picks; empty keeps all.
+    picks_file : CSV or STAR file of the picks; None searches the folder of the tomograms.
+    tilt_range_degrees : lowest and highest tilt, if the source does not say.
     """
 
     tomogram_type: str | None = None
@@ -69,13 +69,13 @@ class CurateSettings(Settings):
 
     Parameters
     ----------
-    box_size_voxel : edge of a box; must halve three times.
+    box_size_voxel : edge of a box; a multiple of 8.
     voxel_size_angstrom : resample boxes to this voxel size; None keeps the tomogram's.
-    max_padding : leave out boxes with a larger fraction of voxels that were not measured; 1 keeps all that are not constant.
-    drop_outside : leave out picks whose centre lies outside the tomogram instead of refusing them.
+    max_padding : leave out boxes with a larger fraction of unmeasured voxels; 1 keeps all that are not constant.
+    drop_outside : leave out picks whose center lies outside the tomogram instead of stopping.
     split_by : ``tomogram`` shares no voxel between splits; ``particle`` is the paper's random 90/10.
-    validation_runs : with ``tomogram``: these runs validate; empty draws `validation_fraction` of the runs.
-    validation_fraction : share of runs or particles that validate.
+    validation_runs : with ``tomogram``: use these runs for validation; empty draws `validation_fraction` of the runs.
+    validation_fraction : share of runs or particles used for validation.
     """
 
     box_size_voxel: int = Field(64, gt=0)
@@ -112,24 +112,24 @@ class ModelSettings(Settings):
     ----------
     conditioning : ``concat`` of time, class and position vectors (the paper) or their ``sum`` (the authors' code and weights).
     base_channels : channels of the finest level.
-    channel_multipliers : one a level, finest first: a level has so many times `base_channels`; the bottleneck has as many as
-        the coarsest level. Every level halves the box.
+    channel_multipliers : one per level, finest first, in units of `base_channels`; the bottleneck has as many channels as the
+        coarsest level. Every level halves the box.
     embedding_width : width of each of the three condition vectors.
-    groups : groups of every GroupNorm but the two of the first residual block.
+    groups : groups of every GroupNorm except the two of the first residual block.
     first_block_groups : groups of the second GroupNorm of the first residual block; its first one has one group per band of the
-        front end. The authors' network has 1 (preset `paper`, imported weights); without a value it is `groups`, as in every bundle
-        written before this setting existed.
-    front_end : ``haar`` and ``space-to-depth`` turn a box into 8 bands of half its edges, without loss, so that the network works
-        at half the resolution (`frazil.model.wavelet`).
-    band_std : standard deviation of each of the 8 bands in the training boxes (`BANDS` in `frazil.model.wavelet` names them);
-        empty: training measures it. It scales the output, and with ``edm`` also the input.
-    preconditioning : ``edm`` scales input and output by the noise level (Karras et al. 2022); ``inverse-variance`` lets the volume
-        pass where it has less noise than the network makes errors, and can be put around a trained network
+        front end. The authors' network has 1 (preset `paper`, imported weights); None is `groups`, as in every bundle written
+        before this setting existed.
+    front_end : ``haar`` and ``space-to-depth`` losslessly turn a box into 8 bands of half its edge, so that the network works at
+        half the resolution (`frazil.model.wavelet`).
+    band_std : standard deviation of each of the 8 bands in the training boxes (named by `BANDS` in `frazil.model.wavelet`);
+        if empty, training measures it. It scales the output, and with ``edm`` also the input.
+    preconditioning : ``edm`` scales input and output by the noise level (Karras et al. 2022); ``inverse-variance`` passes the volume
+        through where its noise is below the network's error, and can be put around a trained network
         (`frazil.model.precondition`).
-    modulation : how a residual block takes the condition: as a ``bias`` a channel after the first convolution (the paper), or as
-        ``scale-shift`` of the second norm's output (Perez et al. 2018; Dhariwal & Nichol 2021), which starts as none.
-    attention_heads : heads of self-attention in the bottleneck; 0 is no attention. Its cost grows with the square of the
-        bottleneck's voxels: in a box of 128^3 with three levels, 4096 voxels without a front end and 512 with one.
+    modulation : how a residual block takes the condition: as a ``bias`` per channel after the first convolution (the paper), or as
+        ``scale-shift`` of the second norm's output (Perez et al. 2018; Dhariwal & Nichol 2021), which starts as the identity.
+    attention_heads : self-attention heads in the bottleneck; 0 is none. The cost grows with the square of the bottleneck's voxels:
+        for a box of 128^3 and three levels, 4096 voxels without a front end and 512 with one.
     """
 
     conditioning: Conditioning = "concat"
@@ -151,7 +151,7 @@ class ModelSettings(Settings):
 
     @property
     def halvings(self) -> int:
-        """How often a box is halved: once a level, and once by a front end."""
+        """How often a box is halved: once per level, and once by a front end."""
         return len(self.channel_multipliers) + (self.front_end != "none")
 
     @property
@@ -175,7 +175,7 @@ class ModelSettings(Settings):
             )
         if self.band_std and (self.front_end == "none" or len(self.band_std) != self.bands):
             raise ValueError(
-                f"band_std has {len(self.band_std)} values; give 8 with a front end of haar or space-to-depth, else leave it out"
+                f"band_std has {len(self.band_std)} values; give 8 with a front end of haar or space-to-depth, otherwise leave it out"
             )
         return self
 
@@ -193,25 +193,25 @@ class TrainingSettings(Settings):
 
     Parameters
     ----------
-    batch_size : boxes per optimiser step, whatever the number of devices and accumulated batches.
-    accumulate : share one optimiser step between this many forward passes, to save memory.
-    precision : ``bf16-mixed`` is faster where the hardware knows bf16; ``auto`` lets a probe of one second decide when the run
-        begins. A run keeps what was decided, and so does its bundle.
-    memory_format : order of the network's numbers in memory; None is what suits the precision, ``channels-last`` for
-        ``bf16-mixed`` and ``contiguous`` for ``32-true``. It moves the last bits of every result.
+    batch_size : boxes per optimizer step, for any number of devices and accumulated passes.
+    accumulate : split each optimizer step into this many forward passes to save memory.
+    precision : ``bf16-mixed`` is faster on hardware with bf16; ``auto`` lets a one-second probe decide when the run starts. The
+        run and its bundle keep the decision.
+    memory_format : memory layout of the network; None suits the precision: ``channels-last`` for ``bf16-mixed``, ``contiguous``
+        for ``32-true``. It changes the last bits of every result.
     ema_decay : decay of the exponential moving average of the weights; 0 keeps none.
-    loss_weighting : factor on the loss of a box by its noise level: ``uniform`` (the paper), or ``min-snr``, Hang et al. 2023: the
-        signal-to-noise ratio, at most `min_snr_gamma`; or ``snr-plus-one``, Salimans & Ho 2022: that ratio and 1, at most
-        `min_snr_gamma`, for the faint fine structure that ``uniform`` learns last. Reported losses are never weighted.
-    class_dropout : share of the training boxes whose label is hidden, so that samples can be guided; 0 hides none.
-    checkpoint_activations : compute activations again for the gradients instead of keeping them: less memory, a quarter more time.
-    normalisation : statistics of eq. 1 over the whole box, padding included (``padded``, the paper), or over measured voxels.
-    half_turns : turn each box by 180 degrees or not at all, drawn anew in every epoch, about the axes that keep the missing wedge
-        of its tomograms (`frazil.volume.turns.wedge_turns`); its position turns with it. Needs `box_size_voxel`, for room.
-    box_size_voxel : train on a smaller cube of each box, its z-score still that of the whole box; None trains on the whole.
-    shift_voxel : move that cube along each axis by up to so many voxels, drawn anew in every epoch; its position moves with it.
-        What is generated is then as far off the centre. Needs `box_size_voxel`, for room.
-    freeze : parts of the network that keep the weights they begin with.
+    loss_weighting : weight of a box's loss by its noise level: ``uniform`` (the paper); ``min-snr``, the signal-to-noise ratio, at
+        most `min_snr_gamma` (Hang et al. 2023); or ``snr-plus-one``, that ratio plus 1, at most `min_snr_gamma` (Salimans & Ho
+        2022), for the faint fine structure that ``uniform`` learns last. Reported losses are never weighted.
+    class_dropout : share of the training boxes whose label is hidden, which guidance needs; 0 hides none.
+    checkpoint_activations : recompute activations for the gradients instead of keeping them: less memory, a quarter more time.
+    normalisation : statistics of eq. 1 over the whole box including padding (``padded``, the paper), or over measured voxels.
+    half_turns : randomly turn each box by 180 degrees in every epoch, about the axes that keep the missing wedge of its tomograms;
+        its position turns with it. Needs `box_size_voxel`, for room.
+    box_size_voxel : train on a smaller cube of each box, with the z-score of the whole box; None trains on the whole box.
+    shift_voxel : shift that cube at random along each axis by up to this many voxels in every epoch; its position moves with it.
+        Generated particles are then off center by as much. Needs `box_size_voxel`, for room.
+    freeze : parts of the network that keep their initial weights.
     validate_every : epochs between validations.
     validation_draws : fixed (t, noise) pairs per validation box, spread over the noise levels.
     """
@@ -239,7 +239,7 @@ class TrainingSettings(Settings):
     @model_validator(mode="after")
     def _trains_something(self) -> TrainingSettings:
         if set(self.freeze) == set(get_args(NetworkPart)):
-            raise ValueError("freeze names all parts of the network, nothing would be trained; leave one out")
+            raise ValueError("freeze names all parts of the network, so nothing would be trained; leave one out")
         return self
 
 
@@ -249,11 +249,11 @@ class SamplingSettings(Settings):
     Parameters
     ----------
     sampler : see `frazil.diffusion.schedule.make_solver`.
-    steps : of the sampler; None is its usual number.
-    guidance : scale of classifier-free guidance; 1 is none, 0 ignores the label. Other scales need `class_dropout` in training, and
-        cost a second network evaluation a step.
-    guidance_interval : lowest and highest noise level that is guided, in sigma = sqrt((1 - abar) / abar): 1 is as much noise as
-        signal, a schedule of 1000 steps goes from 0.01 to 157. None is every level.
+    steps : steps of the sampler; None is its usual number.
+    guidance : scale of classifier-free guidance; 1 is off, 0 ignores the label. Other scales need `class_dropout` in training, and
+        cost a second network evaluation per step.
+    guidance_interval : lowest and highest noise level to guide, in sigma = sqrt((1 - abar) / abar): at 1, noise equals signal; a
+        schedule of 1000 steps goes from 0.01 to 157. None guides every level.
     """
 
     sampler: SamplerName = "ddpm"
