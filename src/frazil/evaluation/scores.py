@@ -26,6 +26,8 @@ Better = Literal["lower", "higher", "as real"]
 
 Interval = tuple[float, float]
 
+LineName = Literal["generated", "real held-out", "real training", "noise"]
+
 
 def known(values: Iterable[float]) -> tuple[float | None, ...]:
     """Return numbers as they are written: JSON has neither NaN nor infinity, so they become None."""
@@ -76,7 +78,7 @@ class Score(_Record):
 class Line(_Record):
     """One line of a plot: a mean with, where known, a band around it. None where there is no value."""
 
-    name: Literal["generated", "real held-out", "real training", "noise"]
+    name: LineName
     y: tuple[float | None, ...]
     low: tuple[float | None, ...] = ()
     high: tuple[float | None, ...] = ()

@@ -64,6 +64,12 @@ class Sets:
     training: VolumeSet
     seed: int = 0
 
+    @property
+    def groups(self) -> tuple[str | None, ...]:
+        """What is judged: everything (None), and each class of the generated volumes if there are several."""
+        classes = self.generated.classes
+        return (None, *classes) if len(classes) > 1 else (None,)
+
     def training_like_generated(self) -> VolumeSet:
         """Return training boxes in the numbers of the generated set, class by class, or all of a class that has fewer."""
         return self.training.subset(self.training_rows_like_generated())

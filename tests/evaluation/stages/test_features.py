@@ -47,7 +47,7 @@ def few_resamples():
     """Intervals have tests of their own."""
     interval = stage.frechet_interval
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "frechet_interval", lambda *given: interval(*given, resamples=40))
+        patch.setattr(stage, "frechet_interval", lambda *given: interval(*given, replicates=40))
         yield
 
 

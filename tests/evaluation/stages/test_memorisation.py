@@ -113,7 +113,7 @@ def test_planted_copies_are_caught_with_box_turn_and_shift(fresh):
     assert value(section, "unusually_near").value >= 13
     (warning,) = section.warnings
     assert warning.startswith(
-        "4 of 30 generated volumes all but copy a training box (the first is generated 3, a copy of training 11)"
+        "4 of 30 generated volumes are near duplicates of a training box (the first is generated 3, a copy of training 11)"
     )
     # four copies among thirty hardly move what is said of the whole
     assert value(section, "nearest_distance_ratio").value == pytest.approx(1, abs=0.06)
@@ -174,7 +174,7 @@ def test_a_copy_of_a_box_with_a_twin_is_one(fresh, apart):
     generated = replaced(fresh.generated, {4: box + 0.3 * random.standard_normal((EDGE,) * 3)})
     section = memorisation(Material(replace(fresh, training=training, generated=generated)))
     assert value(section, "near_copies").value == pytest.approx(100 / 30)
-    assert any("all but copy a training box (the first is generated 4" in warning for warning in section.warnings)
+    assert any("near duplicates of a training box (the first is generated 4" in warning for warning in section.warnings)
 
 
 def test_a_class_with_few_held_out_boxes_is_in_no_rank_test(fresh):

@@ -24,7 +24,6 @@ from frazil.core.errors import ShapeError
 from frazil.volume.turns import SIGNS, TURNS, Turn, turn_half
 
 MAX_SHIFT_VOXEL = 4
-Progress = Callable[[float], None]
 
 _VOLUMES_AT_ONCE = 512
 _PRODUCT_NUMBERS = 24_000_000  # of one matrix product: 100 MB
@@ -126,7 +125,7 @@ def nearest_boxes(
     rows: Sequence[int] | np.ndarray | None = None,
     own: Sequence[int] | np.ndarray | None = None,
     candidates: int | None = None,
-    on_step: Progress | None = None,
+    on_volumes: Callable[[float], None] = lambda count: None,
 ) -> Matches:
     """Find the boxes nearest to each volume.
 
@@ -136,7 +135,7 @@ def nearest_boxes(
     rows : the volumes to search for; None takes all.
     own : for each of these the box that does not count because it is the volume itself.
     candidates : boxes to refine for each volume; None takes `Search.candidates`, as many as there are boxes is exact.
-    on_step : gets the share done.
+    on_volumes : called with the number of volumes just done, in fractions.
 
     Raises
     ------
@@ -154,14 +153,8 @@ def nearest_boxes(
     found = []
     for start in range(0, len(rows), _VOLUMES_AT_ONCE):
         part = slice(start, start + _VOLUMES_AT_ONCE)
-        share = len(rows[part]) / len(rows)
-
-        def tell(done: float, start: int = start, share: float = share) -> None:
-            if on_step is not None:
-                on_step(start / len(rows) + share * done)
-
-        chosen = _screen(volumes, rows[part], boxes, own[part], search, candidates, lambda done: tell(done / 2))
-        found.append(_refine(volumes, rows[part], boxes, chosen, search, lambda done: tell((1 + done) / 2)))
+        chosen = _screen(volumes, rows[part], boxes, own[part], search, candidates, on_volumes)
+        found.append(_refine(volumes, rows[part], boxes, chosen, search, on_volumes))
     if not found:
         found.append(_empty(0, min(candidates, len(boxes))))
     return Matches(*(np.concatenate([getattr(part, name) for part in found]) for name in Matches.__dataclass_fields__))
@@ -197,7 +190,7 @@ def _screen(
     own: np.ndarray,
     search: Search,
     candidates: int,
-    tell: Progress,
+    on_volumes: Callable[[float], None],
 ) -> Int64[np.ndarray, "n k"]:
     """Return the boxes most correlated with each volume on the screening grid; -1 where there is none."""
     codes = _volume_codes(volumes, rows, search)
@@ -216,7 +209,7 @@ def _screen(
         chosen = torch.cat([chosen, numbers.expand(len(rows), -1)], dim=1)
         best, place = best.topk(min(candidates, best.shape[1]), dim=1)
         chosen = chosen.gather(1, place)
-        tell(min(1.0, (start + at_once) / len(boxes)))
+        on_volumes(len(rows) * len(numbers) / len(boxes) / 2)
     chosen[best == -torch.inf] = -1
     result: np.ndarray = chosen.numpy()
     return result
@@ -258,7 +251,7 @@ def _refine(
     boxes: np.ndarray,
     chosen: Int64[np.ndarray, "n k"],
     search: Search,
-    tell: Progress,
+    on_volumes: Callable[[float], None],
 ) -> Matches:
     """Measure the distance to each chosen box in full resolution and sort by it."""
     matches = _empty(*chosen.shape)
@@ -277,7 +270,7 @@ def _refine(
             matches.distance[place, part] = 1 - best.numpy().astype(np.float64)
             matches.turn[place, part] = turn
             matches.shift_voxel[place, part] = -signs * search.lags[np.stack(lag, axis=-1)]
-        tell((place + 1) / len(rows))
+        on_volumes(0.5)
     order = np.argsort(matches.distance, axis=1, kind="stable")  # NaN last
     sort = np.take_along_axis
     return Matches(

@@ -1,4 +1,4 @@
-"""What is measured once of every volume; all physics of a set, and all its intervals, come from these numbers."""
+"""What is measured once of every volume. All physics of a set, and all its intervals, come from these numbers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.fft
 from jaxtyping import Bool, Float, Float32
 
 from frazil.core.records import TiltRange
-from frazil.evaluation.metrics.autocorrelation import axis_autocorrelation
-from frazil.evaluation.metrics.intensities import grey_histogram
 from frazil.evaluation.metrics.profiles import polar_image, sphere_profile
 from frazil.evaluation.volumes import VolumeSet
 from frazil.volume.spectra import CURVES, PLANES, appearance, radial_curve, volume_power
@@ -24,7 +23,13 @@ UNKNOWN_TILT_RANGE_DEGREES: TiltRange = (-45.0, 45.0)
 """Where the range is not known: beyond 50 degrees (with the margin), real CZII tomograms have 2 % of the power at kx or less."""
 
 WEDGE_MARGIN_DEGREES = 5.0  # a box is small: its edges blur those of the wedge
-_LOWEST, _HIGHEST = 0.05, 0.45  # cycles per voxel in the kz-kx plane, as in `frazil.volume.spectra.wedge_curve`
+_LOWEST_FREQUENCY, _HIGHEST_FREQUENCY = (
+    0.05,
+    0.45,
+)  # cycles per voxel in the kz-kx plane, as in `frazil.volume.spectra.wedge_curve`
+
+LOWEST_GREY, GREY_WIDTH, GREY_BINS = -20.0, 0.02, 2000
+"""Of histograms, in standard deviations of a volume. The darkest voxel of real z-scored boxes is near -13."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Measurements:
     curves : by name ``XY``, ``XZ``, ``YZ``, ``3D`` (log10 power by spatial frequency) and ``wedge`` (by angle): `(n, bins)`.
     at : where the bins of each curve are.
     autocorrelation : along z, y and x by lag in voxels.
-    grey : histograms of the grey values (`frazil.evaluation.metrics.intensities`).
+    grey : histograms of the grey values, see `grey_histogram`.
     skew, kurtosis : of the grey values; kurtosis over that of a Gaussian.
     wedge_power : mean power of the coefficients in the missing wedge over that of the others; NaN where there is no wedge.
     polar : central XY slices by azimuth and radius. Their mean over azimuth is the profile in XY.
@@ -70,10 +75,6 @@ class Measurements:
         names = ("labels", "autocorrelation", "grey", "skew", "kurtosis", "wedge_power", "polar", "sphere")
         return replace(self, curves=curves, **{name: getattr(self, name)[rows] for name in names})
 
-    def relabelled(self, labels: np.ndarray) -> Measurements:
-        """Return the same volumes under other labels."""
-        return replace(self, labels=labels)
-
 
 def measure(
     volumes: VolumeSet,
@@ -102,6 +103,57 @@ def measure(
     stacked = {name: np.stack([numbers[name] for numbers in measured]) for name in measured[0]}
     curves = {name: stacked.pop(name) for name in (*CURVES, "3D")}
     return Measurements(labels=np.asarray(volumes.labels), curves=curves, at=_positions(volumes.volumes[0]), **stacked)
+
+
+def axis_autocorrelation(power: Float[np.ndarray, "kz ky kx"]) -> Float[np.ndarray, "3 lags"]:
+    """Return the autocorrelation along z, y and x at lags of 0 to a quarter of the (shortest) edge, 1 at lag 0.
+
+    Parameters
+    ----------
+    power : of a volume of mean 0 that was faded out at its faces, in FFT order (`frazil.volume.spectra.volume_power`).
+
+    Notes
+    -----
+    Power and autocorrelation are a Fourier pair (Wiener-Khinchin). The fading is divided out by the window's own
+    autocorrelation; up to a quarter of the edge, what wraps around has next to no weight in it.
+    """
+    lags = min(power.shape) // 4 + 1
+    rows = []
+    for axis, edge in enumerate(power.shape):
+        others = tuple({0, 1, 2} - {axis})
+        faded = scipy.fft.ifft(power.mean(axis=others, dtype=np.float64)).real[:lags]
+        window = np.hanning(edge + 2)[1:-1]
+        overlap = scipy.fft.ifft(np.square(np.abs(scipy.fft.fft(window)))).real[:lags]
+        covariance = faded / overlap
+        rows.append(covariance / covariance[0])
+    return np.asarray(rows)
+
+
+def grey_histogram(volume: Float[np.ndarray, "z y x"]) -> Float32[np.ndarray, "bins"]:
+    """Return the share of the voxels in each bin; what lies beyond the bins counts in the outermost."""
+    at = np.clip((volume.ravel() - LOWEST_GREY) / GREY_WIDTH, 0, GREY_BINS - 1).astype(np.int32)
+    return (np.bincount(at, minlength=GREY_BINS) / at.size).astype(np.float32)
+
+
+def wasserstein(one: Float[np.ndarray, "... bins"], other: Float[np.ndarray, "... bins"]) -> Float[np.ndarray, "..."]:
+    """Return the Wasserstein distance of order 1 of two histograms: the area between their cumulative distributions.
+
+    In standard deviations of a volume, to within the width of a bin (0.02).
+    """
+    difference = np.cumsum(one.astype(np.float64) - other, axis=-1)
+    return np.asarray(GREY_WIDTH * np.abs(difference).sum(axis=-1))
+
+
+def density(
+    histogram: Float[np.ndarray, "... bins"], width: float = 0.25
+) -> tuple[Float[np.ndarray, "merged"], Float[np.ndarray, "... merged"]]:
+    """Return grey values between -12 and 6, and the share of the voxels per standard deviation there, to draw."""
+    merged = round(width / GREY_WIDTH)
+    first, last = (round((edge - LOWEST_GREY) / GREY_WIDTH) for edge in (-12, 6))
+    last -= (last - first) % merged
+    inside = histogram[..., first:last]
+    share = inside.reshape(*inside.shape[:-1], -1, merged).sum(axis=-1) / (merged * GREY_WIDTH)
+    return LOWEST_GREY + GREY_WIDTH * (first + merged * (np.arange(share.shape[-1]) + 0.5)), share
 
 
 def _measure_volume(
@@ -138,6 +190,6 @@ def _wedge_regions(
     widened = (max(lowest - WEDGE_MARGIN_DEGREES, -90), min(highest + WEDGE_MARGIN_DEGREES, 90))
     frequency = np.fft.fftfreq(box_size_voxel)
     radius = np.hypot(frequency[:, None], frequency)
-    ring = (radius >= _LOWEST) & (radius <= _HIGHEST)
+    ring = (radius >= _LOWEST_FREQUENCY) & (radius <= _HIGHEST_FREQUENCY)
     measured, near = (missing_wedge_mask(shape, degrees)[:, 0].numpy() for degrees in (tilt_range_degrees, widened))
     return ring & ~near, ring & measured

@@ -1,4 +1,4 @@
-"""How near the sets of an evaluation lie to the training boxes: the searches, and distances as ratios."""
+"""How near the sets of an evaluation lie to the training boxes: the searches, and distances compared with held-out boxes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.stats
 from jaxtyping import Bool, Float, Int64
 
 from frazil.core.seeds import numpy_generator
+from frazil.evaluation.metrics.bootstrap import drawn_again, percentile_interval, times_drawn
 from frazil.evaluation.metrics.matching import Matches, nearest_boxes
+from frazil.evaluation.metrics.metric import MINIMUM, Estimate
 from frazil.evaluation.volumes import Sets, VolumeSet
-
-LEAST = 5
-"""Volumes that a statement about a set, or a class, takes."""
 
 SAME_VOXELS = 1e-3
 """Below this distance two boxes hold the same voxels: rounding makes 1e-6, another particle never less than 0.1."""
@@ -21,7 +21,8 @@ SAME_VOXELS = 1e-3
 _HELD_OUT_AT_MOST = 600
 _NOISE_AT_MOST = 50  # noise is noise
 
-Progress = Callable[[float], None]
+Stratum = tuple[Float[np.ndarray, "n"], Float[np.ndarray, "m"]]
+"""Distances of one class, and the held-out distances that they are compared with."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,11 @@ class Nearest:
     @classmethod
     def of(cls, labels: np.ndarray, matches: Matches, *, above: float = -np.inf) -> Nearest:
         """Take the nearest boxes that lie further away than `above`; volumes without one have box -1."""
-        width = matches.box.shape[1]
+        row, width = np.arange(len(matches.box)), matches.box.shape[1]
         first = (matches.distance <= above).sum(axis=1)  # sorted, NaN last
-
-        def column(values: np.ndarray, place: np.ndarray, nothing: float) -> np.ndarray:
-            padded = np.column_stack([values, np.full(len(values), nothing)])
-            return np.asarray(padded[np.arange(len(values)), np.minimum(place, width)])
-
-        box = column(matches.box, first, -1).astype(np.int64)
-        distance, second = (column(matches.distance, place, np.nan) for place in (first, first + 1))
-        return cls(labels, box, distance, second, matches)
+        box = np.pad(matches.box, ((0, 0), (0, 1)), constant_values=-1)
+        distance = np.pad(matches.distance, ((0, 0), (0, 2)), constant_values=np.nan)
+        return cls(labels, box[row, np.minimum(first, width)], distance[row, first], distance[row, first + 1], matches)
 
 
 @dataclass(frozen=True)
@@ -80,9 +76,9 @@ class Nearness:
     searched: int
 
     def authentic(self, nearest: Nearest) -> Float[np.ndarray, "n"]:
-        """Say which volumes are authentic: further from their nearest training box than it is from its own nearest.
+        """Return 1 for authentic volumes: further from their nearest training box than it is from its own nearest; else 0.
 
-        Alaa et al. 2022, section 3.3. 1 or 0; NaN where the training box has no other.
+        Alaa et al. 2022, section 3.3. NaN where the training box has no other.
         """
         other = self.to_other[nearest.box]
         return np.where(np.isnan(other), np.nan, nearest.distance > other)
@@ -90,7 +86,7 @@ class Nearness:
 
 @dataclass(frozen=True)
 class Reference:
-    """Distances of held-out boxes, class by class; all together for a class with fewer than `LEAST`."""
+    """Distances of held-out boxes, class by class; all together for a class with fewer than `MINIMUM`."""
 
     distances: dict[str, Float[np.ndarray, "m"]]
     pooled: Float[np.ndarray, "m"]
@@ -99,16 +95,14 @@ class Reference:
     def of(cls, held_out: Nearest) -> Reference:
         """Collect the distances of held-out boxes."""
         own = {str(label): held_out.distance[held_out.labels == label] for label in np.unique(held_out.labels)}
-        return cls({label: values for label, values in own.items() if len(values) >= LEAST}, held_out.distance)
+        return cls({label: values for label, values in own.items() if len(values) >= MINIMUM}, held_out.distance)
 
-    def strata(
-        self, nearest: Nearest, label: str | None = None, *, pooled: bool = True
-    ) -> list[tuple[Float[np.ndarray, "n"], Float[np.ndarray, "m"]]]:
-        """Return distances of a set, or of one class of it, each with the held-out distances that they stand beside.
+    def strata(self, nearest: Nearest, label: str | None = None, *, pooled: bool = True) -> list[Stratum]:
+        """Return distances of a set, or of one class of it, each with the held-out distances to compare them with.
 
         Parameters
         ----------
-        pooled : a class with too few held-out boxes stands beside those of all classes; else it is left out.
+        pooled : compare a class with too few held-out boxes with those of all classes; else it is left out.
         """
         names = nearest.labels.astype(str)
         wanted = np.isfinite(nearest.distance) & ((names == label) if label is not None else True)
@@ -127,78 +121,89 @@ class Reference:
         return np.asarray(nearest.distance / np.maximum(medians, SAME_VOXELS))
 
 
-def measure_nearness(sets: Sets, on_step: Progress | None = None) -> Nearness:
+def measure_nearness(sets: Sets, on_volumes: Callable[[float], None]) -> Nearness:
     """Search the training boxes nearest to generated, held-out and other training volumes, and to noise.
 
     Parameters
     ----------
     sets : at least two training boxes, and one volume in the others.
-    on_step : gets the share done.
+    on_volumes : called with the number of volumes just searched for; see `volumes_to_search`.
     """
     training = sets.training
     outside_rows = _some(len(sets.held_out), _HELD_OUT_AT_MOST, sets.seed)
     noisy = sets.generated.subset(_some(len(sets.generated), _NOISE_AT_MOST, sets.seed))
     noise = replace(sets, generated=noisy).noise()
     like = sets.training_rows_like_generated()
-    counts = [len(sets.generated), len(outside_rows), len(noise), len(like)]
-    steps = _Steps(on_step, sum(counts) + min(len(training) - len(like), counts[0] + counts[1]))
 
     def against_training(of: VolumeSet, rows: np.ndarray) -> Nearest:
-        found = nearest_boxes(of.volumes, training.volumes, rows=rows, on_step=steps.of(len(rows)))
+        found = nearest_boxes(of.volumes, training.volumes, rows=rows, on_volumes=on_volumes)
         return Nearest.of(of.labels[rows], found)
 
     def among_training(rows: np.ndarray) -> Nearest:
-        found = nearest_boxes(training.volumes, training.volumes, rows=rows, own=rows, on_step=steps.of(len(rows)))
+        found = nearest_boxes(training.volumes, training.volumes, rows=rows, own=rows, on_volumes=on_volumes)
         return Nearest.of(training.labels[rows], found, above=SAME_VOXELS)
 
     generated = against_training(sets.generated, np.arange(len(sets.generated)))
     outside = against_training(sets.held_out, outside_rows)
     blank = against_training(noise, np.arange(len(noise)))
     alike = among_training(like)
-    # quadratic if it were all training boxes: only those that are somebody's nearest
+    # quadratic if it were all training boxes: only those that are the nearest of something
     needed = np.setdiff1d(np.concatenate([generated.box, outside.box, blank.box]), like)
     others = among_training(needed)
     to_other, doubled = np.full(len(training), np.nan), np.zeros(len(training), dtype=bool)
     for rows, found in ((like, alike), (needed, others)):
         to_other[rows], doubled[rows] = found.distance, found.matches.distance[:, 0] <= SAME_VOXELS
-    if on_step is not None:
-        on_step(1.0)
     return Nearness(generated, outside, alike, blank, to_other, doubled, len(like) + len(needed))
 
 
-class _Steps:
-    """The share done of several searches, each as long as it has volumes."""
+def volumes_to_search(sets: Sets) -> int:
+    """Return how many volumes `measure_nearness` reports in all, at most."""
+    generated, held_out = len(sets.generated), min(len(sets.held_out), _HELD_OUT_AT_MOST)
+    return generated + held_out + min(generated, _NOISE_AT_MOST) + min(len(sets.training), 2 * generated + held_out)
 
-    def __init__(self, on_step: Progress | None, total: int) -> None:
-        self._on_step = on_step
-        self._total = total
-        self._begun = 0
 
-    def of(self, count: int) -> Progress:
-        """Return what the next search tells its own share to."""
-        before, self._begun = self._begun, self._begun + count
+def median_ratio(strata: Sequence[Stratum], random: np.random.Generator) -> Estimate:
+    """Return the median ratio of values to the median reference of their stratum; bootstrap over both."""
+    columns = []
+    for values, reference in strata:
+        drawn, beside = (np.vstack([side, drawn_again(side, random)]) for side in (values, reference))
+        columns.append(drawn / np.maximum(np.median(beside, axis=1, keepdims=True), SAME_VOXELS))
+    medians = np.median(np.concatenate(columns, axis=1), axis=1)
+    return Estimate(float(medians[0]), percentile_interval(medians[1:]))
 
-        def tell(share: float) -> None:
-            if self._on_step is not None:
-                self._on_step(min(1.0, (before + share * count) / self._total))
 
-        return tell
+def rank_test(strata: Sequence[Stratum], random: np.random.Generator) -> tuple[float, Estimate]:
+    """Test whether values are smaller than reference values, by Mann-Whitney's U joined over strata with van Elteren's weights.
+
+    The statistic is the sum of ``U / (n + m + 1)`` (van Elteren 1960), with its normal distribution under no difference; for
+    one stratum it is the Mann-Whitney test. Differences between classes then cannot pass for one between sets.
+
+    Parameters
+    ----------
+    strata : neither side of any is empty.
+    random : draws the bootstrap.
+
+    Returns
+    -------
+    p, one-sided: the chance of ranks so low if both came from one distribution; and the chance that a value is smaller than a
+    reference value, a tie counting half, 0.5 without a difference.
+    """
+    total, expected, variance = 0.0, 0.0, 0.0
+    chances = []
+    for values, reference in strata:
+        n, m = len(values), len(reference)
+        weight = 1 / (n + m + 1)
+        total += weight * float(scipy.stats.mannwhitneyu(reference, values, method="asymptotic").statistic)
+        expected += weight * n * m / 2
+        variance += weight**2 * n * m * (n + m + 1) / 12
+        smaller = (values[:, None] < reference) + 0.5 * (values[:, None] == reference)
+        rows, columns = (times_drawn(count, random) / count for count in smaller.shape)
+        chances.append(np.append(smaller.mean(), ((rows @ smaller) * columns).sum(axis=1)))
+    drawn = np.average(chances, axis=0, weights=[len(values) for values, _ in strata])
+    p = float(scipy.stats.norm.sf((total - expected) / np.sqrt(variance)))
+    return p, Estimate(float(drawn[0]), percentile_interval(drawn[1:]))
 
 
 def _some(count: int, most: int, seed: int) -> Int64[np.ndarray, "n"]:
     """Return all rows, or as many as are allowed, drawn at random."""
     return np.sort(numpy_generator(seed, "memorisation subset", count).permutation(count)[:most])
-
-
-def medians(
-    strata: Sequence[tuple[np.ndarray, np.ndarray]], random: np.random.Generator, *, replicates: int = 1000
-) -> Float[np.ndarray, "rows"]:
-    """Return the median ratio of values to the median reference of their stratum: as they are, then of numbers drawn anew."""
-    columns = []
-    for values, reference in strata:
-        drawn, beside = (
-            np.vstack([side, side[random.integers(len(side), size=(replicates, len(side)))]])
-            for side in (values, reference)
-        )
-        columns.append(drawn / np.maximum(np.median(beside, axis=1, keepdims=True), SAME_VOXELS))
-    return np.asarray(np.median(np.concatenate(columns, axis=1), axis=1))

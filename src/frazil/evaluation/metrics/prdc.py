@@ -1,4 +1,4 @@
-"""Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020) of a set of features."""
+"""Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020) of a set of features."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from jaxtyping import Bool, Float
 from scipy.spatial.distance import cdist
 
 from frazil.core.errors import ShapeError
+from frazil.evaluation.metrics.bootstrap import percentile_interval, times_drawn
 from frazil.evaluation.scores import Interval
 
 NEIGHBOURS = 5
-"""k of Naeem et al. section 4.2; also taken for precision and recall, so that the four speak of the same balls."""
+"""k of Naeem et al. section 4.2; also taken for precision and recall, so that all four use the same balls."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,12 @@ class Neighbourhoods:
         """Return the four numbers by name."""
         return {entry.name: float(getattr(self, entry.name).mean()) for entry in fields(self)}
 
-    def intervals(self, random: np.random.Generator, *, resamples: int = 1000) -> dict[str, Interval]:
+    def intervals(self, random: np.random.Generator) -> dict[str, Interval]:
         """Return 95 % percentile bootstrap intervals over the samples that each mean is over; the balls stay as they are."""
         found = {}
         for entry in fields(self):
             values = getattr(self, entry.name).astype(np.float64)
-            weights = random.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
-            low, high = np.quantile(weights @ values / len(values), (0.025, 0.975))
-            found[entry.name] = (float(low), float(high))
+            found[entry.name] = percentile_interval(times_drawn(len(values), random) @ values / len(values))
         return found
 
 

@@ -1,12 +1,12 @@
 """How varied volumes are among themselves: similarity of pairs, and the Vendi score.
 
-Neither looks at what is real: noise is as varied as can be. Both are read beside the same number of real volumes.
+Neither looks at what is real: noise is as varied as can be. Both are reported next to the same number of real volumes.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,25 +16,27 @@ from scipy.spatial.distance import pdist, squareform
 from threadpoolctl import threadpool_limits
 
 from frazil.core.seeds import numpy_generator
-from frazil.evaluation.metrics.groups import class_groups, equal_rows
+from frazil.evaluation.metrics.bootstrap import REPLICATES, percentile_interval, times_drawn, unbiased_interval
+from frazil.evaluation.metrics.metric import MINIMUM, Estimate, Metric, Role
 from frazil.evaluation.metrics.similarity import ms_ssim, scale_count
 from frazil.evaluation.records import StageRecord
 from frazil.evaluation.scores import Interval, Score
-from frazil.evaluation.stages.embedded import EmbeddedSets, embed_sets, volumes_to_embed
+from frazil.evaluation.stages.feature_sets import FeatureSets, embed_sets, equal_numbers, volumes_to_embed
 from frazil.evaluation.stages.material import Material, OnStep, count_steps, ignore
 from frazil.evaluation.volumes import Sets, VolumeSet
 
 _PAIRS = 40  # of each class
 _NOISE_PAIRS = 4  # of each class; noise is noise
 _BATCH = 8
-_LEAST = 5
-_RESAMPLES = 1000
-_VENDI_RESAMPLES = 100
+_VENDI_REPLICATES = 100
 _GREY_RANGE = (0.001, 0.999)
+_GROUP_COST = 10  # the Vendi score of a group takes about as long as embedding so many volumes
+
+_SIMILARITY = Metric("ms_ssim", "Similarity of pairs of a class (MS-SSIM)", "as real", question="varied")
 
 
 def diversity(material: Material, on_step: OnStep = ignore) -> StageRecord:
-    """Measure how varied the generated volumes are, all together and class by class, beside as many real ones.
+    """Measure how varied the generated volumes are, all together and class by class, next to as many real ones.
 
     Returns
     -------
@@ -45,16 +47,16 @@ def diversity(material: Material, on_step: OnStep = ignore) -> StageRecord:
     ShapeError : volumes that an embedding cannot take, or too small for structural similarity.
     """
     sets, embeddings = material.sets, material.embeddings
-    labels = class_groups(sets)
     pair_count = 2 * _PAIRS * len(sets.generated.classes)
-    advance = count_steps(on_step, pair_count + len(embeddings) * (volumes_to_embed(sets) + 10 * len(labels)))
-    scores = _similarity_scores(sets, advance)
+    embedding_count = volumes_to_embed(sets) + _GROUP_COST * len(sets.groups)
+    advance = count_steps(on_step, pair_count + len(embeddings) * embedding_count)
+    scores = [*_similarity_scores(sets, advance)]
     for name, embedding in embeddings.items():
-        embedded = embed_sets(sets, name, embedding, on_volumes=advance)
-        for label in labels:
+        embedded = embed_sets(sets, name, embedding, advance)
+        for label in sets.groups:
             with threadpool_limits(1, user_api="blas"):  # many small matrices
                 scores.append(_vendi_score(name, embedded, label, sets.seed))
-            advance(10)
+            advance(_GROUP_COST)
     on_step(1.0)
     return StageRecord(scores=tuple(scores))
 
@@ -80,11 +82,9 @@ def vendi_score(kernel: Float[np.ndarray, "n n"], counts: Int64[np.ndarray, "n"]
 
 def vendi_interval(kernel: Float[np.ndarray, "n n"], random: np.random.Generator) -> Interval:
     """Return the 95 % bootstrap interval of `vendi_score`; the loss by samples drawn twice is put back."""
-    n = len(kernel)
-    times = random.multinomial(n, np.full(n, 1 / n), size=_VENDI_RESAMPLES)
-    drawn = np.array([vendi_score(kernel, counts) for counts in times])
-    low, high = vendi_score(kernel) + np.quantile(drawn, (0.025, 0.975)) - drawn.mean()
-    return max(float(low), 1.0), min(float(high), float(n))
+    times = times_drawn(len(kernel), random, _VENDI_REPLICATES)
+    low, high = unbiased_interval(vendi_score(kernel), np.array([vendi_score(kernel, counts) for counts in times]))
+    return max(low, 1.0), min(high, float(len(kernel)))
 
 
 def gaussian_kernel(features: Float[np.ndarray, "n d"], width: float) -> Float[np.ndarray, "n n"]:
@@ -95,79 +95,57 @@ def gaussian_kernel(features: Float[np.ndarray, "n d"], width: float) -> Float[n
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Similarity of pairs within classes: the mean, and what it is when the volumes are drawn anew."""
+    """Similarity of pairs within classes: the mean, that of each bootstrap draw of the volumes, and the number of pairs."""
 
     mean: float
-    drawn: Float[np.ndarray, "resamples"]
+    drawn: Float[np.ndarray, "replicates"]
     count: int
 
-    def interval(self) -> Interval:
-        low, high = np.nanquantile(self.drawn, (0.025, 0.975))
-        return float(low), float(high)
 
-
-def _similarity_scores(sets: Sets, advance: Callable[[int], None]) -> list[Score]:
+def _similarity_scores(sets: Sets, advance: Callable[[float], None]) -> Iterator[Score]:
     range_ = np.quantile(sets.held_out.volumes[:, ::4, ::4, ::4], _GREY_RANGE)
-    columns = [
-        _similarities(of, limit, range_, sets.seed, on_pairs)
-        for of, limit, on_pairs in (
-            (sets.generated, _PAIRS, advance),
-            (sets.training_like_generated(), _PAIRS, advance),
-            (sets.noise(), _NOISE_PAIRS, lambda _: None),
-        )
-    ]
+    columns: dict[Role, dict[str, _Pairs]] = {
+        "generated": _similarities(sets.generated, _PAIRS, range_, sets.seed, advance),
+        "real": _similarities(sets.training_like_generated(), _PAIRS, range_, sets.seed, advance),
+        "noise": _similarities(sets.noise(), _NOISE_PAIRS, range_, sets.seed, lambda count: None),
+    }
     scales = scale_count(sets.generated.volumes.shape[-1])
-    scores = []
-    for label in class_groups(sets):
-        chosen = [[found[name] for name in ([label] if label else found) if name in found] for found in columns]
-        value, real, noise = (_together(pairs) if pairs else None for pairs in chosen)
+    for label in sets.groups:
+        found: dict[Role, Estimate] = {}
+        note = ""
         count = len(sets.generated.of(label)) if label else len(sets.generated)
-        if value:
-            note = f"1 where all are equal. {value.count} pairs of {scales} scales; bootstrap over volumes."
-            note += " Classes count alike." if len(chosen[0]) > 1 else ""
-        else:
-            note = f"Not measured: {count} generated volumes, {_LEAST} of a class are needed."
-        scores.append(
-            Score(
-                name="ms_ssim",
-                title="Similarity of pairs of a class (MS-SSIM)",
-                question="varied",
-                label=label,
-                value=value.mean if value else None,
-                interval=value.interval() if value else None,
-                real=real.mean if real else None,
-                real_interval=real.interval() if real else None,
-                noise=noise.mean if noise else None,
-                better="as real",
-                count=count,
-                note=note,
-            )
-        )
-    return scores
+        for role, column in columns.items():
+            if not (classes := [pairs for name, pairs in column.items() if label in (None, name)]):
+                continue
+            mean = float(np.mean([pairs.mean for pairs in classes]))
+            drawn = np.mean([pairs.drawn for pairs in classes], axis=0)
+            found[role] = Estimate(mean, None if role == "noise" else percentile_interval(drawn))
+            if role == "generated":
+                pair_count = sum(pairs.count for pairs in classes)
+                note = f"1 where all are equal. {pair_count} pairs of {scales} scales; bootstrap over volumes."
+                note += " Classes count alike." if len(classes) > 1 else ""
+        few = f"Not measured: {count} generated volumes, {MINIMUM} of a class are needed."
+        yield _SIMILARITY.score(found, label=label, count=count, note=note or few)
 
 
 def _similarities(
-    of: VolumeSet, limit: int, range_: Float[np.ndarray, "2"], seed: int, on_pairs: Callable[[int], None]
+    of: VolumeSet, limit: int, range_: Float[np.ndarray, "2"], seed: int, on_pairs: Callable[[float], None]
 ) -> dict[str, _Pairs]:
     """Return the similarity of up to `limit` pairs of each class that has enough volumes."""
     low, high = range_
     found = {}
     for label in of.classes:
         rows = np.flatnonzero(of.labels == label)
-        if len(rows) < _LEAST:
-            on_pairs(limit)
-            continue
-        random = numpy_generator(seed, "diversity pairs", label)
-        pairs = np.array(list(itertools.combinations(range(len(rows)), 2)))
-        pairs = random.permutation(pairs)[:limit]
-        values = []
-        for start in range(0, len(pairs), _BATCH):
-            chunk = rows[pairs[start : start + _BATCH]]
-            one, other = (np.clip((of.volumes[side] - low) / (high - low), 0, 1) for side in chunk.T)
-            values.append(ms_ssim(one, other))
-            on_pairs(len(chunk))
-        found[label] = _weighted_pairs(np.concatenate(values), pairs, len(rows), random)
-        on_pairs(limit - len(pairs))
+        if len(rows) >= MINIMUM:
+            random = numpy_generator(seed, "diversity pairs", label)
+            pairs = random.permutation(np.array(list(itertools.combinations(range(len(rows)), 2))))[:limit]
+            values = []
+            for start in range(0, len(pairs), _BATCH):
+                chunk = rows[pairs[start : start + _BATCH]]
+                one, other = (np.clip((of.volumes[side] - low) / (high - low), 0, 1) for side in chunk.T)
+                values.append(ms_ssim(one, other))
+                on_pairs(len(chunk) * limit / len(pairs))
+            found[label] = _weighted_pairs(np.concatenate(values), pairs, len(rows), random)
     return found
 
 
@@ -175,56 +153,36 @@ def _weighted_pairs(
     values: Float[np.ndarray, "p"], pairs: Int64[np.ndarray, "p 2"], volumes: int, random: np.random.Generator
 ) -> _Pairs:
     """Return the mean over pairs; in a draw a pair counts as often as its two volumes were drawn together."""
-    times = random.multinomial(volumes, np.full(volumes, 1 / volumes), size=_RESAMPLES)
+    times = times_drawn(volumes, random)
     weights = times[:, pairs[:, 0]] * times[:, pairs[:, 1]]
     sums = weights.sum(axis=1)
     # few volumes: a draw may hold no pair of different ones
-    drawn = np.divide(weights @ values, sums, out=np.full(_RESAMPLES, np.nan), where=sums > 0)
+    drawn = np.divide(weights @ values, sums, out=np.full(REPLICATES, np.nan), where=sums > 0)
     return _Pairs(float(values.mean()), drawn, len(pairs))
 
 
-def _together(classes: list[_Pairs]) -> _Pairs:
-    """Return the mean over classes."""
-    return _Pairs(
-        mean=float(np.mean([pairs.mean for pairs in classes])),
-        drawn=np.mean([pairs.drawn for pairs in classes], axis=0),
-        count=sum(pairs.count for pairs in classes),
-    )
-
-
-def _vendi_score(name: str, embedded: EmbeddedSets, label: str | None, seed: int) -> Score:
+def _vendi_score(name: str, embedded: FeatureSets, label: str | None, seed: int) -> Score:
     """Return the Vendi score of all volumes, or of a class, of as many real ones and of as much noise."""
-    rows, real_rows = equal_rows(embedded.generated.labels, embedded.real.labels, label, seed=seed)
-    count = len(rows)
-    if count < _LEAST:
-        values: dict[str, float] = {}
-        note = f"Not measured: {count} generated and training volumes can be compared, {_LEAST} are needed."
-    else:
-        real = embedded.real.values[real_rows]
-        width = float(np.median(pdist(real)))
-        features = {"value": embedded.generated.values[rows], "real": real, "noise": embedded.noise.values[rows]}
-        sides = {side: gaussian_kernel(taken, width) for side, taken in features.items()}
-        values = {side: vendi_score(kernel) for side, kernel in sides.items()}
-        note = (
-            f"Effective number of different volumes among {count}; Gaussian kernel as wide as the median distance of real "
-            "ones. Interval: bootstrap, the loss by volumes drawn twice put back."
-        )
+    generated, real = equal_numbers(embedded.generated, embedded.real, label, seed=seed)
+    noise, _ = equal_numbers(embedded.noise, embedded.real, label, seed=seed)
+    metric = Metric(f"vendi_{name}", f"Vendi score, {name} features", "as real", question="varied")
+    count = len(generated)
+    if count < MINIMUM:
+        note = f"Not measured: {count} generated and training volumes can be compared, {MINIMUM} are needed."
+        return metric.score(label=label, count=count, note=note)
+    width = float(np.median(pdist(real)))
 
-    def interval(side: str) -> Interval | None:
+    def estimate(values: Float[np.ndarray, "n d"], side: str | None) -> Estimate:
+        kernel = gaussian_kernel(values, width)
+        if side is None:
+            return Estimate(vendi_score(kernel))
         random = numpy_generator(seed, "vendi interval", name, label or "", side)
-        return vendi_interval(sides[side], random) if values else None
+        return Estimate(vendi_score(kernel), vendi_interval(kernel, random))
 
-    return Score(
-        name=f"vendi_{name}",
-        title=f"Vendi score, {name} features",
-        question="varied",
+    return metric.score(
+        {"generated": estimate(generated, "value"), "real": estimate(real, "real"), "noise": estimate(noise, None)},
         label=label,
-        value=values.get("value"),
-        interval=interval("value"),
-        real=values.get("real"),
-        real_interval=interval("real"),
-        noise=values.get("noise"),
-        better="as real",
         count=count,
-        note=note,
+        note=f"Effective number of different volumes among {count}; Gaussian kernel as wide as the median distance of real "
+        "ones. Interval: bootstrap, the loss by volumes drawn twice put back.",
     )

@@ -35,13 +35,13 @@ class Material:
     quick: bool = False
 
 
-def count_steps(on_step: OnStep, total: int) -> Callable[[int], None]:
+def count_steps(on_step: OnStep, total: float) -> Callable[[float], None]:
     """Return a function that takes each number of steps done, out of `total`, and passes the share to `on_step`."""
-    done = 0
+    done = 0.0
 
-    def advance(count: int) -> None:
+    def advance(count: float) -> None:
         nonlocal done
         done += count
-        on_step(min(done / max(total, 1), 1.0))
+        on_step(min(done / total, 1.0))
 
     return advance

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from frazil.evaluation.metrics.bootstrap import Draws, Estimate
+from frazil.evaluation.metrics.bootstrap import Draws
+from frazil.evaluation.metrics.metric import Estimate
 from frazil.evaluation.scores import Score
 from frazil.evaluation.stages.usefulness.classifier import Classifier
 from frazil.evaluation.volumes import Sets, VolumeSet

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from frazil.evaluation.metrics.bootstrap import Estimate
+from frazil.evaluation.metrics.metric import Estimate
 from frazil.evaluation.records import StageRecord
 from frazil.evaluation.scores import Line, Plot, Score, known
 from frazil.evaluation.stages.material import Material, OnStep, ignore

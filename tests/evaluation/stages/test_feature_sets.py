@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from frazil.core.errors import ShapeError
-from frazil.evaluation.stages import embedded as stage
-from frazil.evaluation.stages.embedded import embed_sets, volumes_to_embed
+from frazil.evaluation.stages import feature_sets as module
+from frazil.evaluation.stages.feature_sets import Features, embed_sets, equal_numbers, volumes_to_embed
 from frazil.evaluation.volumes import Sets, VolumeSet
 
 
@@ -56,12 +56,12 @@ def test_components_are_the_principal_axes_of_the_training_boxes():
 
 def test_progress_counts_every_volume():
     told = []
-    embed_sets(sets(), "two", two_numbers, on_volumes=told.append)
+    embed_sets(sets(), "two", two_numbers, told.append)
     assert sum(told) == volumes_to_embed(sets()) == 3 * 10 + 20 + 40
 
 
 def test_many_training_boxes_are_drawn_from_at_random(monkeypatch):
-    monkeypatch.setattr(stage, "_MOST_TRAINING", 12)
+    monkeypatch.setattr(module, "_MOST_TRAINING", 12)
     found = embed_sets(sets(), "two", two_numbers)
     assert len(found.training) == 12
     assert len(found.held_out) == 20
@@ -71,7 +71,30 @@ def test_many_training_boxes_are_drawn_from_at_random(monkeypatch):
 def test_features_that_are_no_numbers_are_refused_with_the_volume():
     broken = sets()
     broken.generated.volumes[3, 0, 0, 0] = np.nan
-    with pytest.raises(
-        ShapeError, match=r"0 3 \(generated\) has two features that are no numbers; leave this volume out"
-    ):
+    with pytest.raises(ShapeError, match=r"0 3 \(generated\) has two features that are not finite"):
         embed_sets(broken, "two", two_numbers)
+
+
+def taken(one, other, label, seed):
+    """Return the rows that are compared: the features are the numbers of the rows."""
+    features = [Features(np.arange(len(side))[:, None], np.array(side)) for side in (one, other)]
+    return [rows[:, 0] for rows in equal_numbers(*features, label, seed=seed)]
+
+
+def test_each_class_is_taken_as_often_as_on_the_smaller_side():
+    one, other = np.array(list("aaaabbc")), np.array(list("bbbaabd"))
+    rows, other_rows = taken(one, other, None, seed=3)
+    assert sorted(one[rows]) == sorted(other[other_rows]) == list("aabb")
+    assert len(set(rows)) == len(set(other_rows)) == 4
+    rows, other_rows = taken(one, other, "a", seed=3)
+    assert list(one[rows]) == list(other[other_rows]) == ["a", "a"]
+    assert [len(rows) for rows in taken(["a"], ["b"], None, seed=0)] == [0, 0]
+
+
+def test_equal_numbers_are_drawn_by_the_seed_and_a_smaller_draw_is_part_of_a_larger_one():
+    many = ["a"] * 100
+    draws = [taken(many, many[:count], "a", seed=seed)[0] for count, seed in ((30, 0), (30, 0), (30, 1), (20, 0))]
+    assert np.array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
+    assert set(draws[3]) < set(draws[0])
+    assert max(draws[0]) > 40  # not simply the first

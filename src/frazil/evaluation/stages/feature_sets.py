@@ -35,13 +35,9 @@ class Features:
     def __len__(self) -> int:
         return len(self.values)
 
-    def labelled(self, labels: np.ndarray) -> Features:
-        """Return the same features under other labels."""
-        return Features(self.values, labels)
-
 
 @dataclass(frozen=True)
-class EmbeddedSets:
+class FeatureSets:
     """The sets of an evaluation in one embedding.
 
     Parameters
@@ -63,8 +59,8 @@ class EmbeddedSets:
 
 
 def embed_sets(
-    sets: Sets, name: str, embedding: Embedding, *, on_volumes: Callable[[int], None] | None = None
-) -> EmbeddedSets:
+    sets: Sets, name: str, embedding: Embedding, on_volumes: Callable[[float], None] = lambda count: None
+) -> FeatureSets:
     """Embed every set of an evaluation, a few volumes at a time.
 
     Parameters
@@ -75,10 +71,8 @@ def embed_sets(
 
     Raises
     ------
-    ShapeError : features that are no numbers.
+    ShapeError : features that are not finite.
     """
-    random = numpy_generator(sets.seed, "evaluation feature scale")
-    scale_rows = np.sort(random.permutation(len(sets.training))[:_MOST_TRAINING])
 
     def embed(of: VolumeSet, what: str, rows: np.ndarray | None = None) -> Features:
         taken = np.arange(len(of)) if rows is None else rows
@@ -89,28 +83,28 @@ def embed_sets(
             wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
             if len(wrong):
                 culprit = of.names[chunk[wrong[0]]]
-                raise ShapeError(f"{culprit} ({what}) has {name} features that are no numbers; leave this volume out")
+                raise ShapeError(f"{culprit} ({what}) has {name} features that are not finite; leave this volume out")
             parts.append(values)
-            if on_volumes:
-                on_volumes(len(chunk))
+            on_volumes(len(chunk))
         return Features(np.concatenate(parts), of.labels[taken])
 
-    training = embed(sets.training, "training", scale_rows)
-    mean, spread = training.values.mean(axis=0), training.values.std(axis=0)
+    random = numpy_generator(sets.seed, "evaluation feature scale")
+    raw = embed(sets.training, "training", np.sort(random.permutation(len(sets.training))[:_MOST_TRAINING]))
+    mean, spread = raw.values.mean(axis=0), raw.values.std(axis=0)
     spread = np.maximum(spread, _LEAST_SPREAD * np.median(spread))
     spread[spread == 0] = 1
 
     def scaled(features: Features) -> Features:
         return Features((features.values - mean) / spread, features.labels)
 
-    training = scaled(training)
-    return EmbeddedSets(
+    training = scaled(raw)
+    return FeatureSets(
         generated=scaled(embed(sets.generated, "generated")),
         held_out=scaled(embed(sets.held_out, "held-out")),
         training=training,
         real=scaled(embed(sets.training_like_generated(), "training")),
         noise=scaled(embed(sets.noise(), "noise")),
-        components=_principal_axes(training.values),
+        components=np.asarray(PCA(svd_solver="full").fit(training.values).components_),
         description=str(getattr(embedding, "description", "")),
     )
 
@@ -120,5 +114,22 @@ def volumes_to_embed(sets: Sets) -> int:
     return 3 * len(sets.generated) + len(sets.held_out) + min(len(sets.training), _MOST_TRAINING)
 
 
-def _principal_axes(values: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "c d"]:
-    return np.asarray(PCA(svd_solver="full").fit(values).components_)
+def equal_numbers(
+    one: Features, other: Features, label: str | None, *, seed: int
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
+    """Return features of two sets with each class in equal numbers: as many as the smaller side has, drawn at random.
+
+    Parameters
+    ----------
+    label : the only class to take; None takes all.
+    """
+    chosen: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for name in sorted({*map(str, one.labels)} & {*map(str, other.labels)}):
+        if label in (None, name):
+            rows = [np.flatnonzero(side.labels == name) for side in (one, other)]
+            for side, own in enumerate(rows):
+                # of one class, the first of one order: a smaller draw is part of a larger one
+                order = numpy_generator(seed, "equal numbers", name, side).permutation(own)
+                chosen[side].append(np.sort(order[: min(map(len, rows))]))
+    taken, other_taken = (np.concatenate([np.array([], dtype=np.int64), *rows]) for rows in chosen)
+    return one.values[taken], other.values[other_taken]

@@ -1,0 +1,117 @@
+"""Distances between two sets of features: Fréchet (Heusel et al. 2017) and kernel (KID, Bińkowski et al. 2018)."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+from sklearn.metrics.pairwise import polynomial_kernel
+
+from frazil.core.errors import ShapeError
+from frazil.evaluation.metrics.bootstrap import REPLICATES, percentile_interval, times_drawn, unbiased_interval
+from frazil.evaluation.scores import Interval
+
+
+def frechet_distance(one: Float[np.ndarray, "n d"], other: Float[np.ndarray, "m d"]) -> float:
+    """Return ``|mean1 - mean2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`` of the sets' means and unbiased covariances.
+
+    Biased upwards by an amount that grows with d and falls with the counts: compare equal numbers, with many more samples
+    than dimensions.
+
+    Raises
+    ------
+    ShapeError : features of different dimension, or fewer than two samples.
+    """
+    _check(one, other, "Fréchet")
+    (mean, covariance), (other_mean, other_covariance) = _moments(one), _moments(other)
+    # tr (C1 C2)^(1/2) is the sum of the singular values of C1^(1/2) C2^(1/2): symmetric roots stay real and exact where a
+    # covariance is singular, and equal covariances give 0 to rounding, which a root of the product does not
+    roots = _symmetric_root(covariance) @ _symmetric_root(other_covariance)
+    shared = scipy.linalg.svdvals(roots).sum()
+    distance = np.square(mean - other_mean).sum() + np.trace(covariance) + np.trace(other_covariance) - 2 * shared
+    return max(float(distance), 0.0)
+
+
+def frechet_interval(
+    one: Float[np.ndarray, "n d"],
+    other: Float[np.ndarray, "m d"],
+    random: np.random.Generator,
+    *,
+    replicates: int = 200,
+) -> Interval:
+    """Return the 95 % bootstrap interval of `frechet_distance` over the samples of both sets."""
+    drawn = [
+        frechet_distance(
+            one[random.integers(len(one), size=len(one))], other[random.integers(len(other), size=len(other))]
+        )
+        for _ in range(replicates)
+    ]
+    low, high = unbiased_interval(frechet_distance(one, other), np.array(drawn))
+    return max(low, 0.0), high
+
+
+def kernel_distance(one: Float[np.ndarray, "n d"], other: Float[np.ndarray, "m d"]) -> float:
+    """Return the unbiased estimate (U-statistic) of the squared maximum mean discrepancy, kernel ``(x y / d + 1)^3``.
+
+    0 on average for two sets of one distribution, so it can be negative.
+
+    Raises
+    ------
+    ShapeError : features of different dimension, or fewer than two samples.
+    """
+    return float(_kernel_distances(one, other, np.ones((1, len(one))), np.ones((1, len(other))))[0])
+
+
+def kernel_interval(
+    one: Float[np.ndarray, "n d"],
+    other: Float[np.ndarray, "m d"],
+    random: np.random.Generator,
+    *,
+    replicates: int = REPLICATES,
+) -> Interval:
+    """Return the 95 % percentile bootstrap interval of `kernel_distance` over the samples of both sets.
+
+    A sample drawn twice makes no pair with itself, so the bootstrap stays unbiased.
+    """
+    weights, other_weights = (times_drawn(len(side), random, replicates).astype(np.float64) for side in (one, other))
+    return percentile_interval(_kernel_distances(one, other, weights, other_weights))
+
+
+def _moments(features: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d d"]]:
+    values = features.astype(np.float64)
+    return values.mean(axis=0), np.atleast_2d(np.cov(values, rowvar=False))
+
+
+def _symmetric_root(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+    power, axes = scipy.linalg.eigh(covariance)
+    return np.asarray((axes * np.sqrt(power.clip(min=0))) @ axes.T)
+
+
+def _kernel_distances(
+    one: Float[np.ndarray, "n d"],
+    other: Float[np.ndarray, "m d"],
+    weights: Float[np.ndarray, "r n"],
+    other_weights: Float[np.ndarray, "r m"],
+) -> Float[np.ndarray, "r"]:
+    """Return the kernel distance for each row of weights (how often each sample counts)."""
+    _check(one, other, "kernel")
+    x, y = one.astype(np.float64), other.astype(np.float64)
+    within, across, other_within = (polynomial_kernel(a, b, degree=3, coef0=1) for a, b in ((x, x), (x, y), (y, y)))
+    between = ((weights @ across) * other_weights).sum(axis=1) / (weights.sum(axis=1) * other_weights.sum(axis=1))
+    return np.asarray(_pair_mean(within, weights) + _pair_mean(other_within, other_weights) - 2 * between)
+
+
+def _pair_mean(kernel: np.ndarray, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r"]:
+    kernel = kernel - np.diag(np.diag(kernel))
+    pairs = np.square(weights.sum(axis=1)) - np.square(weights).sum(axis=1)
+    sums = ((weights @ kernel) * weights).sum(axis=1)
+    # among few samples, a draw of one alone makes no pair
+    return np.asarray(np.divide(sums, pairs, out=np.full(len(sums), np.nan), where=pairs > 0))
+
+
+def _check(one: np.ndarray, other: np.ndarray, name: str) -> None:
+    if one.shape[1:] != other.shape[1:] or min(len(one), len(other)) < 2:
+        raise ShapeError(
+            f"no {name} distance between features of shape {one.shape} and {other.shape}; "
+            "give two or more samples each, of one dimension"
+        )
