@@ -15,7 +15,7 @@ from frazil.core.files import atomic_path
 from frazil.core.settings import SourceSettings
 from frazil.io.sources import open_source
 from frazil.plots.page import DPI
-from frazil.plots.slices import Examples, class_page
+from frazil.plots.slices import VolumeRow, class_page
 
 BOX = 64
 COUNT = 5
@@ -42,7 +42,7 @@ def main() -> None:
     for picks in source.picks():
         if picks.run != run:
             continue
-        rows = [Examples("Simulated", boxes(tomogram.volume, picks.centers_angstrom / voxel_size_angstrom))]
+        rows = [VolumeRow("Simulated", boxes(tomogram.volume, picks.centers_angstrom / voxel_size_angstrom))]
         page = class_page(picks.label, rows, voxel_size_angstrom=voxel_size_angstrom)
         path = arguments.folder / f"simulated-{picks.label}.png"
         with atomic_path(path) as temporary:

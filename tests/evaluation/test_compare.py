@@ -8,8 +8,7 @@ import pytest
 
 from frazil.core.errors import OutputError, RequestError, SourceError
 from frazil.evaluation import compare as workflow
-from frazil.evaluation.compare import compare, unlike
-from frazil.evaluation.records import write_evaluation
+from frazil.evaluation.compare import cautions, compare
 from frazil.evaluation.scores import Evaluation, Score, SetDescription, Verdict
 
 
@@ -37,7 +36,7 @@ def finished(tmp_path):
             plots=(),
         )  # fmt: skip
         (tmp_path / folder).mkdir()
-        write_evaluation(tmp_path / folder, evaluation)
+        evaluation.write(tmp_path / folder / "metrics.json")
         return tmp_path / folder
 
     return finished
@@ -45,7 +44,7 @@ def finished(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_html(monkeypatch):
-    monkeypatch.setattr(workflow, "write_comparison", lambda path, evaluations: path.write_text("html"))
+    monkeypatch.setattr(workflow, "write_comparison", lambda path, evaluations, cautions: path.write_text("html"))
 
 
 def test_scores_stand_side_by_side(finished, tmp_path, capsys):
@@ -66,21 +65,36 @@ def test_scores_stand_side_by_side(finished, tmp_path, capsys):
 
 def test_generators_of_one_name_are_numbered(finished):
     found = compare([finished("a", 1.0), finished("b", 2.0), finished("c", 3.0)])
-    assert [one.name for one in found] == ["made", "made (2)", "made (3)"]
+    assert [one.name for one in found.evaluations] == ["made", "made (2)", "made (3)"]
 
 
-def test_what_cannot_be_compared_is_told(finished, capsys):
-    folders = [
-        finished("a", 1.0, name="A"),
-        finished("b", 1.0, name="B", digest="sha256:2"),
-        finished("c", 1.0, name="C", count=9),
-    ]
-    warnings = unlike(compare([*folders, finished("d", 1.0, name="D", seed=4)]))
-    assert len(warnings) == 3
-    assert "A and B were judged against other real boxes" in warnings[0]
-    assert "A and C have other numbers of samples (60, 9)" in warnings[1]
-    assert "other seeds (0, 4)" in warnings[2]
-    assert "other real boxes" in capsys.readouterr().err
+def test_a_notebook_shows_the_table(finished):
+    shown = compare([finished("a", 0.123, name="<A>"), finished("b", 0.456, seed=4)])._repr_html_()
+    assert "&lt;A&gt;" in shown
+    assert "<td>0.123</td>" in shown
+    assert "different seeds (&lt;A&gt; 0, made 4)" in shown
+
+
+def test_cautions_name_what_cannot_be_compared_and_by_how_much(finished, tmp_path, capsys):
+    folders = [finished("a", 1.0, name="A"), finished("b", 1.0, name="B", digest="sha256:2", count=9, seed=4)]
+    found = compare(folders, tmp_path / "out")
+    held_out, counts, seeds = found.cautions
+    assert "different held-out boxes" in held_out
+    assert "(A 60, B 9)" in counts
+    assert "(A 0, B 4)" in seeds
+    assert "different held-out boxes" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["notes"] == list(found.cautions)
+
+
+def test_cautions_about_boxes_and_classes(finished):
+    one = compare([finished("a", 1.0), finished("b", 1.0)]).evaluations[0]
+    assert cautions([one, one]) == []
+    larger = one.model_copy(update={"generated": one.generated.model_copy(update={"box_size_voxel": 32})})
+    (caution,) = cautions([one, larger])
+    assert "(made 8, made 32)" in caution
+    shifted = one.generated.model_copy(update={"counts": {"apo-ferritin": 10, "ribosome": 50}})
+    (caution,) = cautions([one, one.model_copy(update={"generated": shifted})])
+    assert all(word in caution for word in ("Fréchet", "Vendi", "precision", "recall", "(made 60, made 60)"))
 
 
 def test_the_same_comparison_is_not_written_twice_and_another_not_over_it(finished, tmp_path, capsys, refuses):
@@ -88,11 +102,11 @@ def test_the_same_comparison_is_not_written_twice_and_another_not_over_it(finish
     compare([a, b], tmp_path / "out")
     compare([a, b], tmp_path / "out")
     assert "nothing to do" in capsys.readouterr().out
-    with refuses(OutputError, str(tmp_path / "out"), "another comparison", "--force"):
+    with refuses(OutputError, str(tmp_path / "out"), "another request", "--force"):
         compare([a, c], tmp_path / "out")
     compare([a, c], tmp_path / "out", force=True)
     (tmp_path / "out" / "comparison.json").write_text('{"kind": "mine"}')
-    with refuses(OutputError, "comparison.json", "will not replace it"):
+    with refuses(OutputError, "comparison.json", "frazil evaluate --compare"):
         compare([a, c], tmp_path / "out", force=True)
 
 

@@ -8,17 +8,7 @@ import math
 import pytest
 
 from frazil.core.errors import SourceError
-from frazil.evaluation.records import (
-    SampleTable,
-    StageRecord,
-    read_evaluation,
-    read_samples,
-    read_stage,
-    score_rows,
-    write_evaluation,
-    write_samples,
-    write_stage,
-)
+from frazil.evaluation.records import METRICS_FILE, read_evaluation, read_samples, score_table
 from frazil.evaluation.scores import ClosePair, Evaluation, Line, Plot, Score, SetDescription, StageCost, Verdict
 
 SCORE = Score(
@@ -58,39 +48,26 @@ def evaluation():
 
 
 def test_an_evaluation_comes_back(evaluation, tmp_path):
-    write_evaluation(tmp_path, evaluation)
+    evaluation.write(tmp_path / METRICS_FILE)
     assert read_evaluation(tmp_path) == evaluation
 
 
-def test_a_stage_comes_back(tmp_path):
-    assert read_stage(tmp_path, "physics") is None
-    record = StageRecord(
-        input_digest="sha256:1", scores=(SCORE,), plots=(PLOT,), close_pairs=(PAIR,), warnings=(),
-        per_sample={"doubt": (0.1, None, 1 / 3)}, costs=(),
-    )  # fmt: skip
-    write_stage(tmp_path, "physics", record)
-    assert read_stage(tmp_path, "physics") == record
-
-
-def test_samples_come_back_bit_for_bit(tmp_path):
-    table = SampleTable(("a,b", "c"), ("x", "y"), {"doubt": (1 / 3, math.nan), "typicality": (-1e-300, 2.0)})
-    write_samples(tmp_path, table)
+def test_samples_are_read_bit_for_bit_and_gaps_are_nan(tmp_path):
+    (tmp_path / "samples.csv").write_text(
+        'name,label,doubt,typicality\n"a,b",x,0.3333333333333333,-1e-300\nc,nan,,2.0\n'
+    )
     found = read_samples(tmp_path)
-    assert (found.names, found.labels) == (table.names, table.labels)
-    assert found.numbers["typicality"] == table.numbers["typicality"]
-    assert found.numbers["doubt"][0] == 1 / 3
-    assert math.isnan(found.numbers["doubt"][1])
+    assert found["name"].tolist() == ["a,b", "c"]
+    assert found["label"].tolist() == ["x", "nan"]
+    assert found["typicality"].tolist() == [-1e-300, 2.0]
+    assert found["doubt"][0] == 1 / 3
+    assert math.isnan(found["doubt"][1])
 
 
 def test_scores_as_a_table(evaluation):
-    rows = list(csv.DictReader(io.StringIO(score_rows({"ours": evaluation}))))
+    rows = list(csv.DictReader(io.StringIO(score_table([evaluation]).to_csv(index=False))))
     assert [row["name"] for row in rows] == ["spectrum_xy_dex", "kid"]
-    assert (rows[0]["generator"], rows[0]["value"], rows[0]["real"], rows[0]["note"]) == (
-        "ours",
-        "0.125",
-        "0.05",
-        "a, b",
-    )
+    assert [rows[0][name] for name in ("generator", "value", "real", "note")] == ["ours", "0.125", "0.05", "a, b"]
     assert (rows[0]["interval_low"], rows[0]["interval_high"], rows[0]["real_interval_low"]) == ("0.1", "0.2", "")
     assert (rows[1]["value"], rows[1]["label"]) == ("", "ribosome")
 
@@ -103,7 +80,7 @@ def test_what_is_no_evaluation_is_refused(evaluation, tmp_path, refuses):
     with refuses(SourceError, str(path), "damaged"):
         read_evaluation(tmp_path)
     path.write_text('{"kind": "recipe"}')
-    with refuses(SourceError, str(path), "no frazil evaluation", "frazil evaluate"):
+    with refuses(SourceError, str(path), "'frazil evaluation'", "frazil evaluate"):
         read_evaluation(tmp_path)
     content = evaluation.model_dump(mode="json")
     path.write_text(json.dumps(content | {"schema_version": 9, "verdict_of_the_future": 1}))

@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 
 from frazil.core.errors import OutputError, RequestError, SourceError
-from frazil.evaluation import run as workflow
-from frazil.evaluation.examples.files import read_examples
-from frazil.evaluation.inputs.judged import JudgedOptions
-from frazil.evaluation.records import StageRecord, read_evaluation, read_samples
-from frazil.evaluation.run import EvaluateOptions, evaluate, read_options
+from frazil.evaluation.examples import read_examples
+from frazil.evaluation.inputs.generated import Reading
+from frazil.evaluation.records import EvaluationInputs, StageRecord, read_evaluation, read_samples
+from frazil.evaluation.run import evaluate
 from frazil.evaluation.scores import ClosePair, Score, known
 from frazil.evaluation.stages.run import Stage
 from frazil.io.mrc import write_volume
 
 
 class Stages(dict):
-    """Two tiny stages that say what they see; counts how often each ran, and stops where it is told to."""
+    """Two tiny stages that say what they see; counts how often each ran, and stops in `stop_in`."""
 
     def __init__(self):
         self.ran = []
@@ -54,22 +53,15 @@ class Stages(dict):
 
 
 @pytest.fixture
-def stages(monkeypatch):
-    monkeypatch.setattr(workflow, "write_html", lambda folder: (folder / "report.html").write_text("report"))
-    return Stages()
+def stages(use_stages):
+    return use_stages(Stages())
 
 
 @pytest.fixture
 def judge(real_boxes, make_volumes, tmp_path, stages):
     """Return a function that evaluates the same volumes against the same boxes."""
     generated = make_volumes()
-    return lambda **options: evaluate(
-        real_boxes, generated, tmp_path / "out", options=EvaluateOptions(**options), stages=stages
-    )
-
-
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return lambda **options: evaluate(real_boxes, generated, tmp_path / "out", **options).evaluation
 
 
 def test_what_is_written(judge, tmp_path):
@@ -89,16 +81,16 @@ def test_what_is_written(judge, tmp_path):
         "useful",
     ]
     samples = read_samples(out)
-    assert samples.names[0] == "apo-ferritin-00000.mrc"
-    assert list(samples.numbers) == ["physics number", "memorisation number"]
-    assert np.isnan(samples.numbers["physics number"][1])
+    assert samples["name"][0] == "apo-ferritin-00000.mrc"
+    assert list(samples) == ["name", "label", "physics number", "memorisation number"]
+    assert np.isnan(samples["physics number"][1])
     examples = read_examples(out / "examples.npz")
     assert examples.generated_labels == ("apo-ferritin",) * 4 + ("ribosome",) * 4
     assert examples.pair_sample.shape == examples.pair_box.shape == (1, 3, 8, 8)
     assert (out / "report.html").read_text() == "report"
 
 
-def test_a_finished_evaluation_does_nothing_and_says_so(judge, stages, tmp_path, capsys):
+def test_a_finished_evaluation_does_nothing_and_says_so(judge, stages, tmp_path, capsys, contents):
     first = judge()
     before = contents(tmp_path / "out")
     capsys.readouterr()
@@ -108,7 +100,7 @@ def test_a_finished_evaluation_does_nothing_and_says_so(judge, stages, tmp_path,
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_a_finished_evaluation_is_answered_by_todays_rules(judge, tmp_path):
+def test_a_finished_evaluation_is_answered_by_the_current_rules(judge, tmp_path):
     first = judge()
     file = tmp_path / "out" / "metrics.json"
     told = json.loads(file.read_text())
@@ -126,7 +118,7 @@ def test_an_interrupted_evaluation_goes_on(judge, stages, tmp_path, capsys):
     evaluation = judge()
     assert stages.ran == ["physics", "memorisation"]
     assert len(evaluation.scores) == 2
-    assert "physics done already; going on with memorisation" in capsys.readouterr().out
+    assert "physics already finished; resuming with memorisation" in capsys.readouterr().out
 
 
 def test_the_same_again_gives_the_same_scores(judge, tmp_path):
@@ -163,7 +155,7 @@ def test_another_name_and_a_lost_report_need_no_stage(judge, stages, tmp_path):
     assert stages.ran == ["physics", "memorisation"]
 
 
-def test_lost_examples_are_made_again_without_a_stage(judge, stages, tmp_path):
+def test_lost_examples_are_made_again_without_a_stage(judge, stages, tmp_path, contents):
     judge()
     before = contents(tmp_path / "out")["examples.npz"]
     (tmp_path / "out" / "examples.npz").unlink()
@@ -185,11 +177,11 @@ def test_other_inputs_are_refused_and_replaced_only_by_force(judge, stages, tmp_
 def test_changed_volumes_are_other_inputs(judge, tmp_path, refuses):
     judge()
     write_volume(tmp_path / "made" / "ribosome-00000.mrc", np.arange(512.0).reshape(8, 8, 8), 10.0125)
-    with refuses(OutputError, "generated digest", "--force"):
+    with refuses(OutputError, "generated_digest", "--force"):
         judge()
 
 
-def test_what_cannot_be_read_leaves_nothing_and_blocks_nothing(judge, tmp_path, refuses):
+def test_what_cannot_be_read_leaves_nothing_and_blocks_nothing(judge, tmp_path, refuses, contents):
     bad = tmp_path / "made" / "ribosome-00000.mrc"
     good = bad.read_bytes()
     write_volume(bad, np.full((8, 8, 8), np.nan), 10.0125)
@@ -216,7 +208,7 @@ def test_a_folder_in_which_nothing_was_finished_is_empty(judge, stages, tmp_path
 @pytest.mark.parametrize("size", [-3.0, 0.0, float("nan"), float("inf")])
 def test_a_voxel_has_a_size(judge, refuses, size):
     with refuses(RequestError, "--voxel-size", "above 0"):
-        judge(judged=JudgedOptions(voxel_size_angstrom=size))
+        judge(voxel_size_angstrom=size)
 
 
 def test_another_tilt_range_is_another_input(judge, real_boxes, refuses):
@@ -225,11 +217,11 @@ def test_another_tilt_range_is_another_input(judge, real_boxes, refuses):
     file = real_boxes / "dataset.json"
     described = json.loads(file.read_text())
     file.write_text(json.dumps(described | {"tilt_range_degrees": [-50.0, 50.0]}))
-    with refuses(OutputError, "tilt range degrees", "--force"):
+    with refuses(OutputError, "tilt_range_degrees", "--force"):
         judge()
 
 
-def test_a_stage_that_a_killed_call_finished_is_told_later(judge, stages, tmp_path):
+def test_a_stage_that_a_killed_call_finished_is_told_later(judge, stages, tmp_path, contents):
     judge(only=("physics",))
     told = contents(tmp_path / "out")
     judge()
@@ -240,7 +232,7 @@ def test_a_stage_that_a_killed_call_finished_is_told_later(judge, stages, tmp_pa
     ):  # as if the second call had been killed before it wrote them
         (tmp_path / "out" / file).write_bytes(told[file])
     assert len(judge(only=("memorisation",)).scores) == 2
-    assert "memorisation number" in read_samples(tmp_path / "out").numbers
+    assert "memorisation number" in read_samples(tmp_path / "out")
     assert stages.ran == ["physics", "memorisation"]
 
 
@@ -260,14 +252,28 @@ def test_stages_of_a_newer_frazil_are_refused(judge, tmp_path, refuses):
         judge()
 
 
-def test_how_volumes_were_read_is_kept(judge, tmp_path, refuses):
-    judge(judged=JudgedOptions(voxel_size_angstrom=10.0125, limit=3), seed=2)
-    options = read_options(tmp_path / "out")
-    assert options.seed == 2
-    assert options.judged == JudgedOptions(voxel_size_angstrom=10.0125, limit=3, seed=2)
-    (tmp_path / "out" / "stages" / "inputs.json").write_text("{}")
-    with refuses(SourceError, "inputs.json", "damaged", "--force"):
-        read_options(tmp_path / "out")
+def test_how_volumes_were_read_is_kept(judge, tmp_path):
+    judge(voxel_size_angstrom=10.0125, limit=3, seed=2, labels={0: "ribosome"})
+    inputs = EvaluationInputs.read(tmp_path / "out" / "stages" / "inputs.json", SourceError)
+    assert inputs.reading == Reading(voxel_size_angstrom=10.0125, limit=3, seed=2, labels={0: "ribosome"})
+
+
+def test_numbers_of_two_versions_are_not_mixed(judge, tmp_path, refuses):
+    judge()
+    path = tmp_path / "out" / "stages" / "inputs.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"frazil_version": "0.0.9"}))
+    with refuses(OutputError, "0.0.9", "--force"):
+        judge()
+
+
+def test_a_notebook_shows_verdicts_and_real_baselines(real_boxes, make_volumes, tmp_path, stages):
+    found = evaluate(real_boxes, make_volumes(), tmp_path / "out", name="<made>")
+    shown = found._repr_html_()
+    assert "&lt;made&gt;" in shown
+    assert "realistic" in shown
+    assert "<td>0.5</td>" in shown  # the real baseline
+    assert found.report.read_text() == "report"
+    assert list(found.scores["name"]) == ["spectrum_physics", "spectrum_memorisation"]
 
 
 def test_threads_must_be_some(judge, refuses):

@@ -76,11 +76,11 @@ def test_a_single_epoch_is_seen(metrics):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("", ("no CSV", "resume")),
+        ("", ("not CSV", "resume")),
         ("epoch,train_loss\n1,0.5\n", ("validation_loss", "missing")),
-        ("epoch,train_loss,validation_loss\n", ("no epoch", "train on")),
+        ("epoch,train_loss,validation_loss\n", ("no finished epoch",)),
         ("epoch,train_loss,validation_loss\n1,much,0.5\n", ("text", "much")),
-        ('epoch,train_loss\n"1,2\n', ("no CSV", "resume")),
+        ('epoch,train_loss\n"1,2\n', ("not CSV", "resume")),
     ],
 )
 def test_files_that_are_no_metrics_are_refused(tmp_path, text, parts, refuses):

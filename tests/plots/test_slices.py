@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 
 from frazil.core.errors import ShapeError
 from frazil.plots.slices import (
-    Examples,
+    VolumeRow,
     central_slices,
     class_page,
     grey_scale,
@@ -43,7 +43,7 @@ def test_central_slices_go_through_voxel_half_the_box():
 
 def test_a_class_is_drawn_as_the_central_slices_of_every_volume():
     real, made = noise(2), noise(3, seed=1)
-    page = class_page("ribosome", [Examples("Real", real), Examples("Generated", made)], voxel_size_angstrom=10)
+    page = class_page("ribosome", [VolumeRow("Real", real), VolumeRow("Generated", made)], voxel_size_angstrom=10)
     drawn = [image.get_array() for image in images(page)]
     expected = [plane for volume in (*real, *made) for plane in central_slices(volume).values()]
     np.testing.assert_array_equal(drawn, expected)
@@ -52,7 +52,7 @@ def test_a_class_is_drawn_as_the_central_slices_of_every_volume():
 def test_the_slices_stand_upright_with_z_up():
     volume = np.zeros((1, 16, 16, 16), np.float32)
     volume[0, 15, :, :] = 1  # the top in z
-    page = class_page("ribosome", [Examples("Real", volume)], voxel_size_angstrom=10)
+    page = class_page("ribosome", [VolumeRow("Real", volume)], voxel_size_angstrom=10)
     canvas = FigureCanvasAgg(page.figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., 0]
@@ -66,7 +66,7 @@ def test_the_slices_stand_upright_with_z_up():
 
 def test_one_grey_scale_a_row():
     real, made = noise(2), 3 * noise(2, seed=1) + 1
-    page = class_page("ribosome", [Examples("Real", real), Examples("Generated", made)], voxel_size_angstrom=10)
+    page = class_page("ribosome", [VolumeRow("Real", real), VolumeRow("Generated", made)], voxel_size_angstrom=10)
     limits = [image.get_clim() for image in images(page)]
     assert limits == [grey_scale(real)] * 6 + [grey_scale(made)] * 6
     shown = np.stack([plane for volume in made for plane in central_slices(volume).values()])
@@ -90,7 +90,7 @@ def test_the_scale_bar_is_a_round_part_of_the_box(box_angstrom, length_nm):
 
 @pytest.mark.parametrize(("edge", "voxel_size"), [(64, 10.012444), (32, 20.024889), (16, 7.84)])
 def test_the_scale_bar_is_as_long_as_it_says(edge, voxel_size):
-    page = class_page("ribosome", [Examples("Real", np.zeros((2, edge, edge, edge)))], voxel_size_angstrom=voxel_size)
+    page = class_page("ribosome", [VolumeRow("Real", np.zeros((2, edge, edge, edge)))], voxel_size_angstrom=voxel_size)
     first = page.figure.axes[0]
     (bar,) = (patch for patch in first.patches if isinstance(patch, Rectangle))
     (label,) = (text.get_text() for text in first.texts)
@@ -109,8 +109,8 @@ def test_the_scale_bar_is_as_long_as_it_says(edge, voxel_size):
 
 def test_every_row_says_what_it_is_and_long_names_are_cut():
     rows = [
-        Examples("Simulated", noise(1), ["a_tomogram_with_a_very_long_name_indeed box 12"], note="validation split"),
-        Examples("Generated", noise(1), ["sample 3"]),
+        VolumeRow("Simulated", noise(1), ["a_tomogram_with_a_very_long_name_indeed box 12"], note="validation split"),
+        VolumeRow("Generated", noise(1), ["sample 3"]),
     ]
     page = class_page("virus-like-particle", rows, voxel_size_angstrom=10, caption="Central slices.")
     written = texts(page)
@@ -123,12 +123,12 @@ def test_every_row_says_what_it_is_and_long_names_are_cut():
 
 def test_nothing_is_written_beyond_the_page():
     classes = {
-        label: [Examples("Real", noise(2)), Examples("Generated", noise(5))]
+        label: [VolumeRow("Real", noise(2)), VolumeRow("Generated", noise(5))]
         for label in ("beta-galactosidase", "apo-ferritin", "a-class-whose-name-is-much-longer-than-all-of-the-others")
     }
     caption = "Central slices of boxes of 16³ voxels, and more of what a reader must know of them. " * 3
     pages = [overview_page(classes, voxel_size_angstrom=10, caption=caption)]
-    few = [Examples("Simulated", noise(1), note="validation and training split"), Examples("Generated", noise(1))]
+    few = [VolumeRow("Simulated", noise(1), note="validation and training split"), VolumeRow("Generated", noise(1))]
     pages += [class_page("a-class-whose-name-is-much-longer-than-all-of-the-others", few, voxel_size_angstrom=10)]
     pages += [class_page(label, rows, voxel_size_angstrom=10, caption=caption) for label, rows in classes.items()]
     for page in pages:
@@ -145,8 +145,8 @@ def test_nothing_is_written_beyond_the_page():
 def test_the_overview_has_a_row_of_xy_slices_for_every_class_with_one_grey_scale():
     real, made, alone = noise(2), 2 * noise(3, seed=1), noise(1, seed=2)
     classes = {
-        "apo-ferritin": [Examples("Real", real), Examples("Generated", made)],
-        "b": [Examples("Generated", alone)],
+        "apo-ferritin": [VolumeRow("Real", real), VolumeRow("Generated", made)],
+        "b": [VolumeRow("Generated", alone)],
     }
     page = overview_page(classes, voxel_size_angstrom=10)
     drawn = images(page)
@@ -162,11 +162,11 @@ def test_the_overview_has_a_row_of_xy_slices_for_every_class_with_one_grey_scale
 )
 def test_volumes_that_are_no_boxes_are_refused(volumes, refuses):
     with refuses(ShapeError, "Real", str(volumes.shape), "cubic"):
-        Examples("Real", volumes)
+        VolumeRow("Real", volumes)
 
 
 def test_boxes_of_several_sizes_are_refused(refuses):
-    rows = [Examples("Real", noise(1, 8)), Examples("Generated", noise(1, 16))]
+    rows = [VolumeRow("Real", noise(1, 8)), VolumeRow("Generated", noise(1, 16))]
     with refuses(ShapeError, "ribosome", "[8, 16]", "one size"):
         class_page("ribosome", rows, voxel_size_angstrom=10)
     with refuses(ShapeError, "overview", "none"):

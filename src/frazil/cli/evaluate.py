@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from frazil.cli.options import Force
+from frazil.cli.options import Force, split_names
+
+_GENERATED = "Generated volumes"
 
 _generated = partial(typer.Option, rich_help_panel="Generated volumes")
 
@@ -68,23 +70,23 @@ def evaluate_command(
         return
     if len(paths) != 2 or out is None:
         raise RequestError("frazil evaluate takes REAL GENERATED --out DIR, or --compare DIR DIR...; see --help")
-    from frazil.evaluation.inputs.judged import JudgedOptions
-    from frazil.evaluation.run import EvaluateOptions, evaluate
+    from frazil.evaluation.run import evaluate
+    from frazil.io.labelled_folder import parse_classes
 
     real, generated = paths
     evaluate(
         real,
         generated,
         out,
-        options=EvaluateOptions(
-            seed=seed,
-            only=tuple(stage.strip() for stage in only.split(",")) if only else (),
-            name=name,
-            judged=JudgedOptions(labels=labels, voxel_size_angstrom=voxel_size, limit=limit),
-            resample=resample,
-            quick=quick,
-            threads=threads,
-            report=report,
-            force=force,
-        ),
+        only=split_names(only),
+        seed=seed,
+        name=name,
+        labels=parse_classes(labels) if labels is not None else None,
+        voxel_size_angstrom=voxel_size,
+        limit=limit,
+        resample=resample,
+        quick=quick,
+        threads=threads,
+        report=report,
+        force=force,
     )

@@ -17,11 +17,13 @@ def figures_command(
     run: Annotated[
         Path | None, typer.Option(help="Folder that [bold]frazil train[/bold] wrote, for the losses.")
     ] = None,
-    examples: Annotated[int, typer.Option(help="Real examples and samples of a class, at most.")] = 5,
-    seed: Annotated[int, typer.Option(help="Draws the real examples; whole boxes and validation boxes go first.")] = 0,
+    examples: Annotated[int, typer.Option(help="Real examples and samples per class, at most.")] = 5,
+    seed: Annotated[
+        int, typer.Option(help="For drawing the real examples; whole boxes and validation boxes go first.")
+    ] = 0,
     force: Force = False,
 ) -> None:
     """Draw the paper's figures: loss curves, and slices of real examples and samples of every class."""
-    from frazil.figures.run import figures
+    from frazil.evaluation.figures import figures
 
     figures(out, store=store, samples=samples, run=run, examples=examples, seed=seed, force=force)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from frazil.cli.options import Force
+from frazil.cli.options import Force, split_names
 
 
 def filter_command(
@@ -37,19 +37,17 @@ def filter_command(
     force: Force = False,
 ) -> None:
     """Keep the better generated volumes, and report how every number changes. Nothing is deleted."""
-    from frazil.evaluation.filter.run import FilterOptions, filter_samples
+    from frazil.evaluation.filter import filter_samples
 
     filter_samples(
         generated,
         out,
         evaluation=evaluation,
         real=real,
-        options=FilterOptions(
-            keep=keep,
-            by=by,
-            only=tuple(stage.strip() for stage in only.split(",")) if only else (),
-            list_only=list_only,
-            copick=copick,
-            force=force,
-        ),
+        keep=keep,
+        by=by,
+        only=split_names(only),
+        list_only=list_only,
+        copick=copick,
+        force=force,
     )

@@ -83,3 +83,8 @@ def parse_duration(text: str) -> float:
             f"--max-time {text}: not a time; give minutes, HH:MM:SS or DD:HH:MM:SS, e.g. 90 or 01:30:00"
         )
     return seconds
+
+
+def split_names(text: str | None) -> tuple[str, ...]:
+    """Return names that are separated by commas; none where there is no text."""
+    return tuple(name.strip() for name in text.split(",")) if text else ()

@@ -2,29 +2,82 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
-from rich.table import Table
+import pandas as pd
 
-from frazil.core.console import console, say, say_written, warn
-from frazil.core.errors import OutputError, RequestError
-from frazil.core.files import make_folder, read_json, write_json, write_text
-from frazil.core.version import __version__
-from frazil.evaluation.records import read_evaluation, score_rows
+from frazil.core.console import say, say_written, warn
+from frazil.core.documents import Document
+from frazil.core.errors import RequestError
+from frazil.core.files import write_text
+from frazil.core.folder import OutputFolder
+from frazil.evaluation.records import read_evaluation, score_table
 from frazil.evaluation.report.page import write_comparison
-from frazil.evaluation.scores import SCHEMA_VERSION, Better, Evaluation, Score
-from frazil.evaluation.verdict.verdict import judged_anew
-
-KIND = "frazil comparison"
-
-_WAYS: dict[Better, str] = {"lower": "↓", "higher": "↑", "as real": "="}
-"""Which way is good, before the name of a score."""
+from frazil.evaluation.report.run import say_table, table_html
+from frazil.evaluation.scores import SCHEMA_VERSION, Evaluation
+from frazil.evaluation.verdicts import with_verdicts
 
 JSON_FILE, CSV_FILE, HTML_FILE = "comparison.json", "comparison.csv", "comparison.html"
 
+_WAYS = {"lower": "↓", "higher": "↑", "as real": "="}
+"""Which way is good, before the name of a score."""
 
-def compare(folders: Sequence[Path], out: Path | None = None, *, force: bool = False) -> list[Evaluation]:
+
+class ComparisonRecord(Document):
+    """The content of ``comparison.json``.
+
+    Parameters
+    ----------
+    folders : names of the folders of the evaluations.
+    notes : why numbers of different generators may not be comparable.
+    """
+
+    written_by: ClassVar[str] = "frazil evaluate --compare"
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["frazil comparison"] = "frazil comparison"
+    folders: tuple[str, ...]
+    notes: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Finished evaluations, in the order of the columns; a notebook shows their table.
+
+    Parameters
+    ----------
+    cautions : why numbers of different columns may not be comparable.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    cautions: tuple[str, ...]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Answers and the scores of all classes together: one column per generator, and real volumes beside them."""
+        rows: dict[str, list[str | float | None]] = {}
+        for place, verdict in enumerate(self.evaluations[0].verdicts):
+            rows[f"{verdict.question}?"] = [*(one.verdicts[place].answer for one in self.evaluations), ""]
+        found = [{score.name: score for score in one.scores if score.label is None} for one in self.evaluations]
+        for name in dict.fromkeys(name for scores in found for name in scores):
+            own = [scores.get(name) for scores in found]
+            known = [score for score in own if score is not None]
+            real = next((score.real for score in known if score.real is not None), None)
+            values = [score.value if score is not None else None for score in own]
+            rows[f"{_WAYS[known[0].better]} {name}"] = [*values, real]
+        columns = [*(one.name for one in self.evaluations), "real"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+    def _repr_html_(self) -> str:
+        return table_html(self.table) + "".join(f"<p>{html.escape(caution)}</p>" for caution in self.cautions)
+
+
+def compare(folders: Sequence[Path], out: Path | None = None, *, force: bool = False) -> SideBySide:
     """Put finished evaluations side by side.
 
     Parameters
@@ -41,39 +94,42 @@ def compare(folders: Sequence[Path], out: Path | None = None, *, force: bool = F
     """
     if len(folders) < 2:
         raise RequestError(f"--compare: {len(folders)} evaluation; name two or more folders that frazil evaluate wrote")
-    evaluations = _with_own_names([judged_anew(read_evaluation(folder)) for folder in folders])
-    for warning in unlike(evaluations):
-        warn(warning)
-    console.print(_table(evaluations))
+    evaluations = _with_own_names([with_verdicts(read_evaluation(folder)) for folder in folders])
+    found = SideBySide(evaluations, tuple(cautions(evaluations)))
+    for caution in found.cautions:
+        warn(caution)
+    say_table(found.table)
     say("↓ lower is better, ↑ higher is better, = best where real is")
     if out is not None:
-        _write(out, folders, evaluations, force=force)
-    return evaluations
+        _write(out, folders, found, force=force)
+    return found
 
 
-def unlike(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Say in what the evaluations differ so that their numbers cannot simply be held against each other."""
-    first, warnings = evaluations[0], []
-    for other in evaluations[1:]:
-        pair = f"{first.name} and {other.name}"
-        if (first.held_out.digest, first.held_out.box_size_voxel) != (
-            other.held_out.digest,
-            other.held_out.box_size_voxel,
-        ):
-            warnings.append(
-                f"{pair} were judged against other real boxes: compare each with its own real column, not with the other"
-            )
-        elif first.generated.counts != other.generated.counts:
-            warnings.append(
-                f"{pair} have other numbers of samples ({sum(first.generated.counts.values())}, "
-                f"{sum(other.generated.counts.values())}): Frechet distance, Vendi score, precision and recall depend on them"
-            )
-        if first.seed != other.seed:
-            warnings.append(f"{pair} were judged with other seeds ({first.seed}, {other.seed})")
-    return warnings
+def cautions(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Say in what the evaluations differ, so that their numbers cannot simply be compared."""
+
+    def by_name(values: Sequence[object]) -> str:
+        return ", ".join(f"{one.name} {value}" for one, value in zip(evaluations, values, strict=True))
+
+    found = []
+    if len({(one.held_out.digest, tuple(sorted(one.held_out.counts.items()))) for one in evaluations}) > 1:
+        found.append("different held-out boxes: compare each generator with its own real column only")
+    edges = [one.generated.box_size_voxel for one in evaluations]
+    if len(set(edges)) > 1:
+        found.append(f"different box sizes ({by_name(edges)}): distances of features, spectra and pixels depend on it")
+    if len({tuple(sorted(one.generated.counts.items())) for one in evaluations}) > 1:
+        counts = [sum(one.generated.counts.values()) for one in evaluations]
+        found.append(
+            f"different numbers of generated volumes ({by_name(counts)}), in total or by class: Fréchet distance, Vendi score, "
+            "precision and recall depend on them"
+        )
+    seeds = [one.seed for one in evaluations]
+    if len(set(seeds)) > 1:
+        found.append(f"different seeds ({by_name(seeds)})")
+    return found
 
 
-def _with_own_names(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+def _with_own_names(evaluations: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
     """Number those that share a name."""
     names: list[str] = []
     for evaluation in evaluations:
@@ -81,63 +137,24 @@ def _with_own_names(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
         while name in names:
             name, number = f"{evaluation.name} ({number})", number + 1
         names.append(name)
-    return [one.model_copy(update={"name": name}) for one, name in zip(evaluations, names, strict=True)]
+    return tuple(one.model_copy(update={"name": name}) for one, name in zip(evaluations, names, strict=True))
 
 
-def _table(evaluations: Sequence[Evaluation]) -> Table:
-    """Return answers and the scores of all classes together, one column a generator, real volumes beside them."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("", no_wrap=True)
-    for evaluation in evaluations:
-        table.add_column(evaluation.name, justify="right", overflow="fold")
-    table.add_column("real", justify="right", style="dim")
-    for question in (verdict.question for verdict in evaluations[0].verdicts):
-        answers = [next((v.answer for v in one.verdicts if v.question == question), "") for one in evaluations]
-        table.add_row(f"[bold]{question}?[/bold]", *answers, "")
-    for name in dict.fromkeys(score.name for one in evaluations for score in one.scores if score.label is None):
-        found = [_pooled(one, name) for one in evaluations]
-        real = next((score for score in found if score is not None and score.real is not None), None)
-        better = next(score.better for score in found if score is not None)
-        table.add_row(f"{_WAYS[better]} {name}", *(_cell(score) for score in found), _cell(real, "real"))
-    return table
-
-
-def _pooled(evaluation: Evaluation, name: str) -> Score | None:
-    return next((score for score in evaluation.scores if score.name == name and score.label is None), None)
-
-
-def _cell(score: Score | None, which: str = "value") -> str:
-    value = getattr(score, which) if score is not None else None
-    return "–" if value is None else f"{value:.3g}"
-
-
-def _write(out: Path, folders: Sequence[Path], evaluations: Sequence[Evaluation], *, force: bool) -> None:
-    path = out / JSON_FILE
-    content = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": KIND,
-        "frazil_version": __version__,
-        "folders": [folder.resolve().name for folder in folders],
-        "notes": unlike(evaluations),
-        "evaluations": [evaluation.model_dump(mode="json") for evaluation in evaluations],
-    }
-    there = read_json(path, OutputError) if path.exists() else None
-    if there == content and all((out / file).exists() for file in (CSV_FILE, HTML_FILE)) and not force:
-        say(f"{out}: this comparison is there already; nothing to do")
-        return
-    if there is not None and there.get("kind") != KIND:
-        raise OutputError(
-            f"{path}: frazil evaluate --compare did not write it and will not replace it; choose another folder"
-        )
-    if there is not None and there != content and not force:
-        raise OutputError(f"{out}: holds another comparison; choose another folder, or pass --force to replace it")
-    make_folder(out)
-    write_text(out / CSV_FILE, score_rows([(one.name, one) for one in evaluations]))
-    write_comparison(out / HTML_FILE, evaluations)
-    write_json(path, content)
-    for file, what in (
-        (HTML_FILE, "side by side: open it in a browser"),
-        (CSV_FILE, "one row a score"),
-        (JSON_FILE, "everything"),
-    ):
-        say_written(out / file, what)
+def _write(out: Path, folders: Sequence[Path], found: SideBySide, *, force: bool) -> None:
+    record = ComparisonRecord(
+        folders=tuple(folder.resolve().name for folder in folders),
+        notes=found.cautions,
+        evaluations=found.evaluations,
+    )
+    folder = OutputFolder(out, JSON_FILE, ComparisonRecord, (CSV_FILE, HTML_FILE))
+    with folder.held():
+        same = folder.earlier(record, force=force) is not None
+        if same and not force and all((out / file).exists() for file in (CSV_FILE, HTML_FILE)):
+            say(f"{out}: this comparison already exists; nothing to do")
+            return
+        folder.start(record)
+        write_text(out / CSV_FILE, score_table(found.evaluations).to_csv(index=False))
+        write_comparison(out / HTML_FILE, found.evaluations, found.cautions)
+    say_written(out / HTML_FILE, "side by side: open it in a browser")
+    say_written(out / CSV_FILE, "one row per score")
+    say_written(out / JSON_FILE, "everything")

@@ -1,24 +1,24 @@
-"""What an evaluation leaves on disk: `metrics.json`, `samples.csv`, and one file a finished stage.
+"""The files of an evaluation, but its examples and its report.
 
 DIR/metrics.json          scores, plots, close pairs, verdicts (`frazil.evaluation.scores.Evaluation`)
-DIR/samples.csv           one row a generated volume: name, label, and numbers of which larger is worse
-DIR/stages/<name>.json    what a stage found, so that an interrupted evaluation goes on
+DIR/samples.csv           one row per generated volume: name, label, and numbers; the larger, the worse
+DIR/stages/inputs.json    what is compared
+DIR/stages/<name>.json    what a stage found, so that an interrupted evaluation can resume
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import pandas as pd
+from pydantic import Field
 
+from frazil.core.documents import Document
 from frazil.core.errors import SourceError
-from frazil.core.files import read_json, write_json, write_text
+from frazil.core.records import TiltRange
+from frazil.evaluation.inputs.generated import Reading
 from frazil.evaluation.scores import SCHEMA_VERSION, ClosePair, Evaluation, Plot, Score, StageCost
 from frazil.io.tables import read_csv
 
@@ -27,58 +27,62 @@ SAMPLES_FILE = "samples.csv"
 EXAMPLES_FILE = "examples.npz"
 REPORT_FILE = "report.html"
 STAGE_FOLDER = "stages"
+INPUTS_FILE = f"{STAGE_FOLDER}/inputs.json"
 
 NAME, LABEL = "name", "label"
+"""Columns of ``samples.csv`` that are not numbers."""
 
 
-class StageRecord(BaseModel):
-    """What a stage of an evaluation found, as it is written.
+class EvaluationInputs(Document):
+    """What an evaluation compares: everything that decides what its stages find.
 
     Parameters
     ----------
-    input_digest : of everything that the result depends on; set when the stage is run, like `quick` and `costs`.
-    quick : found in a quarter of the time, and less of it.
+    real, generated : names of the folders.
+    reading : how the generated volumes are read.
+    """
+
+    written_by: ClassVar[str] = "frazil evaluate"
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["frazil evaluation inputs"] = "frazil evaluation inputs"
+    real: str
+    real_digest: str
+    generated: str
+    generated_digest: str
+    voxel_size_angstrom: float
+    box_size_voxel: int
+    tilt_range_degrees: TiltRange | None
+    seed: int
+    reading: Reading
+
+
+class StageRecord(Document):
+    """What a stage of an evaluation found.
+
+    Parameters
+    ----------
+    quick : found in a quarter of the time, and less of it; set when the stage is run, like `costs`.
     per_sample : numbers of each generated volume by name, larger is worse: what `frazil filter` may drop by. None where unknown.
     costs : of the stage itself, and of what it had to make first.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    written_by: ClassVar[str] = "frazil evaluate"
 
     schema_version: int = SCHEMA_VERSION
     kind: Literal["frazil evaluation stage"] = "frazil evaluation stage"
-    input_digest: str = ""
     quick: bool = False
     scores: tuple[Score, ...] = ()
     plots: tuple[Plot, ...] = ()
     close_pairs: tuple[ClosePair, ...] = ()
     warnings: tuple[str, ...] = ()
-    per_sample: dict[str, tuple[float | None, ...]] = {}
+    per_sample: dict[str, tuple[float | None, ...]] = Field(default_factory=dict)
     costs: tuple[StageCost, ...] = ()
 
 
-@dataclass(frozen=True)
-class SampleTable:
-    """Numbers of each generated volume.
-
-    Parameters
-    ----------
-    names, labels : of each volume.
-    numbers : by name, larger is worse; NaN where it is not known.
-    """
-
-    names: tuple[str, ...]
-    labels: tuple[str, ...]
-    numbers: dict[str, tuple[float, ...]]
-
-
-def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Write ``metrics.json``, whole or not at all.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
-    """
-    write_json(folder / METRICS_FILE, evaluation.model_dump(mode="json"))
+def stage_file(folder: Path, name: str) -> Path:
+    """Return where the stage `name` keeps what it found."""
+    return folder / STAGE_FOLDER / f"{name}.json"
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -88,103 +92,33 @@ def read_evaluation(folder: Path) -> Evaluation:
     ------
     SourceError : no such file, something else, damaged, or of a newer schema.
     """
-    return _read(folder / METRICS_FILE, Evaluation)
+    return Evaluation.read(folder / METRICS_FILE, SourceError)
 
 
-def write_stage(folder: Path, name: str, record: StageRecord) -> None:
-    """Write what the stage `name` found, whole or not at all.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
-    """
-    write_json(_stage_file(folder, name), record.model_dump(mode="json"))
-
-
-def read_stage(folder: Path, name: str) -> StageRecord | None:
-    """Return what the stage `name` found, None where it has not been finished.
+def read_samples(folder: Path) -> pd.DataFrame:
+    """Read ``samples.csv``: columns ``name``, ``label``, and numbers, NaN where unknown.
 
     Raises
     ------
-    SourceError : the file is damaged, or of a newer schema.
-    """
-    path = _stage_file(folder, name)
-    return _read(path, StageRecord) if path.exists() else None
-
-
-def write_samples(folder: Path, samples: SampleTable) -> None:
-    """Write ``samples.csv``; cells of numbers that are not known are empty.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
-    """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([NAME, LABEL, *samples.numbers])
-    for row, (name, label) in enumerate(zip(samples.names, samples.labels, strict=True)):
-        values = [numbers[row] for numbers in samples.numbers.values()]
-        table.writerow([name, label, *("" if math.isnan(value) else repr(float(value)) for value in values)])
-    write_text(folder / SAMPLES_FILE, text.getvalue())
-
-
-def read_samples(folder: Path) -> SampleTable:
-    """Read ``samples.csv``.
-
-    Raises
-    ------
-    SourceError : no such file, or a cell that is no number.
+    SourceError : no such file, or a cell that is not a number.
     """
     table = read_csv(folder / SAMPLES_FILE, (NAME, LABEL), SourceError)
-    return SampleTable(
-        names=tuple(table.text(NAME)),
-        labels=tuple(table.text(LABEL)),
-        numbers={
-            column: tuple(table.numbers(column, empty_allowed=True))
-            for column in map(str, table.cells)
-            if column not in (NAME, LABEL)
-        },
-    )
+    columns = table.cells.columns
+    return pd.DataFrame(
+        {
+            name: table.text(name) if name in (NAME, LABEL) else table.numbers(name, empty_allowed=True)
+            for name in columns
+        }
+    ).reset_index(drop=True)
 
 
-def score_rows(evaluations: Mapping[str, Evaluation] | Sequence[tuple[str, Evaluation]]) -> str:
-    """Return the scores of one or several evaluations as CSV, one row a score.
-
-    Parameters
-    ----------
-    evaluations : by the name that the first column shall have.
-    """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    fields = [name for name in Score.model_fields if name not in ("interval", "real_interval")]
-    table.writerow(["generator", *fields, "interval_low", "interval_high", "real_interval_low", "real_interval_high"])
-    pairs = evaluations.items() if isinstance(evaluations, Mapping) else evaluations
-    for name, evaluation in pairs:
+def score_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
+    """Return all scores, one per row, with the name of the generator in the first column."""
+    rows = []
+    for evaluation in evaluations:
         for score in evaluation.scores:
-            bounds = [*(score.interval or ("", "")), *(score.real_interval or ("", ""))]
-            values = [getattr(score, field) for field in fields]
-            table.writerow([name, *("" if value is None else value for value in values), *bounds])
-    return text.getvalue()
-
-
-def _stage_file(folder: Path, name: str) -> Path:
-    return folder / STAGE_FOLDER / f"{name}.json"
-
-
-Record = TypeVar("Record", Evaluation, StageRecord)
-
-
-def _read(path: Path, kind: type[Record]) -> Record:
-    content: dict[str, Any] = read_json(path, SourceError)
-    name = kind.model_fields["kind"].default
-    if content.get("kind") != name:
-        raise SourceError(f"{path}: this is no {name}; name a folder that frazil evaluate wrote")
-    version = content.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise SourceError(f"{path}: schema version {version} was written by a newer frazil; upgrade frazil")
-    try:
-        return kind.model_validate(content)
-    except ValidationError as fault:
-        first = fault.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SourceError(f"{path}: damaged, {where}: {first['msg']}; run frazil evaluate again with --force") from None
+            row = {"generator": evaluation.name, **score.model_dump(exclude={"interval", "real_interval"})}
+            for name in ("interval", "real_interval"):
+                row[f"{name}_low"], row[f"{name}_high"] = getattr(score, name) or (None, None)
+            rows.append(row)
+    return pd.DataFrame(rows)

@@ -2,77 +2,78 @@
 
 from __future__ import annotations
 
-import json
+import html
 import math
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import pandas as pd
 
 from frazil.core.console import progress_bar, say, say_written, warn
-from frazil.core.errors import FrazilError, OutputError, RequestError, SourceError
-from frazil.core.files import exclusive, make_folder, output_errors, read_json, text_digest, write_json
-from frazil.core.version import __version__
+from frazil.core.documents import differences
+from frazil.core.errors import RequestError, SourceError
+from frazil.core.files import write_text
+from frazil.core.folder import OutputFolder
 from frazil.dataset.store import BoxStore
-from frazil.evaluation.examples.choice import make_examples
-from frazil.evaluation.examples.files import write_examples
+from frazil.evaluation.examples import make_examples, write_examples
 from frazil.evaluation.inputs.boxes import Compared, read_sets
+from frazil.evaluation.inputs.generated import GeneratedVolumes, Reading, open_generated, open_real
 from frazil.evaluation.inputs.grid import Grid, common_grid
-from frazil.evaluation.inputs.judged import Judged, JudgedOptions, open_judged, open_real
 from frazil.evaluation.records import (
     EXAMPLES_FILE,
+    INPUTS_FILE,
+    LABEL,
     METRICS_FILE,
+    NAME,
     REPORT_FILE,
     SAMPLES_FILE,
-    STAGE_FOLDER,
-    SampleTable,
+    EvaluationInputs,
     StageRecord,
     read_evaluation,
-    read_stage,
-    write_evaluation,
-    write_samples,
+    score_table,
+    stage_file,
 )
-from frazil.evaluation.report.run import say_verdicts, write_html
-from frazil.evaluation.scores import SCHEMA_VERSION, Evaluation
+from frazil.evaluation.report.run import say_verdicts, table_html, write_html
+from frazil.evaluation.scores import Evaluation
 from frazil.evaluation.stages.learned import LearnedEmbedding, all_embeddings, cache_folder
 from frazil.evaluation.stages.material import Material
-from frazil.evaluation.stages.run import STAGES, Stage, run_stage
-from frazil.evaluation.verdict.verdict import judged_anew
-
-INPUTS_FILE = f"{STAGE_FOLDER}/inputs.json"
-KIND = "frazil evaluation inputs"
-
-_FILES = (METRICS_FILE, SAMPLES_FILE, EXAMPLES_FILE, REPORT_FILE)
+from frazil.evaluation.stages.run import STAGES, run_stage
+from frazil.evaluation.verdicts import with_verdicts
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
-    """How to evaluate.
+class Evaluated:
+    """A finished evaluation; a notebook shows its verdicts, and its scores next to their real baselines.
 
     Parameters
     ----------
-    seed : of everything that is drawn.
-    only : stages to run; empty runs all. Stages that an earlier call finished stay.
-    name : of the generator, in comparisons; None takes the folder's.
-    judged : how to read the generated volumes.
-    resample : bring generated volumes to the real voxel size, and crop the larger boxes.
-    quick : let stages that can take a quarter of the time and say less (usefulness: one seed, no intervals).
-    threads : of torch; None leaves it.
-    report : also write the HTML file.
-    force : replace an evaluation of other inputs.
+    path : folder that holds it.
+    evaluation : everything that was found.
     """
 
-    seed: int = 0
-    only: tuple[str, ...] = ()
-    name: str | None = None
-    judged: JudgedOptions = field(default_factory=JudgedOptions)
-    resample: bool = False
-    quick: bool = False
-    threads: int | None = None
-    report: bool = True
-    force: bool = False
+    path: Path
+    evaluation: Evaluation
+
+    @property
+    def report(self) -> Path:
+        """The HTML report, if one was written."""
+        return self.path / REPORT_FILE
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """All scores, one per row."""
+        return score_table([self.evaluation])
+
+    def _repr_html_(self) -> str:
+        verdicts = pd.DataFrame([verdict.model_dump() for verdict in self.evaluation.verdicts])
+        scores = pd.DataFrame(
+            {"": one.title, "generated": one.value, "real": one.real, "noise": one.noise, "unit": one.unit}
+            for one in self.evaluation.scores
+            if one.label is None
+        )
+        shown = "".join(table_html(table, index=False) for table in (verdicts, scores))
+        return f"<b>{html.escape(self.evaluation.name)}</b>{shown}<p>{html.escape(str(self.path))}</p>"
 
 
 def evaluate(
@@ -80,17 +81,38 @@ def evaluate(
     generated: Path,
     out: Path,
     *,
-    options: EvaluateOptions | None = None,
-    stages: Mapping[str, Stage] = STAGES,
-) -> Evaluation:
-    """Judge generated volumes against the held-out boxes of a store, or go on where an earlier call was interrupted.
+    only: Sequence[str] = (),
+    seed: int = 0,
+    name: str | None = None,
+    labels: Mapping[int, str] | None = None,
+    voxel_size_angstrom: float | None = None,
+    limit: int | None = None,
+    names: Sequence[str] | None = None,
+    resample: bool = False,
+    quick: bool = False,
+    threads: int | None = None,
+    report: bool = True,
+    force: bool = False,
+) -> Evaluated:
+    """Compare generated volumes with the held-out boxes of a store, or resume an interrupted evaluation.
 
     Parameters
     ----------
     real : box store with a split: training boxes, and held-out (validation) boxes.
     generated : folder of `frazil sample`, any folder of MRC files with labels, or another box store.
     out : folder for `metrics.json`, `samples.csv`, `examples.npz`, `report.html` and what each stage found.
-    stages : the stages, in the order in which they run.
+    only : stages to run; empty runs all. Stages that an earlier call finished are kept.
+    seed : of everything that is drawn.
+    name : of the generator, in comparisons; None takes the folder's.
+    labels : names of classes that file names give as numbers.
+    voxel_size_angstrom : of the generated volumes, if their headers are wrong.
+    limit : generated volumes per class at most, drawn by the seed; None takes all.
+    names : only these generated volumes; None takes all.
+    resample : bring generated volumes to the real voxel size, and crop the larger boxes.
+    quick : let usefulness take a quarter of the time and say less: one seed, no intervals.
+    threads : of torch; None leaves it.
+    report : also write the HTML file.
+    force : replace an evaluation of other inputs.
 
     Raises
     ------
@@ -98,45 +120,45 @@ def evaluate(
     SourceError, RequestError : generated volumes that cannot be read, or do not fit the real ones.
     OutputError : `out` holds an evaluation of other inputs, or cannot be written.
     """
-    options = options or EvaluateOptions()
-    wanted = _stages(options.only, stages)
-    if options.threads is not None:
-        _set_threads(options.threads)
+    if unknown := [stage for stage in only if stage not in STAGES]:
+        raise RequestError(f"--only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(STAGES)}")
+    if voxel_size_angstrom is not None and not 0 < voxel_size_angstrom < math.inf:
+        raise RequestError(
+            f"--voxel-size {voxel_size_angstrom:g}: not a voxel size; give the true size in angstrom, above 0"
+        )
+    if threads is not None:
+        _set_threads(threads)
+    reading = Reading(
+        labels=dict(labels) if labels is not None else None,
+        voxel_size_angstrom=voxel_size_angstrom,
+        limit=limit,
+        names=tuple(names) if names is not None else None,
+        resample=resample,
+        seed=seed,
+    )
     store = open_real(real)
-    judged = open_judged(generated, store, replace(options.judged, seed=options.seed))
-    grid = common_grid(store, generated, judged.grid, resample=options.resample)
-    inputs = _inputs(store, judged, grid, options.seed)
-    digest = text_digest(json.dumps(inputs))
-    name = options.name or generated.resolve().name
-    with _leaving_nothing(out), exclusive(out, "evaluates"):
-        same = _check(out, inputs, force=options.force)
-        kept = {
-            stage: record
-            for stage in stages
-            if same and (record := read_stage(out, stage)) and record.input_digest == digest
-        }
-        pending = [stage for stage in wanted if stage not in kept or (kept[stage].quick and not options.quick)]
+    volumes = open_generated(generated, store, reading)
+    inputs = _inputs(store, volumes, common_grid(store, generated, volumes.grid, resample=resample), reading)
+    wanted = [stage for stage in STAGES if stage in only or not only]
+    name = name or generated.resolve().name
+    folder = _folder(out)
+    with folder.held():
+        resumed = folder.earlier(inputs, force=force, compare=_differences) is not None and not force
+        kept = _kept(out) if resumed else {}
+        pending = [stage for stage in wanted if stage not in kept or (kept[stage].quick and not quick)]
         if not pending and _is_written(out, kept):
-            return _nothing_to_run(out, name, wanted, report=options.report)
-        compared = _read(store, judged, grid, options.seed)
-        if not same:  # not before everything is known to be readable
-            _begin(out, inputs, options)
-        if done := [stage for stage in kept if stage not in pending]:
-            say(f"{out}: {', '.join(done)} done already; going on with {', '.join(pending) or 'the report'}")
-        missing = {stage: stages[stage] for stage in pending}
-        kept |= _run(out, missing, store, compared, quick=options.quick, digest=digest)
-        records = [kept[stage] for stage in stages if stage in kept]
-        evaluation = _gather(name, compared, records, options.seed)
-        _write(out, evaluation, compared, records, report=options.report)
+            say(f"{out}: {', '.join(wanted)} already finished; nothing to do")
+            evaluation = _renamed(out, name, report=report)
+        else:
+            compared = _read(store, volumes, inputs)
+            if not resumed:  # not before everything is known to be readable
+                folder.start(inputs)
+            if done := [stage for stage in kept if stage not in pending]:
+                say(f"{out}: {', '.join(done)} already finished; resuming with {', '.join(pending) or 'the report'}")
+            kept |= _run(out, pending, store, compared, quick=quick)
+            evaluation = _write(out, name, compared, [kept[stage] for stage in STAGES if stage in kept], report=report)
     say_verdicts(evaluation)
-    _say_files(out, report=options.report)
-    return evaluation
-
-
-def _stages(only: Sequence[str], stages: Mapping[str, Stage]) -> list[str]:
-    if unknown := [stage for stage in only if stage not in stages]:
-        raise RequestError(f"--only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(stages)}")
-    return [stage for stage in stages if stage in only or not only]
+    return Evaluated(out, evaluation)
 
 
 def _set_threads(threads: int) -> None:
@@ -147,125 +169,66 @@ def _set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _inputs(store: BoxStore, judged: Judged, grid: Grid, seed: int) -> dict[str, Any]:
-    """Return everything that decides what the stages find."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": KIND,
-        "frazil_version": __version__,
-        "real": store.path.resolve().name,
-        "real_digest": store.digest,
-        "generated": judged.path.resolve().name,
-        "generated_digest": judged.digest,
-        "voxel_size_angstrom": grid.voxel_size_angstrom,
-        "box_size_voxel": grid.box_size_voxel,
-        "tilt_range_degrees": store.description.tilt_range_degrees and list(store.description.tilt_range_degrees),
-        "seed": seed,
-    }
+def _folder(out: Path) -> OutputFolder[EvaluationInputs]:
+    stages = (str(stage_file(Path(), stage)) for stage in STAGES)
+    files = (METRICS_FILE, SAMPLES_FILE, EXAMPLES_FILE, REPORT_FILE, *stages)
+    return OutputFolder(out, INPUTS_FILE, EvaluationInputs, files)
 
 
-@contextmanager
-def _leaving_nothing(out: Path) -> Iterator[None]:
-    """Make the folder; remove it again if what was asked for cannot be done and nothing has been written."""
-    new = not out.exists()
-    make_folder(out)
-    try:
-        yield
-    except FrazilError:
-        if new and not any((out / name).exists() for name in (INPUTS_FILE, *_FILES)):
-            shutil.rmtree(out, ignore_errors=True)
-        raise
+def _inputs(store: BoxStore, volumes: GeneratedVolumes, grid: Grid, reading: Reading) -> EvaluationInputs:
+    return EvaluationInputs(
+        real=store.path.resolve().name,
+        real_digest=store.digest,
+        generated=volumes.path.resolve().name,
+        generated_digest=volumes.digest,
+        voxel_size_angstrom=grid.voxel_size_angstrom,
+        box_size_voxel=grid.box_size_voxel,
+        tilt_range_degrees=store.description.tilt_range_degrees,
+        seed=reading.seed,
+        reading=reading,
+    )
 
 
-def _check(out: Path, inputs: dict[str, Any], *, force: bool) -> bool:
-    """Say whether an earlier call in `out` compared the same; refuse if it compared something else, without `force`."""
-    path = out / INPUTS_FILE
-    there = read_json(path, OutputError) if path.exists() else None
-    if there is not None and not force and all(there.get(key) == inputs[key] for key in inputs):
-        return True
-    begun = any((out / name).exists() for name in (*_FILES, *(f"{STAGE_FOLDER}/{stage}.json" for stage in STAGES)))
-    if there is not None and not begun:
-        return False  # nothing was finished: nothing is lost
-    if there is None and (other := next((file for file in _FILES if (out / file).exists()), None)):
-        raise OutputError(
-            f"{out / other}: frazil evaluate did not write it and will not replace it; choose another folder"
-        )
-    if there is not None:
-        changed = [
-            key.replace("_", " ")
-            for key in inputs
-            if there.get(key) != inputs[key] and key not in ("real", "generated")
-        ]
-        if not force:
-            raise OutputError(
-                f"{out}: holds an evaluation of other inputs ({', '.join(changed)}: {there.get('generated')} against "
-                f"{there.get('real')}); choose another folder, or pass --force to replace it"
-            )
-    return False
+def _differences(old: EvaluationInputs, new: EvaluationInputs) -> list[str]:
+    """Name what makes the stages find something else. Numbers of two versions of frazil are not mixed."""
+    found = differences(old, new, ("real", "generated", "reading"))
+    if old.frazil_version != new.frazil_version:
+        found.append(f"frazil_version {old.frazil_version} -> {new.frazil_version}")
+    return found
 
 
-def _begin(out: Path, inputs: dict[str, Any], options: EvaluateOptions) -> None:
-    """Remove what `frazil evaluate` wrote before, and write what is compared now."""
-    if (out / INPUTS_FILE).exists():
-        _remove(out)
-    how = {
-        "judged": asdict(replace(options.judged, seed=options.seed)),
-        "resample": options.resample,
-        "seed": options.seed,
-    }
-    write_json(out / INPUTS_FILE, inputs | {"options": how})
-
-
-def read_options(folder: Path) -> EvaluateOptions:
-    """Return how the volumes of a finished evaluation were read, to read them so again.
-
-    Raises
-    ------
-    SourceError : `frazil evaluate` did not write the folder.
-    """
-    path = folder / INPUTS_FILE
-    content = read_json(path, SourceError)
-    try:
-        how = dict(content["options"])
-        judged = JudgedOptions(**how.pop("judged"))
-        return EvaluateOptions(judged=replace(judged, names=tuple(judged.names) if judged.names else None), **how)
-    except (KeyError, TypeError, ValueError) as fault:
-        raise SourceError(f"{path}: damaged ({fault}); run frazil evaluate again with --force") from None
+def _kept(out: Path) -> dict[str, StageRecord]:
+    """Return what finished stages found, in full or quickly."""
+    files = {stage: stage_file(out, stage) for stage in STAGES}
+    return {stage: StageRecord.read(file, SourceError) for stage, file in files.items() if file.exists()}
 
 
 def _is_written(out: Path, kept: Mapping[str, StageRecord]) -> bool:
-    """Say whether the files are there and tell of every stage that was finished; a killed call may have left one untold."""
-    if not all((out / file).exists() for file in _FILES[:3]):
+    """Return whether all files exist and include every finished stage; a killed call may have left one out."""
+    if not all((out / file).exists() for file in (METRICS_FILE, SAMPLES_FILE, EXAMPLES_FILE)):
         return False
-    told = read_evaluation(out).scores
-    return all(score in told for record in kept.values() for score in record.scores)
+    written = read_evaluation(out).scores
+    return all(score in written for record in kept.values() for score in record.scores)
 
 
-def _remove(out: Path) -> None:
-    with output_errors(out):
-        for path in [*(out / file for file in _FILES), *(out / STAGE_FOLDER).glob("*.json")]:
-            path.unlink(missing_ok=True)
-
-
-def _nothing_to_run(out: Path, name: str, wanted: Sequence[str], *, report: bool) -> Evaluation:
-    """Say that everything is there; write the report, or the new name, where only that is missing."""
-    evaluation = judged_anew(read_evaluation(out))
+def _renamed(out: Path, name: str, *, report: bool) -> Evaluation:
+    """Return a finished evaluation; write its new name, or its report, where only that is missing."""
+    evaluation = with_verdicts(read_evaluation(out))
     renamed = evaluation.name != name
     if renamed:
         evaluation = evaluation.model_copy(update={"name": name})
-        write_evaluation(out, evaluation)
-    say(f"{out}: {', '.join(wanted)} done already; nothing to do")
+        evaluation.write(out / METRICS_FILE)
     if report and (renamed or not (out / REPORT_FILE).exists()):
         write_html(out)
         say_written(out / REPORT_FILE, "the report")
-    say_verdicts(evaluation)
     return evaluation
 
 
-def _read(store: BoxStore, judged: Judged, grid: Grid, seed: int) -> Compared:
+def _read(store: BoxStore, volumes: GeneratedVolumes, inputs: EvaluationInputs) -> Compared:
+    grid = Grid(inputs.voxel_size_angstrom, inputs.box_size_voxel)
     with progress_bar() as bar:
-        task = bar.add_task("reading volumes", total=len(judged) + len(store))
-        compared = read_sets(store, judged, grid, seed=seed, on_volume=lambda: bar.advance(task))
+        task = bar.add_task("reading volumes", total=len(volumes) + len(store))
+        compared = read_sets(store, volumes, grid, seed=inputs.seed, on_volume=lambda: bar.advance(task))
         bar.update(task, total=bar.tasks[task].completed)
     sets = compared.sets
     say(
@@ -278,57 +241,43 @@ def _read(store: BoxStore, judged: Judged, grid: Grid, seed: int) -> Compared:
 
 
 def _run(
-    out: Path, stages: Mapping[str, Stage], store: BoxStore, compared: Compared, *, quick: bool, digest: str
+    out: Path, pending: Sequence[str], store: BoxStore, compared: Compared, *, quick: bool
 ) -> dict[str, StageRecord]:
-    """Run stages; each is kept as soon as it is finished."""
-    if not stages:
+    """Run the stages that are missing; each is kept as soon as it is finished."""
+    if not pending:
         return {}
     learned = LearnedEmbedding(store.digest, compared.generated.box_size_voxel, compared.sets.seed, cache_folder())
     material = Material(compared.sets, store.description.tilt_range_degrees, all_embeddings(learned), quick)
     with progress_bar(counted=False) as bar:
-        return {
-            name: run_stage(out, name, stage, material, learned, input_digest=digest, bar=bar)
-            for name, stage in stages.items()
-        }
+        return {stage: run_stage(out, stage, STAGES[stage], material, learned, bar=bar) for stage in pending}
 
 
-def _gather(name: str, compared: Compared, records: Sequence[StageRecord], seed: int) -> Evaluation:
-    scores = tuple(score for record in records for score in record.scores)
-    found = Evaluation(
-        name=name,
-        generated=compared.generated,
-        held_out=compared.held_out,
-        training=compared.training,
-        seed=seed,
-        verdicts=(),
-        scores=scores,
-        plots=tuple(plot for record in records for plot in record.plots),
-        close_pairs=tuple(pair for record in records for pair in record.close_pairs),
-        stages=tuple(cost for record in records for cost in record.costs),
-        warnings=(*compared.warnings, *dict.fromkeys(text for record in records for text in record.warnings)),
+def _write(out: Path, name: str, compared: Compared, records: Sequence[StageRecord], *, report: bool) -> Evaluation:
+    """Write what the stages found; metrics.json last but the report, so that what it refers to exists."""
+    evaluation = with_verdicts(
+        Evaluation(
+            name=name,
+            generated=compared.generated,
+            held_out=compared.held_out,
+            training=compared.training,
+            seed=compared.sets.seed,
+            verdicts=(),
+            scores=tuple(score for record in records for score in record.scores),
+            plots=tuple(plot for record in records for plot in record.plots),
+            close_pairs=tuple(pair for record in records for pair in record.close_pairs),
+            stages=tuple(cost for record in records for cost in record.costs),
+            warnings=(*compared.warnings, *dict.fromkeys(text for record in records for text in record.warnings)),
+        )
     )
-    return judged_anew(found)
-
-
-def _write(
-    out: Path, evaluation: Evaluation, compared: Compared, records: Sequence[StageRecord], *, report: bool
-) -> None:
-    """Write everything; metrics.json last but the report, so that what it says is there."""
     generated = compared.sets.generated
-    numbers = {
-        name: tuple(math.nan if value is None else value for value in values)
-        for record in records
-        for name, values in record.per_sample.items()
-    }
-    write_samples(out, SampleTable(generated.names, tuple(map(str, generated.labels)), numbers))
+    numbers = {column: values for record in records for column, values in record.per_sample.items()}
+    samples = pd.DataFrame({NAME: generated.names, LABEL: generated.labels, **numbers})
+    write_text(out / SAMPLES_FILE, samples.to_csv(index=False))
     write_examples(out / EXAMPLES_FILE, make_examples(compared.sets, evaluation.close_pairs))
-    write_evaluation(out, evaluation)
+    evaluation.write(out / METRICS_FILE)
     if report:
         write_html(out)
-
-
-def _say_files(out: Path, *, report: bool) -> None:
-    if report:
         say_written(out / REPORT_FILE, "the report: open it in a browser")
     say_written(out / METRICS_FILE, "all numbers, for machines")
     say_written(out / SAMPLES_FILE, "numbers of each volume, for frazil filter")
+    return evaluation

@@ -1,17 +1,18 @@
-"""What an evaluation found: the schema of ``metrics.json``. Written by `frazil evaluate`, read by `frazil report` and by anybody.
+"""What an evaluation found: the schema of ``metrics.json``, written by `frazil evaluate`.
 
-Every score carries what real volumes reach and what noise and shuffled labels reach, so that no number stands alone.
+Every score is reported next to what real volumes reach, and what noise and shuffled labels reach.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from frazil.core.version import __version__
+from frazil.core.documents import Document
+from frazil.core.settings import Settings
 
 SCHEMA_VERSION = 2
 
@@ -19,7 +20,7 @@ Question = Literal["realistic", "varied", "new", "right class", "useful"]
 QUESTIONS: tuple[Question, ...] = ("realistic", "varied", "new", "right class", "useful")
 
 TrainedOn = Literal["these boxes", "other boxes", "unknown"]
-"""What a generator learnt from: the training boxes that it is judged by, others, or nobody says."""
+"""What a generator was trained on: the training boxes that it is compared with, others, or not known."""
 
 Better = Literal["lower", "higher", "as real"]
 """Which way is good: ``as real`` where the value of real volumes is the aim, from either side."""
@@ -34,29 +35,24 @@ def known(values: Iterable[float]) -> tuple[float | None, ...]:
     return tuple(float(value) if math.isfinite(value) else None for value in values)
 
 
-class _Record(BaseModel):
-    # what was not measured is None, and its note says why
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Score(_Record):
-    """One number, and what it stands beside.
+class Score(Settings):
+    """One number, and its baselines.
 
     Parameters
     ----------
     name : for machines, snake_case, with its unit where it has one: ``spectrum_xy_dex``.
     title : for people.
-    question : which of the five questions it helps to answer.
+    question : the one that it helps to answer.
     label : class; None for all classes together.
     unit : ``dex``, ``voxel``, ``%``, or empty.
     value : of the generated volumes; None where it was not measured.
     interval : 95 %, bootstrap over samples or spread over seeds (the note says which).
-    real : the same number for real training volumes, at the same count: what can be reached.
+    real : the same number for real training volumes, at the same count: what is within reach.
     real_interval : 95 % of it.
     noise, shuffled : the same number for white noise, and for real volumes with shuffled labels: what a failure looks like.
     better : which way is good.
     count : samples behind the value.
-    note : what a reader must know, e.g. that there were too few samples.
+    note : what a reader must know, e.g. that there were too few samples, or why there is no value.
     """
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
@@ -75,7 +71,7 @@ class Score(_Record):
     note: str = ""
 
 
-class Line(_Record):
+class Line(Settings):
     """One line of a plot: a mean with, where known, a band around it. None where there is no value."""
 
     name: LineName
@@ -84,7 +80,7 @@ class Line(_Record):
     high: tuple[float | None, ...] = ()
 
 
-class Plot(_Record):
+class Plot(Settings):
     """Lines over common positions, e.g. log power by spatial frequency.
 
     Parameters
@@ -103,7 +99,7 @@ class Plot(_Record):
     lines: tuple[Line, ...]
 
 
-class ClosePair(_Record):
+class ClosePair(Settings):
     """A generated volume and the training box nearest to it.
 
     Parameters
@@ -123,7 +119,7 @@ class ClosePair(_Record):
     shift_voxel: tuple[int, int, int]
 
 
-class Verdict(_Record):
+class Verdict(Settings):
     """The answer to one question, in a word and a sentence that names the numbers behind it."""
 
     question: Question
@@ -131,7 +127,7 @@ class Verdict(_Record):
     sentence: str
 
 
-class SetDescription(_Record):
+class SetDescription(Settings):
     """What was compared.
 
     Parameters
@@ -149,7 +145,7 @@ class SetDescription(_Record):
     trained_on: TrainedOn = "unknown"
 
 
-class StageCost(_Record):
+class StageCost(Settings):
     """What a part of the evaluation cost."""
 
     name: str
@@ -157,14 +153,19 @@ class StageCost(_Record):
     peak_memory_gb: float
 
 
-class Evaluation(_Record):
-    """The content of ``metrics.json``."""
+class Evaluation(Document):
+    """The content of ``metrics.json``.
+
+    Parameters
+    ----------
+    name : of the generator, in comparisons.
+    """
+
+    written_by: ClassVar[str] = "frazil evaluate"
 
     schema_version: int = SCHEMA_VERSION
     kind: Literal["frazil evaluation"] = "frazil evaluation"
-    frazil_version: str = __version__
     name: str
-    """Of the generator, in comparisons."""
     generated: SetDescription
     held_out: SetDescription
     training: SetDescription

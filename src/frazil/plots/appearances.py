@@ -1,4 +1,4 @@
-"""Spectra, wedge and grey values of two sets of volumes on one page: real beside simulated."""
+"""Spectra, wedge and grey values of two sets of volumes on one page: real next to simulated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from frazil.plots.page import FONT_POINT, Page, caption_height, plain_axes, point, styled, wrap
 from frazil.volume.spectra import PLANES, Appearance, Curve, mean_curve
 
-# Told apart by dashes and marks as well as by colour (Okabe & Ito).
+# They differ in dashes and markers as well as in color (Okabe & Ito).
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "black", "linestyle": "-"},
     {"color": "#D55E00", "linestyle": (0, (4, 1.5)), "marker": "o", "markersize": 2.5, "markerfacecolor": "white"},
@@ -44,7 +44,7 @@ def appearance_page(series: Sequence[Series], *, voxel_size_angstrom: float, cap
     Parameters
     ----------
     voxel_size_angstrom : for the second scale of the spectra.
-    caption : what the reader must know, printed beneath.
+    caption : what the reader must know, printed below.
     """
     width, height, gap, left, top, below = point(118), point(118), point(36), point(42), point(24), point(38)
     page_width = left + 3 * width + 2 * gap + point(12)

@@ -13,10 +13,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from frazil.core.errors import CheckpointError
 from frazil.plots.page import FONT_POINT, Page, caption_height, plain_axes, point, styled, wrap
 
+LOSSES_FILE = "metrics.csv"
+"""Where `frazil train` writes its losses, in its run folder."""
+
 REQUIRED = ("epoch", "train_loss", "validation_loss")
 _NOISE_LEVEL = re.compile(r"validation_loss_t(\d+)_(\d+)")
 
-# black and the blue of Okabe & Ito; every curve also has its own dashes or markers, so no curve is told by colour alone
+# black and the blue of Okabe & Ito; every curve also has its own dashes or markers, so no curve is identified by color alone
 _TRAIN = {"color": "black", "linestyle": "-", "linewidth": 1.0}
 _VALIDATION = {
     "color": "#0072B2", "linestyle": (0, (4, 1.5)), "linewidth": 1.0,
@@ -31,7 +34,7 @@ _LEVELS = (
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
-    """Read the losses that a training run wrote, one row an epoch.
+    """Read the losses that a training run wrote, one row per epoch.
 
     Parameters
     ----------
@@ -39,7 +42,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
     Returns
     -------
-    Columns ``epoch``, ``train_loss``, ``validation_loss`` and one a noise level, NaN where nothing was measured.
+    Columns ``epoch``, ``train_loss``, ``validation_loss`` and one per noise level, NaN where nothing was measured.
 
     Raises
     ------
@@ -53,21 +56,21 @@ def read_metrics(path: Path) -> pd.DataFrame:
         ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as fault:
         raise CheckpointError(
-            f"{path}: damaged, it is no CSV ({str(fault).strip()}); resume the training to write it anew"
+            f"{path}: damaged, not CSV ({str(fault).strip()}); resume the training to rewrite it"
         ) from None
     missing = [name for name in REQUIRED if name not in metrics]
     if missing:
         raise CheckpointError(
-            f"{path}: column {', '.join(missing)} is missing; it is not the metrics of a training run"
+            f"{path}: column {', '.join(missing)} is missing; these are not the metrics of a training run"
         )
     if metrics.empty:
-        raise CheckpointError(f"{path}: no epoch is finished yet; train on before drawing the losses")
+        raise CheckpointError(f"{path}: no finished epoch yet; train longer before drawing the losses")
     wanted = [*REQUIRED, *(name for name in metrics if _NOISE_LEVEL.fullmatch(str(name)))]
     try:
         return metrics[wanted].astype(float)
     except ValueError as fault:
         raise CheckpointError(
-            f"{path}: text where numbers belong ({fault}); resume the training to write it anew"
+            f"{path}: text where numbers belong ({fault}); resume the training to rewrite it"
         ) from None
 
 
@@ -78,7 +81,7 @@ def loss_page(metrics: pd.DataFrame, *, caption: str = "") -> Page:
     Parameters
     ----------
     metrics : as `read_metrics` returns them.
-    caption : what the reader must know, printed beneath.
+    caption : what the reader must know, printed below.
     """
     levels = [name for name in metrics if _NOISE_LEVEL.fullmatch(str(name))]
     by_level = metrics.loc[metrics[levels].notna().any(axis=1)] if levels else metrics.iloc[:0]

@@ -37,7 +37,7 @@ MARGIN = round(6 * DPI / 72)
 _LINE = round(1.35 * FONT_POINT * DPI / 72)
 
 styled = mpl.rc_context(_STYLE)
-"""Decorator: the function draws in the house's style, whatever the user's matplotlibrc says."""
+"""Decorator: the function draws in frazil's style, whatever the user's matplotlibrc says."""
 
 
 def point(size: float) -> int:
@@ -70,15 +70,15 @@ class Page:
         self.figure.text(left / self.width, 1 - top / self.height, text, parse_math=False, **style)
 
     def caption(self, lines: Sequence[str]) -> None:
-        """Write `lines` at the foot of the page, in the room that `caption_height` gives them."""
+        """Write `lines` at the bottom of the page, in the space of `caption_height`."""
         for number, line in enumerate(reversed(lines), start=1):
-            # on the baseline: aligned at the top, lines with tall letters would stand lower
+            # on the baseline: aligned at the top, lines with tall letters would be lower
             baseline = self.height - MARGIN - (number - 0.8) * _LINE
             self.text(MARGIN, baseline, line, color="0.15", va="baseline")
 
 
 def caption_height(lines: Sequence[str]) -> int:
-    """Return the pixels that a caption takes at the foot of a page, margin included."""
+    """Return the pixels that a caption takes at the bottom of a page, margin included."""
     return MARGIN + (len(lines) * _LINE + point(6) if lines else 0)
 
 
@@ -102,7 +102,7 @@ def wrap(text: str, width: int, size: float = FONT_POINT) -> list[str]:
 
 
 def plain_axes(axes: Axes, x: str, y: str) -> None:
-    """Label `axes` and take away what is not needed: fine ticks, no upper and right spine, faint horizontal lines."""
+    """Label `axes` and simplify them: fine ticks, no upper and right spine, faint horizontal lines."""
     axes.set_xlabel(x, fontsize=FONT_POINT)
     axes.set_ylabel(y, fontsize=FONT_POINT)
     axes.tick_params(labelsize=FONT_POINT - 0.5, width=0.6, length=2.5)
@@ -130,7 +130,7 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def _quiet_fonts() -> Iterator[None]:
-    """Keep fontTools from telling at INFO which glyphs it embeds: copick turns INFO on for everybody when it is imported."""
+    """Keep fontTools from logging at INFO which glyphs it embeds: importing copick turns INFO on for everybody."""
     logger = logging.getLogger("fontTools")
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -29,15 +29,15 @@ _SCALE_BAR_NM = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Volumes of one class that stand in one row of a figure.
+class VolumeRow:
+    """Volumes of one class, shown as one row of a figure.
 
     Parameters
     ----------
     kind : what they are, e.g. ``Real``, ``Simulated``, ``Generated``.
     volumes : `(n, z, y, x)` z-scored grey values of cubic boxes.
-    names : one short name a volume, printed above it; empty prints none.
-    note : printed beside the kind, e.g. the split that they come from.
+    names : one short name per volume, printed above it; empty prints none.
+    note : printed next to the kind, e.g. the split that they come from.
     """
 
     kind: str
@@ -81,15 +81,15 @@ def scale_bar_nm(box_angstrom: float) -> float:
 
 
 @styled
-def class_page(label: str, rows: Sequence[Examples], *, voxel_size_angstrom: float, caption: str = "") -> Page:
-    """Draw one class: for every row of examples its XY, XZ and YZ slices, with one grey scale a row.
+def class_page(label: str, rows: Sequence[VolumeRow], *, voxel_size_angstrom: float, caption: str = "") -> Page:
+    """Draw one class: for every row of examples its XY, XZ and YZ slices, with one grey scale per row.
 
     Parameters
     ----------
     label : class name, the title.
     rows : e.g. real and generated examples, of one box size.
     voxel_size_angstrom : edge of a voxel.
-    caption : what the reader must know, printed beneath.
+    caption : what the reader must know, printed below.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def class_page(label: str, rows: Sequence[Examples], *, voxel_size_angstrom: flo
     _, step = _panel(_box_size(label, rows))
     left, top, bar = MARGIN + point(14), point(20), point(34)
     block = _HEADER + len(PLANES) * step + point(5)
-    # few columns may be narrower than what is written above them; bold letters are some 15 % wider
+    # a few columns may be narrower than the text above them; bold letters are about 15 % wider
     written = [text_width(row.title, 8) for row in rows] + [1.2 * text_width(label, 10)]
     width = left + max(max(len(row.volumes) for row in rows) * step - _GAP + bar + MARGIN, round(max(written)))
     lines = wrap(caption, width - 2 * MARGIN)
@@ -114,15 +114,15 @@ def class_page(label: str, rows: Sequence[Examples], *, voxel_size_angstrom: flo
 
 
 @styled
-def overview_page(classes: Mapping[str, Sequence[Examples]], *, voxel_size_angstrom: float, caption: str = "") -> Page:
-    """Draw all classes, one a row, as central XY slices: first the examples of the first kind, then of the next.
+def overview_page(classes: Mapping[str, Sequence[VolumeRow]], *, voxel_size_angstrom: float, caption: str = "") -> Page:
+    """Draw all classes, one per row, as central XY slices: first the examples of the first kind, then of the next.
 
     Parameters
     ----------
-    classes : for every class name the same kinds of examples in the same order, all of one box size. The place
-        of a kind that a class has none of stays empty.
+    classes : for every class name the same kinds of examples in the same order, all of one box size. The place of a
+        kind that a class lacks stays empty.
     voxel_size_angstrom : edge of a voxel.
-    caption : what the reader must know, printed beneath.
+    caption : what the reader must know, printed below.
 
     Raises
     ------
@@ -159,9 +159,9 @@ def overview_page(classes: Mapping[str, Sequence[Examples]], *, voxel_size_angst
 
 
 def _draw_block(
-    page: Page, row: Examples, left: int, top: int, black: float, white: float, voxel_size_angstrom: float
+    page: Page, row: VolumeRow, left: int, top: int, black: float, white: float, voxel_size_angstrom: float
 ) -> None:
-    """Draw the title of `row` and, one column a volume, its slices."""
+    """Draw the title of `row` and its slices, one column per volume."""
     box = row.volumes.shape[1]
     panel, step = _panel(box)
     above = {"fontsize": _NAME_POINT, "color": "0.35", "ha": "center", "va": "bottom"}
@@ -179,7 +179,7 @@ def _draw_block(
                 _draw_scale_bar(axes, box, voxel_size_angstrom)
 
 
-def _box_size(thing: str, rows: Sequence[Examples]) -> int:
+def _box_size(thing: str, rows: Sequence[VolumeRow]) -> int:
     sizes = sorted({row.volumes.shape[1] for row in rows})
     if len(sizes) != 1:
         raise ShapeError(f"{thing}: a figure takes boxes of one size, these have {sizes or 'none'}")

@@ -9,8 +9,8 @@ import pytest
 from frazil.core.errors import RequestError, SourceError, StoreError
 from frazil.dataset.store import DESCRIPTION, BoxStore
 from frazil.evaluation.inputs.boxes import identical, read_sets
+from frazil.evaluation.inputs.generated import Reading, open_generated, open_real
 from frazil.evaluation.inputs.grid import Grid, common_grid
-from frazil.evaluation.inputs.judged import open_judged, open_real
 from frazil.io.mrc import read_volume, write_volume
 from frazil.volume.intensity import moments, z_score
 
@@ -19,11 +19,11 @@ from frazil.volume.intensity import moments, z_score
 def compare(real_boxes):
     """Return a function that reads the sets of a folder."""
 
-    def compare(folder, *, real=real_boxes, resample=False, on_volume=None):
+    def compare(folder, *, real=real_boxes, resample=False, **options):
         store = open_real(real)
-        judged = open_judged(folder, store)
-        grid = common_grid(store, folder, judged.grid, resample=resample)
-        return read_sets(store, judged, grid, seed=3, on_volume=on_volume)
+        volumes = open_generated(folder, store, Reading())
+        grid = common_grid(store, folder, volumes.grid, resample=resample)
+        return read_sets(store, volumes, grid, seed=3, **options)
 
     return compare
 
@@ -50,18 +50,18 @@ def test_sets_are_the_splits_and_the_files(compare, make_volumes, real_boxes):
 def test_a_class_that_was_not_generated_is_told(compare, make_volumes):
     compared = compare(make_volumes(labels=("ribosome",)))
     assert compared.sets.held_out.classes == compared.sets.training.classes == ("apo-ferritin", "ribosome")
-    assert "not generated, and in no comparison: apo-ferritin" in compared.warnings
+    assert "not generated, so not compared: apo-ferritin" in compared.warnings
 
 
 def test_few_samples_are_told(compare, make_volumes):
     warnings = compare(make_volumes()).warnings
     assert any("fewer than 5 samples of apo-ferritin (4), ribosome (4)" in text for text in warnings)
-    assert any("held-out boxes come from one tomogram: intervals hold for boxes of these" in text for text in warnings)
+    assert any("held-out boxes come from one tomogram: intervals hold for these" in text for text in warnings)
     assert any("8 samples are few" in text and "--count" in text for text in warnings)
 
 
 def test_a_simulated_reference_is_told(compare, make_volumes, real_boxes):
-    told = "these boxes are simulated, no microscope saw them"
+    told = "these boxes are simulated"
     assert not any(told in text for text in compare(make_volumes()).warnings)
     described = json.loads((real_boxes / DESCRIPTION).read_text())
     (real_boxes / DESCRIPTION).write_text(json.dumps(described | {"simulated": True}))
@@ -153,14 +153,14 @@ def test_a_padded_box_whose_middle_shows_nothing_is_refused(
 ):
     real = make_box_store(name="larger", box=16)
     monkeypatch.setattr(BoxStore, "measured", lambda self, box: np.zeros((16, 16, 16), dtype=bool))
-    with refuses(StoreError, str(real), "shows nothing within its middle 8^3", "--box 8"):
+    with refuses(StoreError, str(real), "no measured voxels in its middle 8^3", "--box 8"):
         compare(make_volumes(), real=real, resample=True)
 
 
 def test_no_held_out_box_of_the_class(compare, make_volumes, real_boxes, refuses):
     store = open_real(real_boxes)
-    judged = open_judged(make_volumes(labels=("ribosome",)), store)
+    volumes = open_generated(make_volumes(labels=("ribosome",)), store, Reading())
     rows = store.particles["label"] == "ribosome"
     store.particles.loc[rows, "split"] = "train"
     with refuses(RequestError, "no held-out box of ribosome", "--validation-run"):
-        read_sets(store, judged, Grid(10.0125, 8), seed=0)
+        read_sets(store, volumes, Grid(10.0125, 8), seed=0)

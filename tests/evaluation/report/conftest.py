@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from frazil.core.seeds import numpy_generator
-from frazil.evaluation.examples.files import Examples, to_grey
+from frazil.evaluation.examples import Examples, to_grey
 from frazil.evaluation.scores import ClosePair, Evaluation, Line, Plot, Score, SetDescription, StageCost, Verdict
 
 LABELS = ("apo-ferritin", "ribosome")
@@ -85,9 +85,11 @@ def evaluation() -> Callable[..., Evaluation]:
             "training": SetDescription(path="/data/boxes", kind="box store", digest="sha256:bb", **described),
             "seed": 7,
             "verdicts": (
-                Verdict(question="varied", answer="yes", sentence="It covers 0.7 of the real volumes."),
                 Verdict(question="realistic", answer="partly", sentence="The spectrum is 0.12 dex off."),
+                Verdict(question="varied", answer="yes", sentence="It covers 0.7 of the real volumes."),
                 Verdict(question="new", answer="no", sentence="One sample is a copy."),
+                Verdict(question="right class", answer="not measured", sentence="Not measured."),
+                Verdict(question="useful", answer="not measured", sentence="Not measured."),
             ),
             "scores": tuple(scores),
             "plots": tuple(plots),

@@ -1,13 +1,13 @@
-"""`frazil report`: the page is made anew from what the evaluation left."""
+"""`frazil report`: the page is rewritten from what the evaluation left."""
 
 import pytest
 
 from frazil.core.errors import SourceError
-from frazil.evaluation.examples.files import read_examples
+from frazil.evaluation.examples import read_examples
 from frazil.evaluation.records import read_evaluation
 from frazil.evaluation.report import run as workflow
 from frazil.evaluation.report.run import report
-from frazil.evaluation.run import EvaluateOptions, evaluate
+from frazil.evaluation.run import evaluate
 
 
 @pytest.fixture
@@ -23,9 +23,10 @@ def drawn(monkeypatch):
     return caught
 
 
-def test_the_page_is_made_from_metrics_and_examples(drawn, real_boxes, make_volumes, tmp_path, run):
+def test_the_page_is_made_from_metrics_and_examples(drawn, real_boxes, make_volumes, tmp_path, run, use_stages):
     out = tmp_path / "out"
-    evaluate(real_boxes, make_volumes(), out, options=EvaluateOptions(report=False), stages={})
+    use_stages({})
+    evaluate(real_boxes, make_volumes(), out, report=False)
     assert not drawn
     assert report(out) == out / "report.html"
     assert (out / "report.html").read_text() == "page"

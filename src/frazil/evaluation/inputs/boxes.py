@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -12,20 +13,20 @@ from jaxtyping import Bool, Float32
 from frazil.core.errors import RequestError, SourceError, StoreError
 from frazil.core.records import SAME_VOXEL_SIZE
 from frazil.dataset.store import BoxStore
+from frazil.evaluation.inputs.generated import GeneratedVolumes, box_names, class_counts
 from frazil.evaluation.inputs.grid import Grid, Voxels, on_grid
-from frazil.evaluation.inputs.judged import Judged, box_names, class_counts
-from frazil.evaluation.scores import SetDescription, TrainedOn
+from frazil.evaluation.scores import SetDescription
 from frazil.evaluation.volumes import Sets, VolumeSet
 from frazil.volume.intensity import moments, z_score
 
 FEW_OF_A_CLASS = 5
-"""Below, a class has no numbers of its own."""
+"""A class with fewer samples has no numbers of its own."""
 
 FEW = 50
-"""Below, intervals are wide."""
+"""With fewer samples, intervals are wide."""
 
 FEW_RUNS = 5
-"""With fewer held-out tomograms it is said that intervals, which are over boxes, hold for these alone."""
+"""With fewer held-out tomograms, a warning says that intervals, which are over boxes, hold for these alone."""
 
 _SAME_Z_SCORE = 1e-3
 """Two volumes are the same if no voxel differs by more, in standard deviations: z-scoring twice rounds by less."""
@@ -53,7 +54,12 @@ class Compared:
 
 
 def read_sets(
-    real: BoxStore, judged: Judged, grid: Grid, *, seed: int, on_volume: Callable[[], None] | None = None
+    real: BoxStore,
+    generated: GeneratedVolumes,
+    grid: Grid,
+    *,
+    seed: int,
+    on_volume: Callable[[], None] = lambda: None,
 ) -> Compared:
     """Read all volumes, of all classes: each stage compares those that both sides have.
 
@@ -69,49 +75,54 @@ def read_sets(
     RequestError : no held-out box of a generated class, or generated volumes that are the training boxes.
     StoreError : the real store is damaged.
     """
-    step = on_volume or (lambda: None)
-    generated = VolumeSet(
-        _judged_volumes(judged, grid, step), np.array(judged.labels), judged.names, grid.voxel_size_angstrom
+    made = VolumeSet(
+        _generated_volumes(generated, grid, on_volume),
+        np.array(generated.labels),
+        generated.names,
+        grid.voxel_size_angstrom,
     )
-    held_out, padded = _real_volumes(real, "validation", grid, step)
-    if not set(held_out.classes) & set(generated.classes):
+    held_out, padded = _real_volumes(real, "validation", grid, on_volume)
+    if not set(held_out.classes) & set(made.classes):
         raise RequestError(
-            f"{real.path}: no held-out box of {', '.join(generated.classes)}; curate it again with other --validation-run"
+            f"{real.path}: no held-out box of {', '.join(made.classes)}; curate it again with other --validation-run"
         )
-    training, _ = _real_volumes(real, "train", grid, step)
-    sets = Sets(generated, held_out, training, seed)
+    training, _ = _real_volumes(real, "train", grid, on_volume)
+    sets = Sets(made, held_out, training, seed)
     warnings = [
         *_origin_warnings(real),
-        *judged.warnings,
-        *_grid_warnings(real, judged, grid),
+        *generated.warnings,
+        *_grid_warnings(real, generated, grid),
         *_class_warnings(real, sets),
         *_run_warnings(real),
-        *_refuse_copies(judged.path, real.path, sets),
+        *_refuse_copies(generated.path, real.path, sets),
     ]
     if padded:
         warnings.append(
-            f"{padded} of {len(held_out)} held-out boxes hold voxels that were not measured, flat in the comparison; "
+            f"{padded} of {len(held_out)} held-out boxes contain voxels that were not measured, which are flat in the comparison; "
             "frazil curate --max-padding 0 leaves such boxes out"
         )
+
+    def described(volumes: VolumeSet, source: GeneratedVolumes | BoxStore, **fields: Any) -> SetDescription:
+        return SetDescription(
+            path=str(source.path),
+            digest=source.digest,
+            voxel_size_angstrom=grid.voxel_size_angstrom,
+            box_size_voxel=grid.box_size_voxel,
+            counts=class_counts(volumes.labels),
+            **fields,
+        )
+
     return Compared(
         sets,
-        _describe(
-            generated,
-            grid,
-            path=judged.path,
-            kind=judged.kind,
-            digest=judged.digest,
-            note=judged.note,
-            trained_on=judged.trained_on,
-        ),
-        _describe(held_out, grid, path=real.path, kind="box store, held-out boxes", digest=real.digest),
-        _describe(training, grid, path=real.path, kind="box store, training boxes", digest=real.digest),
+        described(made, generated, kind=generated.kind, note=generated.note, trained_on=generated.trained_on),
+        described(held_out, real, kind="box store, held-out boxes"),
+        described(training, real, kind="box store, training boxes"),
         tuple(warnings),
     )
 
 
 def identical(some: Float32[np.ndarray, "n z y x"], others: Float32[np.ndarray, "m z y x"]) -> Bool[np.ndarray, "n"]:
-    """Tell which of `some` are voxel by voxel among `others`, however they are scaled: both are z-scored.
+    """Return which of `some` are voxel by voxel among `others`, whatever their scale: both are z-scored.
 
     A few voxels of each are compared first, so that it takes no time where nothing is the same.
     """
@@ -125,24 +136,26 @@ def identical(some: Float32[np.ndarray, "n z y x"], others: Float32[np.ndarray, 
     return found
 
 
-def _judged_volumes(judged: Judged, grid: Grid, step: Callable[[], None]) -> Float32[np.ndarray, "n z y x"]:
-    volumes = np.empty((len(judged), *[grid.box_size_voxel] * 3), dtype=np.float32)
+def _generated_volumes(
+    generated: GeneratedVolumes, grid: Grid, step: Callable[[], None]
+) -> Float32[np.ndarray, "n z y x"]:
+    volumes = np.empty((len(generated), *[grid.box_size_voxel] * 3), dtype=np.float32)
     faults: dict[str, list[str]] = {"NaN or infinite voxels": [], "the same value in every voxel": []}
-    for row, name in enumerate(judged.names):
-        volume, measured = judged.read(row)
+    for row, name in enumerate(generated.names):
+        volume, measured = generated.read(row)
         seen = volume if measured is None else volume[measured]
         if not np.isfinite(seen).all():
             faults["NaN or infinite voxels"].append(name)
         elif not seen.size or seen.min() == seen.max():
             faults["the same value in every voxel"].append(name)
         else:
-            volumes[row] = _scored((volume, measured), judged.grid, grid)
+            volumes[row] = _scored((volume, measured), generated.grid, grid)
         step()
     for what, names in faults.items():
         if names:
             raise SourceError(
-                f"{judged.path}: {what} in {len(names)} of {len(judged)} volumes, e.g. {names[0]}; "
-                "make them anew or move them away"
+                f"{generated.path}: {what} in {len(names)} of {len(generated)} volumes, e.g. {names[0]}; "
+                "generate them again or move them away"
             )
     return volumes
 
@@ -157,7 +170,7 @@ def _scored(voxels: Voxels, old: Grid, new: Grid) -> Float32[np.ndarray, "z y x"
 
 
 def _real_volumes(real: BoxStore, split: str, grid: Grid, step: Callable[[], None]) -> tuple[VolumeSet, int]:
-    """Read the boxes of a split; also say how many hold voxels that were not measured."""
+    """Read the boxes of a split; also return how many contain voxels that were not measured."""
     rows = real.particles.iloc[real.boxes(split)]
     old = Grid.of_store(real)
     volumes = np.empty((len(rows), *[grid.box_size_voxel] * 3), dtype=np.float32)
@@ -175,12 +188,12 @@ def _real_volumes(real: BoxStore, split: str, grid: Grid, step: Callable[[], Non
 
 
 def _check_middle(real: BoxStore, box: int, voxels: Voxels, grid: Grid) -> None:
-    """Refuse a padded box of which the cropped middle shows nothing."""
+    """Refuse a padded box whose cropped middle was not measured."""
     volume, measured = on_grid(voxels, Grid.of_store(real), grid)
     seen = volume[measured]
     if seen.size < 2 or seen.min() == seen.max():
         raise StoreError(
-            f"{real.path}: box {box} shows nothing within its middle {grid.box_size_voxel}^3 voxels; curate it again with "
+            f"{real.path}: box {box} has no measured voxels in its middle {grid.box_size_voxel}^3; curate it again with "
             f"--box {grid.box_size_voxel}"
         )
 
@@ -188,24 +201,26 @@ def _check_middle(real: BoxStore, box: int, voxels: Voxels, grid: Grid) -> None:
 def _origin_warnings(real: BoxStore) -> list[str]:
     if not real.description.simulated:
         return []
-    return [f"{real.path}: these boxes are simulated, no microscope saw them; what is called real here is a simulation"]
+    return [f"{real.path}: these boxes are simulated, not from a microscope; what is called real here is a simulation"]
 
 
-def _grid_warnings(real: BoxStore, judged: Judged, grid: Grid) -> list[str]:
+def _grid_warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid) -> list[str]:
     warnings = []
-    if judged.grid.voxel_size_angstrom > grid.voxel_size_angstrom * (1 + SAME_VOXEL_SIZE):
+    if generated.grid.voxel_size_angstrom > grid.voxel_size_angstrom * (1 + SAME_VOXEL_SIZE):
         warnings.append(
-            f"{judged.path}: voxels of {judged.grid.voxel_size_angstrom:g} A were resampled to {grid.voxel_size_angstrom:g} A; "
-            "finer detail that they cannot hold is counted against them. To compare at their voxel size, curate the real boxes "
-            f"with --resample-to {judged.grid.voxel_size_angstrom:g}"
+            f"{generated.path}: voxels of {generated.grid.voxel_size_angstrom:g} A were resampled to {grid.voxel_size_angstrom:g} A; "
+            "finer detail, which they cannot have, counts against them. To compare at their voxel size, curate the real boxes "
+            f"with --resample-to {generated.grid.voxel_size_angstrom:g}"
         )
     if grid.box_size_voxel != real.description.box_size_voxel:
         warnings.append(f"{real.path}: real boxes were cropped to their middle {grid.box_size_voxel}^3 voxels")
     if (
-        judged.grid.box_size_voxel * judged.grid.voxel_size_angstrom
+        generated.grid.box_size_voxel * generated.grid.voxel_size_angstrom
         > grid.box_size_voxel * grid.voxel_size_angstrom * 1.01
     ):
-        warnings.append(f"{judged.path}: generated volumes were cropped to their middle {grid.box_size_voxel}^3 voxels")
+        warnings.append(
+            f"{generated.path}: generated volumes were cropped to their middle {grid.box_size_voxel}^3 voxels"
+        )
     return warnings
 
 
@@ -214,27 +229,26 @@ def _run_warnings(real: BoxStore) -> list[str]:
     if not 0 < count < FEW_RUNS:
         return []
     held_out = "one tomogram" if count == 1 else f"{count} tomograms"
-    return [f"held-out boxes come from {held_out}: intervals hold for boxes of these, and say nothing about others"]
+    return [f"held-out boxes come from {held_out}: intervals hold for these alone"]
 
 
 def _class_warnings(real: BoxStore, sets: Sets) -> list[str]:
     warnings = []
     generated, held_out = class_counts(sets.generated.labels), class_counts(sets.held_out.labels)
     if absent := [label for label in real.description.labels if label not in generated]:
-        warnings.append(f"not generated, and in no comparison: {', '.join(absent)}")
+        warnings.append(f"not generated, so not compared: {', '.join(absent)}")
     if unseen := [label for label in generated if label not in held_out]:
         warnings.append(
-            f"no held-out boxes of {', '.join(unseen)}: these samples count for variety and memorisation alone, and have no numbers of "
-            "their own"
+            f"no held-out boxes of {', '.join(unseen)}: these samples count only for variety and memorisation"
         )
     few = [f"{label} ({count})" for label, count in generated.items() if count < FEW_OF_A_CLASS]
     if few:
         warnings.append(
-            f"fewer than {FEW_OF_A_CLASS} samples of {', '.join(few)}: no numbers of their own for these classes"
+            f"fewer than {FEW_OF_A_CLASS} samples of {', '.join(few)}: no separate numbers for these classes"
         )
     if len(sets.generated) < FEW:
         warnings.append(
-            f"{len(sets.generated)} samples are few: intervals are wide, and several numbers need {FEW} or more; "
+            f"{len(sets.generated)} samples are few: intervals are wide, and some numbers need {FEW} or more; "
             "sample more with frazil sample --count"
         )
     return warnings
@@ -250,34 +264,12 @@ def _refuse_copies(path: Path, real: Path, sets: Sets) -> list[str]:
         if same.all():
             raise RequestError(
                 f"{path}: all {len(same)} volumes are {what} boxes of {real}, voxel by voxel; nothing was generated, "
-                "name the folder of the samples"
+                "give the folder of the samples"
             )
         if same.any() and others is sets.held_out:
             first = sets.generated.names[int(np.flatnonzero(same)[0])]
             warnings.append(
-                f"{path}: {int(same.sum())} of {len(same)} volumes are held-out boxes, voxel by voxel, e.g. {first}; they are "
-                "compared with themselves, leave them out"
+                f"{path}: {int(same.sum())} of {len(same)} volumes are held-out boxes, voxel by voxel, e.g. {first}; they would be "
+                "compared with themselves, so leave them out"
             )
     return warnings
-
-
-def _describe(
-    volumes: VolumeSet,
-    grid: Grid,
-    *,
-    path: Path,
-    kind: str,
-    digest: str,
-    note: str = "",
-    trained_on: TrainedOn = "unknown",
-) -> SetDescription:
-    return SetDescription(
-        path=str(path),
-        kind=kind,
-        digest=digest,
-        voxel_size_angstrom=grid.voxel_size_angstrom,
-        box_size_voxel=grid.box_size_voxel,
-        counts=class_counts(volumes.labels),
-        note=note,
-        trained_on=trained_on,
-    )

@@ -1,4 +1,4 @@
-"""Voxels of which size, and how many of them: the grid on which real and generated volumes can be compared."""
+"""The grid on which real and generated volumes are compared: voxel size and box size."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class Grid:
         return cls(store.description.voxel_size_angstrom, store.description.box_size_voxel)
 
 
-def common_grid(real: BoxStore, judged: Path, there: Grid, *, resample: bool) -> Grid:
+def common_grid(real: BoxStore, generated: Path, there: Grid, *, resample: bool) -> Grid:
     """Return the grid for the comparison: the real voxel size, and the largest box that both have.
 
     Parameters
     ----------
-    judged : where the volumes to be judged are, for the message.
+    generated : where the generated volumes are, for the message.
     there : their grid.
-    resample : bring the judged volumes to the real voxel size, and crop the larger boxes.
+    resample : bring them to the real voxel size, and crop the larger boxes.
 
     Raises
     ------
-    RequestError : they differ and `resample` is not asked for, or nothing common is left.
+    RequestError : they differ and `resample` is not set, or nothing common is left.
     """
     here = Grid.of_store(real)
     ratio = here.voxel_size_angstrom / there.voxel_size_angstrom
@@ -53,35 +53,35 @@ def common_grid(real: BoxStore, judged: Path, there: Grid, *, resample: bool) ->
     if ratio == 1.0 and here.box_size_voxel == there.box_size_voxel:
         return here
     differs = (
-        f"{judged}: boxes of {there.box_size_voxel} voxels of {there.voxel_size_angstrom:g} A, but {real.path} has "
+        f"{generated}: boxes of {there.box_size_voxel} voxels of {there.voxel_size_angstrom:g} A, but {real.path} has "
         f"{here.box_size_voxel} voxels of {here.voxel_size_angstrom:g} A"
     )
     if not resample:
-        mend = "" if ratio == 1.0 else ", or --voxel-size with the true one if the header is wrong"
-        raise RequestError(f"{differs}; pass --resample to compare what both show at the real voxel size{mend}")
+        remedy = "" if ratio == 1.0 else ", or --voxel-size with the true one if the header is wrong"
+        raise RequestError(f"{differs}; pass --resample to compare at the real voxel size{remedy}")
     edge = int(there.box_size_voxel / ratio + SAME_VOXEL_SIZE)
     if edge < here.box_size_voxel:
-        edge -= edge % 8  # what halves three times suits every method
+        edge -= edge % 8  # all methods can halve it three times
     if edge < SMALLEST_BOX:
         raise RequestError(f"{differs}; fewer than {SMALLEST_BOX} voxels are common to both: generate larger boxes")
     return Grid(here.voxel_size_angstrom, min(edge, here.box_size_voxel))
 
 
 def on_grid(voxels: Voxels, old: Grid, new: Grid) -> Voxels:
-    """Bring a box to another voxel size and cut its middle out; voxel D/2, where the particle stands, stays voxel D/2.
+    """Bring a box to another voxel size and cut its middle out; voxel D/2, the center of the particle, stays voxel D/2.
 
     Parameters
     ----------
     voxels : a box, and which of its voxels were measured (None: all).
     """
     volume, measured = voxels
-    centre = old.box_size_voxel // 2
+    center = old.box_size_voxel // 2
     ratio = new.voxel_size_angstrom / old.voxel_size_angstrom
     if abs(ratio - 1) < SAME_VOXEL_SIZE:
-        start = [centre - new.box_size_voxel // 2] * 3
+        start = [center - new.box_size_voxel // 2] * 3
         size = [new.box_size_voxel] * 3
         return crop(volume, start, size), None if measured is None else crop(measured, start, size)
-    axis = axis_weights(centre, new.box_size_voxel, ratio)
+    axis = axis_weights(center, new.box_size_voxel, ratio)
     if measured is None:
         inside = _inside(axis, old.box_size_voxel)
         return resample(volume, [inside] * 3).astype(np.float32), None
@@ -90,7 +90,7 @@ def on_grid(voxels: Voxels, old: Grid, new: Grid) -> Voxels:
 
 
 def _inside(axis: AxisWeights, edge: int) -> Float[np.ndarray, "new old"]:
-    """Return the weights on the voxels of a whole box alone, summing to 1 again: no border of nothing bleeds in."""
+    """Return the weights on the voxels of a whole box alone, summing to 1 again, so that no empty border bleeds in."""
     weights = np.zeros((len(axis.weights), edge))
     first, last = max(0, axis.start_voxel), min(edge, axis.start_voxel + axis.weights.shape[1])
     weights[:, first:last] = axis.weights[:, first - axis.start_voxel : last - axis.start_voxel]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from frazil.evaluation.examples.files import Examples
+from frazil.evaluation.examples import Examples, binned
 from frazil.evaluation.scores import ClosePair
 from frazil.plots.slices import PLANES, central_slices, scale_bar_nm
 
@@ -26,12 +26,11 @@ _WHITE = 255
 
 @dataclass(frozen=True)
 class Shown:
-    """A volume in the gallery: its three slices, one beneath the other, in one picture."""
+    """A volume in the gallery: its three slices, one below the other, in one picture."""
 
     kind: str
     row: int
     name: str
-    label: str
     picture: str
     alt: str
 
@@ -41,8 +40,8 @@ class ClassRow:
     """The real and the generated volumes of a class."""
 
     label: str
-    real: tuple[Shown, ...]
-    generated: tuple[Shown, ...]
+    real: list[Shown]
+    generated: list[Shown]
 
 
 @dataclass(frozen=True)
@@ -56,22 +55,18 @@ class Gallery:
     columns : pictures in the longest row.
     """
 
-    classes: tuple[ClassRow, ...]
+    classes: list[ClassRow]
     aspect: float
     bar_nm: float
     bar_share: float
     columns: int
-    planes: tuple[str, ...] = PLANES
 
 
 @dataclass(frozen=True)
 class PairPicture:
-    """A generated volume above the training box nearest to it, plane by plane."""
+    """A generated volume above the training box nearest to it, plane by plane; `placed` says how the box was moved."""
 
-    sample: str
-    box: str
-    distance: float
-    ratio: float
+    pair: ClosePair
     placed: str
     picture: str
     alt: str
@@ -80,99 +75,66 @@ class PairPicture:
 def gallery(examples: Examples, voxel_size_angstrom: float) -> Gallery:
     """Return the examples class by class; as many of each as the budget allows, at least one."""
     labels = sorted({*examples.real_labels, *examples.generated_labels})
-    most = max(
-        (list(part).count(label) for part in (examples.real_labels, examples.generated_labels) for label in labels),
-        default=0,
-    )
+    both = (examples.real_labels, examples.generated_labels)
+    most = max((part.count(label) for part in both for label in labels), default=0)
     classes = _class_rows(examples, labels, most)
-    while (
-        most > 1 and sum(len(shown.picture) for row in classes for shown in (*row.real, *row.generated)) > BUDGET_BYTES
-    ):
+    while most > 1 and sum(len(one.picture) for row in classes for one in (*row.real, *row.generated)) > BUDGET_BYTES:
         most -= 1
         classes = _class_rows(examples, labels, most)
-    edge = (examples.generated if len(examples.generated) else examples.real).shape[-1]
+    edge = examples.generated.shape[-1]
+    shown_edge = edge // math.ceil(edge / _LARGEST_VOXEL)
     bar_nm = scale_bar_nm(edge * voxel_size_angstrom)
     return Gallery(
         classes=classes,
-        aspect=(len(PLANES) * _shown_edge(edge) + (len(PLANES) - 1) * _GAP) / _shown_edge(edge),
+        aspect=(len(PLANES) * shown_edge + (len(PLANES) - 1) * _GAP) / shown_edge,
         bar_nm=bar_nm,
         bar_share=bar_nm * 10 / (edge * voxel_size_angstrom),
         columns=max((len(part) for row in classes for part in (row.real, row.generated)), default=1),
     )
 
 
-def pair_pictures(pairs: Sequence[ClosePair], examples: Examples) -> tuple[PairPicture, ...]:
+def pair_pictures(pairs: Sequence[ClosePair], examples: Examples) -> list[PairPicture]:
     """Return the pictures of the closest pairs, closest first; pairs without slices have none."""
     drawn = []
     for pair, sample, box in zip(pairs, examples.pair_sample, examples.pair_box, strict=False):
         rows = [_joined([_upright(plane) for plane in planes], axis=1) for planes in (sample, box)]
-        alt = (
-            f"Central slices in {', '.join(PLANES)}: above, generated {pair.sample}; beneath, training box {pair.box}."
-        )
-        drawn.append(
-            PairPicture(
-                sample=pair.sample,
-                box=pair.box,
-                distance=pair.distance,
-                ratio=pair.ratio,
-                placed=_placed(pair),
-                picture=png_uri(_joined(rows, axis=0)),
-                alt=alt,
-            )
-        )
-    return tuple(drawn)
+        alt = f"Central slices in {', '.join(PLANES)}: generated {pair.sample} above training box {pair.box}."
+        drawn.append(PairPicture(pair, _placed(pair), png_uri(_joined(rows, axis=0)), alt))
+    return drawn
 
 
 def png_uri(image: UInt8[np.ndarray, "v h"]) -> str:
-    """Return a grey picture as a ``data:`` address; its first row is its upper one."""
+    """Return a grey picture as a ``data:`` address; its first row is at the top."""
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(stream, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
-def _class_rows(examples: Examples, labels: Sequence[str], most: int) -> tuple[ClassRow, ...]:
-    return tuple(
+def _class_rows(examples: Examples, labels: Sequence[str], most: int) -> list[ClassRow]:
+    return [
         ClassRow(label, _shown(examples, "real", label, most), _shown(examples, "generated", label, most))
         for label in labels
-    )
+    ]
 
 
-def _shown(examples: Examples, kind: str, label: str, most: int) -> tuple[Shown, ...]:
+def _shown(examples: Examples, kind: str, label: str, most: int) -> list[Shown]:
     volumes, names, labels = (getattr(examples, kind + part) for part in ("", "_names", "_labels"))
     rows = [row for row, own in enumerate(labels) if own == label][:most]
-    return tuple(
-        Shown(
-            kind=kind,
-            row=row,
-            name=names[row],
-            label=label,
-            picture=png_uri(_stacked(volumes[row])),
-            alt=f"{kind} {label}, {names[row]}: central slices in {', '.join(PLANES)}",
-        )
-        for row in rows
-    )
-
-
-def _stacked(volume: UInt8[np.ndarray, "z y x"]) -> UInt8[np.ndarray, "v h"]:
-    return _joined([_upright(plane) for plane in central_slices(volume).values()], axis=0)
+    shown = []
+    for row in rows:
+        slices = [_upright(plane) for plane in central_slices(volumes[row]).values()]
+        alt = f"{kind} {label}, {names[row]}: central slices in {', '.join(PLANES)}"
+        shown.append(Shown(kind, row, names[row], png_uri(_joined(slices, axis=0)), alt))
+    return shown
 
 
 def _upright(plane: UInt8[np.ndarray, "v h"]) -> UInt8[np.ndarray, "v h"]:
     """Return a slice with its first row at the bottom, and no larger than a page can carry."""
-    factor = math.ceil(plane.shape[-1] / _LARGEST_VOXEL)
-    if factor > 1:
-        edge = plane.shape[-1] // factor * factor
-        blocks = plane[:edge, :edge].reshape(edge // factor, factor, edge // factor, factor)
-        plane = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
-    return plane[::-1]
-
-
-def _shown_edge(edge: int) -> int:
-    return edge // math.ceil(edge / _LARGEST_VOXEL)
+    return binned(plane, math.ceil(plane.shape[-1] / _LARGEST_VOXEL))[::-1]
 
 
 def _joined(images: Sequence[UInt8[np.ndarray, "v h"]], axis: int) -> UInt8[np.ndarray, "v h"]:
-    """Return pictures side by side (axis 1) or beneath each other (axis 0), with a white gap."""
+    """Return pictures side by side (axis 1) or one below the other (axis 0), with a white gap."""
     shape = list(images[0].shape)
     shape[axis] = _GAP
     gap = np.full(shape, _WHITE, dtype=np.uint8)
@@ -181,7 +143,7 @@ def _joined(images: Sequence[UInt8[np.ndarray, "v h"]], axis: int) -> UInt8[np.n
 
 
 def _placed(pair: ClosePair) -> str:
-    """Say how the training box was laid onto the sample."""
+    """Say how the training box was moved onto the sample."""
     turn = "not turned" if pair.rotation == "identity" else f"turned by 180° about {pair.rotation}"
     shift = ", ".join((f"{step:+d}" if step else "0").replace("-", "−") for step in pair.shift_voxel)
     return f"{turn}, shifted by ({shift}) voxels in z, y, x" if any(pair.shift_voxel) else f"{turn}, not shifted"

@@ -1,13 +1,12 @@
-"""`report.html`: one page that opens from disk, needs no network and tells whether generated volumes can be trusted.
+"""`report.html` and `comparison.html`: pages that open from disk, need no network, and show whether generated volumes can be trusted.
 
-The page is readable without JavaScript; only the 3D viewer needs it. Its security policy forbids every request.
+A page is readable without JavaScript; only the 3D viewer needs it. Its security policy forbids every request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from frazil.core.files import write_text
 from frazil.core.version import __version__
-from frazil.evaluation.examples.files import Examples
-from frazil.evaluation.report import numbers, plot, strip
-from frazil.evaluation.report.comparison import compare
+from frazil.evaluation.examples import Examples
+from frazil.evaluation.report import comparison, numbers, strip
 from frazil.evaluation.report.gallery import gallery, pair_pictures
 from frazil.evaluation.report.glossary import entries
-from frazil.evaluation.report.plot import Picture, draw_plot
-from frazil.evaluation.report.table import ASKS, RIVALS_TITLE, tables
-from frazil.evaluation.report.viewer import niivue_licence, niivue_script, niivue_version, viewer
-from frazil.evaluation.scores import QUESTIONS, Evaluation, Plot, SetDescription, Verdict
-
-
-@dataclass(frozen=True)
-class PlotGroup:
-    """The pictures of plots of one name: one, or one a class."""
-
-    title: str
-    pictures: tuple[tuple[str | None, Picture], ...]
+from frazil.evaluation.report.plot import Picture, draw_plot, key_uri
+from frazil.evaluation.report.table import ASKS, RIVALS_TITLE, tables, written
+from frazil.evaluation.report.viewer import niivue, viewer
+from frazil.evaluation.scores import Evaluation, Plot
+from frazil.plots.slices import PLANES
 
 
 def write_report(path: Path, evaluation: Evaluation, examples: Examples) -> None:
@@ -45,91 +36,78 @@ def write_report(path: Path, evaluation: Evaluation, examples: Examples) -> None
     ------
     OutputError : the place cannot be written.
     """
-    voxel_size = evaluation.generated.voxel_size_angstrom
-    shown = viewer(examples, voxel_size)
+    shown = viewer(examples)
     context = {
         "evaluation": evaluation,
-        "verdicts": ordered_verdicts(evaluation),
-        "tables": tables(evaluation.scores),
-        "rivals_title": RIVALS_TITLE,
+        "tables": tables([evaluation]),
         "controls": [
             kind for kind in ("noise", "shuffled") if any(getattr(one, kind) is not None for one in evaluation.scores)
         ],
-        "plots": _grouped(evaluation.plots),
-        "gallery": gallery(examples, voxel_size),
+        "plots": _by_name(evaluation.plots),
+        "gallery": gallery(examples, evaluation.generated.voxel_size_angstrom),
+        "planes": PLANES,
         "examples": examples,
         "pairs": pair_pictures(evaluation.close_pairs, examples),
         "viewer": shown,
         "places": {(volume.kind, volume.row): place for place, volume in enumerate(shown.volumes)},
-        "niivue": niivue_script() if shown.volumes else "",
-        "niivue_version": niivue_version(),
-        "niivue_licence": niivue_licence(),
-        "entries": entries(evaluation.scores),
-        "labels": class_names([evaluation]),
-        "sets": described_sets(evaluation),
+        "niivue": niivue(),
+        "sets": [
+            ("Generated", evaluation.generated),
+            ("Real, held out", evaluation.held_out),
+            ("Real, training", evaluation.training),
+        ],
     }
-    write_text(path, _page("report.html.j2", context))
+    write_text(path, _page("report.html.j2", [evaluation], context))
 
 
-def write_comparison(path: Path, evaluations: Sequence[Evaluation]) -> None:
+def write_comparison(path: Path, evaluations: Sequence[Evaluation], cautions: Sequence[str]) -> None:
     """Write several generators side by side as one HTML file: a column each, the same rows.
+
+    Parameters
+    ----------
+    cautions : why numbers of different columns may not be comparable.
 
     Raises
     ------
     OutputError : the place cannot be written.
-    ValueError : nothing to compare.
     """
-    if not evaluations:
-        raise ValueError("a comparison takes at least one evaluation")
     context = {
-        "comparison": compare(evaluations),
-        "rivals_title": RIVALS_TITLE,
         "evaluations": evaluations,
-        "verdicts": [ordered_verdicts(evaluation) for evaluation in evaluations],
-        "entries": entries([score for evaluation in evaluations for score in evaluation.scores]),
-        "labels": class_names(evaluations),
+        "cautions": cautions,
+        "tables": tables(evaluations),
+        "comparison": comparison,
+        "pictures": comparison.pictures(evaluations),
     }
-    write_text(path, _page("comparison.html.j2", context))
+    write_text(path, _page("comparison.html.j2", evaluations, context))
 
 
-def ordered_verdicts(evaluation: Evaluation) -> list[Verdict]:
-    """Return one verdict a question, in the order of the questions; one that is missing was not measured."""
-    given = {verdict.question: verdict for verdict in evaluation.verdicts}
-    unknown = "No verdict was given."
-    return [
-        given.get(question, Verdict(question=question, answer="not measured", sentence=unknown))
-        for question in QUESTIONS
-    ]
+def _by_name(plots: Sequence[Plot]) -> dict[str, list[Picture]]:
+    """Draw the plots; those of one name are kept together."""
+    drawn: dict[str, list[Picture]] = {}
+    for plot in plots:
+        if (picture := draw_plot(plot)) is not None:
+            drawn.setdefault(plot.name, []).append(picture)
+    return drawn
 
 
-def described_sets(evaluation: Evaluation) -> list[tuple[str, SetDescription]]:
-    """Return the sets that were compared, with what each is to the report."""
-    return [
-        ("Generated", evaluation.generated),
-        ("Real, held out", evaluation.held_out),
-        ("Real, training", evaluation.training),
-    ]
-
-
-def class_names(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Return the classes of all sets of all evaluations, sorted."""
-    sets = [own for evaluation in evaluations for _, own in described_sets(evaluation)]
-    return sorted({label for own in sets for label in own.counts})
-
-
-def _grouped(plots: Sequence[Plot]) -> list[PlotGroup]:
-    """Draw the plots; those of one name stand together, and those of all classes come first."""
-    groups = []
-    for name in dict.fromkeys(one.name for one in plots):
-        own = [one for one in plots if one.name == name]
-        drawn = [(one.label, picture) for one in own if (picture := draw_plot(one)) is not None]
-        if drawn:
-            groups.append(PlotGroup(own[0].title, tuple(drawn)))
-    return groups
-
-
-def _page(template: str, context: dict[str, Any]) -> str:
-    shared = {"asks": ASKS, "version": __version__, "strips": strip, "plot_size": plot}
+def _page(template: str, evaluations: Sequence[Evaluation], context: dict[str, Any]) -> str:
+    shared = {
+        "asks": ASKS,
+        "rivals_title": RIVALS_TITLE,
+        "version": __version__,
+        "strips": strip,
+        "written": written,
+        "key_uri": key_uri,
+        "entries": entries(score for own in evaluations for score in own.scores),
+        "labels": sorted(
+            {
+                label
+                for own in evaluations
+                for some in (own.generated, own.held_out, own.training)
+                for label in some.counts
+            }
+        ),
+    }
     return _environment().get_template(template).render(**shared, **context)
 
 
@@ -144,6 +122,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["number"] = partial(numbers.number)
+    environment.filters["number"] = numbers.number
     environment.filters["duration"] = numbers.duration
     return environment

@@ -1,31 +1,30 @@
-"""`frazil report`: what `frazil evaluate` left on disk in; one HTML file out. Also what of it is told on the terminal."""
+"""`frazil report`: what `frazil evaluate` left on disk in; one HTML file out. Also prints the verdicts."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from frazil.core.console import console, say, say_written
-from frazil.evaluation.examples.files import read_examples
+from frazil.evaluation.examples import read_examples
 from frazil.evaluation.records import EXAMPLES_FILE, REPORT_FILE, read_evaluation
 from frazil.evaluation.report.page import write_report
 from frazil.evaluation.scores import Evaluation
-from frazil.evaluation.verdict.verdict import judged_anew
+from frazil.evaluation.verdicts import with_verdicts
 
 _STYLES = {"yes": "green", "partly": "yellow", "no": "red", "not measured": "dim"}
 
 
 def report(folder: Path) -> Path:
-    """Write the report of a finished evaluation anew.
+    """Rewrite the report of a finished evaluation, and return the HTML file.
 
     Parameters
     ----------
     folder : that `frazil evaluate` wrote.
-
-    Returns
-    -------
-    The HTML file.
 
     Raises
     ------
@@ -38,11 +37,32 @@ def report(folder: Path) -> Path:
 
 
 def write_html(folder: Path) -> Path:
-    """Write the report of the evaluation in `folder` and say nothing."""
-    evaluation = judged_anew(read_evaluation(folder))
+    """Write the report of the evaluation in `folder` and print nothing."""
+    evaluation = with_verdicts(read_evaluation(folder))
     path = folder / REPORT_FILE
     write_report(path, evaluation, read_examples(folder / EXAMPLES_FILE))
     return path
+
+
+def say_table(table: pd.DataFrame) -> None:
+    """Print a table, its index first."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown.add_column("", no_wrap=True)
+    for column in table.columns:
+        shown.add_column(escape(str(column)), justify="right", overflow="fold")
+    for name, *cells in table.itertuples():
+        shown.add_row(escape(name), *(cell if isinstance(cell, str) else _cell(cell) for cell in cells))
+    console.print(shown)
+
+
+def table_html(table: pd.DataFrame, *, index: bool = True) -> str:
+    """Return a table for a notebook."""
+    with pd.option_context("display.max_colwidth", None):
+        return table.to_html(index=index, float_format=_cell, na_rep=_cell(None))
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.3g}"
 
 
 def say_verdicts(evaluation: Evaluation) -> None:
@@ -53,16 +73,11 @@ def say_verdicts(evaluation: Evaluation) -> None:
     table.add_column(overflow="fold")
     for verdict in evaluation.verdicts:
         style = _STYLES[verdict.answer]
-        table.add_row(
-            f"[bold]{verdict.question}?[/bold]", f"[{style}]{verdict.answer}[/{style}]", _plain(verdict.sentence)
-        )
+        answer = f"[{style}]{verdict.answer}[/{style}]"
+        table.add_row(f"[bold]{verdict.question}?[/bold]", answer, escape(verdict.sentence))
     console.print(table)
     if evaluation.stages:
         costs = ", ".join(
             f"{cost.name} {cost.seconds:.0f} s ({cost.peak_memory_gb:.1f} GB)" for cost in evaluation.stages
         )
         say(f"took {costs}")
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")

@@ -1,14 +1,14 @@
-"""Scores as the rows of a report's tables, grouped by question and then by metric."""
+"""Scores of one evaluation or of several as the rows of a page's tables, grouped by question and then by metric."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from frazil.evaluation.report.numbers import decimals_of, interval, number
 from frazil.evaluation.report.strip import Failure, Strip, strip
-from frazil.evaluation.scores import QUESTIONS, Question, Score
+from frazil.evaluation.scores import QUESTIONS, Evaluation, Question, Score
 
 ASKS: dict[Question, tuple[str, str]] = {
     "realistic": ("Realistic?", "Do generated volumes look and measure like real ones?"),
@@ -22,39 +22,55 @@ ASKS: dict[Question, tuple[str, str]] = {
 RIVALS_TITLE = "What a user would try first (no generated volumes)"
 
 _RIVALS = ("augment_copy_paste_", "gain_copy_paste", "augment_turns_", "gain_turns")
-"""Scores of trainings without a generated volume: their names start with one of these."""
+"""Names of scores of trainings without generated volumes start with one of these."""
 
 WAYS = {"lower": "lower is better", "higher": "higher is better", "as real": "best where real is"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A score, written out.
+    """The scores of one metric and class: one per evaluation, None where it has none.
 
     Parameters
     ----------
-    head : its title, or its class where rows of one metric stand together.
-    value, interval, real, real_interval, noise, shuffled, count : as text; empty where there is none.
-    measured : whether there is a value.
+    head : title of the metric, or the class where the classes of a metric are listed together.
+    note : of a single evaluation; empty where the heading says it for all classes.
     """
 
+    scores: tuple[Score | None, ...]
     head: str
-    way: str
-    value: str
-    interval: str
-    real: str
-    real_interval: str
-    noise: str
-    shuffled: str
-    count: str
     note: str
-    measured: bool
-    strip: Strip | None
+
+    @property
+    def first(self) -> Score:
+        """The score of the first evaluation that has one."""
+        return next(score for score in self.scores if score is not None)
+
+    @property
+    def way(self) -> str:
+        """Which way is good, in words."""
+        return WAYS[self.first.better]
+
+    @cached_property
+    def strips(self) -> tuple[Strip | None, ...]:
+        """Where each score is between failure and real volumes."""
+        return tuple(None if score is None else strip(score) for score in self.scores)
+
+    @property
+    def bare(self) -> bool:
+        """Whether it has nothing but a note, the same for all evaluations."""
+        notes = {None if score is None else score.note for score in self.scores}
+        return len(notes) == 1 and all(
+            value is None
+            for score in self.scores
+            if score is not None
+            for value in (score.value, score.real, score.noise, score.shuffled)
+        )
 
 
 @dataclass(frozen=True)
 class Group:
-    """A metric that is given class by class; `note` is what is to be said of all of its classes."""
+    """The classes of a metric; `note` is what all of them have in common."""
 
     title: str
     way: str
@@ -64,12 +80,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """Scores that were not measured for the same reason.
-
-    Parameters
-    ----------
-    metrics : titles, each with the classes that are meant if it was measured for others.
-    """
+    """Metrics that were not measured for the same reason, each with the classes meant if it was measured for others."""
 
     metrics: tuple[str, ...]
     note: str
@@ -84,13 +95,19 @@ class Table:
     rows : metrics over all classes together.
     groups : metrics that are given class by class.
     unmeasured : what would have been more than one row with nothing but the same note.
-    failures : what stands opposite of real on the strips; empty where no row has a strip.
     """
 
-    rows: tuple[Row, ...] = ()
-    groups: tuple[Group, ...] = ()
-    unmeasured: tuple[Unmeasured, ...] = ()
-    failures: tuple[Failure, ...] = ()
+    rows: tuple[Row, ...]
+    groups: tuple[Group, ...]
+    unmeasured: tuple[Unmeasured, ...]
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What the strips have opposite real, noise first; empty where no row has a strip."""
+        rows = [*self.rows, *(row for group in self.groups for row in group.rows)]
+        shown = {own.failure for row in rows for own in row.strips if own is not None}
+        kinds: tuple[Failure, ...] = ("noise", "shuffled")
+        return tuple(kind for kind in kinds if kind in shown)
 
     @property
     def is_empty(self) -> bool:
@@ -111,136 +128,109 @@ class Answered:
     """
 
     question: Question
-    heading: str
-    asked: str
     together: Table
     classes_only: Table
     by_class: Table
     rivals: Table
 
+    @property
+    def heading(self) -> str:
+        """The question."""
+        return ASKS[self.question][0]
 
-def tables(scores: Sequence[Score]) -> list[Answered]:
-    """Return the scores question by question, in the order in which they were measured."""
-    return [_answered(question, [score for score in scores if score.question == question]) for question in QUESTIONS]
-
-
-def is_rival(score: Score) -> bool:
-    """Tell whether no generated volume has a part in a score."""
-    return score.name.startswith(_RIVALS)
-
-
-def failures_of(strips: Iterable[Strip | None]) -> tuple[Failure, ...]:
-    """Return what stands at the left of the strips, noise first."""
-    shown = {own.failure for own in strips if own is not None}
-    kinds: tuple[Failure, ...] = ("noise", "shuffled")
-    return tuple(kind for kind in kinds if kind in shown)
+    @property
+    def is_empty(self) -> bool:
+        """Whether no evaluation has a score for it."""
+        return all(table.is_empty for table in (self.together, self.classes_only, self.by_class, self.rivals))
 
 
-def split_unmeasured(
-    scores: Sequence[Score], *, among: Sequence[Score] | None = None
-) -> tuple[list[Score], tuple[Unmeasured, ...]]:
-    """Return the scores that have a row of their own, and the others: those that share a note and have nothing else.
+def tables(evaluations: Sequence[Evaluation]) -> list[Answered]:
+    """Return the scores question by question, metric by metric in the order in which they were measured."""
+    return [_answered(question, evaluations) for question in QUESTIONS]
 
-    Parameters
-    ----------
-    among : all scores of the table, by which it is told whether a metric is unmeasured for all classes; None: `scores`.
-    """
-    among = scores if among is None else among
-    notes = Counter(score.note for score in scores if _is_bare(score))
-    shared = [note for note, count in notes.items() if count > 1]
+
+def written(score: Score | None) -> dict[str, str]:
+    """Return the numbers of a score as text; empty where there is none, a dash for a missing value."""
+    if score is None:
+        return {"value": number(None), "note": "not measured for this generator"}
+    decimals = decimals_of(score.value, *(score.interval or ()))
+    # noise needs no more decimals than what it is compared with
+    most = max(decimals, decimals_of(score.real)) if score.value is not None else 99
+
+    def beside(value: float | None) -> str:
+        return "" if value is None else number(value, score.unit, decimals=min(decimals_of(value), most))
+
+    return {
+        "value": number(score.value, score.unit, decimals=decimals),
+        "interval": interval(score.interval, decimals=decimals),
+        "real": beside(score.real),
+        "real_interval": interval(score.real_interval, decimals=min(decimals_of(score.real), most)),
+        "noise": beside(score.noise),
+        "shuffled": beside(score.shuffled),
+        "count": f"{score.count}" if score.count else "",
+        "note": "" if score.value is not None else score.note or "not measured",
+    }
+
+
+def _answered(question: Question, evaluations: Sequence[Evaluation]) -> Answered:
+    found = [
+        {(score.name, score.label): score for score in own.scores if score.question == question} for own in evaluations
+    ]
+    keys = dict.fromkeys(key for scores in found for key in scores)
+    names = dict.fromkeys(name for name, _ in keys)
+    rows = [_row(tuple(scores.get(key) for scores in found)) for own in names for key in keys if key[0] == own]
+    rivals = [row for row in rows if row.first.name.startswith(_RIVALS)]
+    own = [row for row in rows if not row.first.name.startswith(_RIVALS)]
+    pooled = {row.first.name for row in own if row.first.label is None}
+    return Answered(
+        question=question,
+        together=_table([row for row in own if row.first.label is None]),
+        classes_only=_table([row for row in own if row.first.label is not None and row.first.name not in pooled]),
+        by_class=_table([row for row in own if row.first.label is not None and row.first.name in pooled]),
+        rivals=_table(rivals),
+    )
+
+
+def _row(scores: tuple[Score | None, ...]) -> Row:
+    first = next(score for score in scores if score is not None)
+    title = first.title
+    if title.startswith("Rival: "):  # the heading of the table says it
+        title = title[7:8].upper() + title[8:]
+    return Row(scores, first.label or title, first.note if len(scores) == 1 else "")
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    bare = [row.first.note for row in rows if row.bare]
+    shared = [note for note in dict.fromkeys(bare) if bare.count(note) > 1]
+    shown = [row for row in rows if not (row.bare and row.first.note in shared)]
     unmeasured = [
-        Unmeasured(_metrics([score for score in scores if _is_bare(score) and score.note == note], among), note)
+        Unmeasured(_metrics([row.first for row in rows if row.bare and row.first.note == note], rows), note)
         for note in shared
     ]
-    return [score for score in scores if not (_is_bare(score) and score.note in shared)], tuple(unmeasured)
+    classes = [row for row in shown if row.first.label is not None]
+    names = dict.fromkeys(row.first.name for row in classes)
+    return Table(
+        rows=tuple(row for row in shown if row.first.label is None),
+        groups=tuple(_group([row for row in classes if row.first.name == name]) for name in names),
+        unmeasured=tuple(unmeasured),
+    )
 
 
-def _is_bare(score: Score) -> bool:
-    return all(value is None for value in (score.value, score.real, score.noise, score.shuffled))
-
-
-def _metrics(alike: Sequence[Score], among: Sequence[Score]) -> tuple[str, ...]:
-    said = []
+def _metrics(alike: Sequence[Score], rows: Iterable[Row]) -> tuple[str, ...]:
+    """Name the metrics, with the classes that are meant where others of the table have a row."""
+    counts = [row.first.name for row in rows]
+    named = []
     for name in dict.fromkeys(score.name for score in alike):
         own = [score for score in alike if score.name == name]
         labels = [score.label for score in own if score.label is not None]
-        some = labels and len(own) < sum(score.name == name for score in among)
-        said.append(f"{own[0].title} ({', '.join(labels)})" if some else own[0].title)
-    return tuple(said)
+        some = labels and len(own) < counts.count(name)
+        named.append(f"{own[0].title} ({', '.join(labels)})" if some else own[0].title)
+    return tuple(named)
 
 
-def _answered(question: Question, scores: Sequence[Score]) -> Answered:
-    rivals = [score for score in scores if is_rival(score)]
-    own = [score for score in scores if not is_rival(score)]
-    pooled = {score.name for score in own if score.label is None}
-    heading, asked = ASKS[question]
-    return Answered(
-        question=question,
-        heading=heading,
-        asked=asked,
-        together=_table([score for score in own if score.label is None]),
-        classes_only=_table([score for score in own if score.label is not None and score.name not in pooled]),
-        by_class=_table([score for score in own if score.label is not None and score.name in pooled]),
-        rivals=_table([score.model_copy(update={"title": without_rival(score.title)}) for score in rivals]),
-    )
-
-
-def without_rival(title: str) -> str:
-    """Return the title without what the heading of the table says."""
-    rest = title.removeprefix("Rival: ")
-    return rest[:1].upper() + rest[1:]
-
-
-def _table(scores: Sequence[Score]) -> Table:
-    shown, unmeasured = split_unmeasured(scores)
-    rows = tuple(_row(score, score.title) for score in shown if score.label is None)
-    groups = _groups([score for score in shown if score.label is not None])
-    every = [*rows, *(row for group in groups for row in group.rows)]
-    return Table(rows, groups, unmeasured, failures_of(row.strip for row in every))
-
-
-def _groups(scores: Sequence[Score]) -> tuple[Group, ...]:
-    names = dict.fromkeys(score.name for score in scores)
-    return tuple(_group([score for score in scores if score.name == name]) for name in names)
-
-
-def _group(scores: Sequence[Score]) -> Group:
-    notes = {score.note for score in scores if score.value is not None}
-    shared = notes.pop() if len(notes) == 1 and sum(score.value is not None for score in scores) > 1 else ""
-    return Group(
-        title=scores[0].title,
-        way=WAYS[scores[0].better],
-        note=shared,
-        rows=tuple(
-            _row(score, score.label or "", note="" if shared and score.note == shared else score.note)
-            for score in scores
-        ),
-    )
-
-
-def _row(score: Score, head: str, *, note: str | None = None) -> Row:
-    decimals = decimals_of(score.value, *(score.interval or ()))
-    # noise needs no more decimals than what it is held against
-    most = max(decimals, decimals_of(score.real)) if score.value is not None else None
-
-    def beside(value: float | None) -> str:
-        return "" if value is None else number(value, score.unit, decimals=_at_most(decimals_of(value), most))
-
-    return Row(
-        head=head,
-        way=WAYS[score.better],
-        value=number(score.value, score.unit, decimals=decimals),
-        interval=interval(score.interval, decimals=decimals),
-        real=beside(score.real),
-        real_interval=interval(score.real_interval, decimals=_at_most(decimals_of(score.real), most)),
-        noise=beside(score.noise),
-        shuffled=beside(score.shuffled),
-        count=f"{score.count}" if score.count else "",
-        note=score.note if note is None else note,
-        measured=score.value is not None,
-        strip=strip(score),
-    )
-
-
-def _at_most(decimals: int, most: int | None) -> int:
-    return decimals if most is None else min(decimals, most)
+def _group(rows: Sequence[Row]) -> Group:
+    """Put the rows of a metric together; a note that all measured classes share goes to the heading."""
+    measured = [row.note for row in rows if row.first.value is not None]
+    shared = measured[0] if len(measured) > 1 and len(set(measured)) == 1 else ""
+    kept = tuple(Row(row.scores, row.head, "" if row.note == shared else row.note) for row in rows)
+    return Group(rows[0].first.title, rows[0].way, shared, kept)

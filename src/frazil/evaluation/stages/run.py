@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from frazil.evaluation.records import StageRecord, write_stage
+from frazil.evaluation.records import StageRecord, stage_file
 from frazil.evaluation.scores import StageCost
 from frazil.evaluation.stages.diversity import diversity
 from frazil.evaluation.stages.features import features
@@ -50,21 +50,13 @@ STAGES: dict[str, Stage] = {
 
 
 def run_stage(
-    out: Path,
-    name: str,
-    stage: Stage,
-    material: Material,
-    learned: LearnedEmbedding,
-    *,
-    input_digest: str,
-    bar: Progress,
+    out: Path, name: str, stage: Stage, material: Material, learned: LearnedEmbedding, *, bar: Progress
 ) -> StageRecord:
     """Run a stage and write what it found.
 
     Parameters
     ----------
     learned : is learned before the first stage that needs it.
-    input_digest : of everything that the result depends on.
     bar : gets a line, and a second one if the embedding has to be learned.
     """
     costs: list[StageCost] = []
@@ -74,8 +66,8 @@ def run_stage(
     with _measured(name, costs), _line(bar, name) as on_step:
         found = stage.run(material, on_step)
     quick = material.quick and stage.has_quick
-    record = found.model_copy(update={"input_digest": input_digest, "quick": quick, "costs": tuple(costs)})
-    write_stage(out, name, record)
+    record = found.model_copy(update={"quick": quick, "costs": tuple(costs)})
+    record.write(stage_file(out, name))
     return record
 
 

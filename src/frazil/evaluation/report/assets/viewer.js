@@ -1,11 +1,12 @@
-// The 3D viewer: NiiVue is unpacked and started when the reader comes near it. Volumes are gzipped NIfTI in base64.
+// The 3D viewer: NiiVue is unpacked and started when the reader comes near it. Volumes are gzipped NPY files of bytes in base64.
 "use strict";
 (() => {
-  const HEADER_BYTES = 352, SLOPE_AT = 112, INTERCEPT_AT = 116;
+  const HEADER_BYTES = 128; // of an NPY file with so short a header
   const find = (id) => document.getElementById(id);
   const box = find("viewer-box"), state = find("v-state"), select = find("v-volume");
   const surface = find("v-surface"), core = find("v-core"), cut = find("v-cut");
   const say = (text) => { state.textContent = text; };
+  const low = Number(box.dataset.low), high = Number(box.dataset.high);
   let slices, render, bytes, started = false;
 
   find("v-without").remove();
@@ -17,31 +18,30 @@
     return new Response(stream).arrayBuffer();
   }
 
-  // particles are dark: the surface is that of the negated volume, within a sphere about the centre of the box
+  // particles are dark: the surface is that of the negated volume, within a sphere about the center of the box
   function negated(source, share) {
-    const copy = source.slice(0), view = new DataView(copy), voxels = new Uint8Array(copy, HEADER_BYTES);
-    const slope = view.getFloat32(SLOPE_AT, true), intercept = view.getFloat32(INTERCEPT_AT, true);
-    view.setFloat32(INTERCEPT_AT, -(intercept + 255 * slope), true);
-    const [nx, ny, nz] = [42, 44, 46].map((at) => view.getInt16(at, true));
-    const radius = share >= 1 ? Infinity : share * nx / 2;
+    const copy = source.slice(0), voxels = new Uint8Array(copy, HEADER_BYTES);
+    const edge = Math.round(Math.cbrt(voxels.length)), middle = edge / 2;
+    const radius = share >= 1 ? Infinity : share * middle;
     let at = 0;
-    for (let z = 0; z < nz; z++) for (let y = 0; y < ny; y++) for (let x = 0; x < nx; x++, at++) {
-      const inside = Math.hypot(x - (nx >> 1), y - (ny >> 1), z - (nz >> 1)) <= radius;
+    for (let z = 0; z < edge; z++) for (let y = 0; y < edge; y++) for (let x = 0; x < edge; x++, at++) {
+      const inside = Math.hypot(x - middle, y - middle + 1, z - middle + 1) <= radius; // z and y are reversed
       voxels[at] = inside ? 255 - voxels[at] : 0;
     }
     return copy;
   }
 
   async function replace(viewer, content, options) {
-    const file = new File([content], "volume.nii");
-    const image = await niivue.NVImage.loadFromFile({ file, name: "volume.nii", ...options });
+    const file = new File([content], "volume.npy");
+    const image = await niivue.NVImage.loadFromFile({ file, name: "volume.npy", ...options });
     while (viewer.volumes.length) viewer.removeVolumeByIndex(0);
     viewer.addVolume(image);
   }
 
   function level() {
     find("v-surface-out").textContent = `${surface.value.replace("-", "−")} σ`;
-    return { cal_min: -Number(surface.value), cal_max: -Number(surface.value) + 0.7 };
+    const grey = 255 / (high - low), least = (high - Number(surface.value)) * grey;
+    return { cal_min: least, cal_max: least + 0.7 * grey };
   }
 
   function showRender() {
@@ -65,7 +65,7 @@
   async function show() {
     const place = select.value;
     bytes = await unpacked(`volume-${place}`);
-    await replace(slices, bytes, { colormap: "gray" });
+    await replace(slices, bytes, { colormap: "gray", cal_min: 0, cal_max: 255 });
     await showRender();
     box.dataset.shown = place;
     say("");
@@ -104,7 +104,7 @@
     select.dispatchEvent(new Event("change"));
   }
 
-  // a slider tells of every step of the way; one drawing a frame is enough
+  // a slider reports every step; one drawing per frame is enough
   const guarded = (action) => {
     let waiting = false;
     return () => {

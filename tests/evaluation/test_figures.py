@@ -12,8 +12,8 @@ from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.curate import curate_boxes
 from frazil.dataset.plan import make_plan
 from frazil.dataset.store import BoxStore
-from frazil.figures import run as workflow
-from frazil.figures.run import figures
+from frazil.evaluation import figures as workflow
+from frazil.evaluation.figures import figures
 from frazil.io.mrc import read_volume
 from frazil.io.sources import open_source
 from frazil.plots.page import Page
@@ -81,10 +81,10 @@ def drawn(monkeypatch):
 
 def test_everything_at_once(store, samples, run, tmp_path, capsys):
     out = tmp_path / "figures"
-    written = figures(out, store=store, samples=samples, run=run)
+    written = figures(out, store=store, samples=samples, run=run).images
     names = ["losses", "class-apo-ferritin", "class-ribosome", "overview"]
     assert [path.name for path in written] == [f"{name}.png" for name in names]
-    expected = {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")} | {"figures.json"}
+    expected = {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")} | {"figures.json", ".lock"}
     assert {path.name for path in out.iterdir()} == expected
     plan = json.loads((out / "figures.json").read_text())
     assert plan["boxes"] == "real"
@@ -95,7 +95,7 @@ def test_everything_at_once(store, samples, run, tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     capsys.readouterr()
     figures(out, store=store, samples=samples, run=run)
-    assert "all 4 figures are there already; nothing to do" in capsys.readouterr().out
+    assert "all 4 figures already exist; nothing to do" in capsys.readouterr().out
     (out / "overview.pdf").unlink()  # as if interrupted
     figures(out, store=store, samples=samples, run=run)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -168,10 +168,9 @@ def test_samples_of_the_stores_own_bundle_are_said_to_be(make_bundle, store, dra
     assert "trained on the training split of this store" in drawn["captions"][0]
 
 
-@pytest.mark.parametrize("user", ["simulated", "frazil"])
-def test_simulated_boxes_are_never_called_real(store, drawn, tmp_path, monkeypatch, user):
+def test_simulated_boxes_are_never_called_real(store, drawn, tmp_path, monkeypatch):
     opened = BoxStore.open(store)
-    opened.particles["user"] = user
+    opened.description = opened.description.model_copy(update={"simulated": True})
     monkeypatch.setattr(BoxStore, "open", lambda path: opened)
     figures(tmp_path / "figures", store=store)
     assert {row.kind for rows in drawn["classes"].values() for row in rows} == {"Simulated"}
@@ -180,19 +179,19 @@ def test_simulated_boxes_are_never_called_real(store, drawn, tmp_path, monkeypat
 
 def test_samples_alone(samples, drawn, tmp_path):
     names = ["class-apo-ferritin.png", "class-ribosome.png", "overview.png"]
-    assert [path.name for path in figures(tmp_path / "figures", samples=samples)] == names
+    assert [path.name for path in figures(tmp_path / "figures", samples=samples).images] == names
     assert [row.kind for row in drawn["classes"]["ribosome"]] == ["Generated"]
 
 
 def test_other_inputs_are_refused_and_replace_with_force(run, tmp_path, refuses):
     out = tmp_path / "figures"
-    assert figures(out, run=run) == [out / "losses.png"]
+    assert figures(out, run=run).images == (out / "losses.png",)
     before = (out / "losses.png").read_bytes()
     (out / "mine.txt").write_text("")
     table = pd.read_csv(run / "metrics.csv")
     table["train_loss"] *= 2
     table.to_csv(run / "metrics.csv", index=False)
-    with refuses(OutputError, str(out), "other inputs", "--force"):
+    with refuses(OutputError, str(out), "metrics_digest", "--force"):
         figures(out, run=run)
     assert (out / "losses.png").read_bytes() == before
     figures(out, run=run, force=True)
@@ -207,13 +206,13 @@ def test_with_force_figures_that_are_no_longer_drawn_go(samples, run, drawn, tmp
     assert (out / "losses.png").exists()
     figures(out, samples=samples, force=True)
     assert {path.name for path in out.iterdir()} == {
-        "class-apo-ferritin.png", "class-ribosome.png", "overview.png", "figures.json"
+        "class-apo-ferritin.png", "class-ribosome.png", "overview.png", "figures.json", ".lock"
     }  # fmt: skip
 
 
 def test_a_file_in_the_way_is_not_overwritten(run, tmp_path, refuses):
     (tmp_path / "losses.png").write_text("mine")
-    with refuses(OutputError, str(tmp_path), "losses.png", "--force"):
+    with refuses(OutputError, str(tmp_path), "losses.png", "another folder"):
         figures(tmp_path, run=run)
     assert (tmp_path / "losses.png").read_text() == "mine"
 

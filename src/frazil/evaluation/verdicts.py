@@ -1,8 +1,7 @@
-"""The answer to each question in a word, by rules that stand here and in docs/evaluation.md, and a sentence with the numbers.
+"""The answer to each question in a word, by rules that are given here and in docs/evaluation.md, and a sentence with the numbers.
 
-Scores, graded by `frazil.evaluation.verdict.grades`, are grouped into aspects of a question, so that five spectra do
-not outvote one ring; the
-answer counts aspects.
+Scores, graded by `frazil.evaluation.grades`, are grouped into aspects of a question, so that five spectra do not outvote one ring.
+The answer counts aspects.
 """
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from frazil.evaluation.grades import Grade, grade
 from frazil.evaluation.scores import Evaluation, Question, Score, TrainedOn, Verdict
-from frazil.evaluation.verdict.grades import Grade, grade
 
 Answer = Literal["yes", "partly", "no", "not measured"]
 
 FEW = 50
-"""With fewer samples, or fewer held-out boxes, no answer is a plain yes: intervals are too wide."""
+"""With fewer samples, or fewer held-out boxes, no answer is an unqualified yes: intervals are too wide."""
 
 MOST = 2 / 3
-"""For a yes so many of the aspects must reach real volumes, none may fall short, and all must be measured."""
+"""Share of aspects that must reach real volumes for a yes; none may fall short, and all must be measured."""
 
 SHORT = 1 / 3
-"""For a no more than so many fall short: an aspect among three is a fault, three among eight are a failure."""
+"""Share of aspects above which falling short means no: one of three is a fault, three of eight are a failure."""
 
 SHOWN = 3
-"""Aspects that a sentence names with their numbers: of the worst grade alone, so that it can be read."""
+"""Aspects that a sentence names with their numbers, of the worst grade only, to keep it readable."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,18 @@ class Aspect:
     Parameters
     ----------
     name : for the sentence.
-    grade : ``short`` if half of the scores or more are, ``reaches`` if three quarters do and none is short, else ``near``. Of rings,
-        that of the worst class.
-    telling : the score to show: the first of the worst.
+    grade : ``short`` if at least half of the scores are, ``reaches`` if three quarters do and none is short, else ``near``. For
+        rings, that of the worst class.
+    worst : the score to show: the first of the worst.
     """
 
     name: str
     grade: Grade
-    telling: Score
+    worst: Score
 
 
-def judged_anew(evaluation: Evaluation) -> Evaluation:
-    """Return an evaluation with the answers that today's rules give to its scores."""
+def with_verdicts(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation with the answers that the current rules give to its scores."""
     generated, held_out = evaluation.generated, evaluation.held_out
     count, others = sum(generated.counts.values()), sum(held_out.counts.values())
     return evaluation.model_copy(update={"verdicts": verdicts(evaluation.scores, count, others, generated.trained_on)})
@@ -61,8 +60,8 @@ def verdicts(
     Parameters
     ----------
     scores : of all stages that have run.
-    count, held_out : generated volumes, and held-out boxes, in all.
-    trained_on : what the generator learnt from.
+    count, held_out : total numbers of generated volumes and of held-out boxes.
+    trained_on : what the generator was trained on.
     """
     answers: dict[Question, tuple[Answer, str]] = {
         "realistic": _by_aspects(scores, "realistic"),
@@ -105,13 +104,13 @@ _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
         "radial profiles": ("profile_",),
     },
 }
-"""Beginnings of the names of scores by aspect."""
+"""What the names of scores start with, by aspect."""
 
 
 def aspects(scores: Sequence[Score], question: Question) -> list[Aspect]:
-    """Group the scores of a question and grade each group. Numbers of single classes count where there is none of all.
+    """Group the scores of a question and grade each group. Scores of single classes count where there is none for all classes.
 
-    Rings count where real volumes of the class have one; what cannot be measured of a ring because there is none falls short.
+    Rings count where real volumes of the class have one. If generated volumes have none there, what cannot be measured falls short.
     """
     hollow = {score.label for score in scores if score.name.startswith("ring_radius_")}
     own = [
@@ -126,7 +125,7 @@ def aspects(scores: Sequence[Score], question: Question) -> list[Aspect]:
     found = []
     for name, beginnings in _ASPECTS[question].items():
         members = [score for score in own if score.name.startswith(beginnings)]
-        # each class has a ring of its own: one that is right does not make up for one that is lost
+        # each class has its own ring: one that is right does not make up for one that is lost
         labels = {score.label for score in members} if name == _RINGS else {None}
         groups = [[one for one in members if name != _RINGS or one.label == label] for label in sorted(labels, key=str)]
         graded = [_aspect(name, group, [_counted(one, scores) for one in group]) for group in groups if group]
@@ -139,7 +138,7 @@ _WORST_FIRST: tuple[Grade, ...] = ("short", "near", "reaches")
 
 
 def _counted(score: Score, scores: Sequence[Score]) -> Grade | None:
-    """Grade a score; of a ring that is not there, though real volumes have one and the share of rings was measured: short."""
+    """Grade a score. A missing ring is short if real volumes have one and the share of rings was measured."""
     lost = score.name.startswith("ring_") and score.value is None and score.real is not None
     if lost and any(
         one.name.startswith("ring_share_") and one.label == score.label and one.value is not None for one in scores
@@ -163,7 +162,7 @@ def _together(grades: Sequence[Grade | None]) -> Grade:
 
 
 def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, str]:
-    """Yes if most aspects reach real volumes, none falls short and all are measured; no if over a third fall short; else partly."""
+    """Yes if most aspects reach real volumes, none falls short and all are measured; no if more than a third fall short; else partly."""
     found = aspects(scores, question)
     if not found:
         return "not measured", _unmeasured(scores, question)
@@ -189,19 +188,19 @@ def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, st
 
 
 MANY_COPIES_PERCENT = 5.0
-"""From so many on the answer to *new* is no."""
+"""At or above this share of near duplicates, the answer to *new* is no."""
 
 HALFWAY = 0.5
-"""So is it if samples lie, in the median, at less than half the distance of held-out boxes."""
+"""It is also no if the median sample is at less than half the distance of held-out boxes."""
 
 NEARER, SURE = 0.9, 0.01
-"""And it is no plain yes if they lie nearer than 0.9 of it and chance explains that with a probability below 0.01."""
+"""It is not an unqualified yes if they are nearer than 0.9 of it and the probability of that by chance is below 0.01."""
 
 
 def _new(scores: Sequence[Score], trained_on: TrainedOn) -> tuple[Answer, str]:
-    """No if many samples copy a box or lie at half the distance; yes if hardly any does and they are no nearer; else partly.
+    """No if many samples copy a box or are at half the distance; yes if hardly any does and they are no nearer; else partly.
 
-    Who learnt from other boxes cannot have copied these: then there is no answer but a no.
+    A generator trained on other boxes cannot have copied these, so for it the only possible answer is no.
     """
     found = {score.name: score for score in scores if score.question == "new" and score.label is None}
     copies, ratio = found.get("near_copies"), found.get("nearest_distance_ratio")
@@ -211,24 +210,22 @@ def _new(scores: Sequence[Score], trained_on: TrainedOn) -> tuple[Answer, str]:
     nearer = ratio.value < NEARER and (p is None or p < SURE)
     some = copies.value > (copies.real or 0.0)
     sentence = (
-        f"{_number(copies.value, '%')} all but copy one training box (real: {_number(copies.real, '%')}). The nearest training box "
-        f"of a sample lies at {_number(ratio.value)} times the distance of that of a held-out box (real training boxes: "
+        f"{_number(copies.value, '%')} are near duplicates of a training box (real: {_number(copies.real, '%')}). Samples are at "
+        f"{_number(ratio.value)} times the distance of held-out boxes from the nearest training box (real training boxes: "
         f"{_number(ratio.real)})"
     )
     if p is not None:
-        sentence += f", {'nearer than' if p < SURE else 'no nearer than'} chance explains (p = {p:.2g})"
+        sentence += f", {'nearer than' if p < SURE else 'no nearer than'} expected by chance (p = {p:.2g})"
     sentence += "."
     if copies.value >= MANY_COPIES_PERCENT or ratio.value < HALFWAY:
         return "no", sentence
     if trained_on == "other boxes":
-        return (
-            "not measured",
-            f"Not measured: the model learnt from other boxes than these; judge it by those. {sentence}",
-        )
+        unknowable = "Not measured: the model was trained on other boxes; evaluate it against those."
+        return "not measured", f"{unknowable} {sentence}"
     if trained_on == "unknown":
-        sentence = f"If these are the boxes that the generator learnt from, which its files do not say: {sentence[0].lower()}{sentence[1:]}"
+        sentence = f"Assuming that the generator was trained on these boxes, which its files do not say: {sentence}"
     if nearer and not some:
-        sentence += " None copies a single box, but all lie near: smooth volumes do that too, see whether the spectra fall short."
+        sentence += " None copies a single box, but all are near: smooth volumes are too, so check whether the spectra fall short."
     return ("partly" if nearer or some else "yes"), sentence
 
 
@@ -237,11 +234,11 @@ _EQUAL, _ALL = "gain_generated_100", "gain_all_generated"
 
 
 def _useful(scores: Sequence[Score]) -> tuple[Answer, str]:
-    """Yes if adding them to all real volumes helps for sure and to as many real ones no less than the cheap rivals do.
+    """Yes if adding them to all real volumes surely helps, and adding as many as there are real ones helps no less than the rivals.
 
-    Partly if adding all, or as many as there are real ones, helps for sure, or if a classifier trained on them alone reaches one
-    trained on as many real volumes; else no. *For sure*: the interval, over seeds and held-out boxes, lies above 0. The other shares
-    are left out: the more of them are asked, the likelier chance says yes.
+    Partly if adding all of them, or as many as there are real ones, surely helps, or if a classifier trained on them alone reaches
+    one trained on as many real volumes; else no. *Surely*: the interval, over seeds and held-out boxes, is above 0. Other shares do
+    not count: the more of them are asked, the more likely one says yes by chance.
     """
     found = {score.name: score for score in scores if score.question == "useful" and score.label is None}
     gains = {
@@ -257,13 +254,13 @@ def _useful(scores: Sequence[Score]) -> tuple[Answer, str]:
     equal = gains.get(_EQUAL)
     beats = equal is not None and (equal.value or 0.0) >= max(rivals.values(), default=0.0)
     sentence = (
-        f"A classifier trained on them alone reaches a balanced accuracy of {_number(alone.value)} on held-out real volumes, "
-        f"on as many real ones {_number(alone.real)}."
+        f"A classifier trained on them alone reaches a balanced accuracy of {_number(alone.value)} on held-out real volumes; "
+        f"trained on as many real ones, {_number(alone.real)}."
     )
     shown = dict.fromkeys(score.name for score in (main, equal) if score is not None) or dict.fromkeys(gains)
     changes = [f"{_added(name)} {_change(gains[name])}" for name in shown]
     changes += [f"{_RIVALS[name]} {value:+.3f}" for name, value in rivals.items()]
-    sentence += f" Change of balanced accuracy on adding: {', '.join(changes)}."
+    sentence += f" Change of balanced accuracy when adding: {', '.join(changes)}."
     if main is not None and _helps(main) and beats:
         return "yes", sentence
     asked = [gain for gain in (main, equal) if gain is not None]
@@ -284,16 +281,14 @@ def _change(gain: Score) -> str:
 
 
 def _named(found: Sequence[Aspect], shown: int) -> str:
-    """Name aspects, the first `shown` with their most telling number."""
-    texts = [f"{aspect.name} ({told(aspect.telling)})" for aspect in found[:shown]]
-    texts += [aspect.name for aspect in found[shown:]]
+    """Name aspects, the first `shown` with their worst score and its real baseline."""
+    texts = []
+    for place, aspect in enumerate(found):
+        score = aspect.worst
+        of = f" of {score.label}" if score.label else ""
+        numbers = f"{score.title}{of} {_number(score.value, score.unit)}, real {_number(score.real, score.unit)}"
+        texts.append(f"{aspect.name} ({numbers})" if place < shown else aspect.name)
     return ", ".join(texts)
-
-
-def told(score: Score) -> str:
-    """Return a score with what it stands beside: ``Frechet distance 41, real 9.2``."""
-    of = f" of {score.label}" if score.label else ""
-    return f"{score.title}{of} {_number(score.value, score.unit)}, real {_number(score.real, score.unit)}"
 
 
 def _number(value: float | None, unit: str = "") -> str:
@@ -303,29 +298,35 @@ def _number(value: float | None, unit: str = "") -> str:
 
 
 _STAGES: dict[Question, str] = {
-    "realistic": "the stages physics and features answer this.",
-    "varied": "the stages diversity and features answer this.",
-    "new": "the stage memorisation answers this.",
-    "right class": "the stages usefulness and physics answer this.",
-    "useful": "the stage usefulness answers this.",
+    "realistic": "the stages physics and features",
+    "varied": "the stages diversity and features",
+    "new": "the stage memorisation",
+    "right class": "the stages usefulness and physics",
+    "useful": "the stage usefulness",
 }
 
 
 def _unmeasured(scores: Sequence[Score], question: Question) -> str:
     notes = [score.note for score in scores if score.question == question and score.value is None and score.note]
-    return f"Not measured: {notes[0].removeprefix('Not measured: ')}" if notes else f"Not measured: {_STAGES[question]}"
+    return (
+        f"Not measured: {notes[0].removeprefix('Not measured: ')}"
+        if notes
+        else f"Not measured; run {_STAGES[question]}."
+    )
 
 
 def _few(count: int, held_out: int) -> str:
-    """Say of what there is too little for a plain yes."""
+    """Say what there is too little of for an unqualified yes."""
     short = [f"{number} {of}" for number, of in ((count, "samples"), (held_out, "held-out boxes")) if number < FEW]
     return (
-        f" Only {' and '.join(short)}: intervals are wide, and below {FEW} no answer is a plain yes." if short else ""
+        f" Only {' and '.join(short)}: intervals are wide, and below {FEW} no answer is more than partly."
+        if short
+        else ""
     )
 
 
 def _cautious(question: Question, answer: Answer, sentence: str, few: str) -> Verdict:
-    """Take back a yes that stands on few samples."""
+    """Qualify a yes that is based on few samples."""
     if answer != "not measured" and few:
         sentence += few
         answer = "partly" if answer == "yes" else answer

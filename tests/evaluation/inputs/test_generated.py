@@ -7,8 +7,8 @@ import pytest
 
 from frazil.core.errors import RequestError, SourceError, StoreError
 from frazil.dataset.store import BoxStore
+from frazil.evaluation.inputs.generated import Reading, open_generated, open_real
 from frazil.evaluation.inputs.grid import Grid
-from frazil.evaluation.inputs.judged import JudgedOptions, open_judged, open_real
 from frazil.io.mrc import read_volume, write_volume
 from frazil.sampling.run import SampleOptions, sample
 from frazil.sampling.table import Request
@@ -33,14 +33,14 @@ def samples(make_bundle, tmp_path, real):
 
 
 def test_samples_of_frazil(samples, real):
-    judged = open_judged(samples, real)
-    assert judged.kind == "frazil samples"
-    assert judged.grid == Grid(10.0125, 8)
-    assert judged.names == ("apo-ferritin-00000", "apo-ferritin-00001", "ribosome-00002", "ribosome-00003")
-    assert judged.labels == ("apo-ferritin", "apo-ferritin", "ribosome", "ribosome")
-    np.testing.assert_array_equal(judged.read(2)[0], read_volume(samples / "volumes" / "ribosome-00002.mrc"))
-    assert "trained on these training boxes" in judged.note
-    assert judged.warnings == ()
+    volumes = open_generated(samples, real, Reading())
+    assert volumes.kind == "frazil samples"
+    assert volumes.grid == Grid(10.0125, 8)
+    assert volumes.names == ("apo-ferritin-00000", "apo-ferritin-00001", "ribosome-00002", "ribosome-00003")
+    assert volumes.labels == ("apo-ferritin", "apo-ferritin", "ribosome", "ribosome")
+    np.testing.assert_array_equal(volumes.read(2)[0], read_volume(samples / "volumes" / "ribosome-00002.mrc"))
+    assert "trained on these training boxes" in volumes.note
+    assert volumes.warnings == ()
 
 
 def test_a_model_that_saw_other_boxes_is_told(make_bundle, tmp_path, real):
@@ -51,7 +51,7 @@ def test_a_model_that_saw_other_boxes_is_told(make_bundle, tmp_path, real):
         options=SampleOptions(device="cpu", steps=1),
         copick=False,
     )
-    (warning,) = open_judged(tmp_path / "s", real).warnings
+    (warning,) = open_generated(tmp_path / "s", real, Reading()).warnings
     assert "was not trained on the training boxes" in warning
     assert "new" in warning
 
@@ -59,33 +59,33 @@ def test_a_model_that_saw_other_boxes_is_told(make_bundle, tmp_path, real):
 def test_samples_that_are_not_all_there(samples, real, refuses):
     manifest = json.loads((samples / "manifest.json").read_text())
     (samples / "manifest.json").write_text(json.dumps(manifest | {"complete": False}))
-    assert "not all samples" in open_judged(samples, real).warnings[0]
+    assert "only 4 of the requested samples" in open_generated(samples, real, Reading()).warnings[0]
     (samples / "volumes" / "ribosome-00003.mrc").unlink()
-    with refuses(SourceError, str(samples), "1 of 4 samples", "ribosome-00003.mrc", "frazil sample again"):
-        open_judged(samples, real)
+    with refuses(SourceError, str(samples), "1 of 4 samples", "ribosome-00003.mrc", "rerun frazil sample"):
+        open_generated(samples, real, Reading())
     (samples / "manifest.json").write_text(json.dumps(manifest | {"samples": []}))
-    with refuses(SourceError, "no samples yet", "frazil sample again"):
-        open_judged(samples, real)
+    with refuses(SourceError, "no samples yet", "rerun frazil sample"):
+        open_generated(samples, real, Reading())
     (samples / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 99}))
     with refuses(SourceError, "newer frazil", "upgrade"):
-        open_judged(samples, real)
+        open_generated(samples, real, Reading())
 
 
 def test_a_folder_of_any_generator_also_with_a_manifest_of_its_own(make_volumes, real):
     folder = make_volumes()
     (folder / "manifest.json").write_text('{"generator": "another"}')
-    judged = open_judged(folder, real)
-    assert (judged.kind, len(judged), judged.grid.box_size_voxel) == ("folder of MRC files", 8, 8)
-    assert judged.grid.voxel_size_angstrom == pytest.approx(10.0125)
+    volumes = open_generated(folder, real, Reading())
+    assert (volumes.kind, len(volumes), volumes.grid.box_size_voxel) == ("folder of MRC files", 8, 8)
+    assert volumes.grid.voxel_size_angstrom == pytest.approx(10.0125)
 
 
 def test_labels_are_called_as_the_real_boxes_call_them(make_volumes, real):
-    assert set(open_judged(make_volumes(labels=("apo_ferritin",)), real).labels) == {"apo-ferritin"}
+    assert set(open_generated(make_volumes(labels=("apo_ferritin",)), real, Reading()).labels) == {"apo-ferritin"}
 
 
 def test_classes_that_are_not_real_are_refused(make_volumes, real, refuses):
     with refuses(RequestError, "proteasome", "also have apo-ferritin", "labels.csv", "leave them out"):
-        open_judged(make_volumes(labels=("proteasome", "ribosome")), real)
+        open_generated(make_volumes(labels=("proteasome", "ribosome")), real, Reading())
 
 
 def test_numbered_classes(make_volumes, real, tmp_path, refuses):
@@ -97,53 +97,53 @@ def test_numbered_classes(make_volumes, real, tmp_path, refuses):
             10.0125,
         )
     with refuses(SourceError, "class_0.mrc", "--labels apo-ferritin,ribosome"):
-        open_judged(folder, real)
-    judged = open_judged(folder, real, JudgedOptions(labels="1=ribosome,0=apo-ferritin"))
-    assert judged.labels == ("apo-ferritin", "ribosome", "apo-ferritin", "ribosome")
+        open_generated(folder, real, Reading())
+    volumes = open_generated(folder, real, Reading(labels={1: "ribosome", 0: "apo-ferritin"}))
+    assert volumes.labels == ("apo-ferritin", "ribosome", "apo-ferritin", "ribosome")
 
 
 def test_a_wrong_voxel_size_is_refused_and_can_be_mended(make_volumes, real, refuses):
     folder = make_volumes(voxel_size_angstrom=1.0)
     with refuses(SourceError, "1.0 A", "--voxel-size"):
-        open_judged(folder, real)
-    assert open_judged(folder, real, JudgedOptions(voxel_size_angstrom=10.0125)).grid == Grid(10.0125, 8)
+        open_generated(folder, real, Reading())
+    assert open_generated(folder, real, Reading(voxel_size_angstrom=10.0125)).grid == Grid(10.0125, 8)
 
 
 def test_volumes_of_unlike_sizes_and_no_cubes_are_refused(make_volumes, real, refuses):
     folder = make_volumes()
     write_volume(folder / "ribosome-00009.mrc", np.zeros((16, 16, 16)), 10.0125)
-    with refuses(SourceError, "ribosome-00009.mrc", "(16, 16, 16)", "(8, 8, 8)", "one size at a time"):
-        open_judged(folder, real)
+    with refuses(SourceError, "ribosome-00009.mrc", "(16, 16, 16)", "(8, 8, 8)", "one size"):
+        open_generated(folder, real, Reading())
     write_volume(folder / "ribosome-00009.mrc", np.zeros((8, 8, 4)), 10.0125)
-    with refuses(SourceError, "ribosome-00009.mrc", "(8, 8, 4)", "no cube"):
-        open_judged(folder, real)
+    with refuses(SourceError, "ribosome-00009.mrc", "(8, 8, 4)", "not a cube"):
+        open_generated(folder, real, Reading())
 
 
 def test_unreadable_volumes_and_folders_are_refused(make_volumes, real, tmp_path, refuses):
     folder = make_volumes()
     (folder / "ribosome-00001.mrc").write_bytes(b"nothing")
     with refuses(SourceError, "ribosome-00001.mrc", "not an MRC file"):
-        open_judged(folder, real)
+        open_generated(folder, real, Reading())
     (tmp_path / "empty").mkdir()
     with refuses(SourceError, "no MRC files", "frazil sample"):
-        open_judged(tmp_path / "empty", real)
+        open_generated(tmp_path / "empty", real, Reading())
     with refuses(SourceError, "no such folder"):
-        open_judged(tmp_path / "absent", real)
+        open_generated(tmp_path / "absent", real, Reading())
 
 
 def test_one_volume_is_too_few(make_volumes, real, refuses):
     with refuses(RequestError, "1 volume", "--count 50"):
-        open_judged(make_volumes(count=1, labels=("ribosome",)), real)
+        open_generated(make_volumes(count=1, labels=("ribosome",)), real, Reading())
 
 
 def test_another_store_is_judged_whole_and_the_same_one_is_refused(make_box_store, real, refuses):
     other = make_box_store(name="other", seed=1)
-    judged = open_judged(other, real)
-    assert (judged.kind, len(judged)) == ("box store", 16)
-    assert judged.names[0] == "TS_1 box 0"
-    np.testing.assert_array_equal(judged.read(3)[0], BoxStore.open(other).volume(3))
+    volumes = open_generated(other, real, Reading())
+    assert (volumes.kind, len(volumes)) == ("box store", 16)
+    assert volumes.names[0] == "TS_1 box 0"
+    np.testing.assert_array_equal(volumes.read(3)[0], BoxStore.open(other).volume(3))
     with refuses(StoreError, str(real.path), "the real box store itself"):
-        open_judged(real.path, real)
+        open_generated(real.path, real, Reading())
 
 
 def test_a_store_without_a_split_is_refused(make_box_store, refuses):
@@ -153,22 +153,22 @@ def test_a_store_without_a_split_is_refused(make_box_store, refuses):
 
 def test_a_limit_draws_from_each_class_by_the_seed(make_volumes, real, refuses):
     folder = make_volumes(count=6)
-    three = open_judged(folder, real, JudgedOptions(limit=3))
+    three = open_generated(folder, real, Reading(limit=3))
     assert [three.labels.count(label) for label in ("apo-ferritin", "ribosome")] == [3, 3]
-    assert three.names == open_judged(folder, real, JudgedOptions(limit=3)).names
-    assert three.names != open_judged(folder, real, JudgedOptions(limit=3, seed=1)).names
+    assert three.names == open_generated(folder, real, Reading(limit=3)).names
+    assert three.names != open_generated(folder, real, Reading(limit=3, seed=1)).names
     assert "6 of 12 drawn" in three.note
     np.testing.assert_array_equal(three.read(4)[0], read_volume(folder / three.files[4]))
-    assert open_judged(folder, real, JudgedOptions(limit=6)).digest == open_judged(folder, real).digest
+    assert open_generated(folder, real, Reading(limit=6)).digest == open_generated(folder, real, Reading()).digest
     with refuses(RequestError, "--limit 0", "at least 1"):
-        open_judged(folder, real, JudgedOptions(limit=0))
+        open_generated(folder, real, Reading(limit=0))
 
 
 def test_the_digest_knows_voxels_and_labels(make_volumes, real):
     folder = make_volumes()
-    before = open_judged(folder, real).digest
-    assert open_judged(folder, real).digest == before
+    before = open_generated(folder, real, Reading()).digest
+    assert open_generated(folder, real, Reading()).digest == before
     (folder / "ribosome-00000.mrc").rename(folder / "apo-ferritin-00009.mrc")
-    relabelled = open_judged(folder, real).digest
+    relabelled = open_generated(folder, real, Reading()).digest
     write_volume(folder / "apo-ferritin-00009.mrc", np.arange(512.0).reshape(8, 8, 8), 10.0125)
-    assert len({before, relabelled, open_judged(folder, real).digest}) == 3
+    assert len({before, relabelled, open_generated(folder, real, Reading()).digest}) == 3

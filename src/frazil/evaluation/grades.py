@@ -1,4 +1,4 @@
-"""How a score stands to real volumes: it *reaches* them, is *near* them, or falls *short*. The rules stand in docs/evaluation.md too."""
+"""How a score compares with real volumes: it *reaches* them, is *near* them, or falls *short*. See also docs/evaluation.md."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from frazil.evaluation.scores import Better, Interval, Score
 Grade = Literal["reaches", "near", "short"]
 
 REACH_FLOOR, NEAR_FLOOR = 2.0, 5.0
-"""A distance may be so many times the one between real training boxes and real held-out boxes."""
+"""Limits of a distance, in multiples of the one between real training boxes and real held-out boxes."""
 
 NEAR_FAILURE = 0.1
-"""Or so large a share of the way from real to noise; of `_SQUARED` distances, of the way of their roots."""
+"""A distance is also near up to this share of the way from real to noise; for `_SQUARED` distances, after taking the root."""
 
 _SQUARED = ("frechet_", "kid_")
 """Squared distances: a tenth of the way to noise would be a third of the distance."""
 
 REACH_SHARE, NEAR_SHARE = 0.15, 0.4
-"""Of the way from real to failure, or of the real number where the aim is to be as real: so far off may a number be."""
+"""How far off a number may be: share of the way from real to failure, or of the real number where that is the aim."""
 
 
 def grade(score: Score) -> Grade | None:
-    """Say how a score stands to real volumes; None where it or the real number is not measured.
+    """Compare a score with real volumes; None where it or the real number is not measured.
 
     ``lower`` is better: *reaches* up to 2 times the real number, *near* up to 5 times, or up to a tenth of the way from real
     to noise. ``higher``: *reaches* within 15 % of the way from the real number to that of a failure (shuffled labels or noise,
     whichever is nearer to real; 0 where there is none), *near* within 40 %. ``as real``: the same shares of the real number.
-    A score that is near and whose interval meets the real one reaches. One that shall be ``as real`` and meets it is near at least:
+    A near score whose interval overlaps the real one reaches. One that should be ``as real`` and overlaps it is at least near:
     where the real number is about 0, no share of it says anything.
     """
     if score.value is None or score.real is None:

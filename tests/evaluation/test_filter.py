@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from frazil.core.errors import OutputError, RequestError, SourceError
-from frazil.evaluation import run as evaluating
-from frazil.evaluation.filter.run import FilterOptions, filter_samples
-from frazil.evaluation.inputs.judged import JudgedOptions
+from frazil.evaluation.filter import Receipt, filter_samples
 from frazil.evaluation.records import StageRecord
-from frazil.evaluation.run import EvaluateOptions, evaluate
+from frazil.evaluation.run import evaluate
 from frazil.evaluation.scores import Score, known
 from frazil.evaluation.stages.run import Stage
 from frazil.io.labelled_folder import read_labelled_folder
@@ -33,8 +31,8 @@ STAGES = {"physics": Stage(corner_stage), "usefulness": Stage(corner_stage)}
 
 
 @pytest.fixture(autouse=True)
-def no_html(monkeypatch):
-    monkeypatch.setattr(evaluating, "write_html", lambda folder: (folder / "report.html").write_text("report"))
+def stages(use_stages):
+    use_stages(STAGES)
 
 
 @pytest.fixture
@@ -44,18 +42,11 @@ def made(make_volumes):
 
 @pytest.fixture
 def evaluation(real_boxes, made, tmp_path):
-    evaluate(real_boxes, made, tmp_path / "evaluation", options=EvaluateOptions(name="ours"), stages=STAGES)
-    return tmp_path / "evaluation"
+    return evaluate(real_boxes, made, tmp_path / "evaluation", name="ours").path
 
 
 def sift(generated, out, evaluation, real=None, **options):
-    return filter_samples(
-        generated, out, evaluation=evaluation, real=real, options=FilterOptions(**options), stages=STAGES
-    )
-
-
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return filter_samples(generated, out, evaluation=evaluation, real=real, **options).receipt
 
 
 def corner(path):
@@ -63,7 +54,7 @@ def corner(path):
     return (volume[0, 0, 0] - volume.mean()) / volume.std()
 
 
-def test_the_worst_of_each_class_stay_behind(made, evaluation, tmp_path):
+def test_the_worst_of_each_class_stay_behind(made, evaluation, tmp_path, contents):
     before = contents(made)
     receipt = sift(made, tmp_path / "kept", evaluation, keep=0.5)
     assert contents(made) == before
@@ -73,35 +64,35 @@ def test_the_worst_of_each_class_stay_behind(made, evaluation, tmp_path):
         assert (tmp_path / "kept" / file.file).read_bytes() == (made / file.file).read_bytes()
     for label in ("apo-ferritin", "ribosome"):
         stay = [corner(tmp_path / "kept" / file.file) for file in kept if file.label == label]
-        go = [corner(made / row["file"]) for row in receipt["dropped"] if row["label"] == label]
+        go = [corner(made / row.file) for row in receipt.dropped if row.label == label]
         assert len(go) == 2
         assert max(stay) < min(go)
 
 
 def test_the_receipt_says_what_why_and_what_it_does(made, evaluation, tmp_path):
     receipt = sift(made, tmp_path / "kept", evaluation, keep=0.5)
-    assert json.loads((tmp_path / "kept" / "receipt.json").read_text()) == receipt
-    assert receipt["complete"]
-    assert receipt["by"] == "spectrum"
-    assert "50 % with the smallest 'spectrum'" in receipt["rule"]
-    assert receipt["counts"] == {
+    assert Receipt.read(tmp_path / "kept" / "receipt.json", SourceError) == receipt
+    assert receipt.complete
+    assert receipt.by == "spectrum"
+    assert "50 % with the smallest 'spectrum'" in receipt.rule
+    assert receipt.counts == {
         "before": {"apo-ferritin": 4, "ribosome": 4},
         "after": {"apo-ferritin": 2, "ribosome": 2},
     }
-    numbers = [row["number"] for row in receipt["dropped"]]
+    numbers = [row.number for row in receipt.dropped]
     assert numbers == sorted(numbers, reverse=True)
-    (effect,) = receipt["effect"]  # usefulness is dear and not run again
-    everything = [row["number"] for row in receipt["kept"] + receipt["dropped"]]
-    assert effect["before"] == pytest.approx(np.mean(everything))
-    assert effect["after"] == pytest.approx(np.mean([row["number"] for row in receipt["kept"]]))
-    assert (effect["real_before"], effect["real_after"]) == (0.25, 0.25)
+    (effect,) = receipt.effect  # usefulness is expensive and not run again
+    everything = [row.number for row in receipt.kept + receipt.dropped]
+    assert effect.before == pytest.approx(np.mean(everything))
+    assert effect.after == pytest.approx(np.mean([row.number for row in receipt.kept]))
+    assert (effect.real_before, effect.real_after) == (0.25, 0.25)
 
 
 def test_stages_that_are_asked_for_run_again(made, evaluation, tmp_path):
-    assert len(sift(made, tmp_path / "kept", evaluation, only=("physics", "usefulness"))["effect"]) == 2
+    assert len(sift(made, tmp_path / "kept", evaluation, only=("physics", "usefulness")).effect) == 2
 
 
-def test_filtering_twice_does_nothing_and_says_so(made, evaluation, tmp_path, capsys):
+def test_filtering_twice_does_nothing_and_says_so(made, evaluation, tmp_path, capsys, contents):
     first = sift(made, tmp_path / "kept", evaluation)
     before = contents(tmp_path / "kept")
     capsys.readouterr()
@@ -117,7 +108,7 @@ def test_an_interrupted_filtering_goes_on(made, evaluation, tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("frazil.evaluation.filter.run.evaluate", stop)
+        patch.setattr("frazil.evaluation.filter.evaluate", stop)
         with pytest.raises(KeyboardInterrupt):
             sift(made, tmp_path / "kept", evaluation)
     assert not json.loads((tmp_path / "kept" / "receipt.json").read_text())["complete"]
@@ -127,7 +118,7 @@ def test_an_interrupted_filtering_goes_on(made, evaluation, tmp_path, monkeypatc
 def test_another_filtering_is_replaced_only_by_force_and_only_what_it_wrote(made, evaluation, tmp_path, refuses):
     sift(made, tmp_path / "kept", evaluation, keep=0.9)
     (tmp_path / "kept" / "mine.mrc").write_bytes(b"mine")
-    with refuses(OutputError, str(tmp_path / "kept"), "--keep 0.9", "--force"):
+    with refuses(OutputError, str(tmp_path / "kept"), "keep 0.9 -> 0.5", "--force"):
         sift(made, tmp_path / "kept", evaluation, keep=0.5)
     sift(made, tmp_path / "kept", evaluation, keep=0.5, force=True)
     assert len(list((tmp_path / "kept").glob("*.mrc"))) == 4 + 1
@@ -137,15 +128,15 @@ def test_another_filtering_is_replaced_only_by_force_and_only_what_it_wrote(made
 def test_the_list_alone(made, evaluation, tmp_path):
     receipt = sift(made, tmp_path / "kept", evaluation, keep=0.5, list_only=True)
     assert not list((tmp_path / "kept").rglob("*.mrc"))
-    assert len(receipt["kept"]) == 4
-    assert not receipt["volumes_copied"]
+    assert len(receipt.kept) == 4
+    assert not receipt.volumes_copied
 
 
 def test_a_box_store_is_listed(make_box_store, real_boxes, tmp_path):
     other = make_box_store(name="other", seed=1)
     receipt = sift(other, tmp_path / "kept", None, real_boxes, keep=0.5)
-    assert not receipt["volumes_copied"]
-    assert receipt["kept"][0]["file"] is None
+    assert not receipt.volumes_copied
+    assert receipt.kept[0].file is None
     assert not (tmp_path / "kept" / "labels.csv").exists()
 
 
@@ -154,11 +145,11 @@ def test_samples_keep_manifest_star_and_copick_project(make_bundle, real_boxes, 
     sample(make_bundle(), folder, [Request("all", count=2)], options=SampleOptions(device="cpu", steps=1), copick=False)
     receipt = sift(folder, tmp_path / "kept", None, real_boxes, keep=0.5)
     manifest = json.loads((tmp_path / "kept" / "manifest.json").read_text())
-    names = [row["name"] for row in receipt["kept"]]
+    names = [row.name for row in receipt.kept]
     assert [entry["name"] for entry in manifest["samples"]] == names
     assert all((tmp_path / "kept" / entry["file"]).is_file() for entry in manifest["samples"])
     text = (tmp_path / "kept" / "particles.star").read_text()
-    assert [name in text for name in names + [row["name"] for row in receipt["dropped"]]] == [True, True, False, False]
+    assert [name in text for name in names + [row.name for row in receipt.dropped]] == [True, True, False, False]
     assert sorted(run.name for run in copick.from_file(str(tmp_path / "kept" / "copick.json")).runs) == sorted(names)
 
 
@@ -166,7 +157,7 @@ def test_without_an_evaluation_real_boxes_are_needed(made, real_boxes, tmp_path,
     with refuses(RequestError, str(made), "frazil evaluate REAL", "--evaluation", "--real"):
         sift(made, tmp_path / "kept", None)
     receipt = sift(made, tmp_path / "kept", None, real_boxes)
-    assert receipt["effect"][0]["name"] == "corner"
+    assert receipt.effect[0].name == "corner"
     assert (tmp_path / "kept" / "evaluation-before" / "metrics.json").exists()
 
 
@@ -183,9 +174,8 @@ def test_other_real_boxes_than_the_evaluations_are_refused(made, evaluation, mak
 
 
 def test_an_evaluation_of_some_volumes_is_refused(made, real_boxes, tmp_path, refuses):
-    options = EvaluateOptions(judged=JudgedOptions(limit=3))
-    evaluate(real_boxes, made, tmp_path / "some", options=options, stages=STAGES)
-    with refuses(RequestError, "at most 3 volumes", "--limit", "all of them"):
+    evaluate(real_boxes, made, tmp_path / "some", limit=3)
+    with refuses(RequestError, "only 3 volumes", "--limit"):
         sift(made, tmp_path / "kept", tmp_path / "some")
 
 
@@ -201,15 +191,14 @@ def test_what_cannot_be_is_refused(made, evaluation, real_boxes, tmp_path, refus
     real_boxes.rename(tmp_path / "moved")
     with refuses(SourceError, str(real_boxes), "--real"):
         sift(made, tmp_path / "kept", evaluation)
-    assert sift(made, tmp_path / "kept", evaluation, tmp_path / "moved")["complete"]
+    assert sift(made, tmp_path / "kept", evaluation, tmp_path / "moved").complete
 
 
 def test_the_command_line(run, made, evaluation, tmp_path, monkeypatch):
-    monkeypatch.setattr(filter_samples, "__kwdefaults__", {**filter_samples.__kwdefaults__, "stages": STAGES})
     code, out, _ = run(
         "filter", made, "--evaluation", evaluation, "--out", tmp_path / "kept", "--keep", "0.5", "--by", "spectrum"
     )
     assert code == 0
-    assert "4 of 8 volumes stay" in out
+    assert "4 of 8 volumes kept" in out
     assert "before" in out
     assert "Corner" in out

@@ -2,9 +2,9 @@
 
 import pytest
 
+from frazil.evaluation.grades import grade
 from frazil.evaluation.scores import Evaluation, Score, SetDescription, Verdict
-from frazil.evaluation.verdict.grades import grade
-from frazil.evaluation.verdict.verdict import aspects, judged_anew, verdicts
+from frazil.evaluation.verdicts import aspects, verdicts, with_verdicts
 
 DISTANCES = (
     "spectrum_xy_dex", "wedge_profile_dex", "grey_values_wasserstein", "autocorrelation_distance", "frechet_learned", "kid_random",
@@ -153,8 +153,8 @@ def test_a_filled_ring_is_not_outvoted():
     by_name = {aspect.name: aspect for aspect in aspects([*contrasts, *right, *filled], "realistic")}
     assert by_name["contrast of particles"].grade == "reaches"
     assert by_name["rings"].grade == "short"
-    assert by_name["rings"].telling.name == "ring_depth"
-    assert by_name["rings"].telling.label == "apo"
+    assert by_name["rings"].worst.name == "ring_depth"
+    assert by_name["rings"].worst.label == "apo"
     assert {aspect.grade for aspect in aspects([*contrasts, *right], "realistic")} == {"reaches"}
     few = [one.model_copy(update={"value": None}) for one in filled]  # too few volumes say nothing about rings
     assert {aspect.grade for aspect in aspects([*contrasts, *right, *few], "realistic")} == {"reaches"}
@@ -198,7 +198,7 @@ def test_a_part_that_has_not_run_is_no_plain_yes():
 
 def test_nothing_measured_says_why():
     assert answer([], "varied").answer == "not measured"
-    assert answer([], "varied").sentence == "Not measured: the stages diversity and features answer this."
+    assert answer([], "varied").sentence == "Not measured; run the stages diversity and features."
     few = score(
         "recall_learned", None, question="varied", better="higher", note="Not measured: 3 samples, 10 are needed"
     )
@@ -225,7 +225,7 @@ def test_an_aspect_of_half_short_scores_is_short_and_shows_the_first_of_the_wors
         score("spectrum_3d_dex", 3.0),
     ]
     (aspect,) = aspects(found, "realistic")
-    assert (aspect.grade, aspect.telling.name) == ("short", "spectrum_xz_dex")
+    assert (aspect.grade, aspect.worst.name) == ("short", "spectrum_xz_dex")
     (aspect,) = aspects([found[0], *found[::3], found[1]], "realistic")
     assert aspect.grade == "near"
 
@@ -279,29 +279,27 @@ def new(copies=0.0, ratio=1.0, p=0.5, real_copies=0.0):
 def test_new(scores, expected):
     verdict = answer(scores, "new")
     assert verdict.answer == expected
-    assert "all but copy one training box" in verdict.sentence
+    assert "near duplicates of a training box" in verdict.sentence
     assert "p = " in verdict.sentence
 
 
-def test_who_learnt_from_other_boxes_is_not_called_new():
-    """A model cannot have copied boxes that it never saw; what is a copy all the same is none the less."""
+def test_a_generator_trained_on_other_boxes_is_not_called_new():
+    """A model cannot have copied boxes that it never saw; a copy is a copy nonetheless."""
     other = verdicts(new(), 100, 100, "other boxes")[2]
     assert (other.question, other.answer) == ("new", "not measured")
-    assert "learnt from other boxes than these; judge it by those" in other.sentence
+    assert "trained on other boxes" in other.sentence
     assert verdicts(new(copies=50.0), 100, 100, "other boxes")[2].answer == "no"
     unknown = verdicts(new(), 100, 100, "unknown")[2]
     assert unknown.answer == "yes"
-    assert unknown.sentence.startswith(
-        "If these are the boxes that the generator learnt from, which its files do not say: 0 %"
-    )
+    assert unknown.sentence.startswith("Assuming that the generator was trained on these boxes")
 
 
-def test_the_chance_is_told_in_words():
-    assert "no nearer than chance explains (p = 0.5)" in answer(new(), "new").sentence
-    assert ", nearer than chance explains (p = 1e-05)" in answer(new(ratio=0.8, p=1e-5), "new").sentence
+def test_chance_is_given_in_words():
+    assert "no nearer than expected by chance (p = 0.5)" in answer(new(), "new").sentence
+    assert ", nearer than expected by chance (p = 1e-05)" in answer(new(ratio=0.8, p=1e-5), "new").sentence
 
 
-def test_todays_rules_answer_anew():
+def test_the_current_rules_replace_older_verdicts():
     sets = {"path": "x", "kind": "x", "voxel_size_angstrom": 10.0, "box_size_voxel": 64, "counts": {"a": 60, "b": 40}}
     old = Verdict(question="new", answer="no", sentence="by other rules")
     described = {name: SetDescription(**sets) for name in ("held_out", "training")}
@@ -309,11 +307,11 @@ def test_todays_rules_answer_anew():
         name="x", generated=SetDescription(**sets, trained_on="these boxes"), **described, seed=0, verdicts=(old,),
         scores=tuple(new()), plots=(),
     )  # fmt: skip
-    assert judged_anew(evaluation).verdicts == verdicts(new(), 100, 100, "these boxes")
+    assert with_verdicts(evaluation).verdicts == verdicts(new(), 100, 100, "these boxes")
 
 
 def test_smooth_volumes_are_named_as_another_reason():
-    assert "smooth volumes do that too" in answer(new(ratio=0.8, p=0.001), "new").sentence
+    assert "smooth volumes are too" in answer(new(ratio=0.8, p=0.001), "new").sentence
     assert answer([], "new").answer == "not measured"
 
 
@@ -355,7 +353,7 @@ def test_useful(scores, expected):
 
 def test_useful_names_gains_and_rivals():
     sentence = answer(useful(alone=0.81, gain=(0.01, 0.03), all_gain=(0.0, 0.02), pasted=0.004), "useful").sentence
-    assert "balanced accuracy of 0.81 on held-out real volumes, on as many real ones 0.9" in sentence
+    assert "balanced accuracy of 0.81 on held-out real volumes; trained on as many real ones, 0.9" in sentence
     assert "all generated to all real +0.010 (+0.000 to +0.020)" in sentence
     assert "100 % generated +0.020 (+0.010 to +0.030), copy-paste +0.004" in sentence
 
@@ -371,4 +369,4 @@ def test_the_depth_of_a_ring_counts_only_where_real_volumes_have_one():
         score("ring_depth", 0.5, 0.02, better="as real", label="ribosome"),
         score("ring_radius_voxel", label="apo-ferritin"),
     ]
-    assert [aspect.telling.label for aspect in aspects(found, "realistic")] == ["apo-ferritin"]
+    assert [aspect.worst.label for aspect in aspects(found, "realistic")] == ["apo-ferritin"]

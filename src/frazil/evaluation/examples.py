@@ -1,0 +1,158 @@
+"""`examples.npz`: the volumes that a report shows, as bytes on one grey scale: some of each class, at random, and the closest pairs."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from frazil.core.errors import SourceError
+from frazil.core.files import atomic_path, one_line
+from frazil.core.seeds import numpy_generator
+from frazil.evaluation.scores import ClosePair
+from frazil.evaluation.stages.memorisation import pair_volumes
+from frazil.evaluation.volumes import Sets, VolumeSet
+
+SCHEMA_VERSION = 1
+KIND = "frazil examples"
+
+PER_CLASS = 5
+PAIRS = 10
+PERCENTILES = (0.5, 99.5)
+"""Of the held-out voxels: black and white of all pictures."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What the gallery, the viewer and the pictures of close pairs of a report show.
+
+    A byte b stands for the z-score ``grey_low + b / 255 * (grey_high - grey_low)``.
+
+    Parameters
+    ----------
+    generated, real : `(m, z, y, x)` and `(n, z, y, x)` volumes, a few of each class; the real ones are held out.
+    generated_names, real_names : what a reader finds each by.
+    generated_labels, real_labels : class of each.
+    pair_sample : `(p, 3, D, D)` central XY, XZ and YZ slices of the generated volume of each of the closest pairs, closest first.
+    pair_box : `(p, 3, D, D)` the same of the training box, turned and shifted onto it.
+    grey_low, grey_high : z-score at byte 0 and at byte 255.
+    """
+
+    generated: UInt8[np.ndarray, "m z y x"]
+    generated_names: tuple[str, ...]
+    generated_labels: tuple[str, ...]
+    real: UInt8[np.ndarray, "n z y x"]
+    real_names: tuple[str, ...]
+    real_labels: tuple[str, ...]
+    pair_sample: UInt8[np.ndarray, "p 3 u v"]
+    pair_box: UInt8[np.ndarray, "p 3 u v"]
+    grey_low: float
+    grey_high: float
+
+
+def make_examples(sets: Sets, close_pairs: Sequence[ClosePair]) -> Examples:
+    """Draw up to 5 generated and 5 held-out volumes of each generated class by the seed, and cut slices of the closest pairs."""
+    low, high = (float(value) for value in np.percentile(sets.held_out.volumes[:, ::2, ::2, ::2], PERCENTILES))
+    generated = _drawn(sets.generated, sets, "generated")
+    real = _drawn(sets.held_out, sets, "real")
+    pairs = close_pairs[:PAIRS]
+    samples, boxes = np.empty((2, len(pairs), *sets.generated.volumes.shape[1:]), dtype=np.float32)
+    for place, pair in enumerate(pairs):
+        samples[place], boxes[place] = pair_volumes(sets, pair)
+    return Examples(
+        generated=to_grey(generated.volumes, low, high),
+        generated_names=generated.names,
+        generated_labels=tuple(map(str, generated.labels)),
+        real=to_grey(real.volumes, low, high),
+        real_names=real.names,
+        real_labels=tuple(map(str, real.labels)),
+        pair_sample=_slices(samples, low, high),
+        pair_box=_slices(boxes, low, high),
+        grey_low=low,
+        grey_high=high,
+    )
+
+
+def _drawn(volumes: VolumeSet, sets: Sets, purpose: str) -> VolumeSet:
+    rows: list[int] = []
+    for label in sets.generated.classes:
+        own = np.flatnonzero(volumes.labels == label)
+        drawn = numpy_generator(sets.seed, "evaluation examples", purpose, label).permutation(own)[:PER_CLASS]
+        rows.extend(sorted(map(int, drawn)))
+    return volumes.subset(rows)
+
+
+def _slices(volumes: Float32[np.ndarray, "p z y x"], low: float, high: float) -> UInt8[np.ndarray, "p 3 u v"]:
+    """Cut the central XY, XZ and YZ slices."""
+    middle = volumes.shape[1] // 2
+    slices = [volumes[:, middle], volumes[:, :, middle], volumes[:, :, :, middle]]
+    return to_grey(np.stack(slices, axis=1), low, high)
+
+
+def to_grey(volumes: np.ndarray, low: float, high: float) -> UInt8[np.ndarray, "..."]:
+    """Return z-scores of any shape as bytes: `low` and below is 0, `high` and above is 255."""
+    scaled = (np.asarray(volumes, dtype=np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    grey: UInt8[np.ndarray, "..."] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return grey
+
+
+def binned(grey: UInt8[np.ndarray, "..."], factor: int) -> UInt8[np.ndarray, "..."]:
+    """Return the means of blocks of `factor` voxels along each axis; what does not fill a block is left out."""
+    edges = [edge // factor for edge in grey.shape]
+    kept = grey[tuple(slice(edge * factor) for edge in edges)]
+    blocks = kept.reshape([part for edge in edges for part in (edge, factor)])
+    means: UInt8[np.ndarray, "..."] = np.rint(blocks.mean(axis=tuple(range(1, blocks.ndim, 2)))).astype(np.uint8)
+    return means
+
+
+def write_examples(path: Path, examples: Examples) -> None:
+    """Write the examples, compressed, whole or not at all; nothing is pickled.
+
+    Raises
+    ------
+    OutputError : the place cannot be written.
+    """
+    arrays: dict[str, Any] = {field.name: np.asarray(getattr(examples, field.name)) for field in fields(Examples)}
+    for name, value in arrays.items():
+        if name.endswith(("_names", "_labels")):
+            arrays[name] = value.astype(np.str_)  # also where there are none
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, schema_version=np.int64(SCHEMA_VERSION), kind=np.asarray(KIND), **arrays)
+
+
+def read_examples(path: Path) -> Examples:
+    """Read what `write_examples` wrote.
+
+    Raises
+    ------
+    SourceError : no such file, something else, damaged, or of a newer schema.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise SourceError(f"{path}: no such file; make it with frazil evaluate") from None
+    except PermissionError:
+        raise SourceError(f"{path}: permission denied; make it readable") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as fault:
+        raise SourceError(
+            f"{path}: damaged, not an NPZ archive ({one_line(fault)}); run frazil evaluate again"
+        ) from None
+    if str(arrays.pop("kind", None)) != KIND:
+        raise SourceError(f"{path}: not {KIND}; name a folder that frazil evaluate wrote")
+    if (version := int(arrays.pop("schema_version"))) > SCHEMA_VERSION:
+        raise SourceError(f"{path}: schema version {version} was written by a newer frazil; upgrade frazil")
+    if missing := [field.name for field in fields(Examples) if field.name not in arrays]:
+        raise SourceError(f"{path}: damaged, {', '.join(missing)} is missing; run frazil evaluate again")
+    return Examples(**{field.name: _as_declared(arrays[field.name], str(field.type)) for field in fields(Examples)})
+
+
+def _as_declared(array: np.ndarray, kind: str) -> Any:
+    if kind.startswith("tuple"):
+        return tuple(array.tolist())
+    return float(array) if kind == "float" else array

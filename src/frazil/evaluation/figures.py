@@ -1,0 +1,317 @@
+"""`frazil figures`: a box store, samples and a training run in; the paper's figures out, as PNG and PDF."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from frazil.core.console import say
+from frazil.core.documents import Document
+from frazil.core.errors import RequestError, SourceError
+from frazil.core.files import file_digest
+from frazil.core.folder import OutputFolder
+from frazil.core.records import SAME_VOXEL_SIZE
+from frazil.core.seeds import numpy_generator
+from frazil.core.settings import Normalisation, Settings
+from frazil.dataset.store import BoxStore, StoreDescription
+from frazil.io.checks import clean_name
+from frazil.io.mrc import read_volume
+from frazil.model.bundle import CARD_FILE, RUN_BUNDLE, BundleCard, read_card
+from frazil.plots.curves import LOSSES_FILE, loss_page, read_metrics
+from frazil.plots.page import Page, save_figure
+from frazil.plots.slices import VolumeRow, class_page, overview_page
+from frazil.sampling.manifest import MANIFEST_FILE, SampleEntry, SampleManifest, read_record
+from frazil.volume.intensity import z_score
+
+OVERVIEW_REAL = 3
+"""Real examples of a class in the overview, beside its samples."""
+
+_SUFFIXES = ("png", "pdf")
+
+
+class ShownBox(Settings):
+    """A box of the store that is drawn."""
+
+    split: str
+    box: int
+
+
+class ShownClass(Settings):
+    """What is drawn of a class: boxes of the store, and sample files."""
+
+    boxes: tuple[ShownBox, ...]
+    samples: tuple[str, ...]
+
+
+class FiguresRecord(Document):
+    """The content of ``figures.json``: what is drawn, from what.
+
+    Parameters
+    ----------
+    files : names of the figures.
+    boxes : whether the store is ``real`` or ``simulated``.
+    """
+
+    written_by: ClassVar[str] = "frazil figures"
+
+    schema_version: int = 1
+    kind: Literal["frazil figures"] = "frazil figures"
+    examples: int
+    seed: int
+    files: tuple[str, ...]
+    store_digest: str | None
+    samples_digest: str | None
+    metrics_digest: str | None
+    boxes: Literal["real", "simulated"] | None
+    classes: dict[str, ShownClass]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a folder; a notebook shows them. `images` are the PNG files."""
+
+    path: Path
+    images: tuple[Path, ...]
+
+    def _repr_html_(self) -> str:
+        encoded = (base64.b64encode(path.read_bytes()).decode("ascii") for path in self.images)
+        return "".join(f'<img style="max-width:100%" src="data:image/png;base64,{data}">' for data in encoded)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What there is to draw; each part may be missing.
+
+    Parameters
+    ----------
+    store : real or simulated boxes.
+    samples, manifest : folder of samples, and its manifest.
+    run, metrics, card : folder of a training run, its losses by epoch, and the card of its bundle.
+    """
+
+    store: BoxStore | None
+    samples: Path | None
+    manifest: SampleManifest | None
+    run: Path | None
+    metrics: pd.DataFrame | None
+    card: BundleCard | None
+
+    @property
+    def origin(self) -> str:
+        """What the boxes of the store are."""
+        return "Simulated" if self.store is not None and self.store.description.simulated else "Real"
+
+    @property
+    def drawn(self) -> SampleManifest | StoreDescription:
+        """What knows the size of the boxes that are drawn."""
+        known = self.manifest or (self.store.description if self.store is not None else None)
+        assert known is not None
+        return known
+
+    @property
+    def labels(self) -> list[str]:
+        """Classes to draw: those of the samples, or those of the store where there are no samples."""
+        if self.manifest is not None:
+            return sorted({entry.label for entry in self.manifest.samples})
+        return list(self.store.description.labels) if self.store is not None else []
+
+    def entries(self, label: str) -> list[SampleEntry]:
+        """Return the samples of a class."""
+        return [entry for entry in self.manifest.samples if entry.label == label] if self.manifest else []
+
+
+def figures(
+    out: Path,
+    *,
+    store: Path | None = None,
+    samples: Path | None = None,
+    run: Path | None = None,
+    examples: int = 5,
+    seed: int = 0,
+    force: bool = False,
+) -> Figures:
+    """Draw the losses of a run, and for every class real examples and samples.
+
+    Parameters
+    ----------
+    out : folder for the figures and `figures.json`, which says what is drawn.
+    store : box store, for the real examples.
+    samples : folder that `frazil sample` wrote.
+    run : folder that `frazil train` wrote.
+    examples : real examples and samples per class, at most.
+    seed : draws the real examples; whole boxes before padded ones, then validation boxes before training boxes.
+    force : replace other figures in `out`.
+
+    Raises
+    ------
+    RequestError : nothing to draw, or parts that do not belong together.
+    StoreError, SourceError, CheckpointError, BundleError : a part that cannot be read.
+    OutputError : `out` holds other figures, or cannot be written.
+    """
+    if store is None and samples is None and run is None:
+        raise RequestError("nothing to draw; pass --store, --samples or --run (or all of them)")
+    if examples < 1:
+        raise RequestError(f"examples {examples}: draw at least 1 per class")
+    parts = _read(store, samples, run)
+    record = _record(parts, examples, seed)
+    names = list(dict.fromkeys(file.rpartition(".")[0] for file in record.files))
+    made = Figures(out, tuple(out / f"{name}.png" for name in names))
+    owned = tuple(f"{name}.{suffix}" for name in ("losses", "overview", "class-*") for suffix in _SUFFIXES)
+    folder = OutputFolder(out, "figures.json", FiguresRecord, owned)
+    with folder.held():
+        if folder.earlier(record, force=force) is None or force:
+            folder.start(record)
+        missing = [name for name in names if not all((out / f"{name}.{suffix}").exists() for suffix in _SUFFIXES)]
+        if not missing:
+            say(f"{out}: all {len(names)} figures already exist; nothing to do")
+            return made
+        for name, page in _pages(parts, record):
+            if name in missing:
+                png, _ = save_figure(page.figure, out / name)
+                say(f"  {png}  and .pdf")
+    return made
+
+
+def _read(store: Path | None, samples: Path | None, run: Path | None) -> Parts:
+    """Open everything and check that it belongs together."""
+    boxes = BoxStore.open(store) if store is not None else None
+    manifest = read_record(samples / MANIFEST_FILE, SampleManifest, SourceError) if samples is not None else None
+    if manifest is not None and not manifest.samples:
+        raise SourceError(f"{samples}: no samples yet; rerun frazil sample to resume")
+    card = read_card(run / RUN_BUNDLE) if run is not None and (run / RUN_BUNDLE / CARD_FILE).exists() else None
+    facts = [
+        (path, known.box_size_voxel, known.voxel_size_angstrom, set(map(clean_name, known.labels)))
+        for path, known in ((store, boxes.description if boxes else None), (samples, manifest), (run, card))
+        if known is not None
+    ]
+    for path, box, voxel_size, labels in facts[1:]:
+        first, first_box, first_voxel_size, first_labels = facts[0]
+        differs = ""
+        if box != first_box:
+            differs = f"boxes of {box} voxels, but {first} has {first_box}"
+        elif voxel_size and first_voxel_size and abs(voxel_size / first_voxel_size - 1) > SAME_VOXEL_SIZE:
+            differs = f"voxels of {voxel_size:g} A, but {first} has {first_voxel_size:g} A"
+        elif not labels & first_labels:
+            differs = f"classes {', '.join(sorted(labels))}, but {first} has {', '.join(sorted(first_labels))}"
+        if differs:
+            raise RequestError(f"{path}: {differs}; draw what belongs together")
+    metrics = read_metrics(run / LOSSES_FILE) if run is not None else None
+    return Parts(boxes, samples, manifest, run, metrics, card)
+
+
+def _record(parts: Parts, examples: int, seed: int) -> FiguresRecord:
+    """Choose what is drawn."""
+    names = ["losses"] if parts.run is not None else []
+    names += [_file_name(label) for label in parts.labels]
+    names += ["overview"] if len(parts.labels) > 1 else []
+    return FiguresRecord(
+        examples=examples,
+        seed=seed,
+        files=tuple(f"{name}.{suffix}" for name in names for suffix in _SUFFIXES),
+        store_digest=parts.store.digest if parts.store is not None else None,
+        samples_digest=file_digest(parts.samples / MANIFEST_FILE) if parts.samples is not None else None,
+        metrics_digest=file_digest(parts.run / LOSSES_FILE) if parts.run is not None else None,
+        boxes=None if parts.store is None else "simulated" if parts.origin == "Simulated" else "real",
+        classes={
+            label: ShownClass(
+                boxes=_choose(parts.store, label, examples, seed) if parts.store is not None else (),
+                samples=tuple(entry.file for entry in parts.entries(label)[:examples]),
+            )
+            for label in parts.labels
+        },
+    )
+
+
+def _choose(store: BoxStore, label: str, count: int, seed: int) -> tuple[ShownBox, ...]:
+    """Draw boxes: whole ones before padded ones, validation before training."""
+    rows = store.particles[store.particles["label"] == clean_name(label)]
+    chance = numpy_generator(seed, "figures", label).permutation(len(rows))
+    order = np.lexsort((chance, rows["split"] != "validation", np.ceil(rows["padding"] * 10)))  # padding in tenths
+    drawn = rows.iloc[order[:count]]
+    return tuple(ShownBox(split=split, box=int(box)) for split, box in zip(drawn["split"], drawn["box"], strict=True))
+
+
+def _pages(parts: Parts, record: FiguresRecord) -> Iterator[tuple[str, Page]]:
+    """Draw one figure after the other; yield its file name and it."""
+    if parts.metrics is not None:
+        yield "losses", loss_page(parts.metrics, caption=_losses_caption(parts))
+    overview: dict[str, list[VolumeRow]] = {}
+    for label, shown in record.classes.items():
+        rows = _rows(parts, label, shown)
+        caption = _slices_caption(parts, {label: shown}, "Central XY, XZ and YZ slices")
+        voxel_size = parts.drawn.voxel_size_angstrom
+        yield _file_name(label), class_page(label, rows, voxel_size_angstrom=voxel_size, caption=caption)
+        # next to samples, a few real examples are enough
+        few = OVERVIEW_REAL if shown.samples else len(shown.boxes)
+        overview[label] = [row if row.kind == "Generated" else replace(row, volumes=row.volumes[:few]) for row in rows]
+    if len(overview) > 1:
+        caption = _slices_caption(parts, record.classes, "Central XY slices")
+        yield "overview", overview_page(overview, voxel_size_angstrom=voxel_size, caption=caption)
+
+
+def _rows(parts: Parts, label: str, shown: ShownClass) -> list[VolumeRow]:
+    """Read what is drawn of a class; boxes are z-scored as for the network that is shown."""
+    rows = []
+    store, network = parts.store, parts.manifest or parts.card
+    normalisation: Normalisation = network.normalisation if network is not None else "padded"  # the paper's
+    if store is not None and shown.boxes:
+        volumes = [
+            z_score(
+                store.volume(one.box),
+                store.moments(one.box, normalisation),
+                store.measured(one.box) if normalisation == "measured" else None,
+            )
+            for one in shown.boxes
+        ]
+        splits = sorted({one.split for one in shown.boxes}, reverse=True)  # validation before training
+        note = f"{' and '.join({'train': 'training'}.get(split, split) for split in splits)} split"
+        names = [f"{store.particles['run'].iloc[one.box]} box {one.box}" for one in shown.boxes]
+        rows.append(VolumeRow(parts.origin, np.stack(volumes), names, note=note))
+    if parts.samples is not None and shown.samples:
+        volumes = [read_volume(parts.samples / file) for file in shown.samples]
+        names = [f"sample {entry.index}" for entry in parts.entries(label)[: len(volumes)]]
+        rows.append(VolumeRow("Generated", np.stack(volumes), names))
+    return rows
+
+
+def _slices_caption(parts: Parts, classes: Mapping[str, ShownClass], what: str) -> str:
+    size, voxel_size = parts.drawn.box_size_voxel, parts.drawn.voxel_size_angstrom
+    text = (
+        f"{what} of boxes of {size}³ voxels, {voxel_size:.3f}\u00a0Å each ({size * voxel_size / 10:.1f}\u00a0nm). Grey values are "
+        "z-scored box by box (eq.\u00a01); black and white of a row are its percentiles 0.5 and 99.5. "
+    )
+    if parts.store is not None:
+        simulated = "Simulated boxes, which no microscope saw" if parts.origin == "Simulated" else "Real boxes"
+        text += f"{simulated}: drawn at random from {parts.store.path.resolve().name}, whole ones first. "
+        boxes = [one.box for shown in classes.values() for one in shown.boxes]
+        if (parts.store.particles["padding"].iloc[boxes] > 0).any():
+            text += "Flat parts were not measured. "
+    if parts.manifest is not None:
+        first = parts.entries(next(iter(classes)))[0]
+        digest = parts.manifest.bundle_digest.removeprefix("sha256:")[:8]
+        text += f"Generated: {first.sampler}, {first.steps} steps, seed {first.seed}, bundle {digest}"
+        if parts.store is not None:
+            same = parts.manifest.training_data_digest == parts.store.digest
+            text += f", trained on {'the training split of this store' if same else 'other boxes than these'}"
+        text += "."
+    return text
+
+
+def _losses_caption(parts: Parts) -> str:
+    assert parts.run is not None
+    text = f"Run {parts.run.resolve().name}: mean squared error of the predicted clean volume (eq.\u00a04)"
+    if (card := parts.card) is not None:
+        text += f", preset {card.preset.name}, boxes of {card.box_size_voxel}³ voxels"
+        if parts.store is not None and card.training_data_digest == parts.store.digest:
+            text += f" of {parts.origin.lower()} tomograms"
+    return f"{text}. The validation loss is measured on fixed pairs of noise level and noise."
+
+
+def _file_name(label: str) -> str:
+    return f"class-{clean_name(label)}"

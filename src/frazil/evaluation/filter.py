@@ -1,0 +1,339 @@
+"""`frazil filter`: generated volumes and their evaluation in; the better ones, a receipt, and the effect on every number out."""
+
+from __future__ import annotations
+
+import glob
+import html
+import math
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+
+from frazil.core.console import say, say_written
+from frazil.core.documents import Document, differences
+from frazil.core.errors import RequestError, SourceError
+from frazil.core.files import atomic_path, file_digest
+from frazil.core.folder import OutputFolder
+from frazil.core.settings import Settings
+from frazil.dataset.store import BoxStore
+from frazil.evaluation.inputs.generated import (
+    SAMPLES_KIND,
+    GeneratedVolumes,
+    Reading,
+    class_counts,
+    open_generated,
+    open_real,
+)
+from frazil.evaluation.records import (
+    INPUTS_FILE,
+    LABEL,
+    METRICS_FILE,
+    NAME,
+    EvaluationInputs,
+    read_evaluation,
+    read_samples,
+)
+from frazil.evaluation.report.run import say_table, table_html
+from frazil.evaluation.run import evaluate
+from frazil.evaluation.scores import Better, Evaluation, Question
+from frazil.evaluation.selection import deciding_number, keep_best
+from frazil.evaluation.stages.run import STAGES
+from frazil.io.copick.project import CONFIG_NAME
+from frazil.io.labelled_folder import LABELS_FILE, LabelledFile, write_labels
+from frazil.sampling.folder import PARTICLES, RUNS, write_copick, write_relion
+from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest, read_record, write_record
+
+RECEIPT_FILE = "receipt.json"
+BEFORE, AFTER = "evaluation-before", "evaluation"
+"""Folders of the evaluations below the output."""
+
+_EXPENSIVE = ("usefulness",)
+"""Stages that are not run again unless they are asked for."""
+
+_FIRST = ("physics",)
+"""Stages of the evaluation that is made where there is none."""
+
+
+class FilteredVolume(Settings):
+    """A volume, and the number that decided; None where it is unknown, and `file` None in a box store."""
+
+    name: str
+    file: str | None
+    label: str
+    number: float | None
+
+
+class Effect(Settings):
+    """A score before and after, each with its real baseline at the same count."""
+
+    name: str
+    title: str
+    label: str | None
+    question: Question
+    unit: str
+    better: Better
+    before: float | None
+    after: float | None
+    real_before: float | None
+    real_after: float | None
+
+
+class Receipt(Document):
+    """The content of ``receipt.json``.
+
+    Parameters
+    ----------
+    complete : everything is copied and evaluated.
+    keep, by : share of each class that is kept, and the number that decides.
+    rule : the same in a sentence.
+    limits : by class, the largest number that is kept; None where none is known.
+    without_a_number : volumes of which the number is unknown; they are kept.
+    """
+
+    written_by: ClassVar[str] = "frazil filter"
+
+    schema_version: int = 1
+    kind: Literal["frazil filter receipt"] = "frazil filter receipt"
+    complete: bool = False
+    volumes_copied: bool
+    generated: str
+    generated_digest: str
+    real_digest: str | None
+    evaluation_digest: str
+    keep: float
+    by: str
+    rule: str
+    limits: dict[str, float | None]
+    without_a_number: int
+    counts: dict[Literal["before", "after"], dict[str, int]]
+    dropped: tuple[FilteredVolume, ...]
+    kept: tuple[FilteredVolume, ...]
+    effect: tuple[Effect, ...] = ()
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What a filtering left; a notebook shows its effect on the scores of all classes together."""
+
+    path: Path
+    receipt: Receipt
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The scores of all classes together before and after, next to the real baseline."""
+        rows = {row.title: (row.before, row.after, row.real_after) for row in self.receipt.effect if row.label is None}
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["before", "after", "real"])
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.receipt.rule)}</p>{table_html(self.table)}"
+
+
+def filter_samples(
+    generated: Path,
+    out: Path,
+    *,
+    evaluation: Path | None = None,
+    real: Path | None = None,
+    keep: float = 0.9,
+    by: str | None = None,
+    only: Sequence[str] = (),
+    list_only: bool = False,
+    copick: bool = True,
+    force: bool = False,
+) -> Filtered:
+    """Keep the better volumes of each class. The generated volumes stay where and as they are.
+
+    Parameters
+    ----------
+    generated : what was evaluated.
+    out : folder for copies of the volumes that are kept, `labels.csv`, `receipt.json` and their evaluation.
+    evaluation : folder of `frazil evaluate` for `generated`; None makes one of the quick stages.
+    real : box store; None takes that of the evaluation.
+    keep : share of each class that is kept.
+    by : number of `samples.csv` that decides, larger is worse; None takes the first of `PREFERRED` that exists.
+    only : stages to run again on what is kept; empty takes those of the evaluation but the expensive ones.
+    list_only : write the receipt and copy no volumes.
+    copick : also write samples as a copick project.
+    force : replace the result of another filtering.
+
+    Raises
+    ------
+    RequestError : nothing to filter by, or an evaluation of other volumes.
+    SourceError, StoreError : what cannot be read.
+    OutputError : `out` holds something else, or cannot be written.
+    """
+    if out.resolve() == generated.resolve():
+        raise RequestError(
+            f"--out {out}: holds the volumes themselves, none of which is removed; choose another folder"
+        )
+    if evaluation is None:
+        evaluation = _evaluate_first(generated, real, out)
+    before, samples = read_evaluation(evaluation), read_samples(evaluation)
+    if not (boxes := real or Path(before.held_out.path)).exists():
+        raise SourceError(f"{boxes}: the real boxes of the evaluation are gone; pass --real with their folder")
+    store = open_real(boxes)
+    reading = EvaluationInputs.read(evaluation / INPUTS_FILE, SourceError).reading
+    volumes = open_generated(generated, store, reading)
+    _check_same(evaluation, before, volumes, reading, store)
+    by = deciding_number(by, list(samples.columns.drop([NAME, LABEL])))
+    kept = keep_best(samples[by].to_numpy(dtype=np.float64), samples[LABEL].to_numpy(dtype=str), keep)
+    receipt = _receipt(
+        volumes,
+        samples[by],
+        kept,
+        keep=keep,
+        by=by,
+        copy=not list_only,
+        real_digest=before.held_out.digest,
+        evaluation_digest=file_digest(evaluation / METRICS_FILE),
+    )
+    folder = _folder(out, receipt)
+    with folder.held():
+        earlier = folder.earlier(receipt, force=force, compare=_differences)
+        if earlier is not None and earlier.complete and not force:
+            say(f"{out}: already filtered; nothing to do")
+            return Filtered(out, earlier)
+        if earlier is None or force:
+            folder.start(receipt)
+        if receipt.volumes_copied:
+            _copy(generated, out, volumes, receipt, copick=copick)
+        say(f"{generated}: {len(receipt.kept)} of {len(volumes)} volumes kept; evaluating them")
+        ran = {cost.name for cost in before.stages}
+        after = evaluate(
+            store.path,
+            generated,
+            out / AFTER,
+            only=only or [stage for stage in STAGES if stage in ran and stage not in _EXPENSIVE],
+            name=f"{before.name} filtered",
+            names=[volume.name for volume in receipt.kept],
+            **reading.model_dump(exclude={"names"}),
+        ).evaluation
+        receipt = receipt.model_copy(update={"complete": True, "effect": _effect(before, after)})
+        receipt.write(folder.record_path)
+    found = Filtered(out, receipt)
+    _say(found)
+    return found
+
+
+def _evaluate_first(generated: Path, real: Path | None, out: Path) -> Path:
+    if real is None:
+        raise RequestError(
+            f"{generated}: no numbers to filter by; run frazil evaluate REAL {generated} --out DIR and pass --evaluation DIR, "
+            "or pass --real REAL"
+        )
+    say(f"{generated}: evaluating first, for numbers to filter by")
+    return evaluate(real, generated, out / BEFORE, only=_FIRST, report=False).path
+
+
+def _check_same(
+    folder: Path, evaluation: Evaluation, volumes: GeneratedVolumes, reading: Reading, store: BoxStore
+) -> None:
+    if evaluation.held_out.digest != store.digest:
+        raise RequestError(
+            f"{store.path}: not the real boxes of {folder}, or changed since, so before and after could not be compared; "
+            "evaluate against them first, or pass --real with those of the evaluation"
+        )
+    if reading.limit is not None:
+        raise RequestError(
+            f"{folder}: only {reading.limit} volumes of each class were evaluated (--limit); evaluate all of them first"
+        )
+    if evaluation.generated.digest != volumes.digest:
+        raise RequestError(
+            f"{folder}: evaluates other volumes than {volumes.path}, or they have changed since; evaluate them again"
+        )
+
+
+def _receipt(volumes: GeneratedVolumes, numbers: pd.Series, kept: Bool[np.ndarray, "n"], **fields: Any) -> Receipt:
+    files = volumes.files or [None] * len(volumes)
+    rows = [
+        FilteredVolume(name=name, file=file, label=label, number=number if math.isfinite(number) else None)
+        for name, file, label, number in zip(volumes.names, files, volumes.labels, numbers, strict=True)
+    ]
+    stay = tuple(row for row, own in zip(rows, kept, strict=True) if own)
+    largest = numbers[kept].groupby(np.array(volumes.labels)[kept]).max().sort_index()  # NaN where none is known
+    limits = {label: None if math.isnan(limit) else float(limit) for label, limit in largest.items()}
+    named = ", ".join(f"{label} {limit:.4g}" for label, limit in limits.items() if limit is not None)
+    share, by = 100 * fields["keep"], fields["by"]
+    return Receipt(
+        volumes_copied=fields.pop("copy") and bool(volumes.files),
+        generated=volumes.path.resolve().name,
+        generated_digest=volumes.digest,
+        rule=f"of each class, the {share:g} % with the smallest {by!r} are kept (rounded up); the largest kept: {named}",
+        limits=limits,
+        without_a_number=int(numbers.isna().sum()),
+        counts={"before": class_counts(volumes.labels), "after": class_counts(row.label for row in stay)},
+        dropped=tuple(
+            sorted((row for row, own in zip(rows, kept, strict=True) if not own), key=lambda row: -(row.number or 0))
+        ),
+        kept=stay,
+        **fields,
+    )
+
+
+def _folder(out: Path, receipt: Receipt) -> OutputFolder[Receipt]:
+    """Return the output folder; it owns the copies of this filtering and of an earlier one."""
+    copies = {row.file for row in receipt.kept if receipt.volumes_copied}
+    with suppress(SourceError):  # none, or damaged: `OutputFolder.earlier` reports that
+        there = Receipt.read(out / RECEIPT_FILE, SourceError)
+        copies |= {row.file for row in there.kept if there.volumes_copied}
+    files = sorted(glob.escape(file) for file in copies if file and ".." not in Path(file).parts)
+    owned = (AFTER, RUNS, LABELS_FILE, MANIFEST_FILE, PARTICLES, CONFIG_NAME, *files)
+    return OutputFolder(out, RECEIPT_FILE, Receipt, owned)
+
+
+def _differences(old: Receipt, new: Receipt) -> list[str]:
+    return differences(old, new, ("complete", "effect", "rule"))
+
+
+def _copy(generated: Path, out: Path, volumes: GeneratedVolumes, receipt: Receipt, *, copick: bool) -> None:
+    """Copy the volumes that are kept, with their labels; for samples of frazil also manifest, STAR and copick project."""
+    kept = [LabelledFile(row.file, row.label) for row in receipt.kept if row.file is not None]
+    for volume in kept:
+        source, target = generated / volume.file, out / volume.file
+        if not target.exists() or file_digest(target) != file_digest(source):
+            with atomic_path(target) as temporary:
+                shutil.copyfile(source, temporary)
+    write_labels(out, kept)
+    if volumes.kind != SAMPLES_KIND:
+        return
+    manifest = read_record(generated / MANIFEST_FILE, SampleManifest, SourceError)
+    names = {row.name for row in receipt.kept}
+    samples = tuple(entry for entry in manifest.samples if entry.name in names)
+    manifest = manifest.model_copy(update={"samples": samples})
+    write_record(out / MANIFEST_FILE, manifest)
+    write_relion(out, manifest)
+    if copick:
+        write_copick(out, manifest, radius_angstrom={})
+
+
+def _effect(before: Evaluation, after: Evaluation) -> tuple[Effect, ...]:
+    """Return every score that was measured again, before and after."""
+    known = {(score.name, score.label): score for score in before.scores}
+    return tuple(
+        Effect(
+            **score.model_dump(include={"name", "title", "label", "question", "unit", "better"}),
+            before=known[score.name, score.label].value,
+            after=score.value,
+            real_before=known[score.name, score.label].real,
+            real_after=score.real,
+        )
+        for score in after.scores
+        if (score.name, score.label) in known
+    )
+
+
+def _say(found: Filtered) -> None:
+    out, receipt = found.path, found.receipt
+    before, after = receipt.counts["before"], receipt.counts["after"]
+    say(f"{sum(after.values())} of {sum(before.values())} volumes kept: {receipt.rule}")
+    say_table(found.table)
+    say_written(out / RECEIPT_FILE, "what was dropped and why, and the effect on every number")
+    if receipt.volumes_copied:
+        say_written(out / LABELS_FILE, "labels of the copies that are kept")

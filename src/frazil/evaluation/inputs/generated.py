@@ -1,0 +1,295 @@
+"""What `frazil evaluate` is given: the real boxes, and the generated volumes.
+
+Nothing here reads voxels: what does not fit is refused before any work is done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from frazil.core.errors import RequestError, SourceError, StoreError
+from frazil.core.files import file_digest, read_json, text_digest
+from frazil.core.records import SAME_VOXEL_SIZE
+from frazil.core.seeds import numpy_generator
+from frazil.core.settings import Settings
+from frazil.dataset.store import DESCRIPTION, BoxStore
+from frazil.evaluation.inputs.grid import Grid, Voxels
+from frazil.evaluation.scores import TrainedOn
+from frazil.io.checks import clean_name, refuse_unknown_voxel_size
+from frazil.io.labelled_folder import read_labelled_folder
+from frazil.io.mrc import read_header, read_volume
+from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest, read_record
+
+FEWEST = 2
+"""Fewer volumes cannot be compared."""
+
+SAMPLES_KIND = "frazil samples"
+
+
+class Reading(Settings):
+    """How the generated volumes are read. It is recorded, so that they can be read the same way again.
+
+    Parameters
+    ----------
+    labels : names of numbered classes.
+    voxel_size_angstrom : true voxel size, where headers are wrong.
+    limit : volumes per class at most, drawn by the seed; None takes all.
+    names : only these; None takes all.
+    resample : bring them to the real voxel size, and crop the larger boxes.
+    seed : of everything that is drawn.
+    """
+
+    labels: dict[int, str] | None = None
+    voxel_size_angstrom: float | None = None
+    limit: int | None = None
+    names: tuple[str, ...] | None = None
+    resample: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class GeneratedVolumes:
+    """The volumes to be evaluated, not yet read.
+
+    Parameters
+    ----------
+    path, kind : where they are, and what wrote them.
+    grid : of the volumes as they are.
+    names, labels : of each volume; labels as the real boxes have them.
+    files : relative to `path`; empty for a box store.
+    digest : of everything that decides what the volumes are.
+    note : what a reader should know of them.
+    warnings : what a user should know.
+    trained_on : what the generator was trained on, as far as its files say.
+    read : volume by number, and which of its voxels were measured (None: all).
+    """
+
+    path: Path
+    kind: str
+    grid: Grid
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    files: tuple[str, ...]
+    digest: str
+    read: Callable[[int], Voxels]
+    note: str = ""
+    warnings: tuple[str, ...] = ()
+    trained_on: TrainedOn = "unknown"
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def open_real(path: Path) -> BoxStore:
+    """Open a box store that has training and held-out boxes.
+
+    Raises
+    ------
+    StoreError : no box store, damaged, or without a split.
+    """
+    store = BoxStore.open(path)
+    for split, what in (("validation", "held-out"), ("train", "training")):
+        if not len(store.boxes(split)):
+            raise StoreError(
+                f"{path}: no {what} boxes, its split is missing; curate it again with --validation-run RUN or "
+                "--validation-fraction 0.1, so that some runs are held out"
+            )
+    return store
+
+
+def open_generated(path: Path, real: BoxStore, reading: Reading) -> GeneratedVolumes:
+    """Find the generated volumes, and check that their classes are those of the real boxes.
+
+    Parameters
+    ----------
+    path : folder of `frazil sample`, any folder of MRC files with labels (`frazil.io.labelled_folder`), or a box store.
+
+    Raises
+    ------
+    SourceError : no volumes, unreadable, of different shapes, or of an unknown voxel size.
+    RequestError : classes that the real boxes do not have, or too few volumes.
+    StoreError : a box store that is damaged, or that is the real one.
+    """
+    if _has(path, DESCRIPTION):
+        volumes = _from_store(path, real)
+    elif _is_sample_folder(path):
+        volumes = _from_samples(path, reading, real)
+    else:
+        volumes = _from_labelled_folder(path, reading, real)
+    volumes = _with_real_labels(volumes, real.description.labels)
+    if reading.names is not None:
+        wanted = set(reading.names)
+        volumes = _subset(volumes, [row for row, name in enumerate(volumes.names) if name in wanted], "kept")
+    if reading.limit is not None:
+        volumes = _limited(volumes, reading.limit, reading.seed)
+    if len(volumes) < FEWEST:
+        raise RequestError(
+            f"{path}: {len(volumes)} volume, too few to compare; sample more, e.g. frazil sample --count 50"
+        )
+    return volumes
+
+
+def class_counts(labels: Iterable[object]) -> dict[str, int]:
+    """Return how many there are of each class."""
+    return dict(sorted(Counter(map(str, labels)).items()))
+
+
+def box_names(store: BoxStore, boxes: Iterable[int]) -> tuple[str, ...]:
+    """Return what a reader finds each box by: its run and its number in the store."""
+    runs = store.particles["run"]
+    return tuple(f"{runs.iloc[box]} box {box}" for box in map(int, boxes))
+
+
+def _is_sample_folder(path: Path) -> bool:
+    """Return whether `frazil sample` wrote the folder; other generators may have a manifest.json too."""
+    kind = SampleManifest.model_fields["kind"].default
+    return _has(path, MANIFEST_FILE) and read_json(path / MANIFEST_FILE, SourceError).get("kind") == kind
+
+
+def _has(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).is_file()
+    except OSError:  # a folder that may not be searched: reading it reports that
+        return False
+
+
+def _from_samples(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolumes:
+    manifest = read_record(path / MANIFEST_FILE, SampleManifest, SourceError)
+    entries = manifest.samples
+    if not entries:
+        raise SourceError(f"{path}: no samples yet; rerun frazil sample to resume")
+    files = [entry.file for entry in entries]
+    if missing := [file for file in files if not (path / file).is_file()]:
+        raise SourceError(
+            f"{path}: {len(missing)} of {len(files)} samples of its manifest are missing, e.g. {missing[0]}; "
+            "rerun frazil sample to make them"
+        )
+    warnings = []
+    if not manifest.complete:
+        warnings.append(f"{path}: only {len(entries)} of the requested samples exist; these are evaluated")
+    trained_here = manifest.training_data_digest == real.digest
+    if not trained_here:
+        warnings.append(
+            f"{path}: the model was not trained on the training boxes of {real.path}, so differences from these say little "
+            "about whether samples are new"
+        )
+    first = entries[0]
+    trained = "these training boxes" if trained_here else "other boxes"
+    return replace(
+        _from_files(
+            path, files, [entry.label for entry in entries], reading.voxel_size_angstrom or manifest.voxel_size_angstrom
+        ),
+        kind=SAMPLES_KIND,
+        names=tuple(entry.name for entry in entries),
+        note=f"{first.sampler}, {first.steps} steps, guidance {first.guidance:g}, bundle {manifest.bundle_digest[7:15]}, "
+        f"trained on {trained}",
+        warnings=tuple(warnings),
+        trained_on="these boxes" if trained_here else "other boxes",
+    )
+
+
+def _from_labelled_folder(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolumes:
+    found = read_labelled_folder(path, classes=reading.labels, known_labels=real.description.labels)
+    files, labels = [entry.file for entry in found], [entry.label for entry in found]
+    return _from_files(path, files, labels, reading.voxel_size_angstrom)
+
+
+def _from_files(
+    path: Path, files: Sequence[str], labels: Sequence[str], voxel_size_angstrom: float | None
+) -> GeneratedVolumes:
+    grid = _grid_of_files(path, files, voxel_size_angstrom)
+    each = [(file, label, file_digest(path / file)) for file, label in zip(files, labels, strict=True)]
+    return GeneratedVolumes(
+        path=path,
+        kind="folder of MRC files",
+        grid=grid,
+        names=tuple(files),
+        labels=tuple(labels),
+        files=tuple(files),
+        digest=text_digest(json.dumps([grid.voxel_size_angstrom, grid.box_size_voxel, each])),
+        read=lambda row: (read_volume(path / files[row]), None),
+    )
+
+
+def _from_store(path: Path, real: BoxStore) -> GeneratedVolumes:
+    store = BoxStore.open(path)
+    if store.digest == real.digest:
+        raise StoreError(f"{path}: this is the real box store itself; name the samples or another store")
+    return GeneratedVolumes(
+        path=path,
+        kind="box store",
+        grid=Grid.of_store(store),
+        names=box_names(store, range(len(store))),
+        labels=tuple(store.particles["label"]),
+        files=(),
+        digest=store.digest,
+        read=lambda row: (store.volume(row), store.measured(row)),
+        note=f"boxes of {store.description.source_kind}, training and validation",
+    )
+
+
+def _grid_of_files(path: Path, files: Sequence[str], voxel_size_angstrom: float | None) -> Grid:
+    """Read the headers and check that all volumes are cubes of one size."""
+    headers = [read_header(path / file, voxel_size_angstrom) for file in files]
+    first = headers[0]
+    if voxel_size_angstrom is None:
+        refuse_unknown_voxel_size(first)
+    for header in headers:
+        if len(set(header.shape_voxel)) > 1:
+            raise SourceError(
+                f"{header.origin}: {header.shape_voxel} (z, y, x) voxels are not a cube; cut boxes of equal edges around the "
+                "particles"
+            )
+        ratio = header.voxel_size_angstrom / first.voxel_size_angstrom
+        if header.shape_voxel != first.shape_voxel or abs(ratio - 1) > SAME_VOXEL_SIZE:
+            raise SourceError(
+                f"{header.origin}: {header.shape_voxel} voxels of {header.voxel_size_angstrom:g} A, but {first.origin} has "
+                f"{first.shape_voxel} of {first.voxel_size_angstrom:g} A; evaluate volumes of one size at a time"
+            )
+    return Grid(first.voxel_size_angstrom, first.shape_voxel[0])
+
+
+def _with_real_labels(volumes: GeneratedVolumes, known: Sequence[str]) -> GeneratedVolumes:
+    """Name the classes as the real boxes do, and refuse those that they do not have."""
+    by_clean_name = {clean_name(label): label for label in known}
+    extra = sorted({label for label in volumes.labels if clean_name(label) not in by_clean_name})
+    if extra:
+        given = {clean_name(label) for label in volumes.labels}
+        missing = [label for label in known if clean_name(label) not in given]
+        raise RequestError(
+            f"{volumes.path}: classes {', '.join(extra)} are not among the real boxes"
+            + (f" (which also have {', '.join(missing)})" if missing else f" ({', '.join(known)})")
+            + "; use the same names in labels.csv (columns file, label), or leave them out"
+        )
+    return replace(volumes, labels=tuple(by_clean_name[clean_name(label)] for label in volumes.labels))
+
+
+def _limited(volumes: GeneratedVolumes, limit: int, seed: int) -> GeneratedVolumes:
+    """Draw at most `limit` volumes of each class."""
+    if limit < 1:
+        raise RequestError(f"--limit {limit}: nothing to evaluate; give at least 1, or leave it out to take all")
+    labels = np.array(volumes.labels)
+    rows: list[int] = []
+    for label in sorted(set(volumes.labels)):
+        own = np.flatnonzero(labels == label)
+        rows.extend(int(row) for row in numpy_generator(seed, "evaluation limit", label).permutation(own)[:limit])
+    return volumes if len(rows) == len(volumes) else _subset(volumes, sorted(rows), "drawn")
+
+
+def _subset(volumes: GeneratedVolumes, rows: Sequence[int], how: str) -> GeneratedVolumes:
+    """Return the volumes at `rows`; the note says `how` they were chosen."""
+    return replace(
+        volumes,
+        names=tuple(volumes.names[row] for row in rows),
+        labels=tuple(volumes.labels[row] for row in rows),
+        files=tuple(volumes.files[row] for row in rows) if volumes.files else (),
+        digest=text_digest(json.dumps([volumes.digest, list(rows)])),
+        read=lambda row: volumes.read(rows[row]),
+        note=f"{volumes.note}{'; ' if volumes.note else ''}{len(rows)} of {len(volumes)} {how}",
+    )

@@ -1,0 +1,31 @@
+"""What the tests of evaluations share."""
+
+import pytest
+
+from frazil.evaluation import filter as filtering
+from frazil.evaluation import run as evaluating
+
+
+@pytest.fixture
+def use_stages(monkeypatch):
+    """Return a function that puts other stages in place of the true ones; the report is then a word."""
+
+    def use(stages):
+        for module in (evaluating, filtering):
+            monkeypatch.setattr(module, "STAGES", stages)
+        monkeypatch.setattr(evaluating, "write_html", lambda folder: (folder / "report.html").write_text("report"))
+        return stages
+
+    return use
+
+
+@pytest.fixture
+def contents():
+    """Return a function that gives the bytes of all files below a folder."""
+
+    def contents(folder):
+        return {
+            str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+        }
+
+    return contents
