@@ -6,6 +6,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import torch
@@ -159,6 +160,21 @@ def test_a_cluster_gives_the_same_results_though_a_worker_is_killed(jobs, cluste
         executor(dask=cluster.scheduler_address) as pool,
     ):
         list(pool.run(jobs.die, [1]))
+
+
+def test_a_cluster_without_workers_is_waited_for_and_one_that_goes_away_is_named(dask, tmp_path, refuses, capsys):
+    file = tmp_path / "scheduler.json"
+    command = ["-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    with subprocess.Popen(
+        [sys.executable, *command, "--scheduler-file", str(file)], stderr=subprocess.DEVNULL
+    ) as scheduler:
+        while not file.exists():
+            time.sleep(0.05)
+        with refuses(WorkerError, str(file), "lost the scheduler", "rerun"), executor(dask=str(file)) as pool:
+            running = pool.run(abs, [1])
+            Timer(0.5, scheduler.kill).start()
+            next(running)
+    assert "no workers yet" in capsys.readouterr().out
 
 
 def test_a_cluster_that_is_not_there(dask, refuses, tmp_path):

@@ -32,7 +32,7 @@ _one_at_a_time = threading.Lock()  # in a Dask worker, which may have several th
 
 
 class Executor:
-    """Runs items, see `executor`."""
+    """Runs items; made by `executor`."""
 
     def __init__(
         self, pool: futures.Executor | None, wrap: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]
@@ -43,11 +43,11 @@ class Executor:
     def run(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
         """Yield each item with its result, in the order in which they finish.
 
-        The first error is raised, and nothing more is started.
+        The first error is raised, and no further item is started.
 
         Parameters
         ----------
-        work : called with one item; must be picklable, and so must items and results.
+        work : called with one item. It, the items and the results must be picklable.
         """
         wrapped = self._wrap(work)
         if self._pool is None:
@@ -212,6 +212,10 @@ def _cluster(address: str) -> Iterator[futures.Executor]:
             raise WorkerError(
                 f"dask {address}: several workers were killed at the same item, most likely because memory ran out; "
                 "give each worker more memory, then rerun the same command to resume"
+            ) from None
+        except futures.CancelledError:
+            raise WorkerError(
+                f"dask {address}: lost the scheduler; start the cluster again, then rerun the same command to resume"
             ) from None
         finally:
             pool.shutdown(wait=False)
