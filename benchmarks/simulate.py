@@ -40,26 +40,17 @@ def smaller(preset: str, fraction: float) -> dict[str, object]:
 
 def measure_one(preset: str, fraction: float, out: Path) -> None:
     """Simulate one tomogram in this process, and print what it took as JSON."""
-    chosen = load_simulation_preset(preset, smaller(preset, fraction))
+    settings = smaller(preset, fraction)
     start = time.perf_counter()
-    simulate(out, chosen, seed=1)
-    seconds = time.perf_counter() - start
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    runs = json.loads((out / "simulation.json").read_text())["runs"]
-    particles = sum(runs["SIM_000"]["particles"].values())
-    written_gb = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e9
-    shape = list(chosen.specimen.shape_voxel)
-    print(
-        json.dumps(
-            {
-                "shape": shape,
-                "particles": particles,
-                "seconds": seconds,
-                "peak_gb": peak_gb,
-                "written_gb": written_gb,
-            }
-        )
-    )
+    counts = simulate(out, preset=preset, settings=settings, seed=1).counts
+    measured = {
+        "seconds": time.perf_counter() - start,
+        "shape": settings["specimen.shape_voxel"],
+        "particles": sum(counts["SIM_000"].values()),
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2,
+        "written_gb": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e9,
+    }
+    print(json.dumps(measured))
 
 
 def measure(preset: str, fraction: float, folder: Path | None) -> dict[str, float]:

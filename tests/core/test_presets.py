@@ -8,7 +8,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.core.errors import SettingsError, SimulationError
+from frazil.core.errors import SettingsError
 from frazil.core.presets import load_preset, preset_names
 from frazil.core.settings import Preset
 from frazil.simulation.preset import load_simulation_preset, simulation_preset_names
@@ -194,8 +194,3 @@ def test_structures_are_found_beside_the_preset_that_names_them(tmp_path, monkey
 def test_simulation_settings_that_cannot_be_used_are_named(overrides, parts, refuses):
     with refuses(SettingsError, "preset small", *parts):
         load_simulation_preset("small", overrides)
-
-
-def test_what_cannot_be_simulated_is_said_by_the_simulator(refuses):
-    with refuses(SimulationError, "voxel size 70 A", "apo-ferritin", "finer voxel"):
-        load_simulation_preset("small", {"specimen.voxel_size_angstrom": 70.0})

@@ -3,10 +3,10 @@
 import pytest
 
 from frazil.core.errors import SimulationError
-from frazil.simulation.limits import check_levels, check_memory, most_levels
-from frazil.simulation.structures.library import PARTICLES
+from frazil.simulation.limits import check_grids, check_memory, most_levels
+from frazil.simulation.structures.built_in import PARTICLES
 
-STRUCTURES = PARTICLES.values()
+STRUCTURES = list(PARTICLES.values())
 CZII = ((184, 630, 630), 10.0)
 
 
@@ -15,9 +15,16 @@ CZII = ((184, 630, 630), 10.0)
 )
 def test_the_coarsest_level_has_eight_voxels(shape, most, refuses):
     assert most_levels(shape) == most
-    check_levels(most, [shape])
+    check_grids([(shape, 10.0)], STRUCTURES, levels=most)
     with refuses(SimulationError, f"levels {most + 1}", ",".join(map(str, shape)), f"{most} at most", "fewer"):
-        check_levels(most + 1, [(184, 630, 630), shape] if most < 5 else [shape])
+        check_grids([CZII, (shape, 10.0)] if most < 5 else [(shape, 10.0)], STRUCTURES, levels=most + 1)
+
+
+def test_voxels_are_finer_than_the_smallest_particle(refuses):
+    check_grids([((8, 8, 8), 60.0)], STRUCTURES, levels=None)
+    check_grids([((8, 8, 8), 100.0)], [PARTICLES["ribosome"]], levels=None)
+    with refuses(SimulationError, "voxel size 61 A", "coarser than apo-ferritin", "60 A"):
+        check_grids([((8, 8, 8), 61.0)], STRUCTURES, levels=None)
 
 
 def test_a_tomogram_of_the_challenge_takes_three_gigabytes(refuses):

@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from frazil.core.errors import SettingsError
 from frazil.simulation.preset import SimulationPreset, load_simulation_preset
-from frazil.simulation.structures.library import PARTICLES
+from frazil.simulation.structures.built_in import PARTICLES
 
 
 def test_czii_is_the_acquisition_of_the_challenge():
@@ -47,3 +48,51 @@ def test_a_preset_survives_its_own_dump():
 def test_a_preset_that_makes_no_sense_is_refused(content):
     with pytest.raises(ValidationError):
         SimulationPreset.model_validate(content)
+
+
+@pytest.mark.parametrize("given", [{"specimen.shape_voxel": "48,96,112"}, {"specimen.voxel_size_angstrom": 5.0}])
+def test_ice_that_is_too_thick_fills_another_tomogram(given, capsys):
+    assert load_simulation_preset("small", given).specimen.ice_thickness_angstrom is None
+    said = capsys.readouterr().err
+    assert "1100 A thick in preset small" in said
+    assert "--ice-thickness" in said
+    deep = load_simulation_preset("small", {"specimen.shape_voxel": "120,96,112"}).specimen
+    assert deep.ice_thickness_angstrom == 1100
+    assert not capsys.readouterr().err
+
+
+def test_concentrations_replace_the_counts_of_a_preset_and_counts_its_concentrations():
+    for given in ({"specimen.concentrations": "ribosome=300"}, {"specimen.concentrations.ribosome": 300}):
+        preset = load_simulation_preset("small", given)
+        assert preset.specimen.concentrations == {"ribosome": 300}
+        assert preset.specimen.particles_per_class is None
+    counted = load_simulation_preset(preset, {"specimen.particles_per_class": "ribosome=2"}).specimen
+    assert (counted.concentrations, counted.particles_per_class) == (None, {"ribosome": 2})
+
+
+def test_structures_from_files_replace_those_of_the_preset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(
+        'base = "small"\n[[specimen.structures]]\nlabel = "ribosome"\nscale = 0.9\n'
+        '[[specimen.structures]]\nlabel = "apo-ferritin"\nscale = 1.1\n'
+    )
+    preset = load_simulation_preset("mine.toml").with_structures({"ribosome": "a.mrc", "ball": tmp_path / "b.mrc"})
+    entries = {entry.label: (entry.source, entry.scale) for entry in preset.specimen.structures}
+    assert entries == {
+        "apo-ferritin": (None, 1.1),
+        "ribosome": (str(tmp_path / "a.mrc"), 1.0),
+        "ball": (str(tmp_path / "b.mrc"), 1.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"specimen.ice_thickness_angstrom": 2000}, ("preset small: specimen: ice 2000 A thick", "1280 A")),
+        ({"specimen.crowding": 0.5}, ("specimen.crowding = 0.5",)),
+        ({"microscope.tilts.step_degrees": 0}, ("microscope.tilts: tilt step 0",)),
+    ],
+)
+def test_a_value_that_cannot_be_is_a_settings_error(changes, parts, refuses):
+    with refuses(SettingsError, *parts):
+        load_simulation_preset("small", changes)

@@ -1,13 +1,15 @@
-"""The manifest of a simulated project: damaged ones, those of other versions, and what differs."""
+"""A simulated project on disk: what is finished, what another request is, and what several processes may do."""
 
 import json
 
 import pytest
 
 from frazil.core.errors import OutputError
+from frazil.core.files import file_digest
+from frazil.simulation.preset import load_simulation_preset
 from frazil.simulation.project import RunPlan, SimulationProject
-from frazil.simulation.run import simulation_preset
-from frazil.simulation.specimen.recipe import specimen_structures
+from frazil.simulation.record import Parameters
+from frazil.simulation.specimen.settings import specimen_structures
 
 OPTIONS = {
     "specimen.shape_voxel": (24, 32, 32),
@@ -15,86 +17,108 @@ OPTIONS = {
     "specimen.ice_thickness_angstrom": "full",
     "specimen.particles_per_class": {"ribosome": 1},
 }
-PRESET = simulation_preset("small", OPTIONS, {})
+PRESET = load_simulation_preset("small", OPTIONS)
 PLANS = [RunPlan("SIM_000", 0)]
 
 
 def project(out, *, seed=0, preset=PRESET) -> SimulationProject:
-    return SimulationProject(out, preset, seed, specimen_structures(preset.specimen), ("denoised",), 1, False, {})
+    settings = {name: getattr(preset, name) for name in ("specimen", "microscope", "denoiser", "grey_std")}
+    parameters = Parameters(
+        seed=seed, types=("denoised",), levels=1, mrc=False, like=None, structure_digests={}, **settings
+    )
+    return SimulationProject(out, preset, parameters, specimen_structures(preset.specimen), ["ribosome"])
+
+
+def begin(project: SimulationProject, *, shared=False, force=False) -> None:
+    with project.folder.held(shared=shared):
+        project.begin(PLANS, shared=shared, force=force)
 
 
 @pytest.fixture
 def written(tmp_path):
     """A project of one run."""
     new = project(tmp_path / "out")
-    assert new.finished(PLANS, force=False) == {}
+    assert new.earlier(PLANS, force=False) is None
+    assert new.missing(PLANS) == PLANS
     assert not new.out.exists(), "to look writes nothing"
-    new.begin()
-    done = new.write_run(PLANS[0])
-    new.write_manifest({done.run: done.record})
+    begin(new)
+    new.write_run(PLANS[0])
+    new.finish(shared=False)
     return new
 
 
 def test_a_finished_run_is_known_again(written):
-    runs = written.finished(PLANS, force=False)
-    assert list(runs) == ["SIM_000"]
-    assert runs["SIM_000"]["index"] == 0
-    assert runs["SIM_000"]["particles"] == {"ribosome": 1}
-    assert runs["SIM_000"]["shape_voxel"] == [24, 32, 32]
+    assert written.earlier(PLANS, force=False).parameters.seed == 0
+    assert written.missing(PLANS) == []
+    (run,) = written.runs().values()
+    assert (run.index, run.particles, run.shape_voxel) == (0, {"ribosome": 1}, (24, 32, 32))
+    assert written.earlier(PLANS, force=False).runs == {"SIM_000": run}
 
 
 def test_the_name_of_a_preset_decides_nothing(written):
     renamed = PRESET.model_copy(update={"name": "mine"})
-    assert list(project(written.out, preset=renamed).finished(PLANS, force=False)) == ["SIM_000"]
+    assert project(written.out, preset=renamed).earlier(PLANS, force=False) is not None
 
 
-@pytest.mark.parametrize("text", ['{"schema', "[]", '{"schema_version": 1}', '{"schema_version": "new"}'])
-def test_a_damaged_manifest_is_named_and_can_be_replaced(written, text, refuses):
+def test_a_damaged_record_of_a_run_makes_it_again(written):
+    (written.out / "ExperimentRuns/SIM_000/run.json").write_text('{"index')
+    assert written.missing(PLANS) == PLANS
+
+
+@pytest.mark.parametrize("text", ['{"schema', "[]"])
+def test_a_damaged_record_is_named_and_can_be_replaced(written, text, refuses):
     (written.out / "simulation.json").write_text(text)
-    with refuses(OutputError, "simulation.json: damaged", "--force", "new folder"):
-        written.finished(PLANS, force=False)
-    assert written.finished(PLANS, force=True) == {}
-    written.begin()
+    with refuses(OutputError, "simulation.json", "--force"):
+        written.earlier(PLANS, force=False)
+    begin(written, force=True)
     assert not (written.out / "ExperimentRuns").exists()
 
 
-def test_a_newer_manifest_is_refused(written, refuses):
-    content = json.loads((written.out / "simulation.json").read_text())
-    (written.out / "simulation.json").write_text(json.dumps(content | {"schema_version": 3}))
+def test_what_differs_is_named_with_both_values(written, refuses):
+    other = load_simulation_preset("small", OPTIONS | {"microscope.optics.voltage_kv": 200, "grey_std": 1.0})
+    there = f"microscope.optics.voltage_kv 300 -> 200; grey_std {PRESET.grey_std:.7g} -> 1"
+    with refuses(OutputError, there, "--force"):
+        project(written.out, preset=other).earlier(PLANS, force=False)
+
+
+def test_starting_over_leaves_what_is_not_its_own(written):
+    (written.out / ".SIM_009.x.partial").mkdir()
+    (written.out / "notes.txt").write_text("mine")
+    begin(project(written.out, seed=1), force=True)
+    assert {path.name for path in written.out.iterdir()} == {".lock", "notes.txt", "simulation.json"}
+
+
+def test_what_a_killed_call_left_goes_when_it_resumes(written):
+    (written.out / ".SIM_009.x.partial").mkdir()
+    begin(written, shared=True)
+    assert (written.out / ".SIM_009.x.partial").exists(), "it may be another process that is at work"
+    begin(written)
+    assert not (written.out / ".SIM_009.x.partial").exists()
+
+
+def test_a_project_without_runs_is_removed(tmp_path):
+    new = project(tmp_path / "out")
+    with new.folder.held():
+        new.begin(PLANS, shared=False, force=False)
+        new.finish(shared=False)
+    assert not new.out.exists()
+
+
+def test_processes_that_share_a_project_gather_each_others_runs(written):
+    other = project(written.out)
+    with written.folder.held(shared=True), other.folder.held(shared=True):
+        begin(other, shared=True)
+        other.write_run(RunPlan("SIM_007", 7))
+        before = file_digest(other.folder.record_path)
+        written.finish(shared=True)
+    content = json.loads(written.folder.record_path.read_text())
+    assert list(content["runs"]) == ["SIM_000", "SIM_007"]
+    assert file_digest(other.folder.record_path) != before
+
+
+def test_a_shared_project_is_never_replaced(written, refuses):
     for force in (False, True):
-        with refuses(OutputError, "simulation.json: written by a newer frazil", "upgrade frazil"):
-            written.finished(PLANS, force=force)
-
-
-def test_a_project_of_the_first_simulator_is_not_mixed_with_this_one(written, refuses):
-    old = {"schema_version": 1, "parameters": {"seed": 0, "clean": False}, "runs": ["SIM_000"]}
-    (written.out / "simulation.json").write_text(json.dumps(old))
-    with refuses(OutputError, "holds tomograms with an older simulator", "--force"):
-        written.finished(PLANS, force=False)
-    assert written.finished(PLANS, force=True) == {}
-
-
-def test_what_differs_is_named_with_the_values_that_are_there(written, refuses):
-    other = simulation_preset("small", OPTIONS | {"microscope.optics.voltage_kv": 200, "grey_std": 1.0}, {})
-    there = f"microscope.optics.voltage_kv 300 -> 200, grey_std {PRESET.grey_std:.7g} -> 1"
-    with refuses(OutputError, f"holds tomograms with other settings ({there}); pass --force"):
-        project(written.out, preset=other).finished(PLANS, force=False)
-    more = simulation_preset(
-        "small", OPTIONS | {"specimen.particles_per_class": {"ribosome": 1, "apo-ferritin": 1}}, {}
-    )
-    with refuses(OutputError, "(specimen.particles_per_class.apo-ferritin none -> 1)", "--force"):
-        project(written.out, preset=more).finished(PLANS, force=False)
-
-
-def test_leftovers_go_when_it_begins_anew(written):
-    (written.out / ".SIM_009.partial").mkdir()
-    (written.out / "notes.txt").write_text("mine")
-    assert project(written.out, seed=1).finished(PLANS, force=True) == {}
-    project(written.out, seed=1).begin()
-    assert sorted(path.name for path in written.out.iterdir()) == ["copick.json", "notes.txt", "simulation.json"]
-
-
-def test_a_discarded_project_leaves_what_is_not_its_own(written):
-    (written.out / "notes.txt").write_text("mine")
-    written.discard()
-    assert [path.name for path in written.out.iterdir()] == ["notes.txt"]
+        with refuses(OutputError, str(written.out), "another request"):
+            begin(project(written.out, seed=1), shared=True, force=force)
+    with written.folder.held(shared=True), refuses(OutputError, "another process"):
+        begin(project(written.out, seed=1), force=True)

@@ -2,12 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import copick
@@ -15,7 +10,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from frazil.core.errors import OutputError, SettingsError, SimulationError
+from frazil.core.errors import OutputError, SimulationError
 from frazil.core.records import Picks
 from frazil.core.settings import SourceSettings
 from frazil.dataset.store import BoxStore
@@ -23,9 +18,10 @@ from frazil.io.copick.project import write_picks, write_tomogram
 from frazil.io.mrc import read_header, read_volume, write_volume
 from frazil.io.sources import open_source
 from frazil.simulation import project as simulation_project
-from frazil.simulation import run as workflow
-from frazil.simulation.run import SimulatedOutput, parse_types, simulate, simulation_preset
-from frazil.simulation.structures.library import DISTRACTORS, PARTICLES
+from frazil.simulation.like import LikeOptions
+from frazil.simulation.preset import load_simulation_preset
+from frazil.simulation.run import simulate
+from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
 
 OPTIONS = {
     "specimen.shape_voxel": (28, 40, 48),
@@ -34,9 +30,9 @@ OPTIONS = {
     "specimen.particles_per_class": 2,
     "specimen.surroundings.background_protein_mg_per_ml": 0.0,
 }
-SMALL = simulation_preset("small", OPTIONS, {})
-EVERYTHING = SimulatedOutput(mrc=True)
-LITTLE = SimulatedOutput(types=("denoised",), levels=1)
+SMALL = load_simulation_preset("small", OPTIONS)
+EVERYTHING = {"mrc": True}
+LITTLE = {"types": ("denoised",), "levels": 1}
 TINY = "--preset small --shape 24,32,32 --voxel-size 20 --ice-thickness full --particles-per-class ribosome=1,apo-ferritin=2"
 
 
@@ -49,7 +45,7 @@ def digests(folder: Path) -> dict[str, str]:
 def project(tmp_path_factory) -> Path:
     """Two tomograms with all there is. Read only: tests that change a project copy it."""
     out = tmp_path_factory.mktemp("simulated") / "project"
-    simulate(out, SMALL, count=2, seed=11, output=EVERYTHING)
+    simulate(out, preset=SMALL, count=2, seed=11, **EVERYTHING)
     return out
 
 
@@ -147,7 +143,7 @@ def test_mrc_copies_are_the_same_tomograms(project):
 
 
 def test_only_the_types_that_are_asked_for(tmp_path):
-    simulate(tmp_path / "out", SMALL, output=SimulatedOutput(types=("clean", "wbp"), levels=1))
+    simulate(tmp_path / "out", preset=SMALL, types=("clean", "wbp"), levels=1)
     spacing = tmp_path / "out" / "ExperimentRuns" / "SIM_000" / "VoxelSpacing20.000"
     assert sorted(path.name for path in spacing.iterdir()) == ["clean.zarr", "wbp.zarr"]
     assert not (spacing / "wbp.zarr" / "1").exists()
@@ -214,45 +210,64 @@ def test_the_model_moved_by_the_written_matrix_lies_on_the_clean_tomogram(projec
             assert match(rotation.T) < match(rotation) - 0.03
 
 
+def test_the_result_shows_what_is_in_it(copied):
+    found = simulate(copied, preset=SMALL, count=2, seed=11, **EVERYTHING)
+    assert found.path == copied
+    assert found.counts["SIM_001"] == dict.fromkeys(sorted(PARTICLES), 2)
+    assert list(found.particles.columns) == ["run", "label", "z_angstrom", "y_angstrom", "x_angstrom"]
+    assert len(found.particles) == 24
+    assert all(part in found._repr_html_() for part in (str(copied), "SIM_001", "ribosome"))
+
+
 # The same again
 
 
 def test_a_tomogram_depends_on_the_seed_and_its_index_alone(project, tmp_path):
-    simulate(tmp_path / "one", SMALL, count=1, seed=11, output=EVERYTHING)
+    simulate(tmp_path / "one", preset=SMALL, count=1, seed=11, **EVERYTHING)
     one, two = (digests(folder / "ExperimentRuns" / "SIM_000") for folder in (tmp_path / "one", project))
     assert len(one) > 20
     assert one == two
-    simulate(tmp_path / "other", SMALL, count=1, seed=12, output=EVERYTHING)
+    simulate(tmp_path / "other", preset=SMALL, count=1, seed=12, **EVERYTHING)
     other = digests(tmp_path / "other" / "ExperimentRuns" / "SIM_000")
     assert other.keys() == one.keys()
     changed = {name for name in one if other[name] != one[name]}
-    assert changed == {name for name in one if name.startswith("Picks/") or name.endswith("/0/0/0")}
+    assert changed == {name for name in one if name.startswith("Picks/") or name.endswith(("/0/0/0", "run.json"))}
 
 
 def test_workers_write_the_same_bytes(project, tmp_path):
     out = tmp_path / "project"
-    simulate(out, SMALL, count=2, seed=11, output=EVERYTHING, workers=2)
+    simulate(out, preset=SMALL, count=2, seed=11, **EVERYTHING, workers=2)
     assert digests(out / "ExperimentRuns") == digests(project / "ExperimentRuns")
     assert digests(out / "mrc") == digests(project / "mrc")
     assert (out / "simulation.json").read_bytes() == (project / "simulation.json").read_bytes()
 
 
+def test_ranges_of_one_project_give_the_same_bytes(project, tmp_path):
+    """As the tasks of a job array do, in any order."""
+    for first in (1, 0):
+        said = simulate(tmp_path / "project", preset=SMALL, first=first, count=1, seed=11, **EVERYTHING)
+    assert said.runs == ["SIM_000", "SIM_001"]
+    for name in ("ExperimentRuns", "mrc"):
+        assert digests(tmp_path / "project" / name) == digests(project / name)
+    assert (tmp_path / "project/simulation.json").read_bytes() == (project / "simulation.json").read_bytes()
+
+
 def test_a_finished_project_is_left_alone(copied, capsys):
     before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.name != ".lock"}
-    simulate(copied, SMALL, count=2, seed=11, output=EVERYTHING)
-    assert "all simulated tomograms are there already (2); nothing to do" in capsys.readouterr().out
+    simulate(copied, preset=SMALL, count=2, seed=11, **EVERYTHING)
+    assert "all simulated tomograms already exist (2); nothing to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.name != ".lock"} == before
 
 
 def test_more_tomograms_are_added_to_those_that_are_there(copied, capsys):
     first = digests(copied / "ExperimentRuns")
-    simulate(copied, SMALL, count=3, seed=11, output=EVERYTHING)
+    simulate(copied, preset=SMALL, count=3, seed=11, **EVERYTHING)
     after = digests(copied / "ExperimentRuns")
     assert first.items() < after.items()
     assert {name.split("/")[0] for name in after} == {"SIM_000", "SIM_001", "SIM_002"}
     said = capsys.readouterr().out
     assert "simulated tomograms: 3, particles: 36" in said
-    assert "seconds a tomogram: specimen 0." in said
+    assert "seconds per tomogram: specimen 0." in said
 
 
 def test_interrupted_it_goes_on(project, tmp_path, monkeypatch):
@@ -265,24 +280,21 @@ def test_interrupted_it_goes_on(project, tmp_path, monkeypatch):
 
     monkeypatch.setattr(simulation_project, "write_tomogram", killed)
     with pytest.raises(KeyboardInterrupt):
-        simulate(out, SMALL, count=2, seed=11, output=EVERYTHING)
+        simulate(out, preset=SMALL, count=2, seed=11, **EVERYTHING)
     assert [path.name for path in (out / "ExperimentRuns").iterdir()] == ["SIM_000"]
     assert list(manifest(out)["runs"]) == ["SIM_000"]
-    (out / ".SIM_001.partial" / "ExperimentRuns" / "SIM_001").mkdir(parents=True)  # a kill leaves it
-    (out / ".SIM_001.partial" / "ExperimentRuns" / "SIM_001" / "half").write_text("half")
     monkeypatch.undo()
-    kept = (out / "ExperimentRuns" / "SIM_000" / "VoxelSpacing20.000" / "denoised.zarr" / ".zattrs").stat().st_mtime_ns
-    simulate(out, SMALL, count=2, seed=11, output=EVERYTHING)
+    kept = (out / "ExperimentRuns/SIM_000/run.json").stat().st_mtime_ns
+    simulate(out, preset=SMALL, count=2, seed=11, **EVERYTHING)
     assert digests(out / "ExperimentRuns") == digests(project / "ExperimentRuns")
-    assert (out / "ExperimentRuns/SIM_000/VoxelSpacing20.000/denoised.zarr/.zattrs").stat().st_mtime_ns == kept
-    assert not list(out.glob(".*.partial"))
+    assert (out / "ExperimentRuns/SIM_000/run.json").stat().st_mtime_ns == kept
 
 
 @pytest.mark.parametrize(
     "gone",
     [
         "VoxelSpacing20.000/clean.zarr",
-        "VoxelSpacing20.000/wbp.zarr/1",
+        "run.json",
         "Picks/simulated_0_ribosome.json",
         "Segmentations/20.000_simulated_0_classes-multilabel.zarr",
         "../../mrc/denoised/SIM_001.mrc",
@@ -291,9 +303,9 @@ def test_interrupted_it_goes_on(project, tmp_path, monkeypatch):
 def test_a_run_that_lost_a_file_is_simulated_again(project, copied, gone):
     path = copied / "ExperimentRuns" / "SIM_001" / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    kept = (copied / "ExperimentRuns/SIM_000/VoxelSpacing20.000/clean.zarr/.zattrs").stat().st_mtime_ns
-    simulate(copied, SMALL, count=2, seed=11, output=EVERYTHING)
-    assert (copied / "ExperimentRuns/SIM_000/VoxelSpacing20.000/clean.zarr/.zattrs").stat().st_mtime_ns == kept
+    kept = (copied / "ExperimentRuns/SIM_000/run.json").stat().st_mtime_ns
+    simulate(copied, preset=SMALL, count=2, seed=11, **EVERYTHING)
+    assert (copied / "ExperimentRuns/SIM_000/run.json").stat().st_mtime_ns == kept
     after, before = digests(copied), digests(project)
     for name in ("copick.json", ".lock"):  # the first says where it lies
         del after[name], before[name]
@@ -307,58 +319,8 @@ def test_too_little_memory_is_said_in_one_line(tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(simulation_project, "simulate_tomogram", fail)
     with pytest.raises(SimulationError, match=r"SIM_000: not enough memory; ask for a smaller shape.*fewer workers"):
-        simulate(tmp_path / "out", SMALL)
+        simulate(tmp_path / "out", preset=SMALL)
     assert not (tmp_path / "out").exists()
-
-
-def test_killed_its_workers_end_and_it_goes_on(tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "frazil", "simulate", str(out), *TINY.split(), "--workers", "2", "--count", "400"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not list(out.glob("ExperimentRuns/SIM_*")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        workers = _children(process.pid)
-        assert len(workers) >= 2
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    while any(map(_runs, workers)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    for path in (out / "ExperimentRuns").iterdir():  # whole, or not there
-        assert sorted(part.name for part in path.iterdir()) == ["Picks", "Segmentations", "VoxelSpacing20.000"]
-    preset = simulation_preset("small", _tiny_options(), {})
-    simulate(out, preset, count=1)
-    assert "SIM_000" in manifest(out)["runs"]
-    with pytest.raises(OutputError, match=r"holds tomograms with other settings \(seed 0 -> 1\)"):
-        simulate(out, preset, count=1, seed=1)
-
-
-def _tiny_options() -> dict:
-    return {
-        "specimen.shape_voxel": "24,32,32",
-        "specimen.voxel_size_angstrom": 20.0,
-        "specimen.ice_thickness_angstrom": "full",
-        "specimen.particles_per_class": "ribosome=1,apo-ferritin=2",
-    }
-
-
-def _children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children")
-    if not text.exists():
-        pytest.skip("no /proc: processes cannot be listed here")
-    return [int(child) for child in text.read_text().split()]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_worker_that_fails_ends_it_in_one_line(tmp_path, run):
@@ -375,53 +337,43 @@ def test_a_worker_that_fails_ends_it_in_one_line(tmp_path, run):
     assert not out.exists()
 
 
-def test_a_worker_that_is_killed_is_named():
-    with pytest.raises(SimulationError, match=r"workers 1: one was killed.*with fewer to continue"):
-        workflow._in_processes(os._exit, [9], 1, print)
-
-
 # What is there already
 
 
-def test_other_settings_need_force(copied):
+def test_other_settings_need_force(copied, refuses):
     before = digests(copied)
-    with pytest.raises(OutputError, match=r"other settings \(seed 11 -> 12\); pass --force to replace them"):
-        simulate(copied, SMALL, count=1, seed=12, output=EVERYTHING)
-    tilted = simulation_preset("small", OPTIONS | {"microscope.tilts.range_degrees": (-60, 60)}, {})
-    with pytest.raises(OutputError, match=r"\(microscope\.tilts\.range_degrees -45,45 -> -60,60\); pass"):
-        simulate(copied, tilted, count=1, seed=11, output=EVERYTHING)
-    with pytest.raises(
-        OutputError, match=r"\(types wbp,denoised,clean -> denoised, levels 3 -> 1, mrc true -> false\)"
-    ):
-        simulate(copied, SMALL, count=1, seed=11, output=LITTLE)
+    with refuses(OutputError, "seed 11 -> 12", "--force"):
+        simulate(copied, preset=SMALL, count=1, seed=12, **EVERYTHING)
+    with refuses(OutputError, "types wbp,denoised,clean -> denoised; levels 3 -> 1; mrc true -> false"):
+        simulate(copied, preset=SMALL, count=1, seed=11, **LITTLE)
     assert digests(copied) == before
-    only = simulation_preset("small", OPTIONS | {"specimen.particles_per_class": {"ribosome": 1}}, {})
-    simulate(copied, only, count=1, seed=12, output=LITTLE, force=True)
+    only = load_simulation_preset("small", OPTIONS | {"specimen.particles_per_class": {"ribosome": 1}})
+    simulate(copied, preset=only, count=1, seed=12, **LITTLE, force=True)
     assert [path.name for path in (copied / "ExperimentRuns").iterdir()] == ["SIM_000"]
     assert not (copied / "mrc").exists()
     assert [picks.label for picks in open_source(copied, SourceSettings()).picks()] == ["ribosome"]
 
 
-def test_a_folder_of_somebody_else_is_never_touched(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="did not write; choose a new folder"):
-        simulate(tmp_path, SMALL, force=True)
-    with pytest.raises(OutputError, match="did not write; choose a new folder"):
-        simulate(tmp_path / "notes.txt", SMALL, force=True)
-    with pytest.raises(OutputError, match="a part of the path is a file, not a folder; choose another folder"):
-        simulate(tmp_path / "notes.txt" / "out", SMALL)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+def test_files_of_somebody_else_are_never_touched(tmp_path, refuses):
+    (tmp_path / "copick.json").write_text("mine")
+    with refuses(OutputError, "copick.json", "did not write it"):
+        simulate(tmp_path, preset=SMALL, force=True)
+    with refuses(OutputError, "copick.json", "is a file"):
+        simulate(tmp_path / "copick.json", preset=SMALL, force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["copick.json"]
 
 
 def test_a_packing_that_fails_leaves_the_folder_free_for_other_settings(tmp_path):
-    crowded = simulation_preset("small", OPTIONS | {"specimen.particles_per_class": {"ribosome": 90}}, {})
+    crowded = load_simulation_preset("small", OPTIONS | {"specimen.particles_per_class": {"ribosome": 90}})
     with pytest.raises(SimulationError, match="SIM_000: particles: 90 would fill"):
-        simulate(tmp_path / "out", crowded)
+        simulate(tmp_path / "out", preset=crowded)
     assert not (tmp_path / "out").exists()
-    simulate(tmp_path / "out", SMALL, output=LITTLE)
+    simulate(tmp_path / "out", preset=SMALL, **LITTLE)
     with pytest.raises(SimulationError, match="SIM_000: particles: 90 would fill"):
-        simulate(tmp_path / "out", crowded, output=LITTLE, force=True)
-    assert not list((tmp_path / "out").iterdir()), "a folder that was there stays, empty"
+        simulate(tmp_path / "out", preset=crowded, **LITTLE, force=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"], (
+        "nothing stands in the way of other settings"
+    )
 
 
 # Structures from files
@@ -433,54 +385,37 @@ def ball(path: Path, voxel_size_angstrom: float) -> Path:
     return path
 
 
-def test_a_structure_from_a_file_is_put_in_and_its_digest_kept(tmp_path, capsys):
+def test_a_structure_from_a_file_is_put_in_and_its_digest_kept(tmp_path, capsys, refuses, monkeypatch):
     path = ball(tmp_path / "ball.mrc", 10.0)
-    options = OPTIONS | {"specimen.particles_per_class": "ball=2,ribosome=1"}
-    preset = simulation_preset("small", options, {}, [f"ball={path}"])
-    simulate(tmp_path / "out", preset, output=LITTLE)
+    options = {"preset": "small", "settings": OPTIONS | {"specimen.particles_per_class": "ball=2,ribosome=1"}, **LITTLE}
+    simulate(tmp_path / "out", structures={"ball": path}, **options)
     content = manifest(tmp_path / "out")
     assert content["labels"] == {"ball": 1, "ribosome": 2}
     assert content["runs"]["SIM_000"]["particles"] == {"ball": 2, "ribosome": 1}
     digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     assert content["parameters"]["structure_digests"] == {str(path.resolve()): digest}
-    ball(path, 12.0)
-    with pytest.raises(OutputError, match=rf"structure_digests.*{digest[:19]} -> sha256:.*--force"):
-        simulate(tmp_path / "out", preset, output=LITTLE)
-    capsys.readouterr()
-    unused = simulation_preset("small", OPTIONS, {}, [f"ball={path}"])
-    simulate(tmp_path / "unused", unused, output=LITTLE)
-    assert "structure of ball not used" in capsys.readouterr().err
-
-
-def test_a_structure_file_is_the_same_however_it_is_typed(tmp_path, monkeypatch, capsys):
-    path = ball(tmp_path / "ball.mrc", 10.0)
     monkeypatch.chdir(tmp_path)
-    options = OPTIONS | {"specimen.particles_per_class": "ball=2"}
-    simulate(tmp_path / "out", simulation_preset("small", options, {}, [f"ball={path}"]), output=LITTLE)
-    capsys.readouterr()
-    simulate(tmp_path / "out", simulation_preset("small", options, {}, ["ball=./ball.mrc"]), output=LITTLE)
-    assert "nothing to do" in capsys.readouterr().out
+    simulate(tmp_path / "out", structures={"ball": "./ball.mrc"}, **options)
+    assert "nothing to do" in capsys.readouterr().out, "the same file, however it is typed"
+    ball(path, 12.0)
+    with refuses(OutputError, f"structure_digests.{path.resolve()} {digest[:19]} -> sha256:", "--force"):
+        simulate(tmp_path / "out", structures={"ball": path}, **options)
+
+
+def test_a_structure_that_is_not_used_is_said(tmp_path, capsys):
+    simulate(tmp_path, preset=SMALL, structures={"ball": "ball.mrc"}, **LITTLE)
+    assert "structure of ball not used" in capsys.readouterr().err
 
 
 def test_distractors_are_told_in_the_manifest(tmp_path):
     given = OPTIONS | {"specimen.particles_per_class": f"ribosome=1,{next(iter(DISTRACTORS))}=2"}
-    simulate(tmp_path / "out", simulation_preset("small", given, {}), output=LITTLE)
+    simulate(tmp_path / "out", preset="small", settings=given, **LITTLE)
     (distractor,) = manifest(tmp_path / "out")["runs"]["SIM_000"]["distractors"].values()
     assert distractor["count"] == 2
     centers, rotations = np.array(distractor["centers_angstrom"]), np.array(distractor["rotations"])
     assert ((centers > 0) & (centers < np.array([28, 40, 48]) * 20.0)).all()
     assert np.allclose(rotations @ rotations.transpose(0, 2, 1), np.eye(3), atol=1e-5)
     assert rotations.shape == (2, 3, 3)
-
-
-def test_structures_of_the_command_line_go_over_those_of_the_preset(tmp_path):
-    (tmp_path / "mine.toml").write_text(
-        'base = "small"\n[[specimen.structures]]\nlabel = "ribosome"\nscale = 0.9\n'
-        '[[specimen.structures]]\nlabel = "apo-ferritin"\nscale = 1.1\n'
-    )
-    preset = simulation_preset(str(tmp_path / "mine.toml"), {}, {}, ["ribosome=a.mrc", "ball=b.mrc"])
-    entries = {entry.label: (entry.source, entry.scale) for entry in preset.specimen.structures}
-    assert entries == {"apo-ferritin": (None, 1.1), "ribosome": ("a.mrc", 1.0), "ball": ("b.mrc", 1.0)}
 
 
 # The command
@@ -509,53 +444,34 @@ def test_the_tilt_range_that_is_written_is_the_one_taken(tmp_path, run):
     assert open_source(out, SourceSettings()).header("SIM_000").tilt_range_degrees == (-44.0, 47.0)
 
 
-@pytest.mark.parametrize("given", [{"specimen.shape_voxel": "48,96,112"}, {"specimen.voxel_size_angstrom": 5.0}])
-def test_ice_of_the_preset_that_is_too_thick_fills_another_tomogram(given, capsys):
-    assert simulation_preset("small", given, {}).specimen.ice_thickness_angstrom is None
-    said = capsys.readouterr().err.strip()
-    assert "1100 A thick in preset small" in said
-    assert "--ice-thickness" in said
-    assert "\n" not in said
-    assert (
-        simulation_preset("small", {"specimen.shape_voxel": "120,96,112"}, {}).specimen.ice_thickness_angstrom == 1100
-    )
-    assert not capsys.readouterr().err
-
-
-def test_concentrations_stand_for_the_counts_of_the_preset():
-    for given in ({"specimen.concentrations": "ribosome=300"}, {"specimen.concentrations.ribosome": 300}):
-        specimen = simulation_preset("small", {}, given).specimen
-        assert (specimen.concentrations, specimen.particles_per_class) == ({"ribosome": 300}, None)
-
-
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
         ("--count 0", ("count 0", "at least 1")),
+        ("--first -1", ("first -1", "at least 0")),
         ("--workers 0", ("workers 0", "at least 1")),
         ("--levels 0", ("levels 0", "at least 1")),
         ("--levels 20", ("levels 20: 128,256,256 voxels allow 5 at most",)),
         ("--shape 200000,400000,400000", ("shape 200000,400000,400000", "takes about 1,280,", "smaller shape")),
         ("--shape 128,256,256 --voxel-size 0.01", ("voxels of 0.01 A", "this machine has", "coarser voxel")),
         ("--set nonsense", ("--set nonsense", "--set microscope.optics.voltage_kv=200")),
-        ("--types wbp,ctf", ("--types wbp,ctf: no type ctf", "wbp, denoised, clean")),
+        ("--types wbp,ctf", ("types ctf", "wbp, denoised, clean")),
         ("--preset czi", ("preset czi", "czii, small")),
-        ("--tilt-range -95,45", ("tilt range -95,45", "keep within -85 and 85")),
-        ("--tilt-range 45,-45", ("45,-45", "lowest not below highest")),
+        ("--tilt-range -95,45", ("tilt range -95,45", "within -85 and 85")),
         ("--tilt-step 0", ("tilt step 0", "above 0")),
         ("--voxel-size 80", ("voxel size 80 A", "coarser than apo-ferritin", "finer")),
         ("--shape 24,32", ("specimen.shape_voxel = 24,32", "too few numbers")),
-        ("--particles-per-class clathrin=3", ("clathrin: no such structure", "ribosome", "file of a map")),
+        ("--particles-per-class clathrin=3", ("clathrin: no such structure", "ribosome", "a file with a map")),
         ("--shape 24,32,32 --voxel-size 20 --ice-thickness full --particles-per-class 50", ("would fill", "fewer")),
         ("--ice-thickness 2000", ("ice 2000 A thick", "1280 A")),
         ("--ice-thickness thin", ("ice_thickness_angstrom = 'thin'", "valid number")),
-        ("--crowding 0.5", ("crowding 0.5", "at most 0.3")),
+        ("--crowding 0.5", ("specimen.crowding = 0.5", "0.3")),
         ("--defocus 4,3", ("defocus 4,3", "LOWEST,HIGHEST")),
         ("--set microscope.optic.voltage_kv=200", ("microscope.optic is not a setting", "optics")),
         ("--structure ribosome", ("--structure ribosome", "label=path")),
         ("--structure ribosome=nowhere.mrc", ("nowhere.mrc", "no such file")),
-        ("--run TS_1", ("--run", "--like")),
-        ("--level 1", ("--level", "--like")),
+        ("--run TS_1", ("choose runs", "--like")),
+        ("--level 1", ("tomograms", "--like")),
         ("--like nowhere", ("nowhere: no such file or folder",)),
     ],
 )
@@ -585,12 +501,6 @@ def test_structure_files_that_are_none_are_refused(tmp_path, run):
         assert all(part in line for part in (name, *parts))
 
 
-def test_types_are_read_in_any_order():
-    assert parse_types("clean, wbp") == ("clean", "wbp")
-    with pytest.raises(SettingsError, match="no type , ctf"):
-        parse_types(",ctf")
-
-
 # Like a project
 
 
@@ -614,41 +524,32 @@ def test_like_a_project_it_has_the_same_runs_and_places(make_project, tmp_path, 
 
 def test_a_run_of_a_project_does_not_depend_on_the_others(make_project, tmp_path):
     real = make_project("copick", shape_voxel=(30, 40, 48), picks_per_label=2)
-    preset = simulation_preset("small", {"specimen.ice_thickness_angstrom": "full"}, {})
+    preset = load_simulation_preset("small", {"specimen.ice_thickness_angstrom": "full"})
     both, one = tmp_path / "both", tmp_path / "one"
-    simulate(both, preset, like=like(real.path), output=LITTLE)
-    simulate(one, preset, like=like(real.path, runs=("TS_2",)), output=LITTLE)
+    simulate(both, preset=preset, like=LikeOptions(real.path), **LITTLE)
+    simulate(one, preset=preset, like=LikeOptions(real.path, runs=("TS_2",)), **LITTLE)
     assert [path.name for path in (one / "ExperimentRuns").iterdir()] == ["TS_2"]
     assert digests(one / "ExperimentRuns" / "TS_2") == digests(both / "ExperimentRuns" / "TS_2")
-    simulate(one, preset, like=like(real.path), output=LITTLE)
+    simulate(one, preset=preset, like=LikeOptions(real.path), **LITTLE)
     assert digests(one / "ExperimentRuns") == digests(both / "ExperimentRuns")
 
 
 def test_picks_that_were_changed_meanwhile_are_noticed(make_project, tmp_path):
     real = make_project("copick", runs=("TS_1",), shape_voxel=(30, 40, 48), picks_per_label=1)
-    preset = simulation_preset("small", {"specimen.ice_thickness_angstrom": "full"}, {})
-    simulate(tmp_path / "out", preset, like=like(real.path), output=LITTLE)
+    preset = load_simulation_preset("small", {"specimen.ice_thickness_angstrom": "full"})
+    simulate(tmp_path / "out", preset=preset, like=LikeOptions(real.path), **LITTLE)
     path = next(real.path.glob("ExperimentRuns/TS_1/Picks/*_ribosome.json"))
     content = json.loads(path.read_text())
     content["points"][0]["location"]["x"] += 8.0
     path.write_text(json.dumps(content))
-    with pytest.raises(OutputError, match="holds TS_1 like other picks; pass --force"):
-        simulate(tmp_path / "out", preset, like=like(real.path), output=LITTLE)
-    simulate(tmp_path / "out", preset, like=like(real.path), output=LITTLE, force=True)
+    with pytest.raises(OutputError, match=r"other picks of TS_1.*--force"):
+        simulate(tmp_path / "out", preset=preset, like=LikeOptions(real.path), **LITTLE)
+    simulate(tmp_path / "out", preset=preset, like=LikeOptions(real.path), **LITTLE, force=True)
     (new,) = (some for some in open_source(tmp_path / "out", SourceSettings()).picks() if some.label == "ribosome")
     assert new.centers_angstrom[0, 2] == content["points"][0]["location"]["x"]
 
 
-def like(project: Path, **options):
-    return workflow.LikeOptions(project, **options)
-
-
-def test_counts_are_not_for_projects_that_are_simulated_again(tiny_project, tmp_path):
-    with pytest.raises(SimulationError, match=r"count 3: .*leave --count out"):
-        simulate(tmp_path / "out", SMALL, count=3, like=like(tiny_project.path))
-
-
 def test_a_class_without_a_structure_is_named(tiny_project, tmp_path):
     write_picks(tiny_project.path, Picks("TS_1", "clathrin", np.array([[90.0, 90.0, 90.0]])), user="tester")
-    with pytest.raises(SimulationError, match=r"clathrin: no such structure.*file of a map"):
-        simulate(tmp_path / "out", SMALL, like=like(tiny_project.path))
+    with pytest.raises(SimulationError, match=r"clathrin: no such structure.*file with a map"):
+        simulate(tmp_path / "out", preset=SMALL, like=LikeOptions(tiny_project.path))

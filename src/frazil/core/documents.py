@@ -80,7 +80,7 @@ class Document(Settings):
             raise error(f"{path}: damaged, {where}: {first['msg']}; {remedy}") from None
 
 
-def differences(old: Document, new: Document, free: Collection[str] = ()) -> list[str]:
+def differences(old: Settings, new: Settings, free: Collection[str] = ()) -> list[str]:
     """Name the fields in which two records differ, each as ``field old -> new``.
 
     Parameters

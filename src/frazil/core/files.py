@@ -101,12 +101,13 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def exclusive(folder: Path, doing: str) -> Iterator[None]:
+def exclusive(folder: Path, doing: str, *, shared: bool = False) -> Iterator[None]:
     """Lock `folder` for this process while the block runs; the operating system releases it even after a kill.
 
     Parameters
     ----------
     doing : what the holder does, for the message, e.g. ``trains``.
+    shared : lock it together with others that say so; they keep out those that do not.
 
     Raises
     ------
@@ -114,11 +115,24 @@ def exclusive(folder: Path, doing: str) -> Iterator[None]:
     """
     with output_errors(folder), (folder / ".lock").open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(
                 f"{folder}: another process {doing} here; wait for it, or choose another folder"
             ) from None
+        yield
+
+
+@contextmanager
+def in_turn(lock_file: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block, and keep others waiting while this one runs.
+
+    Raises
+    ------
+    OutputError : the file cannot be written.
+    """
+    with output_errors(lock_file), lock_file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from frazil.core.documents import Document, differences
 from frazil.core.errors import OutputError
-from frazil.core.files import exclusive, make_folder, output_errors, read_json
+from frazil.core.files import exclusive, in_turn, make_folder, output_errors, read_json
 
 Record = TypeVar("Record", bound=Document)
 
@@ -106,8 +106,12 @@ class OutputFolder(Generic[Record]):
         )
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, shared: bool = False) -> Iterator[None]:
         """Make the folder and lock it while the block runs. A new folder goes again if nothing was written into it.
+
+        Parameters
+        ----------
+        shared : several processes may hold it at the same time, each for other files; see `turn`.
 
         Raises
         ------
@@ -116,14 +120,24 @@ class OutputFolder(Generic[Record]):
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_folder(self.path)
         try:
-            with exclusive(self.path, f"runs {self.record_type.written_by}"):
+            with exclusive(self.path, f"runs {self.record_type.written_by}", shared=shared):
                 yield
         finally:
             if made and not self.record_path.exists() and not self.written():
                 with suppress(OSError):
-                    (self.path / ".lock").unlink(missing_ok=True)
+                    for lock in (".lock", ".turn"):
+                        (self.path / lock).unlink(missing_ok=True)
                     for folder in made:
                         folder.rmdir()  # fails where somebody else put something
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait for the others that share the folder, for what only one may do at a time, such as writing the record.
+
+        Raises
+        ------
+        OutputError : the folder cannot be written.
+        """
+        return in_turn(self.path / ".turn")
 
     def start(self, record: Record) -> None:
         """Remove what an earlier call wrote, then write the record of this one.

@@ -54,13 +54,26 @@ def load_settings(
     kind: type[AnyPreset], folder: Traversable, name_or_path: str, overrides: Mapping[str, Any]
 ) -> AnyPreset:
     """Load a preset of `kind` from `folder` (by name) or from a user's file; see `load_preset`."""
-    content = _content(folder, name_or_path, seen=())
+    return _overridden(kind, _content(folder, name_or_path, seen=()), overrides, name_or_path)
+
+
+def override(preset: AnyPreset, overrides: Mapping[str, Any], name: str) -> AnyPreset:
+    """Return a preset with other values for single settings; see `load_preset`.
+
+    Parameters
+    ----------
+    name : of the preset, for messages.
+    """
+    return _overridden(type(preset), preset.model_dump(), overrides, name)
+
+
+def _overridden(kind: type[AnyPreset], content: dict[str, Any], overrides: Mapping[str, Any], name: str) -> AnyPreset:
     for key, value in overrides.items():
         _put(content, key, value)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(f"preset {name_or_path}: {_explain(kind, error)}") from None
+        raise SettingsError(f"preset {name}: {_explain(kind, error)}") from None
 
 
 def names_in(folder: Traversable) -> list[str]:
@@ -124,7 +137,9 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
     """Set a dotted key in nested tables."""
     *tables, last = key.split(".")
     for table in tables:
-        content = content.setdefault(table, {})
+        if content.get(table) is None:
+            content[table] = {}
+        content = content[table]
         if not isinstance(content, dict):
             raise SettingsError(f"setting {key}: {table} is a single value, not a group of settings")
     content[last] = value

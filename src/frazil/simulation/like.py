@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,23 +13,22 @@ from frazil.core.console import warn
 from frazil.core.errors import AmbiguousTomogramError, MissingTomogramError, PickError, SettingsError
 from frazil.core.records import Picks, TomogramHeader
 from frazil.core.settings import SourceSettings
-from frazil.dataset.run import source_settings
 from frazil.io.sources import Source, open_source
 from frazil.simulation.project import RunPlan
-from frazil.simulation.specimen.recipe import SpecimenSettings
+from frazil.simulation.specimen.settings import SpecimenSettings
 from frazil.simulation.specimen.specimen import Likeness
 
 
 @dataclass(frozen=True)
 class LikeOptions:
-    """Existing picks that are to be simulated again.
+    """Existing picks to simulate again.
 
     Parameters
     ----------
     project : anything that `frazil.io.sources.open_source` opens.
     source : which of its picks, and which of its tomograms say shape and voxel size.
     runs : only these; empty takes all that have picks.
-    voxel_size_angstrom : simulate at this voxel size, over the same extent; None keeps the tomograms'.
+    voxel_size_angstrom : simulate at this voxel size, over the same extent; None keeps that of the tomograms.
     """
 
     project: Path
@@ -39,7 +37,7 @@ class LikeOptions:
     voxel_size_angstrom: float | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """Return what a manifest says of it."""
+        """Return what `simulation.json` says about it."""
         return {
             "project": str(self.project.resolve()),
             "source": self.source.model_dump(mode="json"),
@@ -47,32 +45,28 @@ class LikeOptions:
         }
 
 
-@dataclass(frozen=True)
-class LikePlan:
-    """What is simulated again.
-
-    Parameters
-    ----------
-    plans : one a run; runs keep their names, which their seeds are derived from.
-    labels : the picked classes of the whole project, so that a choice of runs does not change their numbers in masks.
-    """
-
-    plans: list[RunPlan]
-    labels: list[str]
-
-
-def plan_like(options: LikeOptions, specimen: SpecimenSettings) -> LikePlan:
+def plan_like(options: LikeOptions, specimen: SpecimenSettings) -> tuple[list[RunPlan], list[str]]:
     """Read picks and headers of a project; no voxels.
 
     Parameters
     ----------
-    specimen : its shape and voxel size stand in where a tomogram is missing.
+    specimen : its shape and voxel size are used if a tomogram is missing.
+
+    Returns
+    -------
+    One plan per run, which keeps its name, since its seeds are derived from it; and the picked classes of the whole
+    project, so that a choice of runs does not change their numbers in masks.
 
     Raises
     ------
     SourceError : the project cannot be read, or there are several tomograms to choose from.
+    SettingsError : a voxel size that is not positive.
     PickError : no picks, picks of a run that has none, picks twice, or picks that cannot be placed.
     """
+    if options.voxel_size_angstrom is not None and not options.voxel_size_angstrom > 0:
+        raise SettingsError(
+            f"voxel size {options.voxel_size_angstrom:g} A: not above 0; give a voxel's edge in angstrom"
+        )
     source = open_source(options.project, options.source)
     by_run: dict[str, list[Picks]] = {}
     for some in source.picks():
@@ -88,7 +82,13 @@ def plan_like(options: LikeOptions, specimen: SpecimenSettings) -> LikePlan:
     for run in runs:
         _check_picks(options.project, by_run[run])
         plans.append(RunPlan(run, run, Likeness(headers[run], by_run[run])))
-    return LikePlan(plans, sorted({some.label for picks in by_run.values() for some in picks}))
+    filled = [run for run, at in headers.items() if specimen.is_ice_too_thick(at.shape_voxel, at.voxel_size_angstrom)]
+    if filled:
+        warn(
+            f"ice: {specimen.ice_thickness_angstrom:g} A thick in the preset, deeper than the tomogram of {', '.join(filled)}: "
+            "ice fills it; --ice-thickness sets another"
+        )
+    return plans, sorted({some.label for picks in by_run.values() for some in picks})
 
 
 def _headers(
@@ -108,8 +108,8 @@ def _headers(
     if missing:
         shape, voxel = "x".join(map(str, specimen.shape_voxel)), specimen.voxel_size_angstrom
         warn(
-            f"{source.path}: no tomogram of {', '.join(missing)} at level {options.source.level}, whose shape and voxel size "
-            f"would count; taken to be {shape} voxels (z, y, x) of {voxel:g} A"
+            f"{source.path}: no tomogram of {', '.join(missing)} at level {options.source.level}, so its shape and voxel size "
+            f"are taken from the preset: {shape} voxels (z, y, x) of {voxel:g} A"
         )
     if options.voxel_size_angstrom is None:
         return headers
@@ -138,37 +138,3 @@ def _check_picks(project: Path, picks: Sequence[Picks]) -> None:
             raise PickError(
                 f"{project}: {label} of {several[0].run} is picked by {who}; choose one with --user and --session"
             )
-
-
-def like_options(
-    project: Path | None,
-    *,
-    runs: Sequence[str] | None = None,
-    voxel_size_angstrom: float | None = None,
-    true_voxel_size_angstrom: float | None = None,
-    **source: Any,
-) -> LikeOptions | None:
-    """Return what the command line says of `--like`; None without it.
-
-    Parameters
-    ----------
-    voxel_size_angstrom : to simulate at.
-    true_voxel_size_angstrom : of the project's tomograms, where their headers are wrong.
-    source : fields of `SourceSettings`; None or empty keeps the default.
-
-    Raises
-    ------
-    SettingsError : a value that cannot be, or a choice of picks without a project to choose from.
-    """
-    chosen = {"runs": runs, "true_voxel_size": true_voxel_size_angstrom, **source}
-    given = [key for key, value in chosen.items() if value not in (None, (), [])]
-    if project is None:
-        if given:
-            option = given[0].removesuffix("s").removesuffix("_angstrom").removesuffix("_file").replace("_", "-")
-            raise SettingsError(f"--{option}: chooses among the picks of a project; name the project with --like")
-        return None
-    for option, value in (("voxel-size", voxel_size_angstrom), ("true-voxel-size", true_voxel_size_angstrom)):
-        if value is not None and not 0 < value < math.inf:
-            raise SettingsError(f"--{option} {value:g}: not above 0; give a voxel's edge in angstrom")
-    settings = source_settings(voxel_size_angstrom=true_voxel_size_angstrom, **source)
-    return LikeOptions(project, settings, tuple(runs or ()), voxel_size_angstrom)

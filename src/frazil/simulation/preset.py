@@ -1,4 +1,4 @@
-"""What a simulation needs, as data. The presets that frazil brings along are `configs/simulation/*.toml`."""
+"""What a simulation needs, as data. The bundled presets are `configs/simulation/*.toml`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,22 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from frazil.core.presets import load_settings, names_in
+from frazil.core.console import warn
+from frazil.core.presets import load_settings, names_in, override
 from frazil.core.settings import Settings
 from frazil.simulation.microscope.denoiser import DenoiserSettings
 from frazil.simulation.microscope.microscope import MicroscopeSettings
-from frazil.simulation.specimen.recipe import SpecimenSettings
+from frazil.simulation.specimen.settings import SpecimenSettings
+from frazil.simulation.structures.structure import StructureSettings
+
+_FOLDER = files("frazil.configs") / "simulation"
+_AMOUNTS = ("specimen.particles_per_class", "specimen.concentrations")
+_GRID = ("specimen.shape_voxel", "specimen.voxel_size_angstrom")
+_FULL_OF_ICE: dict[str, Any] = {
+    "specimen.ice_thickness_angstrom": None,
+    "specimen.ice_tilt_degrees": (0.0, 0.0),
+    "specimen.ice_offset_angstrom": 0.0,
+}
 
 
 class SimulationPreset(Settings):
@@ -30,24 +41,59 @@ class SimulationPreset(Settings):
     denoiser: DenoiserSettings = DenoiserSettings()
     grey_std: float = Field(6.6e-6, gt=0)
 
+    def for_tomogram(self, shape_voxel: tuple[int, int, int], voxel_size_angstrom: float) -> SimulationPreset:
+        """Return the same preset for a tomogram of another shape and voxel size (`SpecimenSettings.for_tomogram`)."""
+        return self.model_copy(update={"specimen": self.specimen.for_tomogram(shape_voxel, voxel_size_angstrom)})
+
+    def with_structures(self, sources: Mapping[str, str | Path]) -> SimulationPreset:
+        """Return the preset with structures from files, by label, instead of its own; all sources as absolute paths.
+
+        The same file is then the same, however it was typed.
+        """
+        entries = [entry for entry in self.specimen.structures if entry.label not in sources]
+        entries += [StructureSettings(label=label, source=str(path)) for label, path in sources.items()]
+        resolved = tuple(
+            entry.model_copy(update={"source": entry.source and str(Path(entry.source).resolve())}) for entry in entries
+        )
+        return self.model_copy(update={"specimen": self.specimen.model_copy(update={"structures": resolved})})
+
 
 def simulation_preset_names() -> list[str]:
-    """Return the names of the simulation presets that frazil brings along."""
-    return names_in(files("frazil.configs") / "simulation")
+    """Return the names of the bundled simulation presets."""
+    return names_in(_FOLDER)
 
 
-def load_simulation_preset(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> SimulationPreset:
-    """Load a simulation preset and put single settings over it.
+def load_simulation_preset(
+    preset: SimulationPreset | str | Path, overrides: Mapping[str, Any] | None = None
+) -> SimulationPreset:
+    """Load a simulation preset and override single settings.
+
+    Concentrations replace the preset's counts, and counts its concentrations. If another shape or voxel size makes the
+    tomogram thinner than the preset's ice, ice fills it.
 
     Parameters
     ----------
-    name_or_path : a name (`simulation_preset_names`), or the path of a TOML file of the same form; structure files in it are
-        looked for beside it.
+    preset : a name (`simulation_preset_names`), the path of a TOML file, or a preset; structure files in a TOML file are
+        found relative to it.
     overrides : dotted key to value, e.g. ``{"microscope.tilts.step_degrees": 2}``.
 
     Raises
     ------
     SettingsError : as in `load_preset`.
-    SimulationError : a value that cannot be simulated.
     """
-    return load_settings(SimulationPreset, files("frazil.configs") / "simulation", str(name_or_path), overrides or {})
+    if not isinstance(preset, SimulationPreset):
+        preset = load_settings(SimulationPreset, _FOLDER, str(preset), {})
+    changes = dict(overrides or {})
+    for given, other in (_AMOUNTS, _AMOUNTS[::-1]):
+        if any(key.startswith(given) for key in changes):
+            changes.setdefault(other, None)
+    if changes.keys() & set(_GRID) and not any(key in changes for key in _FULL_OF_ICE):
+        grid = {key: changes[key] for key in _GRID if key in changes}
+        asked = override(preset, grid | _FULL_OF_ICE, preset.name).specimen
+        if preset.specimen.is_ice_too_thick(asked.shape_voxel, asked.voxel_size_angstrom):
+            changes |= _FULL_OF_ICE
+            warn(
+                f"ice: {preset.specimen.ice_thickness_angstrom:g} A thick in preset {preset.name}, but the tomogram is only "
+                f"{asked.shape_voxel[0] * asked.voxel_size_angstrom:g} A deep: ice fills it; --ice-thickness sets another"
+            )
+    return override(preset, changes, preset.name) if changes else preset

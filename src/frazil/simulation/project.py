@@ -1,48 +1,49 @@
-"""The folder that `frazil simulate` writes: a copick project, MRC copies on request, and `simulation.json`."""
+"""The folder that `frazil simulate` writes: a copick project, MRC copies on request, and `simulation.json`.
+
+Each run is simulated in a folder of its own and moved into place when it is whole, with its record (`run.json`), so any
+number of processes can work on one project. `simulation.json` gathers the records.
+"""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pydantic import ValidationError
+
+from frazil.core.documents import differences
 from frazil.core.errors import FrazilError, OutputError, SimulationError
-from frazil.core.files import output_errors, text_digest, write_json
+from frazil.core.files import output_errors, read_json, text_digest, write_json
+from frazil.core.folder import OutputFolder
 from frazil.core.records import Picks
-from frazil.core.version import __version__
 from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_config, write_segmentation, write_tomogram
 from frazil.io.mrc import write_volume
 from frazil.simulation.limits import most_levels
-from frazil.simulation.manifest import (
-    MANIFEST,
-    SCHEMA_VERSION,
-    describe_structures,
-    describe_tomogram,
-    difference,
-    read_manifest,
-)
 from frazil.simulation.preset import SimulationPreset
+from frazil.simulation.record import (
+    RECORD_FILE,
+    RUN_FILE,
+    SEGMENTATIONS,
+    TYPES,
+    Parameters,
+    RunRecord,
+    SimulationRecord,
+    describe_run,
+    describe_structures,
+)
 from frazil.simulation.specimen.specimen import Likeness
-from frazil.simulation.structures.library import Structure
+from frazil.simulation.structures.structure import Structure
 from frazil.simulation.tomogram import SimulatedTomogram, simulate_tomogram
 
 USER = "simulated"
-TYPES = {
-    "wbp": "weighted back-projection, CTF-corrected, noise and all; grey values, matter dark",
-    "denoised": "the same after the denoiser's stand-in; grey values, matter dark",
-    "clean": "minus the mass density over the ice, dalton per cubic angstrom: no noise, no wedge, no CTF",
-}
-"""Tomogram types, and what they are."""
-
-_SEGMENTATIONS = {
-    "classes": "0 where no solid body of an annotated particle is, else the number of its class (labels)",
-    "instances": "0 likewise, else the number of the particle: instance_id of its pick",
-}
 _RUNS_FOLDER = "ExperimentRuns"
 _MRC_FOLDER = "mrc"
+_PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
@@ -79,233 +80,171 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """What is known of a simulated run afterwards.
-
-    Parameters
-    ----------
-    record : goes into the manifest.
-    seconds : how long each part took; not in the manifest, so that the same settings give the same bytes.
-    """
-
-    run: str
-    record: dict[str, Any]
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
 class SimulationProject:
     """Where simulated tomograms go, and what all of them share. Goes to worker processes as it is.
 
     Parameters
     ----------
-    structures : by label, those of distractors too.
-    types : of `TYPES`.
-    levels : resolutions of the tomograms' pyramids; a small tomogram has fewer.
-    mrc : also write each tomogram as ``mrc/<type>/<run>.mrc``.
-    digests : of structure files, by path.
-    like : which project is simulated again; None for random places.
+    structures : by label, distractors included.
+    labels : the annotated classes; the number of each in masks is its place here, from 1.
     """
 
     out: Path
     preset: SimulationPreset
-    seed: int
+    parameters: Parameters
     structures: Mapping[str, Structure]
-    types: tuple[str, ...]
-    levels: int
-    mrc: bool
-    digests: Mapping[str, str]
-    like: Mapping[str, Any] | None = None
+    labels: Sequence[str]
 
     @property
-    def labels(self) -> list[str]:
-        """The annotated classes; the number of each in masks is its place here, from 1."""
-        return sorted(label for label in self.structures if not self.preset.specimen.is_distractor(label))
+    def folder(self) -> OutputFolder[SimulationRecord]:
+        """The output folder of the command."""
+        owns = (CONFIG_NAME, _RUNS_FOLDER, _MRC_FOLDER, f".*{_PARTIAL}")
+        return OutputFolder(self.out, RECORD_FILE, SimulationRecord, owns)
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """All that decides what is written, but for which runs."""
-        return {
-            "seed": self.seed,
-            "types": list(self.types),
-            "levels": self.levels,
-            "mrc": self.mrc,
-            "like": None if self.like is None else dict(self.like),
-            "structure_digests": dict(self.digests),
-            **self.preset.model_dump(mode="json", exclude={"name"}),
-        }
+    def earlier(self, plans: Sequence[RunPlan], *, force: bool) -> SimulationRecord | None:
+        """Return the record of an earlier call for the same tomograms, None if there is none; see `OutputFolder.earlier`."""
 
-    def finished(self, plans: list[RunPlan], *, force: bool) -> dict[str, dict[str, Any]]:
-        """Return the records of the runs that are finished and whole. Nothing is written; where there are none, `begin`.
+        def compare(old: SimulationRecord, new: SimulationRecord) -> list[str]:
+            runs = self.runs()
+            changed = [
+                plan.run for plan in plans if plan.run in runs and runs[plan.run].like_digest != plan.like_digest
+            ]
+            return differences(old.parameters, new.parameters) + [f"other picks of {run}" for run in changed]
+
+        return self.folder.earlier(self._record({}), force=force, compare=compare)
+
+    def begin(self, plans: Sequence[RunPlan], *, shared: bool, force: bool) -> None:
+        """Make the folder a project of these parameters, unless it is one.
 
         Raises
         ------
-        OutputError : the folder holds something else.
+        OutputError : it is another one, and `force` is not given or others may work there.
         """
-        there, runs = read_manifest(self.out, force=force)
-        if there == self.parameters and (self.out / CONFIG_NAME).exists():
-            kept = {run: record for run, record in runs.items() if self._is_whole(record)}
-            other = [plan.run for plan in plans if plan.run in kept and not _is_of(kept[plan.run], plan)]
-            if other and not force:
+        if self.earlier(plans, force=force) is None:
+            if shared and self.folder.record_path.exists():
                 raise OutputError(
-                    f"{self.out}: holds {', '.join(other)} like other picks; pass --force to replace what differs"
+                    f"{self.out}: holds another request, which --first never replaces, since others may work there; choose "
+                    "another folder, or remove this one"
                 )
-            return {run: record for run, record in kept.items() if run not in other}
-        if runs and not force:
-            named = difference(there, self.parameters)
-            raise OutputError(f"{self.out}: holds tomograms with {named}; pass --force to replace them")
-        return {}
+            self.folder.start(self._record({}))
+        elif not shared:
+            for path in self.out.glob(f".*{_PARTIAL}"):  # left by a killed call
+                shutil.rmtree(path, ignore_errors=True)
 
-    def begin(self) -> None:
-        """Make the folder a project of these parameters without runs; what an earlier project left goes.
+    def finish(self, *, shared: bool) -> None:
+        """Write `copick.json`, and `simulation.json` with all runs; leave nothing where no run was finished."""
+        if runs := self.runs():
+            radii = {label: self.structures[label].radius_angstrom for label in self.labels}
+            write_project_config(self.out, name=self.out.resolve().name, labels_radius_angstrom=radii, simulated=True)
+            self._record(runs).write(self.folder.record_path)
+        elif not shared:
+            self.folder.clear()
+            self.folder.record_path.unlink(missing_ok=True)
 
-        Raises
-        ------
-        OutputError : it cannot be written.
-        """
-        # A manifest without parameters first: killed while the old runs are removed, the next call begins anew as well.
-        self._write_manifest({}, {})
-        self._remove_runs()
-        radii = {label: self.structures[label].radius_angstrom for label in self.labels}
-        write_project_config(self.out, name=self.out.resolve().name, labels_radius_angstrom=radii, simulated=True)
-        self._write_manifest(self.parameters, {})
-
-    def discard(self) -> None:
-        """Remove a project in which no run was finished: it would look like one that holds something."""
-        self._remove_runs()
+    def runs(self) -> dict[str, RunRecord]:
+        """Return the records of the runs of which every file is there, by name."""
+        found: dict[str, RunRecord] = {}
         with output_errors(self.out):
-            for name in (CONFIG_NAME, MANIFEST, ".lock"):
-                (self.out / name).unlink(missing_ok=True)
+            for path in sorted(self.out.glob(f"{_RUNS_FOLDER}/*/{RUN_FILE}")):
+                try:
+                    record = RunRecord.model_validate(read_json(path, OutputError))
+                except (OutputError, ValidationError):
+                    continue  # damaged: simulated again
+                if all((self.out / place).exists() for place in record.files):
+                    found[path.parent.name] = record
+        return found
 
-    def write_manifest(self, runs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write `simulation.json`, with the runs in the order of their names."""
-        self._write_manifest(self.parameters, runs)
+    def missing(self, plans: Sequence[RunPlan]) -> list[RunPlan]:
+        """Return the plans whose run is not whole."""
+        finished = self.runs()
+        return [plan for plan in plans if plan.run not in finished]
 
-    def write_run(self, plan: RunPlan) -> FinishedRun:
-        """Simulate one tomogram and put its run into the project, whole or not at all.
+    def _record(self, runs: dict[str, RunRecord]) -> SimulationRecord:
+        return SimulationRecord(
+            preset=self.preset.name,
+            tomogram_types={name: TYPES[name] for name in self.parameters.types},
+            labels={label: number for number, label in enumerate(self.labels, start=1)},
+            structures=describe_structures(self.structures),
+            parameters=self.parameters,
+            runs=runs,
+        )
+
+    def write_run(self, plan: RunPlan) -> dict[str, float]:
+        """Simulate one tomogram, put its run into the project, whole or not at all, and return the seconds of each part.
 
         Raises
         ------
         FrazilError : of whatever kind; the message begins with the run.
         """
         final = self.out / _RUNS_FOLDER / plan.run
-        scratch = self.out / f".{plan.run}.partial"
         try:
-            _remove(scratch)  # left by a call that was killed
-            tomogram = simulate_tomogram(
-                self.preset, self.seed, plan.index, like=plan.like, structures=dict(self.structures)
-            )
-            start = time.perf_counter()
-            files = self._write_truth(scratch, plan.run, tomogram) + self._write_tomograms(scratch, plan.run, tomogram)
-            with output_errors(final):
+            with (
+                _memory_errors(),
+                output_errors(final),
+                tempfile.TemporaryDirectory(prefix=f".{plan.run}.", suffix=_PARTIAL, dir=self.out) as scratch,
+            ):
+                tomogram = simulate_tomogram(
+                    self.preset, self.parameters.seed, plan.index, like=plan.like, structures=self.structures
+                )
+                start = time.perf_counter()
+                files = tuple(sorted(self._write_files(Path(scratch), plan.run, tomogram)))
+                record = describe_run(tomogram, index=plan.index, like_digest=plan.like_digest, files=files)
+                run_folder = Path(scratch) / _RUNS_FOLDER / plan.run
+                write_json(run_folder / RUN_FILE, record.model_dump(mode="json"))
                 final.parent.mkdir(exist_ok=True)
-                _remove(final)
-                (scratch / _RUNS_FOLDER / plan.run).replace(final)
+                if final.exists():  # a run that lost a file
+                    shutil.rmtree(final)
+                run_folder.replace(final)
         except FrazilError as error:
             raise type(error)(f"{plan.run}: {error}") from None
-        except (MemoryError, RuntimeError) as error:
-            if not (
-                isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-            ):  # torch has no error for it
-                raise
-            raise SimulationError(
-                f"{plan.run}: not enough memory; ask for a smaller shape, a coarser voxel or fewer workers"
-            ) from None
-        finally:
-            _remove(scratch)
-        seconds = tomogram.seconds | {"writing": time.perf_counter() - start}
-        places = sorted(str(path.relative_to(scratch)) for path in files)
-        record = {"index": plan.index, "like_digest": plan.like_digest, **describe_tomogram(tomogram), "files": places}
-        return FinishedRun(plan.run, record, seconds)
+        return tomogram.seconds | {"writing": time.perf_counter() - start}
 
-    def _is_whole(self, record: Mapping[str, Any]) -> bool:
-        """Tell whether every file of a run is there: picks, masks and tomograms with their levels, MRC copies."""
-        if not record.get("files"):
-            return False
-        paths = [self.out / place for place in record["files"]]
-        for place in filter(_is_tomogram, record["files"]):
-            folder = self.out / place
-            paths += [folder / str(level) / ".zarray" for level in range(self._levels(record["shape_voxel"]))]
-            if self.mrc:
-                paths.append(self._mrc_path(folder.stem, Path(place).parts[1]))
-        return all(path.exists() for path in paths)
-
-    def _levels(self, shape_voxel: Sequence[int]) -> int:
-        return min(self.levels, most_levels(shape_voxel))
-
-    def _mrc_path(self, tomogram_type: str, run: str) -> Path:
-        return self.out / _MRC_FOLDER / tomogram_type / f"{run}.mrc"
-
-    def _remove_runs(self) -> None:
-        for path in (self.out / _RUNS_FOLDER, self.out / _MRC_FOLDER, *self.out.glob(".*.partial")):
-            _remove(path)
-
-    def _write_manifest(self, parameters: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> None:
-        content = {
-            "schema_version": SCHEMA_VERSION,
-            "frazil_version": __version__,
-            "simulated": True,
-            "axis_order": "zyx",
-            "preset": self.preset.name,
-            "tomogram_types": {name: TYPES[name] for name in self.types},
-            "segmentations": _SEGMENTATIONS,
-            "labels": {label: number for number, label in enumerate(self.labels, start=1)},
-            "structures": describe_structures(self.structures),
-            "parameters": dict(parameters),
-            "runs": {run: runs[run] for run in sorted(runs)},
-        }
-        write_json(self.out / MANIFEST, content)
-
-    def _write_truth(self, root: Path, run: str, tomogram: SimulatedTomogram) -> list[Path]:
-        """Write the picks and the masks, and return where."""
-        specimen, written = tomogram.specimen, []
+    def _write_files(self, root: Path, run: str, tomogram: SimulatedTomogram) -> Iterator[str]:
+        """Write picks, masks and tomograms, and yield their places in the project; MRC copies go there at once."""
+        specimen, voxel_size_angstrom = tomogram.specimen, tomogram.specimen.voxel_size_angstrom
         for particles in specimen.placed:
             if len(particles):
                 picks = Picks(run, particles.structure.label, particles.centers_angstrom, particles.rotations)
-                written.append(write_picks(root, picks, user=USER, instances=particles.instances))
-        for name in _SEGMENTATIONS:
+                path = write_picks(root, picks, user=USER, instances=particles.instances)
+                yield str(path.relative_to(root))
+        for name in SEGMENTATIONS:
             path = write_segmentation(
                 root,
                 run=run,
-                volume=specimen.classes if name == "classes" else specimen.instances,
-                voxel_size_angstrom=specimen.voxel_size_angstrom,
+                volume=getattr(specimen, name),
+                voxel_size_angstrom=voxel_size_angstrom,
                 name=name,
                 user=USER,
                 simulated=True,
             )
-            written.append(path)
-        return written
-
-    def _write_tomograms(self, root: Path, run: str, tomogram: SimulatedTomogram) -> list[Path]:
-        voxel_size_angstrom, written = tomogram.specimen.voxel_size_angstrom, []
-        for name in self.types:
-            volume = -tomogram.specimen.density if name == "clean" else getattr(tomogram, name)
+            yield str(path.relative_to(root))
+        for name in self.parameters.types:
+            volume = -specimen.density if name == "clean" else getattr(tomogram, name)
             path = write_tomogram(
                 root,
                 run=run,
                 volume=volume,
                 voxel_size_angstrom=voxel_size_angstrom,
                 tomogram_type=name,
-                levels=self._levels(volume.shape),
+                levels=min(self.parameters.levels, most_levels(volume.shape)),
                 tilt_range_degrees=None if name == "clean" else self.preset.microscope.tilts.taken_range_degrees,
                 simulated=True,
             )
-            written.append(path)
-            if self.mrc:
-                write_volume(self._mrc_path(name, run), volume, voxel_size_angstrom, simulated=True)
-        return written
+            yield str(path.relative_to(root))
+            if self.parameters.mrc:
+                path = self.out / _MRC_FOLDER / name / f"{run}.mrc"
+                write_volume(path, volume, voxel_size_angstrom, simulated=True)
+                yield str(path.relative_to(self.out))
 
 
-def _is_of(record: Mapping[str, Any], plan: RunPlan) -> bool:
-    return record.get("like_digest") == plan.like_digest
-
-
-def _is_tomogram(place: str) -> bool:
-    """Tell a tomogram from picks and masks by its place: ``ExperimentRuns/<run>/VoxelSpacing<A>/<type>.zarr``."""
-    return Path(place).parts[2].startswith("VoxelSpacing")
-
-
-def _remove(path: Path) -> None:
-    with output_errors(path):
-        if path.exists():
-            shutil.rmtree(path)
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Say in one line that memory ran out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch has no error of its own for it
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            raise SimulationError(
+                "not enough memory; ask for a smaller shape, a coarser voxel or fewer workers"
+            ) from None
+        raise

@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frazil.core.errors import OutputError, SourceError
-from frazil.core.settings import SourceSettings
-from frazil.io.sources import open_source
-from frazil.simulation.calibration import run as workflow
-from frazil.simulation.calibration.fit import Calibration, Piece
-from frazil.simulation.calibration.fitted import FITTED, read_number
-from frazil.simulation.calibration.report import REPORT_FILE, Measured, check
-from frazil.simulation.calibration.run import EVALUATIONS_FILE, calibrate, read_pieces
+from frazil.simulation.calibration import pieces
+from frazil.simulation.calibration.fit import FITTED, PreparedPiece, read_number
+from frazil.simulation.calibration.pieces import Measured, read_pieces
+from frazil.simulation.calibration.report import RECORD_FILE, check
+from frazil.simulation.calibration.run import EVALUATIONS_FILE, calibrate, simulate_afresh
 from frazil.simulation.preset import load_simulation_preset
-from frazil.simulation.run import SimulatedOutput, simulate, simulation_preset
+from frazil.simulation.run import simulate
 
 OPTIONS = {
     "specimen.shape_voxel": (28, 36, 32),
@@ -30,9 +27,7 @@ OPTIONS = {
 def project(tmp_path_factory) -> Path:
     """Two small tomograms that stand for real ones."""
     out = tmp_path_factory.mktemp("real") / "project"
-    simulate(
-        out, simulation_preset("small", OPTIONS, {}), count=2, output=SimulatedOutput(types=("denoised",), levels=1)
-    )
+    simulate(out, preset="small", settings=OPTIONS, count=2, types=("denoised",), levels=1)
     return out
 
 
@@ -48,7 +43,8 @@ def test_the_command_fits_and_prints_the_table(project, tmp_path, run):
         "calibrate", tmp_path / "out", "--real", project, "--preset", "small", "--evaluations", 3, "--checks", 1
     )
     assert code == 0
-    assert f"warning: --evaluations 3: the search cannot even begin, its first simplex takes {len(FITTED) + 1}" in said
+    assert "warning: --evaluations 3" in said
+    assert f"takes {len(FITTED) + 1}" in said
     assert "SIM_000: 28 x 36 x 32 measured voxels of 10.000 A" in out
     for part in ("power in XY", "missing wedge", "skew", "excess kurtosis", "ok", "calibrated.toml"):
         assert part in out
@@ -64,7 +60,7 @@ def test_the_preset_is_one_that_simulate_takes(calibrated):
 
 
 def test_the_report_has_every_number_beside_its_floor(calibrated):
-    report = json.loads((calibrated / REPORT_FILE).read_text())
+    report = json.loads((calibrated / RECORD_FILE).read_text())
     assert report["schema_version"] == 1
     assert [piece["run"] for piece in report["problem"]["pieces"]] == ["SIM_000", "SIM_001"]
     assert set(report["fitted"]) == {one.key for one in FITTED}
@@ -77,39 +73,45 @@ def test_the_report_has_every_number_beside_its_floor(calibrated):
 
 def test_a_better_preset_is_found(calibrated):
     lines = [json.loads(line) for line in (calibrated / EVALUATIONS_FILE).read_text().splitlines()]
-    found = [line["misfit"] for line in lines[1:]]
+    found = [line["misfit"] for line in lines]
     assert min(found) < found[0]
-    report = json.loads((calibrated / REPORT_FILE).read_text())
-    best = min(lines[1:], key=lambda line: line["misfit"])["numbers"]
+    report = json.loads((calibrated / RECORD_FILE).read_text())
+    best = min(lines, key=lambda line: line["misfit"])["numbers"]
     for key, value in best.items():
         assert report["fitted"][key]["fitted"] == pytest.approx(value, rel=0.01)
 
 
-def test_what_was_evaluated_is_not_evaluated_again(project, calibrated, tmp_path, monkeypatch):
+@pytest.fixture
+def interrupted(calibrated, tmp_path) -> Path:
+    """A calibration that was killed while it wrote down its eighth evaluation."""
     out = tmp_path / "out"
     out.mkdir()
     lines = (calibrated / EVALUATIONS_FILE).read_text().splitlines(keepends=True)
-    (out / EVALUATIONS_FILE).write_text("".join(lines[:8]) + lines[8][:20])  # killed while it wrote a line
+    (out / EVALUATIONS_FILE).write_text("".join(lines[:8]) + lines[8][:20])
+    record = json.loads((calibrated / RECORD_FILE).read_text())
+    (out / RECORD_FILE).write_text(json.dumps(record | {"fitted": {}, "checks": []}))
+    return out
+
+
+def test_what_was_evaluated_is_not_evaluated_again(project, calibrated, interrupted, monkeypatch):
     calls = []
-    compare = Calibration.compare
-    monkeypatch.setattr(Calibration, "compare", lambda self, preset: calls.append(1) or compare(self, preset))
-    calibrate(project, out, preset="small", name="ours", evaluations=14, checks=2)
-    assert len(calls) == len(lines) - 8
-    for name in ("ours.toml", REPORT_FILE):
-        assert (out / name).read_bytes() == (calibrated / name).read_bytes()
+    compare = PreparedPiece.compare
+    monkeypatch.setattr(PreparedPiece, "compare", lambda self, preset: calls.append(1) or compare(self, preset))
+    calibrate(project, interrupted, preset="small", name="ours", evaluations=14, checks=2)
+    lines = (calibrated / EVALUATIONS_FILE).read_text().splitlines()
+    assert len(calls) == 2 * (len(lines) - 8)
+    for name in ("ours.toml", RECORD_FILE):
+        assert (interrupted / name).read_bytes() == (calibrated / name).read_bytes()
 
 
-def test_another_problem_needs_force(project, calibrated, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / EVALUATIONS_FILE).write_bytes((calibrated / EVALUATIONS_FILE).read_bytes())
-    with pytest.raises(OutputError, match="pass --force"):
-        calibrate(project, out, preset="small", seed=3, evaluations=2, checks=1)
-    calibrate(project, out, preset="small", seed=3, runs=["SIM_001"], evaluations=2, checks=1, force=True)
-    report = json.loads((out / REPORT_FILE).read_text())
+def test_another_problem_needs_force(project, interrupted, refuses):
+    with refuses(OutputError, "problem.seed 0 -> 3", "--force"):
+        calibrate(project, interrupted, preset="small", seed=3, evaluations=2, checks=1)
+    calibrate(project, interrupted, preset="small", seed=3, runs=["SIM_001"], evaluations=2, checks=1, force=True)
+    report = json.loads((interrupted / RECORD_FILE).read_text())
     assert report["problem"]["seed"] == 3
     assert report["checks"][0]["floor"] is None, "one piece has no floor"
-    assert tomllib.loads((out / "calibrated.toml").read_text())["specimen"]
+    assert tomllib.loads((interrupted / "calibrated.toml").read_text())["specimen"]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_the_command_says_in_one_line_what_is_wrong(project, tmp_path, run, argu
 
 
 def test_a_project_without_voxels_is_refused(project, monkeypatch):
-    monkeypatch.setattr(workflow, "measured_piece", lambda tomogram: None)
+    monkeypatch.setattr(pieces, "measured_piece", lambda tomogram: None)
     with pytest.raises(SourceError, match="no run with measured voxels"):
         read_pieces(open_source(project, SourceSettings()), ())
 
@@ -152,7 +154,7 @@ def test_equal_pieces_have_no_difference():
 def test_the_czii_preset_looks_like_the_real_blocks(real_data):
     """The targets of the calibration, on fresh simulations of the blocks that it was fitted to."""
     preset = load_simulation_preset("czii")
-    pieces: list[Piece] = read_pieces(open_source(real_data, SourceSettings(level=1)), ["TS_6_4", "TS_69_2"])
-    _, simulated = workflow._simulate_afresh(preset, pieces, seed=100, checks=3)
-    for result in check([Measured.of(piece.real) for piece in pieces], simulated):
+    blocks = read_pieces(open_source(real_data, SourceSettings(level=1)), ["TS_6_4", "TS_69_2"])
+    _, simulated = simulate_afresh(preset, blocks, seed=100, checks=3)
+    for result in check([Measured.of(piece.real) for piece in blocks], simulated):
         assert result.passed, result

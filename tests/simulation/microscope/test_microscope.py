@@ -16,7 +16,7 @@ from frazil.simulation.microscope.microscope import (
 from frazil.simulation.microscope.optics import CorrectionSettings, OpticsSettings
 from frazil.simulation.microscope.projection import back_project, project
 from frazil.simulation.microscope.tilts import TiltSeries, TiltSettings, acquire
-from frazil.simulation.structures.library import PARTICLES
+from frazil.simulation.structures.built_in import PARTICLES
 
 SHAPE = (24, 20, 48)
 # In focus, with a phase plate of 90 degrees, the contrast transfer is 1 at every frequency; nothing is harmed or corrected.

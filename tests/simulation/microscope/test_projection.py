@@ -15,7 +15,6 @@ from frazil.simulation.microscope.projection import (
     back_projection_weights,
     image_frequencies,
     project,
-    transfer_function,
 )
 from frazil.volume.wedge import missing_wedge_mask
 
@@ -60,6 +59,21 @@ def image_line(coefficients: np.ndarray, width_voxel: int, tilt_degrees: float, 
     kx = np.fft.rfftfreq(width_voxel) / cosine
     both = np.where(kx == 0, 1, 2)
     return (both * coefficients[0] * np.exp(2j * np.pi * kx * places[:, None])).real.sum(1) / (width_voxel * cosine)
+
+
+def transfer_function(shape_voxel, tilts_degrees) -> torch.Tensor:
+    """What projection and back-projection together do to the coefficients of one ky of a periodic volume.
+
+    `(2 z, x // 2 + 1)` in the order of `rfftn` of a volume padded with nothing to twice its depth.
+    """
+    depth, _, width = shape_voxel
+    height = torch.fft.fftfreq(2 * depth, dtype=torch.float64) * 2 * depth
+    kx = torch.fft.rfftfreq(width, dtype=torch.float64)
+    lines = torch.zeros(2 * depth, len(kx), dtype=torch.complex128)
+    for tilt, weight in zip(tilts_degrees, back_projection_weights(width, tilts_degrees), strict=True):
+        phase = 2 * math.pi * math.tan(math.radians(tilt)) * height[:, None] * kx
+        lines += torch.polar(weight.expand_as(phase), phase)
+    return torch.fft.fft(lines * (height.abs() < depth)[:, None], dim=0).real.float()
 
 
 # --- projection

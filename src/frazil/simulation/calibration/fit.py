@@ -3,9 +3,6 @@
 The picks of a real tomogram are simulated at their places, the piece that was really measured is cut out of the simulation, and
 the two are compared by what does not depend on orientation or chance: spectra, wedge, skew and kurtosis of the grey values
 (`frazil.volume.spectra`). The fit moves a few physical numbers of a preset; nothing is fitted voxel by voxel.
-
-Where real voxels are coarser than 10 A the simulation is finer by a whole factor and averaged, so that the fitted numbers hold
-at the finer voxel. What the coarse voxels cannot show, the low-pass beyond their Nyquist frequency, can be told as one number.
 """
 
 from __future__ import annotations
@@ -13,196 +10,111 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import numpy as np
-import scipy.fft
 import torch
 from jaxtyping import Float
 
-from frazil.core.errors import SimulationError
-from frazil.core.records import Picks, Tomogram, TomogramHeader
+from frazil.core.presets import override
 from frazil.core.seeds import numpy_generator
-from frazil.simulation.calibration.fitted import FITTED, read_number, with_numbers
+from frazil.simulation.calibration.pieces import Measured, Piece
 from frazil.simulation.microscope.denoiser import smooth_and_restrain
 from frazil.simulation.microscope.microscope import image_filters, image_noise
 from frazil.simulation.microscope.optics import draw_defocus_um
 from frazil.simulation.microscope.projection import back_project, project
 from frazil.simulation.microscope.tilts import acquire
 from frazil.simulation.preset import SimulationPreset
-from frazil.simulation.specimen.specimen import Likeness, build_specimen
+from frazil.simulation.specimen.specimen import build_specimen
 from frazil.simulation.specimen.surroundings import add_background
-from frazil.volume.spectra import CURVES, Appearance, CurveName, appearance, radial_curve, slice_power
+from frazil.volume.spectra import CURVES
 
-_FINE_ANGSTROM = 10.5  # a voxel at most this large is simulated as it is
-_MARGIN_ANGSTROM = 640.0  # around a piece: what is there sends its streaks and halos in
-_LARGEST_VOXEL = 128  # of a piece along y and x
+TOLERANCE_DEX = 0.10
+"""Difference of spectra and wedge that counts as one."""
 
 SKEW_SCALE, KURTOSIS_SCALE = 0.3, 1.5
-"""Differences of skew and excess kurtosis that count as much as 0.1 dex of a spectrum."""
+"""Differences of skew and excess kurtosis that count as much."""
 
 FALL_SCALE_DEX = 0.3
 """The same for the fall of power at the finer voxel, which is known to a digit at best."""
 
-
-@dataclass(frozen=True)
-class Piece:
-    """A piece of a real tomogram and what was picked in and around it.
-
-    Parameters
-    ----------
-    run : name of the real run.
-    real : `(z, y, x)` measured grey values; the whole depth of the tomogram.
-    voxel_size_angstrom : of the real voxels.
-    start_voxel : place of the piece in its tomogram, zyx.
-    picks : of the run, in its tomogram's coordinates.
-    """
-
-    run: str
-    real: Float[np.ndarray, "z y x"]
-    voxel_size_angstrom: float
-    start_voxel: tuple[int, int, int]
-    picks: tuple[Picks, ...]
-
-    @property
-    def factor(self) -> int:
-        """How many simulated voxels go into a real one along each axis."""
-        return math.ceil(self.voxel_size_angstrom / _FINE_ANGSTROM)
-
-    @property
-    def fine_angstrom(self) -> float:
-        """Edge of a simulated voxel."""
-        return self.voxel_size_angstrom / self.factor
-
-    @property
-    def margin_voxel(self) -> tuple[int, int, int]:
-        """Simulated voxels before the piece, zyx."""
-        margin = round(_MARGIN_ANGSTROM / self.fine_angstrom)
-        return (0, margin, margin)
-
-    @property
-    def simulated_voxel(self) -> tuple[int, int, int]:
-        """Shape of what is simulated: the piece and its surroundings."""
-        z, y, x = (
-            self.factor * edge + 2 * margin for edge, margin in zip(self.real.shape, self.margin_voxel, strict=True)
-        )
-        return (z, scipy.fft.next_fast_len(y, real=True), scipy.fft.next_fast_len(x, real=True))
-
-    def likeness(self) -> Likeness:
-        """Return the picks as they lie in what is simulated; those outside are left out."""
-        start_voxel = self.factor * np.asarray(self.start_voxel) - np.asarray(self.margin_voxel)
-        highest = np.asarray(self.simulated_voxel) - 0.5
-        inside = []
-        for some in self.picks:
-            voxels = some.centers_angstrom / self.fine_angstrom - start_voxel
-            kept = ((voxels > -0.5) & (voxels < highest)).all(axis=1)
-            rotations = None if some.rotations is None else some.rotations[kept]
-            if kept.any():
-                inside.append(Picks(some.run, some.label, voxels[kept] * self.fine_angstrom, rotations))
-        header = TomogramHeader(self.run, self.simulated_voxel, self.fine_angstrom, origin=f"{self.run}, simulated")
-        return Likeness(header, inside)
-
-    def preset(self, preset: SimulationPreset) -> SimulationPreset:
-        """Return the preset for what is simulated: its shape and voxel size, and ice no thicker than the tomogram."""
-        specimen = preset.specimen
-        depth_angstrom = self.simulated_voxel[0] * self.fine_angstrom
-        if specimen.ice_thickness_angstrom is not None and specimen.ice_thickness_angstrom > depth_angstrom:
-            specimen = specimen.model_copy(update={"ice_thickness_angstrom": None})
-        return preset.model_copy(update={"specimen": specimen.for_tomogram(self.simulated_voxel, self.fine_angstrom)})
-
-    def cut(self, simulated: Float[np.ndarray, "Z Y X"]) -> Float[np.ndarray, "z y x"]:
-        """Return the part of a simulation that stands for the piece, averaged to its voxels."""
-        z, y, x = self.real.shape
-        blocks = self.cut_fine(simulated).reshape(z, self.factor, y, self.factor, x, self.factor)
-        return np.asarray(blocks.mean(axis=(1, 3, 5)))
-
-    def cut_fine(self, simulated: Float[np.ndarray, "Z Y X"]) -> Float[np.ndarray, "z y x"]:
-        """Return the part of a simulation that stands for the piece."""
-        slices = tuple(
-            slice(margin, margin + self.factor * edge)
-            for margin, edge in zip(self.margin_voxel, self.real.shape, strict=True)
-        )
-        return simulated[slices]
-
-
-def measured_piece(tomogram: Tomogram) -> tuple[tuple[int, int, int], Float[np.ndarray, "z y x"]] | None:
-    """Return where a tomogram was measured and what it holds there; at most 128 voxels along y and x, from the middle.
-
-    Where chunks are missing on disk between those that are there, it is the first chunk alone; None where all are missing.
-    """
-    present = np.argwhere(tomogram.chunk_present)
-    if not len(present):
-        return None
-    first, last = present.min(axis=0), present.max(axis=0)
-    if len(present) < np.prod(last - first + 1):
-        first = last = present[0]
-    chunk = np.asarray(tomogram.chunk_voxel)
-    start = first * chunk
-    stop = np.minimum((last + 1) * chunk, tomogram.volume.shape)
-    too_long = np.maximum(stop - start - np.array([stop[0], _LARGEST_VOXEL, _LARGEST_VOXEL]), 0)
-    start, stop = start + too_long // 2, stop - (too_long - too_long // 2)
-    z, y, x = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-    return (z.start, y.start, x.start), np.ascontiguousarray(tomogram.volume[z, y, x])
+_BACKGROUND = "specimen.surroundings.background_protein_mg_per_ml"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A simulated piece beside the real one.
+class Fitted:
+    """A number of the preset that the fit may move.
 
     Parameters
     ----------
-    fine_fall_dex : how far the simulated power in XY falls at the finer voxel (`fine_fall`).
+    key : dotted place in the preset.
+    lowest, highest : bounds.
+    step : first step of the search, as a share of the value (numbers are searched on a logarithmic scale).
     """
 
-    run: str
-    real: Appearance
-    simulated: Appearance
-    fine_fall_dex: float
+    key: str
+    lowest: float
+    highest: float
+    step: float = 0.3
 
 
-class Calibration:
-    """The pieces, prepared so that a change of the microscope costs one back-projection a piece.
+FITTED: tuple[Fitted, ...] = (
+    Fitted("microscope.correction.wiener_snr", 1.0, 1e5, 0.5),
+    Fitted("microscope.correction.wiener_falloff_angstrom", 1.0, 500.0),
+    Fitted("microscope.correction.tilt_weight", 0.05, 8.0),
+    Fitted("microscope.optics.defocus_um", 1.0, 8.0, 0.15),
+    Fitted("microscope.optics.b_factor_angstrom2", 50.0, 5000.0, 0.5),
+    Fitted("specimen.surroundings.background_protein_mg_per_ml", 0.1, 80.0),
+    Fitted("denoiser.noise_left", 0.02, 1.0),
+    Fitted("denoiser.resolution_angstrom", 8.0, 60.0, 0.2),
+    Fitted("denoiser.steepness", 1.0, 40.0, 0.3),
+    Fitted("denoiser.shrinkage", 0.05, 3.0),
+    Fitted("denoiser.dark_saturation", 1.0, 50.0, 0.2),
+    Fitted("denoiser.bright_saturation", 0.3, 50.0, 0.2),
+)
+
+
+def read_number(preset: SimulationPreset, key: str) -> float:
+    """Return a fitted number of a preset; the middle of a range."""
+    value: Any = reduce(getattr, key.split("."), preset)
+    return float(np.mean(value))
+
+
+def with_numbers(preset: SimulationPreset, numbers: Mapping[str, float]) -> SimulationPreset:
+    """Return the preset with other fitted numbers; a range, as that of the defocus, moves with its middle."""
+    changes: dict[str, Any] = {}
+    for key, value in numbers.items():
+        before: Any = reduce(getattr, key.split("."), preset)
+        if isinstance(before, tuple):
+            half = (before[1] - before[0]) / 2
+            changes[key] = (max(value - half, 0.0), value + half)
+        else:
+            changes[key] = value
+    return override(preset, changes, preset.name)
+
+
+def within_bounds(preset: SimulationPreset) -> dict[str, float]:
+    """Return the fitted numbers of a preset, moved inside their bounds: where the search starts."""
+    return {one.key: float(np.clip(read_number(preset, one.key), one.lowest, one.highest)) for one in FITTED}
+
+
+class PreparedPiece:
+    """A piece with all that does not depend on the fitted numbers: a change of these costs one back-projection.
 
     Parameters
     ----------
-    pieces : of real tomograms.
     preset : where the fit starts, and what it leaves alone.
     seed : of orientations, background and noise.
-    replicates : simulations of each piece, with other orientations and noise; their curves are averaged.
+    replicate : number of the simulation of this piece; each has other orientations and noise.
     """
 
-    def __init__(
-        self, pieces: Sequence[Piece], preset: SimulationPreset, *, seed: int = 0, replicates: int = 1
-    ) -> None:
-        if not pieces:
-            raise SimulationError("calibration: no measured voxels with picks; give a project that has both")
-        self.preset = preset
-        self._pieces = [
-            _PreparedPiece(piece, preset, seed, replicate) for piece in pieces for replicate in range(replicates)
-        ]
-
-    @staticmethod
-    def start_of(preset: SimulationPreset) -> dict[str, float]:
-        """Return the fitted numbers of a preset, inside their bounds."""
-        return {
-            fitted.key: float(np.clip(read_number(preset, fitted.key), fitted.lowest, fitted.highest))
-            for fitted in FITTED
-        }
-
-    def compare(self, preset: SimulationPreset) -> list[Comparison]:
-        """Simulate every piece with a preset, beside the real one."""
-        return [prepared.compare(preset) for prepared in self._pieces]
-
-
-class _PreparedPiece:
-    """What does not depend on the fitted numbers: projections of particles and background, noise of the images."""
-
-    def __init__(self, piece: Piece, preset: SimulationPreset, seed: int, replicate: int) -> None:
+    def __init__(self, piece: Piece, preset: SimulationPreset, seed: int, replicate: int = 0) -> None:
         self._piece = piece
         self._seed = (seed, "calibration", piece.run, replicate)
-        self._real = appearance(piece.real)
-        generator = numpy_generator(*self._seed, "specimen")
-        settings = piece.preset(_with_background(preset, 0.0)).specimen
-        specimen = build_specimen(settings, generator, like=piece.likeness())
+        self._real = Measured.of(piece.real)
+        settings = piece.preset(with_numbers(preset, {_BACKGROUND: 0.0})).specimen
+        specimen = build_specimen(settings, numpy_generator(*self._seed, "specimen"), like=piece.likeness())
         self._background = max(preset.specimen.surroundings.background_protein_mg_per_ml, 1.0)
         background = specimen.density.copy()
         add_background(
@@ -220,10 +132,9 @@ class _PreparedPiece:
             numpy_generator(*self._seed, "noise"),
         )  # fmt: skip
 
-    def compare(self, preset: SimulationPreset) -> Comparison:
-        simulated = self._simulate(preset)
-        fall = fine_fall(self._piece.cut_fine(simulated))
-        return Comparison(self._piece.run, self._real, appearance(self._piece.cut(simulated)), fall)
+    def compare(self, preset: SimulationPreset) -> tuple[Measured, Measured]:
+        """Return the real piece and its simulation with a preset."""
+        return self._real, self._piece.measure_simulated(self._simulate(preset))
 
     def _simulate(self, preset: SimulationPreset) -> Float[np.ndarray, "z y x"]:
         piece = self._piece
@@ -242,30 +153,28 @@ class _PreparedPiece:
         return smooth_and_restrain(tomogram, piece.fine_angstrom, preset.denoiser)
 
 
-def fine_fall(volume: Float[np.ndarray, "z y x"]) -> float:
-    """Return by how much log10 power in XY falls from 0.1 to 0.44 cycles per voxel."""
-    curve = radial_curve(slice_power(volume, "XY"))
-    start, stop = np.interp((0.1, 0.44), curve.at, curve.log_power)
-    return float(start - stop)
+def misfit(pairs: Sequence[tuple[Measured, Measured]], *, fine_fall_dex: float | None = None) -> float:
+    """Return what the fit minimizes: the mean square of all differences in units of their tolerances.
 
-
-def misfit(comparisons: Sequence[Comparison], *, fine_fall_dex: float | None = None) -> float:
-    """Return what the fit makes small: mean squares of differences, 1 where everything is off by its tolerance.
-
-    Differences are averaged over the pieces first: the pieces of a data set differ among each other, and the simulator is to
+    Differences are averaged over the pieces first: the pieces of a data set differ among each other, and the simulator should
     be like all of them.
 
     Parameters
     ----------
-    fine_fall_dex : what `fine_fall` is known to be in the real data at the simulated voxel; None where it is not known.
+    pairs : each real piece and its simulation.
+    fine_fall_dex : the real `Measured.fine_fall_dex` at the simulated voxel; None if it is not known.
     """
-    curves = [np.mean([_difference(pair, name) for pair in comparisons], axis=0) for name in CURVES]
-    squares = [float(np.nanmean(np.square(curve / 0.1))) for curve in curves]
-    skew = np.mean([pair.simulated.skew - pair.real.skew for pair in comparisons])
-    kurtosis = np.mean([pair.simulated.kurtosis - pair.real.kurtosis for pair in comparisons])
+    looks = [(real.appearance, simulated.appearance) for real, simulated in pairs]
+    curves = [
+        np.mean([simulated.curve(name).log_power - real.curve(name).log_power for real, simulated in looks], axis=0)
+        for name in CURVES
+    ]
+    squares = [float(np.nanmean(np.square(curve / TOLERANCE_DEX))) for curve in curves]
+    skew = np.mean([simulated.skew - real.skew for real, simulated in looks])
+    kurtosis = np.mean([simulated.kurtosis - real.kurtosis for real, simulated in looks])
     squares += [float(skew / SKEW_SCALE) ** 2, float(kurtosis / KURTOSIS_SCALE) ** 2]
     if fine_fall_dex is not None:
-        fall = np.mean([pair.fine_fall_dex for pair in comparisons])
+        fall = np.mean([simulated.fine_fall_dex for _, simulated in pairs])
         squares.append(float((fall - fine_fall_dex) / FALL_SCALE_DEX) ** 2)
     return sum(squares) / len(squares)
 
@@ -299,11 +208,3 @@ def search(
         options={"maxfev": evaluations, "initial_simplex": simplex, "adaptive": True, "fatol": 1e-4, "xatol": 1e-3},
     )  # fmt: skip
     return best[1]
-
-
-def _with_background(preset: SimulationPreset, mg_per_ml: float) -> SimulationPreset:
-    return with_numbers(preset, {"specimen.surroundings.background_protein_mg_per_ml": mg_per_ml})
-
-
-def _difference(pair: Comparison, name: CurveName) -> Float[np.ndarray, "bins"]:
-    return np.asarray(pair.simulated.curve(name).log_power - pair.real.curve(name).log_power)

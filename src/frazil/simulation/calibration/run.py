@@ -4,40 +4,54 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 
-from frazil.core.console import progress_bar, say, warn
-from frazil.core.errors import MissingTomogramError, OutputError, SettingsError, SourceError
-from frazil.core.files import make_folder, output_errors, write_text
+from frazil.core.console import console, progress_bar, say, say_written, warn
+from frazil.core.documents import differences
+from frazil.core.errors import SettingsError
+from frazil.core.files import output_errors, write_text
+from frazil.core.folder import OutputFolder
 from frazil.core.settings import SourceSettings
 from frazil.core.version import __version__
 from frazil.io.checks import check_name
-from frazil.io.sources import Source, open_source
+from frazil.io.sources import open_source
+from frazil.plots.page import save_figure
 from frazil.simulation.calibration.fit import (
-    Calibration,
-    Piece,
-    fine_fall,
-    measured_piece,
+    FITTED,
+    PreparedPiece,
     misfit,
+    read_number,
     search,
+    with_numbers,
+    within_bounds,
 )
-from frazil.simulation.calibration.fitted import FITTED, read_number, with_numbers
-from frazil.simulation.calibration.report import SCHEMA_VERSION, Check, Measured, write_report
+from frazil.simulation.calibration.pieces import Measured, Piece, read_pieces
+from frazil.simulation.calibration.report import (
+    RECORD_FILE,
+    CalibrationRecord,
+    Check,
+    check,
+    checks_table,
+    curves_page,
+)
 from frazil.simulation.preset import SimulationPreset, load_simulation_preset
 from frazil.simulation.tomogram import simulate_tomogram
 
 EVALUATIONS_FILE = "evaluations.jsonl"
+_CURVES_NAME = "calibration"
 
 
 def calibrate(
     real: Path,
     out: Path,
     *,
-    preset: str = "czii",
+    preset: SimulationPreset | str | Path = "czii",
     name: str = "calibrated",
     source_settings: SourceSettings | None = None,
     runs: Sequence[str] = (),
@@ -50,7 +64,7 @@ def calibrate(
 ) -> list[Check]:
     """Fit acquisition and denoiser of a preset to real tomograms, check it on fresh simulations, and write both.
 
-    Interrupted, the same call goes on where it stood: every evaluation is written down, and the search is the same each time.
+    If it is interrupted, the same call resumes: every evaluation is written down, and the search is the same each time.
 
     Parameters
     ----------
@@ -63,20 +77,21 @@ def calibrate(
     evaluations : simulations that the search may make.
     replicates : simulations of each piece in the search.
     checks : simulations of each piece with fresh seeds, after the fit.
-    force : begin anew.
+    force : start over where `out` holds another calibration.
 
     Raises
     ------
+    SettingsError : a value that makes no sense.
     SourceError : no voxels or no picks.
     OutputError : `out` holds something else.
     """
     check_name(name, "--name", SettingsError)
-    for option, count in (("evaluations", evaluations), ("replicates", replicates), ("checks", checks)):
-        if count < 1:
-            raise SettingsError(f"--{option} {count}: nothing to do; ask for at least 1")
+    for option, number in (("evaluations", evaluations), ("replicates", replicates), ("checks", checks)):
+        if number < 1:
+            raise SettingsError(f"--{option} {number}: nothing to do; ask for at least 1")
     if evaluations <= len(FITTED):
         warn(
-            f"--evaluations {evaluations}: the search cannot even begin, its first simplex takes {len(FITTED) + 1}; "
+            f"--evaluations {evaluations}: too few to begin a search, whose first simplex takes {len(FITTED) + 1}; "
             "a fit takes some hundreds"
         )
     start = load_simulation_preset(preset)
@@ -84,71 +99,40 @@ def calibrate(
     for piece in pieces:
         z, y, x = piece.real.shape
         say(f"{piece.run}: {z} x {y} x {x} measured voxels of {piece.voxel_size_angstrom:.3f} A (z, y, x)")
-    problem = _describe(pieces, start, seed, replicates, fine_fall_dex)
-    make_folder(out)
-    memory = _Memory(out / EVALUATIONS_FILE, problem, force=force)
-    calibration = Calibration(pieces, start, seed=seed, replicates=replicates)
-    numbers = _fit(calibration, memory, evaluations, fine_fall_dex)
-    fitted = _round(with_numbers(start, numbers), name)
-    fitted, simulated = _simulate_afresh(fitted, pieces, seed, checks)
-    return write_report(out, fitted, start, pieces, simulated, problem, fine_fall_dex=fine_fall_dex)
+    problem = _problem(pieces, start, seed, replicates, fine_fall_dex)
+    record = CalibrationRecord(problem=problem, fitted={}, checks=())
+    owns = (EVALUATIONS_FILE, f"{name}.toml", *(f"{_CURVES_NAME}.{suffix}" for suffix in ("png", "pdf")))
+    folder = OutputFolder(out, RECORD_FILE, CalibrationRecord, owns)
+
+    def earlier() -> CalibrationRecord | None:
+        return folder.earlier(record, force=force, compare=lambda old, new: differences(old, new, ("fitted", "checks")))
+
+    earlier()  # refuses before anything is touched
+    with folder.held():
+        if earlier() is None:
+            folder.start(record)
+        prepared = [PreparedPiece(piece, start, seed, number) for piece in pieces for number in range(replicates)]
+        numbers = _fit(prepared, start, out / EVALUATIONS_FILE, evaluations, fine_fall_dex)
+        # Three digits: more would be noise, and a preset is read by people.
+        rounded = {key: float(f"{value:.3g}") for key, value in _read(with_numbers(start, numbers)).items()}
+        fitted = with_numbers(start, rounded).model_copy(update={"name": name})
+        fitted, simulated = simulate_afresh(fitted, pieces, seed, checks)
+        measured = [Measured.of(piece.real) for piece in pieces]
+        results = check(measured, simulated, fine_fall_dex=fine_fall_dex)
+        content = tomli_w.dumps(fitted.model_dump(mode="json", exclude={"name"}, exclude_none=True))
+        runs_fitted = ", ".join(piece.run for piece in pieces)
+        preset_path = out / f"{name}.toml"
+        write_text(preset_path, f"# Fitted by frazil {__version__} calibrate to {runs_fitted}.\n\n{content}")
+        save_figure(curves_page(pieces, measured, simulated).figure, out / _CURVES_NAME)
+        record.with_results(start, fitted, results).write(folder.record_path)
+    console.print(checks_table(results))
+    say_written(preset_path, "preset for frazil simulate --preset")
+    say_written(folder.record_path, "what was fitted, and how well")
+    say_written(out / f"{_CURVES_NAME}.png", "curves, real and simulated; also as PDF")
+    return results
 
 
-def read_pieces(source: Source, runs: Sequence[str]) -> list[Piece]:
-    """Return the measured pieces of the wanted runs with their picks.
-
-    Raises
-    ------
-    SourceError : a wanted run that is not there, or no run with measured voxels.
-    """
-    picks = source.picks()
-    known = sorted({some.run for some in picks})
-    for run in runs:
-        if run not in known:
-            raise SourceError(f"{source.path}: no run {run} with picks; it has {', '.join(known) or 'none'}")
-    pieces = []
-    for run in runs or known:
-        try:
-            tomogram = source.read(run)
-        except MissingTomogramError:
-            if run in runs:
-                raise
-            continue
-        found = measured_piece(tomogram)
-        if found is None:
-            continue
-        start_voxel, volume = found
-        own = tuple(some for some in picks if some.run == run)
-        pieces.append(Piece(run, volume, tomogram.header.voxel_size_angstrom, start_voxel, own))
-    if not pieces:
-        raise SourceError(f"{source.path}: no run with measured voxels and picks; choose --level or --tomogram-type")
-    return pieces
-
-
-def _fit(calibration: Calibration, memory: _Memory, evaluations: int, fine_fall_dex: float | None) -> dict[str, float]:
-    """Search the best numbers, with a progress bar; what an earlier call evaluated is not evaluated again."""
-    with progress_bar() as bar:
-        task = bar.add_task("calibrate", total=evaluations)
-        lowest = np.inf
-
-        def evaluate(numbers: dict[str, float]) -> float:
-            nonlocal lowest
-            value = memory.find(numbers)
-            if value is None:
-                value = misfit(
-                    calibration.compare(with_numbers(calibration.preset, numbers)), fine_fall_dex=fine_fall_dex
-                )
-                memory.add(numbers, value)
-            lowest = min(lowest, value)
-            bar.update(task, advance=1, description=f"calibrate (misfit {lowest:.2f})")
-            return value
-
-        best = search(calibration.start_of(calibration.preset), evaluate, evaluations=evaluations)
-        bar.update(task, total=bar.tasks[0].completed)
-    return best
-
-
-def _simulate_afresh(
+def simulate_afresh(
     preset: SimulationPreset, pieces: Sequence[Piece], seed: int, checks: int
 ) -> tuple[SimulationPreset, list[list[Measured]]]:
     """Simulate every piece as `frazil simulate` does, with seeds that the fit has not seen; set the grey scale as well."""
@@ -158,21 +142,60 @@ def _simulate_afresh(
             group = []
             for index, piece in enumerate(pieces):
                 tomogram = simulate_tomogram(piece.preset(preset), seed + 1 + number, index, like=piece.likeness())
-                volume = piece.cut(tomogram.denoised)
-                scales.append(float(piece.real.std() / volume.std()))
-                group.append(Measured.of(volume, fine_fall(piece.cut_fine(tomogram.denoised))))
+                scales.append(float(piece.real.std() / piece.cut(tomogram.denoised).std()))
+                group.append(piece.measure_simulated(tomogram.denoised))
             groups.append(group)
     grey_std = preset.grey_std * float(np.mean(scales))
     return preset.model_copy(update={"grey_std": float(f"{grey_std:.3g}")}), groups
 
 
-def _round(preset: SimulationPreset, name: str) -> SimulationPreset:
-    """Keep three digits of the fitted numbers: more would be noise, and a preset is read by people."""
-    numbers = {fitted.key: float(f"{read_number(preset, fitted.key):.3g}") for fitted in FITTED}
-    return with_numbers(preset, numbers).model_copy(update={"name": name})
+def _fit(
+    prepared: Sequence[PreparedPiece],
+    start: SimulationPreset,
+    memory: Path,
+    evaluations: int,
+    fine_fall_dex: float | None,
+) -> dict[str, float]:
+    """Return the best numbers. What `memory` holds, one evaluation per line, is not evaluated again."""
+    with progress_bar() as bar, output_errors(memory), memory.open("a", encoding="utf-8") as file:
+        text = memory.read_text(encoding="utf-8")
+        if text and not text.endswith("\n"):  # an earlier call was killed
+            file.write("\n")
+        known = _remembered(text)
+        task = bar.add_task("calibrate", total=evaluations)
+        lowest = np.inf
+
+        def evaluate(numbers: dict[str, float]) -> float:
+            nonlocal lowest
+            key = json.dumps(numbers, sort_keys=True)
+            if key not in known:
+                preset = with_numbers(start, numbers)
+                known[key] = misfit([piece.compare(preset) for piece in prepared], fine_fall_dex=fine_fall_dex)
+                file.write(json.dumps({"numbers": numbers, "misfit": known[key]}) + "\n")
+                file.flush()
+            lowest = min(lowest, known[key])
+            bar.update(task, advance=1, description=f"calibrate (misfit {lowest:.2f})")
+            return known[key]
+
+        best = search(within_bounds(start), evaluate, evaluations=evaluations)
+        bar.update(task, total=bar.tasks[0].completed)
+    return best
 
 
-def _describe(
+def _remembered(text: str) -> dict[str, float]:
+    known: dict[str, float] = {}
+    for line in text.splitlines():
+        with suppress(ValueError, KeyError, TypeError):  # a line that was cut off: evaluated again
+            entry = json.loads(line)
+            known[json.dumps(entry["numbers"], sort_keys=True)] = float(entry["misfit"])
+    return known
+
+
+def _read(preset: SimulationPreset) -> dict[str, float]:
+    return {one.key: read_number(preset, one.key) for one in FITTED}
+
+
+def _problem(
     pieces: Sequence[Piece], start: SimulationPreset, seed: int, replicates: int, fine_fall_dex: float | None
 ) -> dict[str, Any]:
     """Return everything that the search depends on."""
@@ -194,38 +217,3 @@ def _describe(
         "replicates": replicates,
         "fine_fall_dex": fine_fall_dex,
     }
-
-
-class _Memory:
-    """The evaluations of a search on disk, one line each, after a first line that says what was searched."""
-
-    def __init__(self, path: Path, problem: Mapping[str, Any], *, force: bool) -> None:
-        self._path = path
-        self._known: dict[str, float] = {}
-        first = json.dumps({"schema_version": SCHEMA_VERSION, "problem": problem}, sort_keys=True)
-        with output_errors(path):
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and not force else []
-        if not lines:
-            write_text(path, first + "\n")
-        elif lines[0] != first:
-            raise OutputError(
-                f"{path}: of a calibration to other tomograms or from another preset; pass --force to replace it"
-            )
-        for line in lines[1:]:
-            try:
-                entry = json.loads(line)
-                self._known[self._key(entry["numbers"])] = float(entry["misfit"])
-            except (ValueError, KeyError, TypeError):
-                continue  # cut off when an earlier call was killed: evaluated again
-
-    def find(self, numbers: Mapping[str, float]) -> float | None:
-        return self._known.get(self._key(numbers))
-
-    def add(self, numbers: Mapping[str, float], value: float) -> None:
-        self._known[self._key(numbers)] = value
-        with output_errors(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"numbers": dict(numbers), "misfit": value}) + "\n")
-
-    @staticmethod
-    def _key(numbers: Mapping[str, float]) -> str:
-        return json.dumps(dict(numbers), sort_keys=True)

@@ -7,26 +7,23 @@ potential over that of the ice. One defocus holds for a whole image; its gradien
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch_ctf import calculate_relativistic_electron_wavelength
 from torch_ctf.ctf_utils import calculate_total_phase_shift
 from torch_fourier_filter.dose_weight import critical_exposure
 
-from frazil.core.errors import SimulationError
 from frazil.core.settings import Settings
 from frazil.simulation.microscope.tilts import TiltSeries
-from frazil.simulation.text import split_numbers
+from frazil.simulation.text import Pair
 
 VOLT_ANGSTROM3_PER_DALTON = 4.2
 """Potential over ice of a dalton of protein: (8.0 - 4.6) V at 0.81 Da/A^3; RNA comes within a tenth of it."""
-
-CtfCorrection = Literal["none", "phase-flip", "wiener"]
 
 
 class OpticsSettings(Settings):
@@ -50,7 +47,7 @@ class OpticsSettings(Settings):
     spherical_aberration_mm: float = Field(2.7, ge=0)
     amplitude_contrast: float = Field(0.07, ge=0, lt=1)
     phase_shift_degrees: float = Field(0.0, ge=0, le=180)
-    defocus_um: Annotated[tuple[float, float], BeforeValidator(split_numbers)] = (3.0, 4.0)
+    defocus_um: Pair = (3.0, 4.0)
     defocus_jitter_um: float = Field(0.0, ge=0)
     contrast: float = Field(1.0, gt=0, le=1)
     b_factor_angstrom2: float = Field(0.0, ge=0)
@@ -62,9 +59,7 @@ class OpticsSettings(Settings):
     def _possible(self) -> OpticsSettings:
         lowest, highest = self.defocus_um
         if lowest > highest:
-            raise SimulationError(
-                f"defocus {lowest:g},{highest:g} um: lowest above highest; write it as LOWEST,HIGHEST"
-            )
+            raise ValueError(f"defocus {lowest:g},{highest:g} um: lowest above highest; write it as LOWEST,HIGHEST")
         return self
 
 
@@ -80,7 +75,7 @@ class CorrectionSettings(Settings):
     tilt_weight : images are weighted with the cosine of their tilt to this power.
     """
 
-    ctf: CtfCorrection = "phase-flip"
+    ctf: Literal["none", "phase-flip", "wiener"] = "phase-flip"
     wiener_snr: float = Field(10.0, gt=0)
     wiener_falloff_angstrom: float = Field(50.0, ge=0)
     dose_weighting: bool = True

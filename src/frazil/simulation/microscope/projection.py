@@ -98,25 +98,6 @@ def back_project(
     return volume
 
 
-def transfer_function(shape_voxel: Sequence[int], tilts_degrees: Sequence[float]) -> Float[Tensor, "kz kx"]:
-    """Return what projection and back-projection together do to the coefficients of one ky of a periodic volume.
-
-    Returns
-    -------
-    `(2 z, x // 2 + 1)` in the order of `rfftn` of a volume padded with nothing to twice its depth.
-    """
-    depth, _, width = shape_voxel
-    height = torch.fft.fftfreq(2 * depth, dtype=torch.float64) * 2 * depth
-    inside = (height.abs() < depth).double()
-    kx = torch.fft.rfftfreq(width, dtype=torch.float64)
-    lines = torch.zeros(2 * depth, len(kx), dtype=torch.complex128)
-    for tilt, weight in zip(tilts_degrees, back_projection_weights(width, tilts_degrees), strict=True):
-        phase = 2 * math.pi * math.tan(math.radians(tilt)) * height[:, None] * kx
-        lines += torch.polar(weight.expand_as(phase), phase)
-    transfer: Tensor = torch.fft.fft(lines * inside[:, None], dim=0)
-    return transfer.real.float()
-
-
 def _plane_shifts(
     shape_voxel: Sequence[int], tilts_degrees: Sequence[float], dtype: torch.dtype
 ) -> Complex[Tensor, "tilt z kx"]:

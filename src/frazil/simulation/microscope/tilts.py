@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from frazil.core.errors import SimulationError
 from frazil.core.settings import Settings
-from frazil.simulation.text import split_numbers
-from frazil.volume.wedge import check_tilt_range
+from frazil.simulation.text import Pair
 
 _STEEPEST = 85  # a slab is not seen edge-on
 
@@ -36,7 +34,7 @@ class TiltSettings(Settings):
         a whole keeps its width, as alignment sees to.
     """
 
-    range_degrees: Annotated[tuple[float, float], BeforeValidator(split_numbers)] = (-45.0, 45.0)
+    range_degrees: Pair = (-45.0, 45.0)
     step_degrees: float = 3.0
     axis: Literal["y", "x"] = "y"
     order: TiltOrder = "dose-symmetric"
@@ -47,13 +45,12 @@ class TiltSettings(Settings):
     @model_validator(mode="after")
     def _possible(self) -> TiltSettings:
         lowest, highest = self.range_degrees
-        if max(map(abs, self.range_degrees)) > _STEEPEST:
-            raise SimulationError(
-                f"tilt range {lowest:g},{highest:g}: a slab is not seen edge-on; keep within -{_STEEPEST} and {_STEEPEST}"
+        if not -_STEEPEST <= lowest < highest <= _STEEPEST:
+            raise ValueError(
+                f"tilt range {lowest:g},{highest:g}: write it as LOWEST,HIGHEST within -{_STEEPEST} and {_STEEPEST} degrees"
             )
-        check_tilt_range(self.range_degrees)
         if not 0 < self.step_degrees <= highest - lowest:
-            raise SimulationError(
+            raise ValueError(
                 f"tilt step {self.step_degrees:g}: make it above 0 and at most {highest - lowest:g}, the range"
             )
         return self

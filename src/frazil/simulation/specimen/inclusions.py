@@ -30,7 +30,7 @@ class Vesicle:
 
     Parameters
     ----------
-    center_angstrom : zyx, from the centre of voxel (0, 0, 0).
+    center_angstrom : zyx, from the center of voxel (0, 0, 0).
     semi_axes_angstrom : to the middle of the bilayer.
     rotation : object -> tomogram, acting on zyx vectors.
     """
@@ -62,7 +62,7 @@ class GoldBead:
 
     Parameters
     ----------
-    center_angstrom : zyx, from the centre of voxel (0, 0, 0).
+    center_angstrom : zyx, from the center of voxel (0, 0, 0).
     radius_angstrom : of the gold.
     """
 
@@ -91,9 +91,9 @@ class CarbonFilm:
 
     Parameters
     ----------
-    hole_angstrom : yx of the hole's centre.
+    hole_angstrom : yx of the hole's center.
     hole_radius_angstrom : of the rim's mean.
-    rim_angstrom : how far the rim lies outward of its mean, at equal steps of the angle about the hole's centre.
+    rim_angstrom : how far the rim lies outward of its mean, at equal steps of the angle about the hole's center.
     lowest_angstrom, highest_angstrom : z of the film's faces, where y and x are 0.
     slope : by how much the film rises along y and along x.
     """
@@ -136,7 +136,7 @@ def box_around(
     shape_voxel: tuple[int, ...],
     voxel_size_angstrom: float,
 ) -> tuple[tuple[slice, ...], list[Float[np.ndarray, "..."]]]:
-    """Return the part of a grid within reach, and its voxels' offsets from the centre, angstrom, one array an axis."""
+    """Return the part of a grid within reach, and its voxels' offsets from the center, angstrom, one array per axis."""
     box, offsets = [], []
     for axis, (center, edge) in enumerate(zip(center_angstrom, shape_voxel, strict=True)):
         start = min(max(math.floor((center - reach_angstrom) / voxel_size_angstrom), 0), edge)
@@ -148,7 +148,7 @@ def box_around(
 
 
 def norm(offset: Sequence[Float[np.ndarray, "..."]]) -> Float[np.ndarray, "z y x"]:
-    """Return the lengths of offsets that are given one array an axis."""
+    """Return the lengths of offsets that are given one array per axis."""
     z, y, x = offset
     return np.asarray(np.sqrt(z**2 + y**2 + x**2))
 
@@ -158,7 +158,7 @@ def _outward(
 ) -> Float[np.ndarray, "z y x"]:
     """Return how far outside an ellipsoid each place lies: exact for a sphere, else to first order near the surface."""
     z, y, x = offset
-    # So small that they matter at the centre only, which is no direction: there the shortest way out counts.
+    # So small that they matter at the center only, which is no direction: there the shortest way out counts.
     level, slope = np.float32(1e-12), np.float32(1e-12 / semi_axes.min() ** 2)
     for column, semi_axis in zip(rotation.T.astype(np.float32), semi_axes.astype(np.float32), strict=True):
         along = (column[0] * z + column[1] * y + column[2] * x) / semi_axis
@@ -169,5 +169,5 @@ def _outward(
 
 
 def _edge(outward_angstrom: Float[np.ndarray, "..."], voxel_size_angstrom: float) -> Float[np.ndarray, "..."]:
-    """Return the share of a voxel that lies inside a surface, from how far its centre lies outside."""
+    """Return the share of a voxel that lies inside a surface, from how far its center lies outside."""
     return np.asarray(erfc(outward_angstrom * (math.sqrt(6) / voxel_size_angstrom)) / 2)

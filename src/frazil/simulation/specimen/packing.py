@@ -1,7 +1,7 @@
-"""Packing: solid bodies put one by one at random free places of the ice, voxel by voxel, never moved again.
+"""Packing: solid bodies put one by one at random free places of the ice, never moved again.
 
 A body is drawn once, in one orientation and with one sub-voxel shift; only whole-voxel places are tried for it. First at
-random, which is quick while there is room; where that fails, one convolution a tile finds every free place there is. So a
+random, which is quick while there is room; where that fails, one convolution per tile finds every free place there is. So a
 crowded specimen fills up to where the drawn body truly fits nowhere.
 """
 
@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from scipy.signal import fftconvolve
 
-from frazil.simulation.structures.library import Structure, solid_body
+from frazil.simulation.specimen.slab import Slab
+from frazil.simulation.structures.structure import Structure, solid_body
 
 Place = tuple[int, int, int]
 """Voxel of the tomogram, zyx."""
@@ -35,7 +36,7 @@ class Body:
     density : mass density in a box that holds all of it, dalton per cubic angstrom.
     solid : voxels of the box that are the body.
     rotation : object -> tomogram, acting on zyx vectors.
-    shift_voxel : from the middle voxel of the box to the particle's centre, zyx, each within half a voxel.
+    shift_voxel : from the middle voxel of the box to the particle's center, zyx, each within half a voxel.
     """
 
     density: Float[np.ndarray, "z y x"]
@@ -78,84 +79,6 @@ def box_edge(structure: Structure, voxel_size_angstrom: float) -> int:
     return 2 * int(np.ceil(structure.support_radius_angstrom / voxel_size_angstrom + 0.5)) + 1
 
 
-@dataclass(frozen=True)
-class Slab:
-    """The ice: all between two parallel planes, as far as the tomogram goes.
-
-    Parameters
-    ----------
-    shape_voxel : of the tomogram.
-    thickness_voxel : along the normal; None fills the tomogram.
-    tilt_degrees : the plane rises along y by the first and along x by the second angle.
-    offset_voxel : of the middle plane along z from the middle of the tomogram.
-    """
-
-    shape_voxel: tuple[int, int, int]
-    thickness_voxel: float | None = None
-    tilt_degrees: tuple[float, float] = (0.0, 0.0)
-    offset_voxel: float = 0.0
-
-    @cached_property
-    def normal(self) -> Float[np.ndarray, "3"]:
-        """Unit vector normal to the ice, zyx, towards higher z."""
-        rise_y, rise_x = np.tan(np.radians(self.tilt_degrees))
-        direction = np.array([1.0, -rise_y, -rise_x])
-        return np.asarray(direction / np.linalg.norm(direction))
-
-    @property
-    def faces_voxel(self) -> tuple[float, float]:
-        """Lowest and highest z of the ice in the middle of the tomogram."""
-        _, height, width = self.shape_voxel
-        lowest, highest = self.faces_at((height - 1) / 2, (width - 1) / 2)
-        return float(lowest), float(highest)
-
-    @cached_property
-    def slope(self) -> Float[np.ndarray, "2"]:
-        """By how much the ice rises along y and along x, voxels a voxel; ice that fills the tomogram does not."""
-        return np.zeros(2) if self.thickness_voxel is None else -self.normal[1:] / self.normal[0]
-
-    def faces_at(
-        self, y: Float[np.ndarray, "..."] | float, x: Float[np.ndarray, "..."] | float
-    ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
-        """Return the lowest and the highest z of the ice at places (y, x), fractions allowed and outside too.
-
-        The border of the tomogram, half a voxel beyond a centre, ends the ice; where it is outside, lowest is above highest.
-        """
-        depth, height, width = self.shape_voxel
-        thickness = depth if self.thickness_voxel is None else self.thickness_voxel / self.normal[0]
-        rise = (np.asarray(y) - (height - 1) / 2) * self.slope[0] + (np.asarray(x) - (width - 1) / 2) * self.slope[1]
-        middle = (depth - 1) / 2 + self.offset_voxel + rise
-        return np.maximum(middle - thickness / 2, -0.5), np.minimum(middle + thickness / 2, depth - 0.5)
-
-    def heights(
-        self, y: Int64[np.ndarray, "..."], x: Int64[np.ndarray, "..."], offsets: Int64[np.ndarray, "n 3"]
-    ) -> tuple[Int64[np.ndarray, "..."], Int64[np.ndarray, "..."]]:
-        """Return the lowest and the highest z at which all `offsets` from (z, y, x) are voxels of the ice."""
-        lowest = np.full(np.broadcast(y, x).shape, -offsets[:, 0].min())
-        highest = np.full(lowest.shape, self.shape_voxel[0] - 1 - offsets[:, 0].max())
-        if self.thickness_voxel is not None:
-            across = offsets @ self.normal
-            middle_z, middle_y, middle_x = (np.asarray(self.shape_voxel) - 1) / 2
-            sideways = (y - middle_y) * self.normal[1] + (x - middle_x) * self.normal[2]
-            reach = np.array([-self.thickness_voxel / 2 - across.min(), self.thickness_voxel / 2 - across.max()])
-            below, above = ((end - sideways) / self.normal[0] + middle_z + self.offset_voxel for end in reach)
-            lowest = np.maximum(lowest, np.ceil(below - 1e-9).astype(np.int64))
-            highest = np.minimum(highest, np.floor(above + 1e-9).astype(np.int64))
-        return lowest, highest
-
-    @cached_property
-    def columns(self) -> tuple[Int64[np.ndarray, "y x"], Int64[np.ndarray, "y x"]]:
-        """The lowest and the highest voxel of ice at each (y, x); none where the lowest is above the highest."""
-        _, height, width = self.shape_voxel
-        return self.heights(np.arange(height)[:, None], np.arange(width), np.zeros((1, 3), dtype=np.int64))
-
-    @cached_property
-    def volume_voxel(self) -> int:
-        """Voxels of ice in the tomogram."""
-        lowest, highest = self.columns
-        return int(np.maximum(highest - lowest + 1, 0).sum())
-
-
 class Canvas:
     """The specimen while it is being filled: what is solid, the density, and who is where.
 
@@ -163,7 +86,7 @@ class Canvas:
     ----------
     slab : the ice, and with it the tomogram.
     margin_voxel : how far a body may reach past the border of the tomogram; there too bodies do not overlap.
-    cut_at_border : bodies may reach past the y and x borders, their centres may not.
+    cut_at_border : bodies may reach past the y and x borders, their centers may not.
     """
 
     def __init__(self, slab: Slab, *, margin_voxel: int, cut_at_border: bool) -> None:
@@ -196,7 +119,7 @@ class Canvas:
         inner = self.solid
         inner |= solid
         lowest, highest = self.slab.columns
-        for z, plane in enumerate(inner):
+        for z, plane in enumerate(inner):  # plane by plane: less memory
             self._blocked_voxel += int(np.count_nonzero(plane & (lowest <= z) & (z <= highest)))
 
     def overlap(self, body: Body, place: Place) -> int:
@@ -234,17 +157,13 @@ class Canvas:
     def _center_range(self, body: Body) -> tuple[Int64[np.ndarray, "2"], Int64[np.ndarray, "2"]]:
         """Return the first and the last y and x at which the body may be put."""
         edges = np.asarray(self.slab.shape_voxel[1:])
-        if self._cut:  # the centre itself, sub-voxel shift included, between the centres of the outermost voxels
+        if self._cut:  # the center itself, sub-voxel shift included, between the centers of the outermost voxels
             shift = body.shift_voxel[1:]
             return (shift < 0).astype(np.int64), edges - 1 - (shift > 0)
         return -body.offsets[:, 1:].min(axis=0), edges - 1 - body.offsets[:, 1:].max(axis=0)
 
     def _candidates(
-        self,
-        body: Body,
-        low: Int64[np.ndarray, "2"],
-        high: Int64[np.ndarray, "2"],
-        generator: np.random.Generator,
+        self, body: Body, low: Int64[np.ndarray, "2"], high: Int64[np.ndarray, "2"], generator: np.random.Generator
     ) -> Int64[np.ndarray, "k 3"]:
         """Return random places, evenly spread over those where the body lies in the ice."""
         yx = generator.integers(low, high + 1, size=(_CANDIDATES, 2))
@@ -273,11 +192,7 @@ class Canvas:
         return None
 
     def _search(
-        self,
-        body: Body,
-        low: Int64[np.ndarray, "2"],
-        high: Int64[np.ndarray, "2"],
-        generator: np.random.Generator,
+        self, body: Body, low: Int64[np.ndarray, "2"], high: Int64[np.ndarray, "2"], generator: np.random.Generator
     ) -> Place | None:
         """Return a random free place of the first tile that has one, the tiles taken in random order; None: nowhere."""
         corners = [

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from scipy.ndimage import gaussian_filter1d
 
 from frazil.core.errors import SimulationError
 from frazil.core.settings import Settings
-from frazil.simulation.specimen.grains import add_gaussians
 from frazil.simulation.specimen.inclusions import BILAYER_HALF_ANGSTROM, CarbonFilm, GoldBead, Vesicle, box_around, norm
 from frazil.simulation.specimen.orientations import random_rotation
-from frazil.simulation.specimen.packing import Slab
-from frazil.simulation.structures.solid import PROTEIN_DALTON_PER_CUBIC_ANGSTROM
-from frazil.simulation.text import split_numbers
+from frazil.simulation.specimen.slab import Slab
+from frazil.simulation.structures.grains import add_gaussians
+from frazil.simulation.structures.structure import PROTEIN_DALTON_PER_CUBIC_ANGSTROM
+from frazil.simulation.text import Pair
 
 _OBLATE = 1.12  # semi-axes of a vesicle differ from their mean by up to this factor
 _ATTEMPTS = 400
@@ -51,7 +50,7 @@ class SurroundingsSettings(Settings):
     """
 
     vesicles: int = Field(0, ge=0)
-    vesicle_radius_angstrom: Annotated[tuple[float, float], BeforeValidator(split_numbers)] = (150.0, 400.0)
+    vesicle_radius_angstrom: Pair = (150.0, 400.0)
     gold_beads: int = Field(0, ge=0)
     gold_bead_diameter_angstrom: float = Field(100.0, gt=0)
     carbon_edge: bool = False
@@ -63,46 +62,39 @@ class SurroundingsSettings(Settings):
     def _possible(self) -> SurroundingsSettings:
         smallest, largest = self.vesicle_radius_angstrom
         if not 2 * BILAYER_HALF_ANGSTROM <= smallest <= largest:
-            raise SimulationError(
-                f"vesicle radius {smallest:g},{largest:g}: give the smaller first, "
-                f"and at least {2 * BILAYER_HALF_ANGSTROM:g} A: a bilayer is {2 * BILAYER_HALF_ANGSTROM:g} A thick"
+            thick = 2 * BILAYER_HALF_ANGSTROM
+            raise ValueError(
+                f"vesicle radius {smallest:g},{largest:g}: give the smaller first, and at least {thick:g} A, the thickness "
+                "of a bilayer"
             )
         return self
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What was drawn of solid things; None where there is nothing.
+def add_solid_things(
+    density: Float[np.ndarray, "z y x"],
+    settings: SurroundingsSettings,
+    slab: Slab,
+    voxel_size_angstrom: float,
+    generator: np.random.Generator,
+) -> Bool[np.ndarray, "z y x"] | None:
+    """Add vesicles, beads and film to `density`, in place; return where no particle can be, None if there is nothing.
+
+    Their density is that of protein that scatters as much. Dissolved protein comes last (`add_background`).
 
     Parameters
     ----------
-    density : mass density over ice of protein that scatters as much, dalton per cubic angstrom, float32.
-    solid : where no particle can be.
-    """
-
-    density: Float[np.ndarray, "z y x"] | None = None
-    solid: Bool[np.ndarray, "z y x"] | None = None
-
-
-def draw_surroundings(
-    settings: SurroundingsSettings, slab: Slab, voxel_size_angstrom: float, generator: np.random.Generator
-) -> Surroundings:
-    """Draw the vesicles, beads and the film that the settings ask for; dissolved protein comes last (`add_background`).
-
-    Parameters
-    ----------
-    slab : the ice, and with it the tomogram; all follows its tilt.
+    density : dalton per cubic angstrom over the ice.
+    slab : the ice, and with it the tomogram; everything follows its tilt.
 
     Raises
     ------
     SimulationError : the ice is too thin or too full for a vesicle or a bead.
     """
     if not settings.vesicles + settings.gold_beads + settings.carbon_edge:
-        return Surroundings()
-    density = np.zeros(slab.shape_voxel, dtype=np.float32)
+        return None
     solid = np.zeros(slab.shape_voxel, dtype=bool)
     if settings.carbon_edge:
-        draw_film(settings, slab, voxel_size_angstrom, generator).add_to(density, solid, voxel_size_angstrom)
+        _draw_film(settings, slab, voxel_size_angstrom, generator).add_to(density, solid, voxel_size_angstrom)
     lowest, highest = slab.faces_voxel
     thickness = (highest - lowest) * voxel_size_angstrom * float(slab.normal[0])
     bead = GoldBead(np.zeros(3), settings.gold_bead_diameter_angstrom / 2)
@@ -117,10 +109,10 @@ def draw_surroundings(
             )
         placed.append(replace(thing, center_angstrom=center))
         placed[-1].add_to(density, solid, voxel_size_angstrom)
-    return Surroundings(density, solid)
+    return solid
 
 
-def draw_film(
+def _draw_film(
     settings: SurroundingsSettings, slab: Slab, voxel_size_angstrom: float, generator: np.random.Generator
 ) -> CarbonFilm:
     """Return a film at one face of the ice, whose rim crosses the tomogram between its middle and its border."""
@@ -143,7 +135,7 @@ def draw_film(
 
 def add_background(
     density: Float[np.ndarray, "z y x"],
-    solid: Bool[np.ndarray, "z y x"] | None,
+    solid: Bool[np.ndarray, "z y x"],
     mg_per_ml: float,
     voxel_size_angstrom: float,
     slab: Slab,
@@ -151,20 +143,18 @@ def add_background(
 ) -> None:
     """Add dissolved protein to what else is in the ice, in place: globules of three grains each, as dense as protein.
 
-    It is nowhere where something solid is, and adds up to no more than protein with the soft edges beside it.
+    There is none in anything solid, and the sum is no denser than protein.
 
     Parameters
     ----------
-    density : of all else that is in the tomogram, dalton per cubic angstrom.
+    density : of everything else in the tomogram, dalton per cubic angstrom.
     solid : where there is no ice and so no dissolved protein.
     mg_per_ml : mass per volume of ice.
-    slab : the ice.
     """
     masses, centers, bends = _draw_globules(mg_per_ml, voxel_size_angstrom, slab, generator)
-    if solid is not None:
-        nearest = np.rint(centers / voxel_size_angstrom).astype(np.int64)
-        free = ~solid[tuple(np.clip(nearest, 0, np.asarray(solid.shape) - 1).T)]
-        masses, centers, bends = masses[free], centers[free], bends[free]
+    nearest = np.rint(centers / voxel_size_angstrom).astype(np.int64)
+    free = ~solid[tuple(np.clip(nearest, 0, np.asarray(solid.shape) - 1).T)]
+    masses, centers, bends = masses[free], centers[free], bends[free]
     radii = np.cbrt(3 * masses / (4 * np.pi * PROTEIN_DALTON_PER_CUBIC_ANGSTROM))
     sigmas = 0.62 * radii / np.cbrt(3)  # a third of the mass in a Gaussian that is about as dense as protein
     # So far apart that the radius of gyration is that of a folded chain, 1.2 times that of a ball of the same mass; the
@@ -185,15 +175,14 @@ def add_background(
         dissolved *= np.float32(mass / float(dissolved.sum(dtype=np.float64)))
     room = np.maximum(dissolved.max() - density, 0)
     np.minimum(dissolved, room, out=dissolved)
-    if solid is not None:
-        dissolved[solid] = 0
+    dissolved[solid] = 0
     density += dissolved
 
 
 def _draw_globules(
     mg_per_ml: float, voxel_size_angstrom: float, slab: Slab, generator: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3 3"]]:
-    """Return masses (dalton), centres (angstrom) and shapes of globules, evenly spread between the faces of the ice."""
+    """Return masses (dalton), centers (angstrom) and shapes of globules, evenly spread between the faces of the ice."""
     # Sideways the ice goes on, and globules there reach into the tomogram; above and below there is none.
     ends = [(-_BESIDE_ANGSTROM, edge * voxel_size_angstrom + _BESIDE_ANGSTROM) for edge in slab.shape_voxel[1:]]
     y, x = np.meshgrid(*(np.linspace(*pair, 65) for pair in ends))
@@ -238,7 +227,7 @@ def _free_place(
     voxel_size_angstrom: float,
     generator: np.random.Generator,
 ) -> Float[np.ndarray, "3"] | None:
-    """Return a centre between the faces of the ice with nothing solid within reach; None if none is found."""
+    """Return a center between the faces of the ice with nothing solid within reach; None if none is found."""
     extent = np.asarray(solid.shape[1:]) * voxel_size_angstrom
     reach_along_z = reach_angstrom / float(slab.normal[0])
     for _ in range(_ATTEMPTS):

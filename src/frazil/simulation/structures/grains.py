@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 from scipy.special import erf
 
@@ -25,7 +25,7 @@ Triple = tuple[float, float, float]
 
 _SIGMA_TO_SPACING = 0.6  # grains this soft lie on a lattice without ripple
 _HALF_HEIGHT = 1.18  # of a Gaussian, in sigmas
-_REACH = 3.3  # beyond so many sigmas a Gaussian is cut off
+_REACH = 3.3  # sigmas beyond which a Gaussian is cut off
 _WAVES = 48
 _CHUNK = 2_000_000  # voxels that are touched at once
 
@@ -36,7 +36,7 @@ class Lobe:
 
     Parameters
     ----------
-    center_angstrom : zyx, before the particle is centred on its mass.
+    center_angstrom : zyx, before the particle is centered on its mass.
     semi_axes_angstrom : zyx; an ellipsoid thinner than a grain is a single grain.
     mass_density : relative to protein; RNA is about 1.4.
     """
@@ -44,6 +44,29 @@ class Lobe:
     center_angstrom: Triple
     semi_axes_angstrom: Triple = (0.0, 0.0, 0.0)
     mass_density: float = 1.0
+
+    def semi_axes(self, spacing_angstrom: float) -> Float[np.ndarray, "3"]:
+        """Return the semi-axes, each at least that of one grain."""
+        return np.maximum(self.semi_axes_angstrom, spacing_angstrom / 2)
+
+    def volume(self, spacing_angstrom: float) -> float:
+        """Return the volume, cubic angstrom."""
+        return float(4 / 3 * np.pi * np.prod(self.semi_axes(spacing_angstrom)))
+
+    def holds(self, points: Float[np.ndarray, "n 3"], spacing_angstrom: float) -> Bool[np.ndarray, "n"]:
+        """Return which points lie inside."""
+        offset = (points - np.asarray(self.center_angstrom)) / self.semi_axes(spacing_angstrom)
+        return np.asarray(np.einsum("ni,ni->n", offset, offset) <= 1)
+
+    def fill(self, spacing_angstrom: float) -> Float[np.ndarray, "n 3"]:
+        """Return lattice points inside, moved together or apart a little so that their cells fill the volume."""
+        semi_axes = self.semi_axes(spacing_angstrom)
+        reach = np.floor(semi_axes / spacing_angstrom).astype(int)
+        steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
+        points = steps * spacing_angstrom
+        points = points[((points / semi_axes) ** 2).sum(axis=1) <= 1]
+        cell = self.volume(spacing_angstrom) / len(points)
+        return np.asarray(points * (cell ** (1 / 3) / spacing_angstrom) + np.asarray(self.center_angstrom))
 
 
 @dataclass(frozen=True)
@@ -53,10 +76,10 @@ class GrainModel:
     Parameters
     ----------
     label : class name.
-    radius_angstrom : radius of the challenge's score; goes into the project's config.
+    radius_angstrom : radius for scoring; goes into the project's config.
     mass_kda : integral of the density.
     symmetry : point group; rotation axes of C and D groups along z (and y, x), of O along all three.
-    lobes : one asymmetric unit; the origin of the particle is its centre of mass. Where lobes overlap, the mass density is
+    lobes : one asymmetric unit; the origin of the particle is its center of mass. Where lobes overlap, the mass density is
         their mean and not their sum.
     grain_spacing_angstrom : of the lattice; the grains' sigma is 0.6 of it.
     granularity : standard deviation of the logarithm of the mass density inside: domains, helices and clefts.
@@ -74,37 +97,37 @@ class GrainModel:
 
     @cached_property
     def grains(self) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
-        """Centres (zyx, angstrom) and masses (kDa) of all grains."""
+        """Centers (zyx, angstrom) and masses (kDa) of all grains."""
+        spacing = self.grain_spacing_angstrom
         copies = symmetry_rotations(self.symmetry)
-        unit = [_fill(lobe, self.grain_spacing_angstrom) for lobe in self.lobes]
+        unit = [lobe.fill(spacing) for lobe in self.lobes]
         centers = np.concatenate(unit)
         counts = [len(points) for points in unit]
-        cells = [_volume(lobe, self.grain_spacing_angstrom) / n for lobe, n in zip(self.lobes, counts, strict=True)]
-        masses = np.repeat([lobe.mass_density * cell for lobe, cell in zip(self.lobes, cells, strict=True)], counts)
-        masses = masses / self._coverage(centers, copies) * self._texture(centers)
+        cells = [lobe.mass_density * (lobe.volume(spacing) / n) for lobe, n in zip(self.lobes, counts, strict=True)]
+        masses = np.repeat(cells, counts) / self._coverage(centers, copies) * self._texture(centers)
         centers = np.einsum("gij,nj->gni", copies, centers).reshape(-1, 3)
         masses = np.tile(masses, len(copies))
-        centers = centers - np.average(centers, axis=0, weights=masses)  # C1 and C2 do not fix the centre by themselves
+        centers = centers - np.average(centers, axis=0, weights=masses)  # C1 and C2 do not fix the center
         return centers, masses * (self.mass_kda / masses.sum())
 
     @property
     def center_offset_angstrom(self) -> Float[np.ndarray, "3"]:
-        """Of the centre of mass from the origin, zyx: none, the model is centred on its mass."""
+        """Zero: the model is centered on its mass."""
         return np.zeros(3)
 
     @property
     def sigma_angstrom(self) -> float:
-        """Of a grain."""
+        """Standard deviation of a grain."""
         return _SIGMA_TO_SPACING * self.grain_spacing_angstrom
 
     @cached_property
     def solid_radius_angstrom(self) -> float:
-        """Radius of the sphere about the centre that holds the body; bodies do not overlap if these spheres do not."""
+        """Radius of the sphere about the center that holds the body; bodies do not overlap if these spheres do not."""
         return float(np.linalg.norm(self.grains[0], axis=1).max()) + _HALF_HEIGHT * self.sigma_angstrom
 
     @cached_property
     def support_radius_angstrom(self) -> float:
-        """Radius beyond which the density is nothing."""
+        """Radius beyond which the density is zero."""
         return float(np.linalg.norm(self.grains[0], axis=1).max()) + 3**0.5 * _REACH * self.sigma_angstrom
 
     def density(
@@ -115,14 +138,7 @@ class GrainModel:
         rotation: Float[np.ndarray, "3 3"] | None = None,
         center_voxel: Sequence[float] | None = None,
     ) -> Float[np.ndarray, "z y x"]:
-        """Return the mass density, dalton per cubic angstrom, averaged over each voxel, float32.
-
-        Parameters
-        ----------
-        shape_voxel : zyx.
-        rotation : object -> grid, acting on zyx vectors; None leaves the particle as it is.
-        center_voxel : zyx place of the particle's centre, fractions allowed; None is the box centre N // 2.
-        """
+        """Return the mass density, averaged over each voxel; see `Structure.density`."""
         centers, masses = self.grains
         if rotation is not None:
             centers = centers @ np.asarray(rotation).T
@@ -138,17 +154,18 @@ class GrainModel:
 
     def scaled(self, factor: float) -> GrainModel:
         """Return the particle enlarged by a factor, of the same mass."""
-        if factor == 1:
-            return self
-        lobes = tuple(
-            replace(
-                lobe,
-                center_angstrom=_times(lobe.center_angstrom, factor),
-                semi_axes_angstrom=_times(lobe.semi_axes_angstrom, factor),
-            )
-            for lobe in self.lobes
-        )
-        return replace(self, lobes=lobes)
+
+        def times(vector: Triple) -> Triple:
+            z, y, x = vector
+            return factor * z, factor * y, factor * x
+
+        return replace(
+            self,
+            lobes=tuple(
+                replace(lobe, center_angstrom=times(lobe.center_angstrom), semi_axes_angstrom=times(lobe.semi_axes_angstrom))
+                for lobe in self.lobes
+            ),
+        )  # fmt: skip
 
     def _coverage(self, points: Float[np.ndarray, "n 3"], copies: Float[np.ndarray, "g 3 3"]) -> Float[np.ndarray, "n"]:
         """Count the lobes, with their symmetric copies, that hold each point: each gives its share of the density."""
@@ -156,7 +173,7 @@ class GrainModel:
         for copy in copies:
             turned = points @ copy  # the inverse rotation of the points instead of the rotation of the lobes
             for lobe in self.lobes:
-                count += _inside(turned, lobe, self.grain_spacing_angstrom)
+                count += lobe.holds(turned, self.grain_spacing_angstrom)
         return np.maximum(count, 1)
 
     def _texture(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
@@ -208,8 +225,6 @@ def add_gaussians(
 
 def symmetry_rotations(symmetry: Symmetry) -> Float[np.ndarray, "g 3 3"]:
     """Return the rotations of a point group, acting on zyx vectors."""
-    if symmetry == "C1":
-        return np.eye(3)[None]
     group: Any = symmetry  # scipy's stubs do not know all groups
     matrices = np.asarray(Rotation.create_group(group).as_matrix())
     return matrices[:, ::-1, ::-1]  # xyz -> zyx
@@ -218,38 +233,9 @@ def symmetry_rotations(symmetry: Symmetry) -> Float[np.ndarray, "g 3 3"]:
 def _voxel_shares(
     centers_voxel: Float[np.ndarray, "n 3"], sigmas_voxel: Float[np.ndarray, "n"], reach: float, window: int
 ) -> tuple[Any, Float[np.ndarray, "n 3 window"]]:
-    """Return the voxels of a window about each centre, and each one's share of a unit Gaussian, axis by axis."""
+    """Return the voxels of a window about each center, and each one's share of a unit Gaussian, axis by axis."""
     first = np.rint(centers_voxel - reach).astype(np.int64)
     index = first[:, :, None] + np.arange(window)
     borders = first[:, :, None] + (np.arange(window + 1) - 0.5) - centers_voxel[:, :, None]
     share = np.diff(erf(borders / (np.sqrt(2.0) * sigmas_voxel[:, None, None])), axis=2)
     return index, share / share.sum(axis=2, keepdims=True)
-
-
-def _times(vector: Triple, factor: float) -> Triple:
-    z, y, x = vector
-    return factor * z, factor * y, factor * x
-
-
-def _semi_axes(lobe: Lobe, spacing_angstrom: float) -> Float[np.ndarray, "3"]:
-    return np.maximum(lobe.semi_axes_angstrom, spacing_angstrom / 2)
-
-
-def _volume(lobe: Lobe, spacing_angstrom: float) -> float:
-    return float(4 / 3 * np.pi * np.prod(_semi_axes(lobe, spacing_angstrom)))
-
-
-def _inside(points: Float[np.ndarray, "n 3"], lobe: Lobe, spacing_angstrom: float) -> Any:
-    offset = (points - np.asarray(lobe.center_angstrom)) / _semi_axes(lobe, spacing_angstrom)
-    return np.einsum("ni,ni->n", offset, offset) <= 1
-
-
-def _fill(lobe: Lobe, spacing_angstrom: float) -> Float[np.ndarray, "n 3"]:
-    """Return lattice points inside the lobe, moved together or apart a little so that their cells fill its volume."""
-    semi_axes = _semi_axes(lobe, spacing_angstrom)
-    reach = np.floor(semi_axes / spacing_angstrom).astype(int)
-    steps = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
-    points = steps * spacing_angstrom
-    points = points[((points / semi_axes) ** 2).sum(axis=1) <= 1]
-    cell = _volume(lobe, spacing_angstrom) / len(points)
-    return np.asarray(points * (cell ** (1 / 3) / spacing_angstrom) + np.asarray(lobe.center_angstrom))

@@ -5,8 +5,8 @@ import pytest
 from scipy.ndimage import affine_transform, binary_erosion
 from scipy.spatial.transform import Rotation
 
-from frazil.simulation.structures.particles import DISTRACTORS, PARTICLES
-from frazil.simulation.structures.solid import solid_body
+from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
+from frazil.simulation.structures.structure import solid_body
 
 SHAPE = (57, 57, 57)
 VOXEL_SIZE_ANGSTROM = 6.0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from frazil.simulation.structures.solid import solid_body
+from frazil.simulation.structures.structure import solid_body
 
 
 def radii(edge: int) -> np.ndarray:

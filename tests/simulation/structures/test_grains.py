@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from frazil.simulation.specimen.grains import GrainModel, Lobe, add_gaussians, symmetry_rotations
+from frazil.simulation.structures.grains import GrainModel, Lobe, add_gaussians, symmetry_rotations
 
 # A lopsided pair of lobes: no rotation but the identity leaves it as it is.
 LOPSIDED = GrainModel(
@@ -154,7 +154,7 @@ def test_a_scaled_particle_is_larger_and_as_heavy():
     assert larger.mass_kda == LOPSIDED.mass_kda
     extent, before = (np.linalg.norm(model.grains[0], axis=1).max() for model in (larger, LOPSIDED))
     assert extent == pytest.approx(1.5 * before, rel=0.1)
-    assert LOPSIDED.scaled(1.0) is LOPSIDED
+    assert LOPSIDED.scaled(1.0) == LOPSIDED
 
 
 def test_solid_and_support_radius_hold_the_particle():

@@ -6,16 +6,11 @@ from pydantic import ValidationError
 
 from frazil.core.errors import SimulationError, SourceError
 from frazil.io.mrc import write_volume
-from frazil.simulation.specimen.grains import GrainModel
-from frazil.simulation.structures.library import (
-    DISTRACTORS,
-    PARTICLES,
-    Structure,
-    StructureSettings,
-    find_structures,
-    solid_body,
-)
-from frazil.simulation.structures.maps import MapModel
+from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
+from frazil.simulation.structures.catalog import find_structures
+from frazil.simulation.structures.density_map import MapModel
+from frazil.simulation.structures.grains import GrainModel
+from frazil.simulation.structures.structure import Structure, StructureSettings, solid_body
 
 PDB = """\
 ATOM      1  N   GLY A   1       0.000   0.000   0.000  1.00 50.00           N
@@ -127,7 +122,7 @@ def drawn_as_any(structure: Structure, rotation: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("entries", "parts"),
     [
-        (["proteinase"], ("proteinase", "no such structure", "apo-ferritin", "rubisco", "the file of a map")),
+        (["proteinase"], ("proteinase", "no such structure", "apo-ferritin", "rubisco", "a file with a map")),
         (["ribosome", "ribosome"], ("ribosome", "given twice", "its own label")),
         (["beta_amylase"], ("beta_amylase", "'beta-amylase'")),
     ],

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 
-from frazil.simulation.specimen.grains import GrainModel, Lobe, Triple
+from frazil.simulation.structures.grains import GrainModel, Lobe, Triple
 
 
 def _lobes(*rows: tuple[Triple, Triple, float]) -> tuple[Lobe, ...]:
-    """Return lobes from rows of centre, semi-axes (zyx, angstrom) and mass density relative to the particle's mean."""
+    """Return lobes from rows of center, semi-axes (zyx, angstrom) and mass density relative to the particle's mean."""
     return tuple(Lobe(center, semi_axes, density) for center, semi_axes, density in rows)
 
 

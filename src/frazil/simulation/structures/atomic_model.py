@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 
 from frazil.core.errors import SimulationError
 from frazil.io.atoms import Atoms, read_atoms
-from frazil.simulation.structures.maps import MapModel
+from frazil.simulation.structures.density_map import MapModel
+from frazil.simulation.structures.structure import StructureSettings
 
 VOLT_CUBIC_ANGSTROM_PER_ANGSTROM = 47.878
 """h^2 / (2 pi m e): turns electron scattering factors (angstrom) into the integral of the potential."""
@@ -19,10 +20,10 @@ ICE_VOLT = 4.5
 """Mean inner potential of vitreous ice (field knowledge: 3.5 to 4.9; isolated atoms give 4.5)."""
 
 _GRID_ANGSTROM = 3.0
-# Atoms are blurred to what such a grid holds; finer detail is nothing in voxels of 5 A and more.
+# Atoms are blurred to what such a grid holds; finer detail does not show in voxels of 5 A and more.
 _SIGMA_ANGSTROM = 3.0
 _MARGIN_ANGSTROM = 15.0
-_CUTOFF = 1e-7  # of an atom's density; what gemmi cuts off without being told is half a percent of the integral
+_CUTOFF = 1e-7  # of an atom's density; gemmi's default cuts off half a percent of the integral
 # Partial specific volumes of 0.73 and 0.55 cm^3/g, in cubic angstrom per dalton.
 _PROTEIN_VOLUME = 0.73 * 1.6605
 _NUCLEIC_ACID_VOLUME = 0.55 * 1.6605
@@ -31,34 +32,25 @@ _PHOSPHORUS = 15
 _LARGEST_ANGSTROM = 3000.0
 
 
-def read_atomic_structure(
-    path: Path,
-    *,
-    label: str,
-    mass_kda: float | None = None,
-    radius_angstrom: float | None = None,
-    assembly: str | None = None,
-    scale: float = 1.0,
-) -> MapModel:
+def read_atomic_model(path: Path, settings: StructureSettings) -> MapModel:
     """Read an mmCIF or PDB file as a structure.
-
-    Parameters
-    ----------
-    label : class name.
-    mass_kda : None takes the mass of the atoms and their hydrogens, times the cube of `scale`.
-    radius_angstrom : for scoring; None takes the enclosing radius.
-    assembly : name of a biological assembly; None takes the atoms as they are.
-    scale : enlarges the particle.
 
     Raises
     ------
     SourceError : the file cannot be read, or holds no atoms.
-    SimulationError : atoms so far apart that they are no particle.
+    SimulationError : the atoms are too far apart for a particle.
     """
-    atoms = read_atoms(path, assembly=assembly)
-    mass = mass_kda or atoms.mass_dalton / 1000 * scale**3
+    atoms = read_atoms(path, assembly=settings.assembly)
+    mass_kda = settings.mass_kda or atoms.mass_dalton / 1000 * settings.scale**3
     origin = (_MARGIN_ANGSTROM - atoms.positions_angstrom.min(axis=0)) / _GRID_ANGSTROM
-    return MapModel(label, potential_over_ice(atoms), _GRID_ANGSTROM * scale, mass, radius_angstrom, origin)
+    return MapModel(
+        settings.label,
+        potential_over_ice(atoms),
+        _GRID_ANGSTROM * settings.scale,
+        mass_kda,
+        settings.radius_angstrom,
+        origin,
+    )
 
 
 def potential_over_ice(atoms: Atoms) -> Float[np.ndarray, "z y x"]:
@@ -66,7 +58,7 @@ def potential_over_ice(atoms: Atoms) -> Float[np.ndarray, "z y x"]:
 
     Raises
     ------
-    SimulationError : atoms so far apart that they are no particle.
+    SimulationError : the atoms are too far apart for a particle.
     """
     extent = np.ptp(atoms.positions_angstrom, axis=0)
     if extent.max() > _LARGEST_ANGSTROM:
@@ -80,7 +72,7 @@ def potential_over_ice(atoms: Atoms) -> Float[np.ndarray, "z y x"]:
 
 
 def _blurred_model(atoms: Atoms) -> gemmi.Model:
-    """Return the atoms as a gemmi model whose axes x, y, z are our z, y, x; its occupancies give hydrogens their due."""
+    """Return the atoms as a gemmi model whose axes x, y, z are our z, y, x; occupancies account for hydrogens."""
     positions = atoms.positions_angstrom - atoms.positions_angstrom.min(axis=0) + _MARGIN_ANGSTROM
     numbers = np.unique(atoms.elements)
     forward = {int(number): _forward_scattering(int(number)) for number in numbers}
@@ -136,6 +128,6 @@ def _envelope(potential: Float[np.ndarray, "z y x"], volume_angstrom3: float) ->
 
 
 def _displaced_volume(atoms: Atoms) -> float:
-    """Return the volume of ice, cubic angstrom, in whose place the particle is."""
+    """Return the volume of ice, cubic angstrom, that the particle displaces."""
     nucleotides = min(1.0, float((atoms.elements == _PHOSPHORUS).sum()) * _NUCLEOTIDE_DALTON / atoms.mass_dalton)
     return atoms.mass_dalton * (_PROTEIN_VOLUME + nucleotides * (_NUCLEIC_ACID_VOLUME - _PROTEIN_VOLUME))

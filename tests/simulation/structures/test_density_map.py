@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -8,7 +9,14 @@ from scipy.spatial.transform import Rotation
 
 from frazil.core.errors import SimulationError, SourceError
 from frazil.io.mrc import write_volume
-from frazil.simulation.structures.maps import MapModel, clean_map, read_map
+from frazil.simulation.structures import density_map
+from frazil.simulation.structures.density_map import MapModel, clean_map
+from frazil.simulation.structures.structure import StructureSettings
+
+
+def read_map(path: Path, **settings) -> MapModel:
+    return density_map.read_map(path, StructureSettings(**settings))
+
 
 # Three Gaussians, so that every rotation shows: places (zyx, angstrom), sigma, mass.
 PLACES = np.array([[0.0, 0.0, 0.0], [60.0, 0.0, 10.0], [0.0, -45.0, 40.0]])
@@ -173,28 +181,25 @@ def test_dust_is_no_part_of_the_particle():
     assert body[16, 16, 16]
 
 
-def test_maps_without_voxel_size_or_particle_are_refused(tmp_path, refuses):
-    with mrcfile.new(tmp_path / "lost.mrc") as mrc:
-        mrc.set_data(ball(9.0))
-        mrc.voxel_size = 0
-    remedy = (
-        f"""--set 'specimen.structures=[{{label="ball", source="{tmp_path}/lost.mrc", voxel_size_angstrom=10.0}}]'"""
-    )
-    with refuses(SimulationError, "lost.mrc", "0 x 0 x 0 A", remedy):
-        read_map(tmp_path / "lost.mrc", label="ball")
-    with mrcfile.new(tmp_path / "long.mrc") as mrc:
-        mrc.set_data(ball(9.0))
-        mrc.voxel_size = (10.0, 10.0, 12.0)
-    with refuses(SimulationError, "long.mrc", "12 x 10 x 10 A", "resample", "--set"):
-        read_map(tmp_path / "long.mrc", label="ball")
-    write_volume(tmp_path / "image.mrc", ball(9.0)[:1], 8.0)
-    with refuses(SimulationError, "image.mrc", "a flat image of 1 x 32 x 32 voxels", "ball", "three-dimensional"):
-        read_map(tmp_path / "image.mrc", label="ball")
-    write_volume(tmp_path / "flat.mrc", np.full((8, 8, 8), 3.0), 8.0)
-    with refuses(SimulationError, "flat.mrc", "all voxels are 3", "shows a particle"):
-        read_map(tmp_path / "flat.mrc", label="ball")
-    write_volume(tmp_path / "nan.mrc", np.full((8, 8, 8), np.nan), 8.0)
-    with refuses(SimulationError, "nan.mrc", "not finite", "NaN"):
-        read_map(tmp_path / "nan.mrc", label="ball")
+@pytest.mark.parametrize(
+    ("values", "voxel_size", "parts"),
+    [
+        (ball(9.0), 0, ("voxel size of 0 x 0 x 0 A", "voxel_size_angstrom=10.0")),
+        (ball(9.0), (10.0, 10.0, 12.0), ("voxels of 12 x 10 x 10 A (z, y, x)", "resample the map")),
+        (ball(9.0)[:1], 8.0, ("a flat image of 1 x 32 x 32 voxels", "ball", "three-dimensional")),
+        (np.full((8, 8, 8), 3.0), 8.0, ("all voxels are 3", "shows a particle")),
+        (np.full((8, 8, 8), np.nan), 8.0, ("not finite", "NaN")),
+    ],
+)
+def test_maps_without_voxel_size_or_particle_are_refused(tmp_path, refuses, values, voxel_size, parts):
+    path = tmp_path / "map.mrc"
+    write_volume(path, values, 8.0)
+    with mrcfile.open(path, "r+") as mrc:
+        mrc.voxel_size = voxel_size
+    with refuses(SimulationError, "map.mrc", *parts):
+        read_map(path, label="ball")
+
+
+def test_a_map_that_does_not_exist_is_refused(tmp_path, refuses):
     with refuses(SourceError, "absent.mrc", "no such file"):
         read_map(tmp_path / "absent.mrc", label="ball")

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from frazil.core.errors import SimulationError, SourceError
 from frazil.io.atoms import Atoms
-from frazil.simulation.structures.atoms import potential_over_ice, read_atomic_structure
+from frazil.simulation.structures.atomic_model import potential_over_ice, read_atomic_model
+from frazil.simulation.structures.structure import StructureSettings
 
 VOXEL_ANGSTROM = 3.0
 # Electron scattering factors at zero angle, angstrom (Peng et al. 1996), and atomic weights.
@@ -111,20 +112,24 @@ END
 
 def test_a_file_becomes_a_structure_with_the_mass_of_its_sequence(tmp_path):
     (tmp_path / "gly.pdb").write_text(PDB)
-    glycine = read_atomic_structure(tmp_path / "gly.pdb", label="glycine")
+    glycine = read_atomic_model(tmp_path / "gly.pdb", StructureSettings(label="glycine"))
     assert glycine.mass_kda == pytest.approx((75.067 - 18.015) / 1000, rel=1e-3)
     density = glycine.density((13, 13, 13), 5.0)
     assert density.sum() * 5.0**3 == pytest.approx(1000 * glycine.mass_kda, rel=0.01)
     assert np.unravel_index(density.argmax(), density.shape) == (6, 6, 6)
     assert glycine.radius_angstrom == glycine.solid_radius_angstrom < 15
-    asked = read_atomic_structure(tmp_path / "gly.pdb", label="glycine", mass_kda=2.0, radius_angstrom=9.0, scale=2.0)
+    asked = read_atomic_model(
+        tmp_path / "gly.pdb", StructureSettings(label="glycine", mass_kda=2.0, radius_angstrom=9.0, scale=2.0)
+    )
     assert (asked.mass_kda, asked.radius_angstrom) == (2.0, 9.0)
     assert asked.support_radius_angstrom > glycine.support_radius_angstrom + 5
 
 
 def test_scale_enlarges_the_particle_and_its_mass(tmp_path):
     (tmp_path / "gly.pdb").write_text(PDB)
-    plain, larger = (read_atomic_structure(tmp_path / "gly.pdb", label="glycine", scale=scale) for scale in (1.0, 2.0))
+    plain, larger = (
+        read_atomic_model(tmp_path / "gly.pdb", StructureSettings(label="glycine", scale=scale)) for scale in (1.0, 2.0)
+    )
     assert larger.mass_kda == pytest.approx(8 * plain.mass_kda)
     sums = [model.density((21, 21, 21), 5.0).sum(dtype=float) for model in (plain, larger)]
     assert sums[1] == pytest.approx(8 * sums[0], rel=0.02)
@@ -136,7 +141,7 @@ def test_the_centre_of_mass_is_told_from_the_origin_of_the_model(tmp_path, scale
     line = "ATOM  {0:5d}  C   ALA A{0:4d}    {1:8.3f}{2:8.3f}{3:8.3f}  1.00 50.00           C\n"
     places = [(100.0 + 4 * i, -20.0, 7.0) for i in range(6)]
     (tmp_path / "row.pdb").write_text("".join(line.format(i + 1, *place) for i, place in enumerate(places)) + "END\n")
-    model = read_atomic_structure(tmp_path / "row.pdb", label="row", scale=scale)
+    model = read_atomic_model(tmp_path / "row.pdb", StructureSettings(label="row", scale=scale))
     assert model.center_offset_angstrom == pytest.approx(np.multiply((7.0, -20.0, 110.0), scale), abs=0.1)
 
 
@@ -148,7 +153,7 @@ def test_atoms_too_far_apart_are_refused(refuses):
 def test_a_file_without_atoms_is_refused(tmp_path, refuses):
     (tmp_path / "none.pdb").write_text("END\n")
     with refuses(SourceError, "none.pdb", "no atoms"):
-        read_atomic_structure(tmp_path / "none.pdb", label="glycine")
+        read_atomic_model(tmp_path / "none.pdb", StructureSettings(label="glycine"))
 
 
 def test_volumes_are_finite():

@@ -1,0 +1,64 @@
+"""Which structures can be put into the ice: built-in particles and distractors by label, maps and atomic models from files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from frazil.core.errors import SimulationError
+from frazil.io.atoms import ATOM_SUFFIXES, is_atoms
+from frazil.io.checks import check_name
+from frazil.simulation.structures.atomic_model import read_atomic_model
+from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
+from frazil.simulation.structures.density_map import read_map
+from frazil.simulation.structures.grains import GrainModel
+from frazil.simulation.structures.structure import Structure, StructureSettings
+
+_MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
+_BUILT_IN = PARTICLES | DISTRACTORS
+
+
+def find_structures(entries: Iterable[StructureSettings]) -> dict[str, Structure]:
+    """Return the structures by label, in the order of the entries.
+
+    Raises
+    ------
+    SimulationError : a label that is not built in and has no source, is given twice, or cannot be a copick name; a file
+        that is no structure.
+    SourceError : a file that cannot be read.
+    """
+    found: dict[str, Structure] = {}
+    for entry in entries:
+        check_name(entry.label, "structure", SimulationError)
+        if entry.label in found:
+            raise SimulationError(f"{entry.label}: given twice; give every structure its own label")
+        found[entry.label] = _built_in(entry) if entry.source is None else _from_file(entry, Path(entry.source))
+    return found
+
+
+def _built_in(entry: StructureSettings) -> GrainModel:
+    if entry.label not in _BUILT_IN:
+        raise SimulationError(
+            f"{entry.label}: no such structure; choose from {', '.join(_BUILT_IN)}, or give a file with a map or atoms"
+        )
+    model = _BUILT_IN[entry.label]
+    return replace(
+        model.scaled(entry.scale),
+        mass_kda=entry.mass_kda or model.mass_kda * entry.scale**3,
+        radius_angstrom=entry.radius_angstrom or model.radius_angstrom * entry.scale,
+    )
+
+
+def _from_file(entry: StructureSettings, path: Path) -> Structure:
+    species = _built_in(entry) if entry.label in _BUILT_IN else None
+    if species is not None:
+        entry = entry.model_copy(update={"radius_angstrom": species.radius_angstrom})
+    if is_atoms(path):
+        return read_atomic_model(path, entry)
+    if path.suffix.lower() in _MAP_SUFFIXES:
+        if species is not None:
+            entry = entry.model_copy(update={"mass_kda": species.mass_kda})
+        return read_map(path, entry)
+    suffixes = ", ".join((*_MAP_SUFFIXES, *ATOM_SUFFIXES))
+    raise SimulationError(f"{path}: neither a map nor atoms; give {entry.label} a file that ends in {suffixes}")

@@ -1,0 +1,123 @@
+"""What a structure is: a particle that can be drawn on any grid, and the solid body that nothing else can be inside of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float
+from pydantic import Field
+from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import label as connected_regions
+
+from frazil.core.settings import Settings
+
+PROTEIN_DALTON_PER_CUBIC_ANGSTROM = 0.81
+"""Mass density of folded protein: 1.35 g/cm^3 (field knowledge)."""
+
+_PORE_ANGSTROM = 14.0  # half the width of an opening that no protein's edge reaches through
+
+
+class Structure(Protocol):
+    """Anything that can be drawn as a mass density over ice: dalton per cubic angstrom, its integral is the mass."""
+
+    @property
+    def label(self) -> str:
+        """Class name, as copick takes it."""
+
+    @property
+    def radius_angstrom(self) -> float:
+        """Radius for scoring, which goes into the project's config; the enclosing radius if none is known."""
+
+    @property
+    def mass_kda(self) -> float:
+        """Integral of the density."""
+
+    @property
+    def center_offset_angstrom(self) -> Float[np.ndarray, "3"]:
+        """From the origin of its source to its center of mass, where picks are, zyx; see `StructureSettings`."""
+
+    @property
+    def solid_radius_angstrom(self) -> float:
+        """Radius of the sphere about the center that holds the solid body."""
+
+    @property
+    def support_radius_angstrom(self) -> float:
+        """Radius beyond which the density is zero."""
+
+    def density(
+        self,
+        shape_voxel: tuple[int, int, int],
+        voxel_size_angstrom: float,
+        *,
+        rotation: Float[np.ndarray, "3 3"] | None = None,
+        center_voxel: Sequence[float] | None = None,
+    ) -> Float[np.ndarray, "z y x"]:
+        """Return the mass density, dalton per cubic angstrom, float32.
+
+        Parameters
+        ----------
+        shape_voxel : zyx.
+        rotation : object -> grid, acting on zyx vectors; None leaves the particle as it is.
+        center_voxel : zyx position of the center of mass, fractions allowed; None is the box center N // 2.
+        """
+
+
+class StructureSettings(Settings):
+    """One structure of a preset, or of `--structure`.
+
+    Picks are at the center of mass, which need not be the middle of a map's box or the origin of a model: a pick at p with
+    rotation R has that middle (voxel N // 2) or origin at p - R `center_offset_angstrom`, an attribute of the structure.
+
+    Parameters
+    ----------
+    label : class name; the built-in structure of that label if there is no `source`.
+    source : density map (.mrc, .map) or atoms (.cif, .pdb, also .gz); None takes the built-in structure.
+    mass_kda : None takes the mass of the atoms times the cube of `scale`; without atoms that of the built-in structure of
+        the same label, also for a map, times the cube of `scale`; else the volume of the map above its contour times
+        protein's 0.81 Da/A^3.
+    radius_angstrom : for scoring; None takes that of the built-in structure times `scale`, or the enclosing radius.
+    contrast : of a map; ``white`` if the particle is brighter than its surroundings.
+    voxel_size_angstrom : of a map whose header lacks it or is wrong.
+    assembly : name of a biological assembly of an atomic model; None takes the atoms as they are.
+    scale : enlarges the particle by this factor, and its mass by the cube; a given mass or radius stays.
+    distractor : in the ice, but not annotated.
+    """
+
+    label: str
+    source: str | None = None
+    mass_kda: float | None = Field(None, gt=0)
+    radius_angstrom: float | None = Field(None, gt=0)
+    contrast: Literal["auto", "white", "black"] = "auto"
+    voxel_size_angstrom: float | None = Field(None, gt=0)
+    assembly: str | None = None
+    scale: float = Field(1.0, gt=0)
+    distractor: bool = False
+
+
+def solid_body(density: Float[np.ndarray, "z y x"], voxel_size_angstrom: float) -> Bool[np.ndarray, "z y x"]:
+    """Return the voxels that count as the particle.
+
+    The body is what has more than a third of protein's density, or of its own highest where blur leaves less. A cavity
+    that opens only by pores narrower than 28 A belongs to it: nothing else can be inside a ferritin.
+
+    Parameters
+    ----------
+    density : mass density of one particle, dalton per cubic angstrom.
+    """
+    contour = min(PROTEIN_DALTON_PER_CUBIC_ANGSTROM, float(density.max())) / 3
+    body = np.asarray(density > max(contour, 1e-6))
+    pore_voxel = max(_PORE_ANGSTROM / voxel_size_angstrom, 1.5)  # coarse voxels leave gaps at their corners
+    margin = int(np.ceil(pore_voxel)) + 1
+    distance = distance_transform_edt(~np.pad(body, margin))
+    regions, count = connected_regions(distance > pore_voxel)
+    if count > 1:  # more than the outside
+        outside = regions == regions[0, 0, 0]
+        cavities = (regions > 0) & ~outside
+        # Back to the walls of the cavities, into their corners too, but not through a pore to the outside.
+        filled = distance_transform_edt(~cavities) <= 2 * pore_voxel
+        filled &= distance_transform_edt(~outside) > pore_voxel
+        inner = slice(margin, -margin)
+        body = body | filled[inner, inner, inner]
+    return body
