@@ -488,19 +488,6 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, run, monkeypatch, 
     assert not out.exists()
 
 
-def test_structure_files_that_are_none_are_refused(tmp_path, run):
-    write_volume(tmp_path / "map.mrc", np.ones((8, 8, 8), np.float32), 0.0)
-    (tmp_path / "empty.pdb").write_text("HEADER    NOTHING\nEND\n")
-    for name, parts in {
-        "map.mrc": ("voxel size of 0", "voxel_size_angstrom=", "ribosome"),
-        "empty.pdb": ("no atoms",),
-    }.items():
-        code, _, error = run("simulate", tmp_path / "out", *TINY.split(), "--structure", f"ribosome={tmp_path / name}")
-        (line,) = [line for line in error.splitlines() if line.startswith("frazil: ")]
-        assert code == 2
-        assert all(part in line for part in (name, *parts))
-
-
 # Like a project
 
 

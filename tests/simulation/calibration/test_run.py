@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from frazil.core.errors import OutputError, SourceError
+from frazil.core.settings import SourceSettings
+from frazil.io.sources import open_source
 from frazil.simulation.calibration import pieces
 from frazil.simulation.calibration.fit import FITTED, PreparedPiece, read_number
 from frazil.simulation.calibration.pieces import Measured, read_pieces

@@ -184,8 +184,8 @@ def test_dust_is_no_part_of_the_particle():
 @pytest.mark.parametrize(
     ("values", "voxel_size", "parts"),
     [
-        (ball(9.0), 0, ("voxel size of 0 x 0 x 0 A", "voxel_size_angstrom=10.0")),
-        (ball(9.0), (10.0, 10.0, 12.0), ("voxels of 12 x 10 x 10 A (z, y, x)", "resample the map")),
+        (ball(9.0), 0, ("0 x 0 x 0 A", "voxel_size_angstrom=10.0")),
+        (ball(9.0), (10.0, 10.0, 12.0), ("12 x 10 x 10 A", "resample the map")),
         (ball(9.0)[:1], 8.0, ("a flat image of 1 x 32 x 32 voxels", "ball", "three-dimensional")),
         (np.full((8, 8, 8), 3.0), 8.0, ("all voxels are 3", "shows a particle")),
         (np.full((8, 8, 8), np.nan), 8.0, ("not finite", "NaN")),
