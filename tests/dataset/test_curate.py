@@ -1,4 +1,5 @@
 import errno
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,25 +8,24 @@ import pytest
 import zarr
 
 from frazil.core.errors import OutputError, PickError, StoreError
-from frazil.core.records import Moments
 from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset import curate as curate_module
-from frazil.dataset.curate import find_finished
+from frazil.dataset.curate import curate_boxes, find_finished
 from frazil.dataset.plan import make_plan
-from frazil.dataset.store import BoxStore
-from frazil.dataset.writer import StoreWriter
+from frazil.io.sources import open_source
 from frazil.volume.intensity import moments
 
 
 def contents(folder):
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 class Killed(BaseException):
     """As a kill, nothing catches it."""
 
 
-def kill_at(monkeypatch, function, number, *, where=StoreWriter):
+def kill_at(monkeypatch, where, function, number):
     """Make the call number `number` of a function die."""
     original, calls = getattr(where, function), []
 
@@ -36,6 +36,23 @@ def kill_at(monkeypatch, function, number, *, where=StoreWriter):
         return original(*arguments, **options)
 
     monkeypatch.setattr(where, function, dying)
+
+
+@pytest.fixture
+def killed(monkeypatch, curated, source):
+    """Return a function: curate `source`, and die at that call."""
+
+    def killed(settings, where, function, number):
+        with monkeypatch.context() as patch:
+            kill_at(patch, where, function, number)
+            with pytest.raises(Killed):
+                curated(source, settings)
+        source.reads.clear()
+
+    return killed
+
+
+IN_THE_SECOND_RUN = (curate_module, "_write_box", 5)
 
 
 def test_boxes_tables_and_description_agree_with_the_source(curated, source, settings):
@@ -162,54 +179,43 @@ def test_nothing_gave_a_box(curated, source, tmp_path, grey, max_padding, messag
 
 
 @pytest.mark.parametrize(
-    ("function", "number"),
+    ("where", "function", "number", "cut"),
     [
-        ("write_box", 5),  # in the second run, some of its boxes are written
-        ("finish_run", 2),  # its boxes are written, it is not recorded
-        ("write_tables", 1),
-        ("finish", 1),
-        ("_move", 1),
-        ("tidy", 1),  # in place already, but for what only the writing needed
+        (*IN_THE_SECOND_RUN, 1),  # some of its boxes are written
+        (curate_module, "write_json", 2, 1),  # all are, but not what became of the picks
+        (curate_module, "_collect", 1, 3),
+        (Path, "replace", 10, 3),  # some boxes are in their place, some are not
+        (curate_module, "_write_tables", 1, 3),
+        (curate_module, "_describe", 1, 3),
+        (curate_module.shutil, "rmtree", 1, 3),  # whole, but for what only the work needed
     ],
 )
-def test_killed_and_continued_is_the_same_as_never_stopped(
-    monkeypatch, curated, source, settings, tmp_path, function, number
+def test_killed_and_resumed_is_the_same_as_never_stopped(
+    killed, curated, source, settings, tmp_path, where, function, number, cut
 ):
     whole = curated(source, settings, out=tmp_path / "whole")
     source.reads.clear()
-    with monkeypatch.context() as patch:
-        kill_at(patch, function, number)
-        with pytest.raises(Killed):
-            curated(source, settings)
-    recorded = source.reads.index("bb") if function in ("write_box", "finish_run") else 3
-    source.reads.clear()
+    killed(settings, where, function, number)
     plan = make_plan(source, SourceSettings(), settings)
     store = find_finished(tmp_path / "store", plan) or curated(source, settings)
-    assert source.reads == ["a", "bb", "ccc"][recorded:]
+    assert source.reads == ["a", "bb", "ccc"][cut:]
     assert contents(store.path) == contents(whole.path)
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "store"}
 
 
-def test_half_a_file_of_a_killed_write_is_removed(monkeypatch, curated, source, settings, tmp_path):
-    with monkeypatch.context() as patch:
-        kill_at(patch, "finish_run", 2)
-        with pytest.raises(Killed):
-            curated(source, settings)
-    (tmp_path / "store.partial/boxes.zarr/volume/5.0.0.0.1234.partial").write_bytes(b"half")
-    store = curated(source, settings)
-    assert not list(store.path.rglob("*.partial"))
-
-
-def test_the_old_store_stays_until_the_new_one_is_whole(monkeypatch, curated, source, settings):
-    old = curated(source, settings)
-    with monkeypatch.context() as patch:
-        kill_at(patch, "finish_run", 3)
-        with pytest.raises(Killed):
-            curated(source, CurateSettings(box_size_voxel=16), force=True)
-    assert BoxStore.open(old.path).description.box_size_voxel == 8
-    source.reads.clear()
-    assert curated(source, CurateSettings(box_size_voxel=16), force=True).description.box_size_voxel == 16
-    assert source.reads == ["ccc"]
+@pytest.mark.parametrize("form", ["copick", "csv"])
+def test_several_workers_write_the_same_bytes(make_project, tmp_path, form):
+    # a box that is left out moves the numbers of the runs behind
+    project = make_project(form, runs=("TS_1", "TS_2", "TS_3"))
+    settings = CurateSettings(box_size_voxel=8, max_padding=0.1)
+    source = open_source(project.path, SourceSettings())
+    plan = make_plan(source, SourceSettings(), settings)
+    seen = []
+    one = curate_boxes(source, plan, tmp_path / "one")
+    two = curate_boxes(source, plan, tmp_path / "two", workers=2, on_progress=seen.append)
+    assert contents(one.path) == contents(two.path)
+    assert one.particles.groupby("run").size().lt(8).any()
+    assert seen == [0, 8, 8, 8]
 
 
 def test_a_finished_store_is_found_by_its_plan(curated, source, settings, tmp_path):
@@ -220,147 +226,97 @@ def test_a_finished_store_is_found_by_its_plan(curated, source, settings, tmp_pa
     assert find_finished(tmp_path / "nothing", make_plan(source, SourceSettings(), settings)) is None
 
 
-def test_other_settings_want_force(curated, source, settings):
-    curated(source, settings)
-    other = CurateSettings(box_size_voxel=8, max_padding=0.5)
-    with pytest.raises(StoreError, match="store: curated with other settings or picks; pass --force"):
+@pytest.mark.parametrize("of_0_1", [False, True])
+def test_other_settings_or_picks_want_force(curated, source, settings, refuses, of_0_1):
+    store = curated(source, settings)
+    if of_0_1:
+        (store.path / "curation.json").unlink()
+    other = CurateSettings(box_size_voxel=8, max_padding=0.5, seed=1)
+    with refuses(OutputError, "store", "curate.max_padding 1 -> 0.5", "curate.seed 0 -> 1", "--force"):
         curated(source, other)
-    assert curated(source, other, force=True).description.curate.max_padding == 0.5
+    source.all_picks.pop()
+    with refuses(OutputError, "other picks or tomograms", "--force"):
+        curated(source, settings)
+    assert curated(source, other, force=True).description.curate == other
 
 
-def test_other_settings_over_an_unfinished_store_want_force(monkeypatch, curated, source, settings):
-    with monkeypatch.context() as patch:
-        kill_at(patch, "finish_run", 2)
-        with pytest.raises(Killed):
-            curated(source, settings)
+def test_force_replaces_a_damaged_store_of_0_1(curated, source, settings):
+    store = curated(source, settings)
+    (store.path / "curation.json").unlink()
+    (store.path / "dataset.json").write_text("{")
+    with pytest.raises(StoreError, match="damaged"):
+        curated(source, settings)
+    assert len(curated(source, settings, force=True)) == 7
+
+
+def test_other_settings_over_an_unfinished_store_want_force(killed, curated, source, settings, refuses):
+    killed(settings, *IN_THE_SECOND_RUN)
     other = CurateSettings(box_size_voxel=16)
-    with pytest.raises(StoreError, match=r"store.partial: begun with other settings or picks; pass --force"):
+    with refuses(OutputError, "curate.box_size_voxel 8 -> 16", "--force"):
         curated(source, other)
-    source.reads.clear()
     assert curated(source, other, force=True).description.box_size_voxel == 16
     assert source.reads == ["a", "bb", "ccc"]
 
 
-@pytest.mark.parametrize("damage", [None, "{", "[]"])
-def test_what_was_begun_without_a_finished_run_is_nothing_to_keep(
-    monkeypatch, curated, source, settings, tmp_path, damage
-):
-    with monkeypatch.context() as patch:
-        kill_at(patch, "finish_run", 1)
-        with pytest.raises(Killed):
-            curated(source, settings)
-    if damage:
-        (tmp_path / "store.partial/plan.json").write_text(damage)
+def test_what_was_begun_without_a_finished_run_is_nothing_to_keep(killed, curated, source, settings):
+    killed(settings, curate_module, "_write_box", 1)
     assert curated(source, CurateSettings(box_size_voxel=16)).description.box_size_voxel == 16
 
 
-def test_a_damaged_record_of_a_run_is_said(monkeypatch, curated, source, settings, tmp_path):
-    with monkeypatch.context() as patch:
-        kill_at(patch, "finish_run", 2)
-        with pytest.raises(Killed):
-            curated(source, settings)
-    for content in ("[]", "{}"):
-        (tmp_path / "store.partial/runs/00000.json").write_text(content)
-        with pytest.raises(StoreError, match=r"00000.json: damaged, .*; "):
-            curated(source, settings)
+@pytest.mark.parametrize("content", ["[]", "{}", '{"particles": []}'])
+def test_a_damaged_record_of_a_run_is_named(killed, curated, source, settings, tmp_path, content):
+    killed(settings, *IN_THE_SECOND_RUN)
+    (tmp_path / "store/runs/00000/cut.json").write_text(content)
+    with pytest.raises(StoreError, match=r"00000/cut.json: damaged"):
+        curated(source, settings)
 
 
-def test_the_split_may_change_without_cutting_again(monkeypatch, curated, source):
+def test_the_split_may_change_without_cutting_again(curated, source):
     with pytest.raises(StoreError, match="names all runs"):
         curated(source, CurateSettings(box_size_voxel=8, validation_runs=("a", "bb", "ccc")))
     source.reads.clear()
     store = curated(source, CurateSettings(box_size_voxel=8, validation_runs=("a",)))
     assert source.reads == []
     assert store.boxes("validation").tolist() == [0, 1, 2]
+    assert json.loads((store.path / "curation.json").read_text())["curate"]["validation_runs"] == ["a"]
 
 
-def test_what_is_no_store_is_never_replaced(curated, source, settings, tmp_path):
+def test_what_frazil_did_not_write_is_never_replaced(curated, source, settings, tmp_path, refuses):
     (tmp_path / "store").mkdir()
-    (tmp_path / "store/thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match="holds something that is no box store; choose another --out"):
+    (tmp_path / "store/particles.csv").write_text("years of work")
+    with refuses(OutputError, "particles.csv", "did not write it"):
         curated(source, settings, force=True)
-    assert (tmp_path / "store/thesis.tex").exists()
-    with pytest.raises(OutputError, match="no box store"):
-        curated(source, settings, out=tmp_path / "store/thesis.tex", force=True)
+    with refuses(OutputError, "particles.csv", "choose"):
+        curated(source, settings, out=tmp_path / "store/particles.csv", force=True)
+    assert (tmp_path / "store/particles.csv").read_text() == "years of work"
 
 
-def test_a_folder_that_only_is_called_like_an_unfinished_store_stays(curated, source, settings, tmp_path):
-    (tmp_path / "store.partial").mkdir()
-    (tmp_path / "store.partial/thesis.tex").write_text("years of work")
-    with pytest.raises(OutputError, match=r"store.partial: holds something .*; move it away, or choose another --out"):
-        curated(source, settings, force=True)
-    assert (tmp_path / "store.partial/thesis.tex").exists()
+def test_a_full_disk_loses_nothing(monkeypatch, curated, source, settings):
+    original = curate_module._write_box
 
-
-def test_an_empty_folder_is_taken(curated, source, settings, tmp_path):
-    (tmp_path / "store").mkdir()
-    assert len(curated(source, settings)) == 7
-
-
-def test_a_full_disk_loses_nothing(monkeypatch, curated, source, settings, tmp_path):
-    def full(self, box, volume, measured):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def write_box(arrays, number, box):
+        if source.reads[-1] == "bb" and number == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(arrays, number, box)
 
     with monkeypatch.context() as patch:
-        original = StoreWriter.write_box
-        patch.setattr(
-            StoreWriter, "write_box", lambda self, box, *rest: (full if box == 5 else original)(self, box, *rest)
-        )
-        with pytest.raises(OutputError, match=r"the disk is full; free some space .* to continue"):
+        patch.setattr(curate_module, "_write_box", write_box)
+        with pytest.raises(OutputError, match="the disk is full"):
             curated(source, settings)
     source.reads.clear()
     assert len(curated(source, settings)) == 7
     assert source.reads == ["bb", "ccc"]
 
 
-def test_a_folder_without_permission(monkeypatch, curated, source, settings):
-    def forbidden(self, *arguments, **options):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Path, "mkdir", forbidden)
-    with pytest.raises(OutputError, match="permission denied; choose a folder that you may write to"):
-        curated(source, settings)
-    assert source.reads == []
-
-
-def test_a_folder_that_cannot_be_made(curated, source, settings, tmp_path):
+@pytest.mark.parametrize("name", ["file/store", "x" * 300])
+def test_a_folder_that_cannot_be_made(curated, source, settings, tmp_path, name):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="file"):
-        curated(source, settings, out=tmp_path / "file" / "store")
+    with pytest.raises(OutputError, match="choose"):
+        curated(source, settings, out=tmp_path / name)
     assert source.reads == []
-
-
-def test_a_name_that_is_too_long(curated, source, settings, tmp_path):
-    with pytest.raises(OutputError, match="the name is too long; choose a shorter one"):
-        curated(source, settings, out=tmp_path / ("x" * 300))
-    assert source.reads == []
-
-
-def test_a_tomogram_that_fails_is_not_blamed_on_the_store(curated, source, settings):
-    def fail(run):
-        raise OSError(errno.EIO, "Input/output error")
-
-    source.read = fail
-    with pytest.raises(OSError, match="Input/output error"):
-        curated(source, settings)
-
-
-def test_progress_counts_every_pick_once(monkeypatch, curated, source, settings):
-    seen = []
-    monkeypatch.setattr(curate_module, "BATCH_BYTES", 1)
-    curated(source, settings, on_progress=lambda run, picks: seen.append((run, picks)))
-    assert sum(picks for _, picks in seen) == 7
-    assert [run for run, picks in seen if picks == 0] == ["a", "bb", "ccc"]
 
 
 def test_batches_do_not_matter(monkeypatch, curated, source, settings, tmp_path):
     first = curated(source, settings)
     monkeypatch.setattr(curate_module, "BATCH_BYTES", 1)
     assert contents(curated(source, settings, out=tmp_path / "other").path) == contents(first.path)
-
-
-def test_moments_of_a_store_are_named_by_the_normalisation(curated, source, settings):
-    store = curated(source, settings)
-    row = store.particles.iloc[1]
-    assert store.moments(1, "measured") == Moments(row["mean_measured"], row["std_measured"])
-    assert store.moments(1, "padded") != store.moments(1, "measured")

@@ -3,7 +3,7 @@ import pytest
 
 from frazil.core.records import Tomogram, TomogramHeader
 from frazil.dataset.cut import Box, cut_box
-from frazil.dataset.particles import Reason
+from frazil.dataset.tables import Reason
 from frazil.volume.intensity import moments
 
 

@@ -1,32 +1,21 @@
 import re
 import shutil
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
-from frazil import cli
 from frazil.core.errors import SettingsError
 from frazil.core.presets import load_preset
-from frazil.core.settings import CurateSettings, SourceSettings
+from frazil.core.settings import SourceSettings
 from frazil.dataset.run import curate, parse_tilt_range, source_settings
 from frazil.dataset.store import BoxStore
 
-SMALL = CurateSettings(box_size_voxel=8)
-
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(run):
     """Return a function that runs `frazil curate ...` and gives exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["frazil", "curate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run
+    return partial(run, "curate")
 
 
 def rows(output):
@@ -42,7 +31,7 @@ def rows(output):
 @pytest.mark.parametrize("form", ["copick", "czii", "csv", "star"])
 def test_every_form_of_source_gives_the_boxes_of_its_picks(make_project, tmp_path, form):
     project = make_project(form)
-    store = curate(project.path, tmp_path / "store", SourceSettings(), SMALL)
+    store = curate(project.path, tmp_path / "store", preset="smoke", box_size_voxel=8)
     assert len(store) == 16
     assert store.description.voxel_size_angstrom == pytest.approx(project.voxel_size_angstrom, rel=1e-6)
     truth = {
@@ -92,10 +81,10 @@ def test_the_command_from_picks_to_store_and_again(tiny_project, run, tmp_path):
     assert store.description.source_kind == "copick project"
     code, output, _ = run(*command)
     assert code == 0
-    assert "curated already with these settings and picks, nothing to do" in output
+    assert "nothing to do" in output
     code, _, errors = run(*command, "--seed", 1)
     assert code == 2
-    assert "pass --force to replace it" in errors
+    assert "--force" in errors
     assert run(*command, "--seed", 1, "--force")[0] == 0
     assert BoxStore.open(out).description.seed == 1
 
@@ -184,7 +173,7 @@ def test_a_class_that_gives_no_box_is_said(tiny_project, run, tmp_path):
     [
         (["--level", 3], r"resolution level 3 does not exist; on disk: 0; pass --level 0"),
         (["--label", "nucleosome"], r"no picks of label nucleosome; .* apo-ferritin, ribosome"),
-        (["--user", "nobody"], r"no picks of user nobody; there are tester"),
+        (["--user", "nobody"], r"no picks of user nobody; .*tester"),
         (["--preset", "smoke", "--box", 60], r"an edge of 60 cannot be halved three times .*use 64"),
         (["--max-padding", 1.5], r"max_padding = 1.5"),
         (["--split", "class"], r"split_by = 'class': .*tomogram"),
@@ -210,7 +199,6 @@ def test_what_cannot_be_is_one_line_with_the_remedy(tiny_project, run, tmp_path,
     assert line.startswith("frazil: ")
     assert re.search(message, line), line
     assert not (tmp_path / "store").exists()
-    assert not (tmp_path / "store.partial").exists()
 
 
 def damage_metadata(tomogram):
@@ -280,9 +268,9 @@ def test_no_tomogram_at_all_is_one_line(tiny_project, run, tmp_path):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("occupied", "holds something that is no box store; choose another --out"),
-        ("occupied/file.txt/store", "a part of the path is a file, not a folder; choose another folder"),
-        ("damaged", "dataset.json: damaged, not valid JSON"),
+        ("occupied", "particles.csv: frazil curate did not write it and will not replace it"),
+        ("occupied/particles.csv/store", "a part of the path is a file, not a folder; choose another folder"),
+        ("damaged", "dataset.json: damaged"),
         ("x" * 300, "the name is too long; choose a shorter one"),
     ],
 )
@@ -291,7 +279,7 @@ def test_a_place_that_cannot_be_taken_is_one_line_before_any_warning_or_bar(
 ):
     for tomogram in tiny_project.path.rglob("TS_1/VoxelSpacing*"):
         shutil.rmtree(tomogram)  # worth a warning
-    for name, text in (("occupied/file.txt", "mine"), ("damaged/dataset.json", "{")):
+    for name, text in (("occupied/particles.csv", "mine"), ("damaged/dataset.json", "{")):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
     code, _, errors = run(tiny_project.path, "--out", tmp_path / where, "--preset", "smoke", "--box", 8)
@@ -305,6 +293,14 @@ def test_a_source_that_is_not_there(run, tmp_path):
     code, _, errors = run(tmp_path / ("x" * 300), "--out", tmp_path / "store")
     (line,) = errors.splitlines()
     assert (code, "cannot be read (File name too long); check the path" in line) == (2, True)
+
+
+def test_a_store_in_a_notebook(tiny_project, tmp_path):
+    store = curate(str(tiny_project.path), str(tmp_path / "a <b>"), preset="smoke", box_size_voxel=8)
+    assert repr(store) == f"BoxStore({str(store.path)!r}: 16 boxes of 8^3 voxels)"
+    html = store._repr_html_()
+    for part in ("a &lt;b&gt;", "16 boxes of 8^3 voxels at 10.012 A", "8 training, 8 validation", "<td>ribosome</td>"):
+        assert part in html
 
 
 def test_tilt_ranges():
@@ -339,8 +335,8 @@ def test_the_table_of_the_real_picks(real_data, run):
 def test_real_voxels_and_what_is_absent_of_them(real_data, tmp_path):
     import zarr
 
-    settings = CurateSettings(box_size_voxel=32, validation_runs=("TS_69_2",))
-    store = curate(real_data, tmp_path / "store", SourceSettings(level=1), settings)
+    settings = {"box_size_voxel": 32, "validation_runs": ("TS_69_2",)}
+    store = curate(real_data, tmp_path / "store", select=SourceSettings(level=1), **settings)
     assert store.description.voxel_size_angstrom == pytest.approx(20.0249, abs=1e-4)
     assert sum(count.found for count in store.description.counts) == 1269
     # only the chunk z all, y 256:315, x 256:315 of three tomograms is on disk

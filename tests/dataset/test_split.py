@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from frazil.core.errors import StoreError
 from frazil.core.settings import CurateSettings
-from frazil.dataset.particles import BOX_CENTER
 from frazil.dataset.split import count_overlapping, split_boxes
+from frazil.dataset.tables import BOX_CENTER
 
 
 def table(runs, centers=None):

@@ -50,7 +50,7 @@ def test_the_digest_is_of_the_data_and_not_of_the_place(curated, source, setting
 
 
 def test_no_store(tmp_path):
-    with pytest.raises(StoreError, match=r"no box store \(dataset.json is missing\); make one with frazil curate"):
+    with pytest.raises(StoreError, match=r"not a finished box store \(dataset.json is missing\)"):
         BoxStore.open(tmp_path)
 
 

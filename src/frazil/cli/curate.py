@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from frazil.cli.options import (
+    Dask,
     Force,
     Label,
     Level,
@@ -18,6 +19,7 @@ from frazil.cli.options import (
     TrueVoxelSize,
     User,
     VoxelSpacing,
+    Workers,
     source_option,
 )
 
@@ -64,12 +66,13 @@ def curate_command(
         float | None, _split(metavar="SHARE", help="Share of runs or boxes used for validation.")
     ] = None,
     seed: Annotated[int | None, _split(help="Seed of the split.")] = None,
+    workers: Workers = 1,
+    dask: Dask = None,
 ) -> None:
     """Cut boxes around annotated particles into a box store.
 
     Prints how many particles were found, used and left out, and why. If it is interrupted, rerun the same command to resume.
     """
-    from frazil.core.presets import load_preset
     from frazil.dataset.run import curate, parse_tilt_range, source_settings
 
     chosen = {
@@ -82,11 +85,11 @@ def curate_command(
         "validation_fraction": validation_fraction,
         "seed": seed,
     }
-    overrides = {f"curate.{key}": value for key, value in chosen.items() if value is not None}
     curate(
         source,
         out,
-        source_settings(
+        preset=preset,
+        select=source_settings(
             tomogram_type=tomogram_type,
             voxel_spacing_angstrom=voxel_spacing,
             level=level,
@@ -97,7 +100,9 @@ def curate_command(
             picks_file=str(picks) if picks else None,
             tilt_range_degrees=parse_tilt_range(tilt_range) if tilt_range else None,
         ),
-        load_preset(preset, overrides).curate,
         dry_run=dry_run,
+        workers=workers,
+        dask=dask,
         force=force,
+        **{key: value for key, value in chosen.items() if value is not None},
     )

@@ -1,51 +1,93 @@
-"""From a plan to a box store: one tomogram at a time, boxes cut in threads, resumable run by run."""
+"""From a plan to a box store: one tomogram at a time in each worker, resumable run by run.
+
+Each run's boxes are cut into a folder of their own, ``STORE/runs/00003``, in whatever order the workers finish. When all
+are there, they are numbered in the order of the runs and moved to ``STORE/boxes.zarr``, so that the bytes of a store do
+not depend on the number of workers, nor on interruptions. The description is written last.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
+from frazil.core.documents import Document, differences
 from frazil.core.errors import PickError, StoreError
-from frazil.core.files import output_errors
+from frazil.core.executor import executor
+from frazil.core.files import atomic_path, file_digest, output_errors, read_json, write_json
+from frazil.core.folder import OutputFolder
+from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.cut import Box, cut_box
-from frazil.dataset.particles import CENTER_VOXEL, Reason, summary
+from frazil.dataset.description import DESCRIPTION, StoreDescription, read_description, store_digest
+from frazil.dataset.plan import CUTTING
 from frazil.dataset.split import split_boxes
-from frazil.dataset.store import BoxStore, read_description
-from frazil.dataset.tables import MOMENTS, box_table, describe, store_tables
-from frazil.dataset.writer import StoreWriter, refuse_occupied
+from frazil.dataset.store import BOXES, BoxStore, create_arrays
+from frazil.dataset.tables import (
+    CENTER_VOXEL,
+    LEFT_OUT,
+    MOMENTS,
+    NEIGHBOURS,
+    PARTICLES,
+    Reason,
+    box_table,
+    count_classes,
+    find_neighbours,
+    left_out_table,
+    summary,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from frazil.core.records import Tomogram
-    from frazil.dataset.plan import Plan
+    import numpy as np
+    from jaxtyping import Float
+
+    from frazil.dataset.plan import CurationPlan
+    from frazil.dataset.split import Split
     from frazil.io.sources import Source
 
 BATCH_BYTES = 64 * 1024**2
 """Boxes that wait to be written take about this much memory."""
 
+_RUNS = "runs"
+_CUT = "cut.json"
 _REMEDIES = {
     Reason.ABSENT: "copy the tomogram again, or check --level",
     Reason.CONSTANT: "the tomogram is empty there; check that it was written whole",
     Reason.NOT_FINITE: "write the tomogram again without NaN and infinite voxels",
     Reason.PADDED: "pass a larger --max-padding or a smaller --box",
 }
-"""What to do when no pick gave a box, by the commonest reason."""
+"""What to do when no pick gave a box, by the most common reason."""
 
 
-class OnProgress(Protocol):
-    """Is told how far the work is."""
+class Curation(Document):
+    """What `frazil curate` was asked for; written before the first box, so that the same call resumes.
 
-    def __call__(self, run: str, picks: int) -> None:
-        """Take note that `picks` more of `run` were dealt with; 0 when the run is about to be read."""
+    Parameters
+    ----------
+    source, curate : the settings.
+    plan_digest : of picks, headers and settings that decide which boxes there are.
+    """
+
+    written_by: ClassVar[str] = "frazil curate"
+
+    schema_version: int = 1
+    kind: Literal["frazil curation"] = "frazil curation"
+    source: SourceSettings
+    curate: CurateSettings
+    plan_digest: str
 
 
-def find_finished(path: Path, plan: Plan) -> BoxStore | None:
+def find_finished(path: Path, plan: CurationPlan) -> BoxStore | None:
     """Return the store at `path` if it was curated from the same picks with the same settings, else None.
 
     Raises
@@ -58,103 +100,245 @@ def find_finished(path: Path, plan: Plan) -> BoxStore | None:
         return None
     if description.plan_digest != plan.digest or description.curate != plan.settings:
         return None
-    StoreWriter(path).tidy()
+    shutil.rmtree(path / _RUNS, ignore_errors=True)  # left by a call that was killed at its very end
     return BoxStore.open(path)
 
 
 def curate_boxes(
-    source: Source, plan: Plan, path: Path, *, force: bool = False, on_progress: OnProgress | None = None
+    source: Source,
+    plan: CurationPlan,
+    path: Path,
+    *,
+    workers: int = 1,
+    dask: str | None = None,
+    force: bool = False,
+    on_progress: Callable[[int], None] | None = None,
 ) -> BoxStore:
-    """Cut all boxes of `plan` and write the store, or go on where a call with the same plan was interrupted.
+    """Cut all boxes of `plan` and write the store, or resume where a call with the same plan was interrupted.
 
     Parameters
     ----------
+    source : can be pickled if there are several workers.
     plan : of this source, checked.
-    path : where the store will be; until then the work stands in ``<path>.partial``.
-    force : replace a store, or what is left of one, that has other settings.
+    path : folder of the store.
+    workers, dask : see `frazil.core.executor.executor`; each worker holds one tomogram in memory.
+    force : replace a store, finished or not, that has other settings, or is damaged.
+    on_progress : called with a number of picks that were dealt with; first with those of an earlier call.
 
     Raises
     ------
-    StoreError : another store, or part of one, is at `path`; a validation run has no boxes.
+    OutputError : another store, or something else, is at `path`; the disk is full, or the place cannot be written.
+    StoreError : a validation run has no boxes; what an earlier call left is damaged.
     PickError : no pick gave a box.
     SourceError : a tomogram cannot be read.
-    OutputError : the disk is full, the place cannot be written, or it holds something else.
+    WorkerError : a worker was killed, or there is no such cluster.
     """
-    refuse_occupied(path, force=force)
-    writer = StoreWriter(path)
-    writer.begin(plan.digest, boxes=len(plan.to_cut()), box_size_voxel=plan.settings.box_size_voxel, force=force)
-    results = _cut_all(source, plan, writer, on_progress or _ignore)
-    particles = plan.particles.join(results.drop(columns="reason"))
-    particles.loc[results.index, "reason"] = results["reason"]
-    boxes = box_table(particles)
-    if not len(boxes):
-        writer.abandon()
-        remedy = _REMEDIES[Reason(str(results["reason"].value_counts().idxmax()))]
-        raise PickError(f"{source.path}: no pick gave a box ({summary(particles)}); {remedy}")
-    split = split_boxes(boxes, plan.settings)
-    boxes["split"] = split.names
-    writer.write_tables(store_tables(plan, particles, boxes))
-    writer.finish(describe(writer.partial, plan, particles, boxes, split))
+    owns = (DESCRIPTION, PARTICLES, NEIGHBOURS, LEFT_OUT, BOXES, f"{_RUNS}/{'[0-9]' * 5}")
+    folder = OutputFolder(path, "curation.json", Curation, owns)
+    wanted = Curation(source=plan.source_settings, curate=plan.settings, plan_digest=plan.digest)
+    with output_errors(path):
+        finished = (path / DESCRIPTION).exists()
+    if finished and not folder.record_path.exists():
+        _adopt(folder, wanted, force=force)
+    earlier = folder.earlier(wanted, force=force, compare=partial(_changes, finished=finished))
+    with folder.held():
+        if earlier is None or finished:
+            folder.start(wanted)
+        else:
+            wanted.write(folder.record_path)
+        jobs = list(_jobs(plan))
+        _cut(source, plan, path, jobs, workers=workers, dask=dask, on_progress=on_progress or (lambda _: None))
+        results = pd.DataFrame(
+            [row for job in jobs for row in _read_cut(path, job)], columns=["particle", "reason", *MOMENTS]
+        ).set_index("particle")
+        results["box"] = (results["reason"] == Reason.KEPT).cumsum() - 1
+        particles = plan.particles.join(results.drop(columns="reason"))
+        particles.loc[results.index, "reason"] = results["reason"]
+        boxes = box_table(particles)
+        if not len(boxes):
+            shutil.rmtree(path / _RUNS, ignore_errors=True)
+            folder.record_path.unlink()
+            remedy = _REMEDIES[Reason(str(results["reason"].value_counts().idxmax()))]
+            raise PickError(f"{source.path}: no pick gave a box ({summary(particles)}); {remedy}")
+        split = split_boxes(boxes, plan.settings)
+        boxes["split"] = split.names
+        with output_errors(path):
+            _collect(path, jobs, boxes=len(boxes), box_size_voxel=plan.settings.box_size_voxel)
+        _write_tables(path, plan, particles, boxes)
+        _describe(path, plan, particles, boxes, split).write(path / DESCRIPTION)
+        shutil.rmtree(path / _RUNS, ignore_errors=True)
     return BoxStore.open(path)
 
 
-def _ignore(run: str, picks: int) -> None:
-    """Report nothing."""
+def _adopt(folder: OutputFolder[Curation], wanted: Curation, *, force: bool) -> None:
+    """Give a store of frazil 0.1 the record that it lacks; with `force` also one that is damaged, which is then replaced."""
+    record = wanted
+    try:
+        described = read_description(folder.path)
+        record = Curation(source=described.source, curate=described.curate, plan_digest=described.plan_digest)
+    except StoreError:
+        if not force:
+            raise
+    record.write(folder.record_path)
 
 
-def _cut_all(source: Source, plan: Plan, writer: StoreWriter, on_progress: OnProgress) -> pd.DataFrame:
-    """Cut run after run; return reason, box and `MOMENTS` of every pick, by row of the plan."""
-    rows: list[dict[str, Any]] = []
-    next_box = 0
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for number, (run, picks) in enumerate(plan.to_cut().groupby("run", sort=True)):
-            done = writer.record_of(number)
-            if done is None:
-                writer.discard_boxes(next_box)  # a killed call may have left some of this run
-                on_progress(str(run), 0)
-                cutting = _Cutting(source.read(str(run)), plan.ratio(str(run)), plan, writer, pool)
-                done = list(cutting.cut(picks, next_box, partial(on_progress, str(run))))
-                writer.finish_run(number, str(run), done)
-                del cutting  # one tomogram at a time in memory
-            else:
-                on_progress(str(run), len(done))
-            next_box += sum(not row["reason"] for row in done)
-            rows += done
-    return pd.DataFrame(rows, columns=["particle", "reason", "box", *MOMENTS]).set_index("particle")
+def _changes(old: Curation, new: Curation, *, finished: bool) -> list[str]:
+    """Return what makes two requests different. Until a store is finished its split may still change."""
+    split = [] if finished else [f"curate.{name}" for name in CurateSettings.model_fields if name not in CUTTING]
+    changed = differences(old, new, {"plan_digest", "source.picks_file", *split})
+    return changed or (["other picks or tomograms"] if old.plan_digest != new.plan_digest else [])
 
 
-class _Cutting:
-    """One tomogram and the threads that cut it."""
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """The picks of one run.
 
-    def __init__(
-        self, tomogram: Tomogram, ratio: float, plan: Plan, writer: StoreWriter, pool: ThreadPoolExecutor
-    ) -> None:
-        self.edge = plan.settings.box_size_voxel
-        self.cut_one = partial(
-            cut_box, tomogram, box_size_voxel=self.edge, ratio=ratio, max_padding=plan.settings.max_padding
-        )
-        self.writer = writer
-        self.pool = pool
+    Parameters
+    ----------
+    number : of the run.
+    particles : rows of the plan.
+    centers_voxel : in voxels of the tomogram.
+    ratio : voxel size of the box / voxel size of the tomogram.
+    """
 
-    def cut(self, picks: pd.DataFrame, next_box: int, on_boxes: Callable[[int], None]) -> Iterator[dict[str, Any]]:
-        """Cut in batches: a batch is cut in parallel, numbered in order, and written in parallel."""
-        centers = picks[CENTER_VOXEL].to_numpy()
-        batch = max(1, BATCH_BYTES // (5 * self.edge**3))
-        for first in range(0, len(picks), batch):
-            cuts = list(self.pool.map(self.cut_one, centers[first : first + batch]))
-            writes = []
-            for particle, box in zip(picks.index[first : first + batch], cuts, strict=True):
-                if isinstance(box, Box):
-                    writes.append(self.pool.submit(self.writer.write_box, next_box, box.volume, box.measured))
-                    yield {"particle": int(particle), "reason": "", "box": next_box, **_numbers(box)}
-                    next_box += 1
-                else:
-                    yield {"particle": int(particle), "reason": box.value}
-            with output_errors(self.writer.partial):
+    number: int
+    run: str
+    particles: list[int]
+    centers_voxel: Float[np.ndarray, "n 3"]
+    ratio: float
+
+    def folder(self, store: Path) -> Path:
+        """Return where the boxes are until all runs are cut."""
+        return store / _RUNS / f"{self.number:05d}"
+
+
+def _jobs(plan: CurationPlan) -> Iterator[_Job]:
+    for number, (run, picks) in enumerate(plan.to_cut().groupby("run", sort=True)):
+        yield _Job(number, str(run), picks.index.tolist(), picks[CENTER_VOXEL].to_numpy(), plan.ratio(str(run)))
+
+
+def _cut(
+    source: Source,
+    plan: CurationPlan,
+    path: Path,
+    jobs: list[_Job],
+    *,
+    workers: int,
+    dask: str | None,
+    on_progress: Callable[[int], None],
+) -> None:
+    """Cut the runs that are not cut yet."""
+    left = [job for job in jobs if not job.folder(path).exists()]
+    on_progress(sum(len(job.particles) for job in jobs if job not in left))
+    with executor(workers=workers, dask=dask, threads=None) as pool:
+        for job, _ in pool.run(_Cutter(source, plan.settings, path), left):
+            on_progress(len(job.particles))
+
+
+@dataclass(frozen=True)
+class _Cutter:
+    """Cuts the boxes of a run into a folder of their own: ``volume`` and ``measured`` numbered from 0, and what became of each pick."""
+
+    source: Source
+    settings: CurateSettings
+    store: Path
+
+    def __call__(self, job: _Job) -> None:
+        tomogram = self.source.read(job.run)
+        edge = self.settings.box_size_voxel
+        cut = partial(cut_box, tomogram, box_size_voxel=edge, ratio=job.ratio, max_padding=self.settings.max_padding)
+        batch = max(1, BATCH_BYTES // (5 * edge**3))
+        rows: list[dict[str, Any]] = []
+        # BLAS would split each box among all cores, where boxes are cut in threads
+        with (
+            threadpool_limits(1, user_api="blas"),
+            atomic_path(job.folder(self.store)) as folder,
+            ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
+        ):
+            arrays = create_arrays(folder, boxes=len(job.particles), box_size_voxel=edge)
+            box = 0
+            for first in range(0, len(job.particles), batch):
+                chosen = slice(first, first + batch)
+                writes = []
+                for particle, one in zip(job.particles[chosen], pool.map(cut, job.centers_voxel[chosen]), strict=True):
+                    if isinstance(one, Box):
+                        writes.append(pool.submit(_write_box, arrays, box, one))
+                        rows.append({"particle": particle, "reason": Reason.KEPT.value, **_numbers(one)})
+                        box += 1
+                    else:
+                        rows.append({"particle": particle, "reason": one.value})
                 for write in writes:
                     write.result()
-            on_boxes(len(cuts))
+            write_json(folder / _CUT, {"run": job.run, "particles": rows})
 
 
 def _numbers(box: Box) -> dict[str, float]:
     return dict(zip(MOMENTS, (box.padding, *box.padded_moments, *box.measured_moments), strict=True))
+
+
+def _write_box(arrays: dict[str, Any], number: int, box: Box) -> None:
+    arrays["volume"][number] = box.volume
+    if not box.measured.all():
+        arrays["measured"][number] = box.measured
+
+
+def _read_cut(path: Path, job: _Job) -> list[dict[str, Any]]:
+    """Return what became of the picks of a run."""
+    file = job.folder(path) / _CUT
+    rows = read_json(file, StoreError).get("particles")
+    if not isinstance(rows, list) or len(rows) != len(job.particles):
+        raise StoreError(f"{file}: damaged, it does not list the {len(job.particles)} picks; remove {file.parent}")
+    return rows
+
+
+def _collect(path: Path, jobs: list[_Job], *, boxes: int, box_size_voxel: int) -> None:
+    """Move the boxes of all runs into one array. Those that a call moved before it was killed are in their place."""
+    next_box = 0
+    arrays = create_arrays(path / BOXES, boxes=boxes, box_size_voxel=box_size_voxel)
+    for job in jobs:
+        for name in arrays:
+            for file in (job.folder(path) / name).iterdir():
+                if chunk := re.fullmatch(r"(\d+)\.0\.0\.0", file.name):
+                    file.replace(path / BOXES / name / f"{next_box + int(chunk[1])}.0.0.0")
+        next_box += sum(not row["reason"] for row in _read_cut(path, job))
+
+
+def _write_tables(path: Path, plan: CurationPlan, particles: pd.DataFrame, boxes: pd.DataFrame) -> None:
+    neighbours = find_neighbours(
+        boxes,
+        particles,
+        box_size_voxel=plan.settings.box_size_voxel,
+        voxel_size_angstrom=plan.voxel_size_angstrom,
+    )
+    for name, table in {PARTICLES: boxes, NEIGHBOURS: neighbours, LEFT_OUT: left_out_table(particles)}.items():
+        with atomic_path(path / name) as temporary:
+            table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _describe(
+    path: Path, plan: CurationPlan, particles: pd.DataFrame, boxes: pd.DataFrame, split: Split
+) -> StoreDescription:
+    labels = tuple(sorted(boxes["label"].unique()))
+    digests = {name: file_digest(path / name) for name in (PARTICLES, NEIGHBOURS, LEFT_OUT)}
+    settings = plan.settings
+    return StoreDescription(
+        labels=labels,
+        voxel_size_angstrom=plan.voxel_size_angstrom,
+        box_size_voxel=settings.box_size_voxel,
+        box_count=len(boxes),
+        tilt_range_degrees=plan.tilt_range_degrees,
+        split_by=settings.split_by,
+        validation_runs=split.validation_runs,
+        overlapping_validation_boxes=split.overlapping,
+        seed=settings.seed,
+        curate=settings,
+        source=plan.source_settings,
+        source_path=str(plan.source_path.resolve()),
+        source_kind=plan.source_kind,
+        tomograms=plan.headers,
+        simulated=any(header.simulated for header in plan.headers.values()),
+        counts=count_classes(particles, plan.labels, plan.radii_angstrom),
+        plan_digest=plan.digest,
+        table_digests=digests,
+        digest=store_digest(labels, plan.voxel_size_angstrom, settings.box_size_voxel, digests),
+    )

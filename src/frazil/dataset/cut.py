@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from frazil.dataset.particles import Reason
+from frazil.dataset.tables import Reason
 from frazil.volume.crop import box_start, crop, crop_measured
 from frazil.volume.intensity import moments
 from frazil.volume.resample import axis_weights, resample_measured

@@ -14,15 +14,15 @@ import pandas as pd
 from frazil.core.errors import MissingTomogramError, PickError, SettingsError
 from frazil.core.files import text_digest
 from frazil.core.records import SAME_VOXEL_SIZE
-from frazil.dataset.counts import ClassCount, count_classes
-from frazil.dataset.particles import (
+from frazil.dataset.tables import (
     BOX_CENTER,
     CENTER_ANGSTROM,
     CENTER_VOXEL,
-    DUPLICATE_VOXEL,
     POSITION,
+    ClassCount,
     Reason,
     annotated_particles,
+    count_classes,
     find_duplicates,
     find_outside,
     summary,
@@ -35,15 +35,17 @@ if TYPE_CHECKING:
     from frazil.core.settings import CurateSettings, SourceSettings
     from frazil.io.sources import Source
 
-_NAMED_MISSING = 8
-"""So many runs without a tomogram are named."""
-
-_CUTTING = {"box_size_voxel", "voxel_size_angstrom", "max_padding", "drop_outside"}
+CUTTING = {"box_size_voxel", "voxel_size_angstrom", "max_padding", "drop_outside"}
 """The settings that decide which boxes there are; the others decide the split."""
+
+_DUPLICATE_VOXEL = 0.5
+"""Two picks of one class that are closer than this are one particle."""
+
+_MOST_NAMED = 8  # of the runs without a tomogram
 
 
 @dataclass(frozen=True)
-class Plan:
+class CurationPlan:
     """All annotated particles, and what becomes of them.
 
     Parameters
@@ -76,7 +78,7 @@ class Plan:
 
     def to_cut(self) -> pd.DataFrame:
         """Return the particles that are to be cut, sorted by run; the index is the row in `particles`."""
-        chosen = self.particles[self.particles["reason"] == Reason.KEPT.value]
+        chosen = self.particles[self.particles["reason"] == Reason.KEPT]
         return chosen.sort_values("run", kind="stable")
 
     def ratio(self, run: str) -> float:
@@ -88,7 +90,7 @@ class Plan:
         return count_classes(self.particles, self.labels, self.radii_angstrom)
 
 
-def make_plan(source: Source, source_settings: SourceSettings, settings: CurateSettings) -> Plan:
+def make_plan(source: Source, source_settings: SourceSettings, settings: CurateSettings) -> CurationPlan:
     """Plan the boxes. What the picks and tomograms make impossible is refused by `check_plan`, not here.
 
     Parameters
@@ -110,7 +112,7 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
     particles = annotated_particles(picks)
     headers, missing = _find_headers(source, sorted(particles["run"].unique()))
     voxel_size = settings.voxel_size_angstrom or _common_voxel_size(headers)
-    return Plan(
+    return CurationPlan(
         source_path=source.path,
         source_kind=source.kind,
         source_settings=source_settings,
@@ -126,7 +128,7 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
     )
 
 
-def check_plan(plan: Plan) -> None:
+def check_plan(plan: CurationPlan) -> None:
     """Refuse what cannot be curated.
 
     Raises
@@ -157,8 +159,8 @@ def check_plan(plan: Plan) -> None:
         raise PickError(f"{plan.source_path}: no pick is left to cut ({why}); check --label, --level and --voxel-size")
 
 
-def plan_warnings(plan: Plan) -> list[str]:
-    """Say what a user should know before the boxes are cut, one line each; where nothing can be cut, `check_plan` says why."""
+def plan_warnings(plan: CurationPlan) -> list[str]:
+    """Return what a user should know before the boxes are cut, one line each; where nothing can be cut, `check_plan` says why."""
     lines = _missing_lines(plan) if plan.headers else []
     lines += [f"label {count.label} has no picks" for count in plan.counts() if not count.found]
     annotators = plan.particles.loc[
@@ -169,7 +171,7 @@ def plan_warnings(plan: Plan) -> list[str]:
         people = annotators[["user", "session"]].drop_duplicates().sort_values(["user", "session"])
         names = ", ".join(f"{user or '-'} (session {session or '-'})" for user, session in people.to_numpy())
         lines.append(
-            f"{several} times one class in one run has several sets of picks, by {names}; "
+            f"picks of one class in one run come from several annotators ({several} cases): {names}; "
             "choose with --user and --session, or particles may count twice"
         )
     if len({header.tilt_range_degrees for header in plan.headers.values()}) > 1:
@@ -177,8 +179,8 @@ def plan_warnings(plan: Plan) -> list[str]:
     return lines
 
 
-def _missing_lines(plan: Plan) -> list[str]:
-    """One line a reason; reasons that differ only in the run's name are one, said of the first run."""
+def _missing_lines(plan: CurationPlan) -> list[str]:
+    """Return one line per reason; reasons that differ only in the run's name are one, given for the first run."""
     per_run = plan.particles["run"].value_counts()
     same = defaultdict(list)
     for run, why in plan.missing.items():
@@ -189,7 +191,7 @@ def _missing_lines(plan: Plan) -> list[str]:
         if len(runs) == 1:
             lines.append(f"{runs[0]} has no tomogram, its {picks} picks are left out: {why}")
         else:
-            names = ", ".join([*runs[:_NAMED_MISSING], *(["..."] if len(runs) > _NAMED_MISSING else [])])
+            names = ", ".join([*runs[:_MOST_NAMED], *(["..."] if len(runs) > _MOST_NAMED else [])])
             lines.append(f"{len(runs)} runs have no tomogram ({names}), their {picks} picks are left out: {why}")
     return lines
 
@@ -242,7 +244,7 @@ def _place(
             _leave_out(particles, rows, Reason.NO_TOMOGRAM)
         else:
             _leave_out(particles, _place_in(particles, rows, header, voxel_size_angstrom), Reason.OUTSIDE)
-            distance = DUPLICATE_VOXEL * header.voxel_size_angstrom
+            distance = _DUPLICATE_VOXEL * header.voxel_size_angstrom
         for same in particles.loc[rows].groupby("label").groups.values():
             duplicate = find_duplicates(particles.loc[same, CENTER_ANGSTROM].to_numpy(dtype=np.float64), distance)
             particles.loc[same[duplicate], "duplicate"] = True
@@ -257,18 +259,18 @@ def _place_in(particles: pd.DataFrame, rows: pd.Index, header: TomogramHeader, v
     ratio = _ratio(header, voxel_size_angstrom)
     particles.loc[rows, CENTER_VOXEL] = centers_voxel
     particles.loc[rows, POSITION] = np.clip(centers_voxel / np.asarray(header.shape_voxel), 0, 1)
-    # interpolation centres a box exactly, a plain crop on the nearest voxel
+    # interpolation centers a box exactly, a plain crop on the nearest voxel
     particles.loc[rows, BOX_CENTER] = np.rint(centers_voxel) if ratio == 1.0 else centers_voxel / ratio
     return rows[find_outside(centers_voxel, header.shape_voxel)]
 
 
 def _leave_out(particles: pd.DataFrame, rows: pd.Index, reason: Reason) -> None:
-    kept = particles.loc[rows, "reason"] == Reason.KEPT.value
+    kept = particles.loc[rows, "reason"] == Reason.KEPT
     particles.loc[rows[kept.to_numpy()], "reason"] = reason.value
 
 
-def _refuse_outside(plan: Plan) -> None:
-    outside = plan.particles[plan.particles["reason"] == Reason.OUTSIDE.value]
+def _refuse_outside(plan: CurationPlan) -> None:
+    outside = plan.particles[plan.particles["reason"] == Reason.OUTSIDE]
     if not len(outside):
         return
     first = outside.iloc[0]
@@ -299,6 +301,6 @@ def _digest(
             for run, header in headers.items()
         },
         "source": source_settings.model_dump(mode="json", exclude={"picks_file"}),
-        "cutting": settings.model_dump(mode="json", include=_CUTTING),
+        "cutting": settings.model_dump(mode="json", include=CUTTING),
     }
     return text_digest(json.dumps(content, sort_keys=True))

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 
 from frazil.core.errors import StoreError
 from frazil.core.seeds import numpy_generator
-from frazil.dataset.particles import BOX_CENTER
+from frazil.dataset.tables import BOX_CENTER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from frazil.core.records import Condition
-from frazil.dataset.particles import POSITION
+from frazil.dataset.tables import POSITION
 from frazil.volume.intensity import z_score
 
 if TYPE_CHECKING:

@@ -1,27 +1,155 @@
-"""What a finished store says of itself: its tables and its description."""
+"""The tables of a box store: annotated particles and what became of them, counts by class, neighbors in each box."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from frazil.core.files import file_digest
-from frazil.dataset.counts import count_classes
-from frazil.dataset.neighbours import find_neighbours
-from frazil.dataset.particles import BOX_CENTER, CENTER_ANGSTROM, CENTER_VOXEL, POSITION, ROTATION, Reason
-from frazil.dataset.store import LEFT_OUT, NEIGHBOURS, PARTICLES, StoreDescription, store_digest
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+from scipy.spatial import KDTree
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
-    import pandas as pd
+    from jaxtyping import Bool, Float
 
-    from frazil.dataset.plan import Plan
-    from frazil.dataset.split import Split
+    from frazil.core.records import Picks
+
+PARTICLES = "particles.csv"
+NEIGHBOURS = "neighbours.csv"
+LEFT_OUT = "left_out.csv"
+
+CENTER_ANGSTROM = ["centre_z_angstrom", "centre_y_angstrom", "centre_x_angstrom"]
+"""Center, angstrom from the center of the tomogram's voxel (0, 0, 0)."""
+
+CENTER_VOXEL = ["centre_z_voxel", "centre_y_voxel", "centre_x_voxel"]
+"""The same in voxels of the tomogram."""
+
+POSITION = ["position_z", "position_y", "position_x"]
+"""Center in voxels / edge of the tomogram in voxels, in [0, 1] (the paper's normalized coordinates)."""
+
+BOX_CENTER = ["box_centre_z_voxel", "box_centre_y_voxel", "box_centre_x_voxel"]
+"""Where voxel D/2 of the box lies, in voxels of the *box* from the center of the tomogram's voxel (0, 0, 0)."""
 
 MOMENTS = ["padding", "mean_padded", "std_padded", "mean_measured", "std_measured"]
-"""What a box says of its voxels."""
+"""Share of a box's voxels that were not measured, and its grey values."""
+
+ROTATION = [f"rotation_{row}{column}" for row in "zyx" for column in "zyx"]
+"""Object -> tomogram, acting on zyx vectors, row by row; empty where the orientation is not known."""
+
+OFFSET = ["offset_z_voxel", "offset_y_voxel", "offset_x_voxel"]
+"""From voxel D/2 of the box to the neighbor's center, in voxels of the box: it lies at voxel D/2 + offset."""
 
 _ANNOTATOR = ["user", "session"]
+
+CZII_DIAMETER_ANGSTROM = {
+    "apo-ferritin": 120.0,
+    "beta-amylase": 130.0,
+    "beta-galactosidase": 180.0,
+    "ribosome": 300.0,
+    "thyroglobulin": 260.0,
+    "virus-like-particle": 270.0,
+}
+"""Sizes of the CZII particles (the paper's Table 1; twice the radius of the score), for sources that do not say."""
+
+
+class Reason(StrEnum):
+    """Why there is no box for a pick; empty where there is one."""
+
+    KEPT = ""
+    OTHER_LABEL = "another class than asked for"
+    NO_TOMOGRAM = "no tomogram"
+    OUTSIDE = "outside the tomogram"
+    DUPLICATE = "duplicate"
+    ABSENT = "no voxel on disk"
+    CONSTANT = "constant grey value"
+    NOT_FINITE = "NaN or infinite voxels"
+    PADDED = "too much padding"
+
+
+def annotated_particles(picks: Sequence[Picks]) -> pd.DataFrame:
+    """Return one row per pick, in the order of `picks`: run, label, center in angstrom, rotation, user, session."""
+    frames = [pd.DataFrame(columns=["run", "label", *CENTER_ANGSTROM, *ROTATION, *_ANNOTATOR])]
+    for some in picks:
+        frame = pd.DataFrame(some.centers_angstrom.astype(np.float64), columns=CENTER_ANGSTROM)
+        frame[ROTATION] = np.full((len(some), 9), np.nan) if some.rotations is None else some.rotations.reshape(-1, 9)
+        frame.insert(0, "run", some.run)
+        frame.insert(1, "label", some.label)
+        frame["user"] = some.user or ""
+        frame["session"] = some.session or ""
+        frames.append(frame)
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled or frames, ignore_index=True)
+
+
+def find_outside(centers_voxel: Float[np.ndarray, "n 3"], shape_voxel: tuple[int, int, int]) -> Bool[np.ndarray, "n"]:
+    """Return which centers lie in no voxel of the tomogram."""
+    nearest = np.rint(centers_voxel)
+    return np.asarray(~((nearest >= 0) & (nearest < np.asarray(shape_voxel))).all(axis=1))
+
+
+def find_duplicates(centers: Float[np.ndarray, "n 3"], distance: float) -> Bool[np.ndarray, "n"]:
+    """Return which points lie within `distance` of an earlier one that is not a duplicate itself; NaN never does."""
+    duplicate = np.zeros(len(centers), dtype=bool)
+    known = np.flatnonzero(np.isfinite(centers).all(axis=1))
+    if len(known) < 2:
+        return duplicate
+    pairs = KDTree(centers[known]).query_pairs(distance, output_type="ndarray")
+    for first, second in sorted((known[min(pair)], known[max(pair)]) for pair in pairs):
+        duplicate[second] |= not duplicate[first]
+    return duplicate
+
+
+def summary(particles: pd.DataFrame) -> str:
+    """Return the reasons with their counts in one line, the most common first."""
+    reasons = particles["reason"].value_counts()
+    return ", ".join(f"{count} {reason or 'to cut'}" for reason, count in reasons.items())
+
+
+class ClassCount(BaseModel):
+    """How many particles of one class were found, used and left out, and why: a row of the paper's Table 1.
+
+    Parameters
+    ----------
+    diameter_angstrom : size of the particle; None where it is not known.
+    found : picks.
+    used : boxes; in a plan, picks that are to be cut.
+    left_out : reason -> picks.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    diameter_angstrom: float | None
+    found: int
+    used: int
+    left_out: dict[str, int]
+
+
+def count_classes(
+    particles: pd.DataFrame, labels: Sequence[str], radius_angstrom: Mapping[str, float]
+) -> tuple[ClassCount, ...]:
+    """Count picks by class and reason.
+
+    Parameters
+    ----------
+    particles : with label and reason (`Reason`).
+    labels : classes to count, also those without a pick.
+    radius_angstrom : class -> radius, where the source says; the six CZII classes are known otherwise.
+    """
+    counts = []
+    for label in labels:
+        found = particles.loc[particles["label"] == label, "reason"].value_counts()
+        left_out = {reason.value: int(found[reason]) for reason in Reason if reason and reason in found}
+        radius = radius_angstrom.get(label)
+        diameter = CZII_DIAMETER_ANGSTROM.get(label) if radius is None else 2 * radius
+        used = int(found.get(Reason.KEPT, 0))
+        counts.append(
+            ClassCount(label=label, diameter_angstrom=diameter, found=int(found.sum()), used=used, left_out=left_out)
+        )
+    return tuple(counts)
 
 
 def box_table(particles: pd.DataFrame) -> pd.DataFrame:
@@ -31,57 +159,52 @@ def box_table(particles: pd.DataFrame) -> pd.DataFrame:
     ----------
     particles : annotated particles with place, reason, box and `MOMENTS`. Its index is kept.
     """
-    boxes = particles[particles["reason"] == Reason.KEPT.value].astype({"box": int}).sort_values("box")
+    boxes = particles[particles["reason"] == Reason.KEPT].astype({"box": int}).sort_values("box")
     boxes["split"] = ""
     place = [*CENTER_ANGSTROM, *CENTER_VOXEL, *POSITION, *BOX_CENTER]
     return boxes[["box", "run", "label", "split", *place, *MOMENTS, *ROTATION, *_ANNOTATOR]]
 
 
-def store_tables(plan: Plan, particles: pd.DataFrame, boxes: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the tables of a store by file name.
+def left_out_table(particles: pd.DataFrame) -> pd.DataFrame:
+    """Return the picks of the classes asked for that have no box, and why."""
+    left_out = particles[~particles["reason"].isin([Reason.KEPT, Reason.OTHER_LABEL])]
+    return left_out[["run", "label", *CENTER_ANGSTROM, "reason", *_ANNOTATOR]]
+
+
+def find_neighbours(
+    boxes: pd.DataFrame, annotated: pd.DataFrame, *, box_size_voxel: int, voxel_size_angstrom: float
+) -> pd.DataFrame:
+    """Return every other annotated particle whose center lies in one of a box's voxels: box, label, offset.
+
+    All classes count, asked for or not, and so do picks without a box of their own; duplicates do not, they are the
+    same particle.
 
     Parameters
     ----------
-    particles : as for `box_table`.
-    boxes : `box_table` with its split.
+    boxes : rows of `annotated` (by index) that have a box, with the columns box, run and `BOX_CENTER`.
+    annotated : all picks, with run, label, duplicate and `CENTER_ANGSTROM`.
+    box_size_voxel, voxel_size_angstrom : of the boxes.
     """
-    left_out = particles[~particles["reason"].isin([Reason.KEPT.value, Reason.OTHER_LABEL.value])]
-    neighbours = find_neighbours(
-        boxes,
-        particles,
-        box_size_voxel=plan.settings.box_size_voxel,
-        voxel_size_angstrom=plan.voxel_size_angstrom,
-    )
-    return {
-        PARTICLES: boxes,
-        NEIGHBOURS: neighbours,
-        LEFT_OUT: left_out[["run", "label", *CENTER_ANGSTROM, "reason", *_ANNOTATOR]],
-    }
-
-
-def describe(folder: Path, plan: Plan, particles: pd.DataFrame, boxes: pd.DataFrame, split: Split) -> StoreDescription:
-    """Describe the store whose tables are in `folder`."""
-    labels = tuple(sorted(boxes["label"].unique()))
-    digests = {name: file_digest(folder / name) for name in (PARTICLES, NEIGHBOURS, LEFT_OUT)}
-    settings = plan.settings
-    return StoreDescription(
-        labels=labels,
-        voxel_size_angstrom=plan.voxel_size_angstrom,
-        box_size_voxel=settings.box_size_voxel,
-        box_count=len(boxes),
-        tilt_range_degrees=plan.tilt_range_degrees,
-        split_by=settings.split_by,
-        validation_runs=split.validation_runs,
-        overlapping_validation_boxes=split.overlapping,
-        seed=settings.seed,
-        curate=settings,
-        source=plan.source_settings,
-        source_path=str(plan.source_path.resolve()),
-        source_kind=plan.source_kind,
-        tomograms=plan.headers,
-        simulated=any(header.simulated for header in plan.headers.values()),
-        counts=count_classes(particles, plan.labels, plan.radii_angstrom),
-        plan_digest=plan.digest,
-        table_digests=digests,
-        digest=store_digest(labels, plan.voxel_size_angstrom, settings.box_size_voxel, digests),
-    )
+    frames = [pd.DataFrame(columns=["box", "label", *OFFSET])]
+    others = annotated[~annotated["duplicate"]].dropna(subset=CENTER_ANGSTROM)
+    for run, inside in boxes.groupby("run", sort=True):
+        around = others[others["run"] == run]
+        centers = around[CENTER_ANGSTROM].to_numpy() / voxel_size_angstrom
+        box_centers = inside[BOX_CENTER].to_numpy()
+        # the largest offset of any voxel's border is D/2 + 1/2, in the maximum norm
+        tree = KDTree(centers)
+        found: list[list[int]] = [
+            sorted(tree.query_ball_point(c, box_size_voxel / 2 + 0.5, p=np.inf)) for c in box_centers
+        ]
+        box_row = np.repeat(np.arange(len(inside)), [len(hits) for hits in found])
+        other_row = np.array([other for hits in found for other in hits], dtype=np.int64)
+        offsets = centers[other_row] - box_centers[box_row]
+        voxel = np.floor(offsets + 0.5)  # the voxel that holds the center, counted from voxel D/2
+        kept = ((voxel >= -box_size_voxel // 2) & (voxel < box_size_voxel // 2)).all(axis=1)
+        kept &= around.index.to_numpy()[other_row] != inside.index.to_numpy()[box_row]
+        frame = pd.DataFrame(offsets[kept], columns=OFFSET)
+        frame.insert(0, "box", inside["box"].to_numpy()[box_row[kept]])
+        frame.insert(1, "label", around["label"].to_numpy()[other_row[kept]])
+        frames.append(frame)
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled or frames[-1:], ignore_index=True).sort_values("box", kind="stable", ignore_index=True)

@@ -15,13 +15,14 @@ from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
 from frazil.io.checks import refuse_picks_beyond_unit_voxels, refuse_unknown_voxel_size, select
 from frazil.io.mrc import read_header, read_volume
+from frazil.io.sources import OpenedSource
 from frazil.io.star import is_particle_file, read_particles
 from frazil.io.tables import TablePicks, read_picks
 
 SUFFIXES = (".mrc", ".rec")
 
 
-class MrcSource:
+class MrcSource(OpenedSource):
     """MRC tomograms and a table of picks. See `frazil.io.sources.Source`.
 
     A run is called as the table calls it. Its tomogram is ``<run>.mrc``, RELION's ``rec_<run>.mrc`` or Warp's
@@ -29,10 +30,9 @@ class MrcSource:
     """
 
     def __init__(self, path: Path, kind: str, table: Sequence[TablePicks], settings: SourceSettings) -> None:
-        self.path = path
+        super().__init__(path, settings)
         self.kind = kind
         self._table = table
-        self._settings = settings
 
     def runs(self) -> list[str]:
         """Names of the runs, sorted."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+from uuid import uuid4
 
 from frazil.core.errors import SourceError
 from frazil.core.files import one_line
@@ -16,6 +18,24 @@ FORMS = (
     "(c) a folder of MRC tomograms with a CSV of picks (experiment, particle_type, x, y, z); "
     "(d) a folder of MRC tomograms with RELION 5 particles STAR files"
 )
+
+
+@lru_cache(maxsize=4)
+def _reopened(path: Path, settings: SourceSettings, token: str) -> Source:
+    """Open a source again in another process, once per `token`: a project may have changed between two of them."""
+    return open_source(path, settings)
+
+
+class OpenedSource:
+    """Base of the sources. A copy in another process is not a pickle of all that was read, but opened again."""
+
+    def __init__(self, path: Path, settings: SourceSettings) -> None:
+        self.path = path
+        self._settings = settings
+        self._token = uuid4().hex
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.path, self._settings, self._token)
 
 
 class Source(Protocol):

@@ -17,6 +17,7 @@ from frazil.core.version import SIMULATED_BY
 from frazil.io.checks import UNKNOWN_ANGSTROM, refuse_picks_beyond_unit_voxels, select
 from frazil.io.copick.picks import CopickConfigFSSpec, CopickRootFSSpec, copick, pick_files, reading
 from frazil.io.ome_zarr import Pyramid, open_pyramid
+from frazil.io.sources import OpenedSource
 
 _SPACING_TOLERANCE = 5e-4
 """Folders give the voxel spacing with three decimals."""
@@ -24,14 +25,13 @@ _SPACING_TOLERANCE = 5e-4
 RUNS = "ExperimentRuns"
 
 
-class CopickSource:
+class CopickSource(OpenedSource):
     """A tree of `ExperimentRuns`, read through copick. See `frazil.io.sources.Source`."""
 
     def __init__(self, path: Path, kind: str, root: Any, settings: SourceSettings) -> None:
-        self.path = path
+        super().__init__(path, settings)
         self.kind = kind
         self._root = root
-        self._settings = settings
 
     def runs(self) -> list[str]:
         """Names of the runs, sorted."""
