@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,13 @@ from jaxtyping import Float32
 from platformdirs import user_cache_path
 
 from frazil.core.console import warn
-from frazil.core.errors import FrazilError, OutputError
+from frazil.core.errors import BundleError, OutputError
 from frazil.core.files import text_digest
 from frazil.core.version import __version__
 from frazil.evaluation.metrics.embeddings import Embedding, Remembered, fixed_embeddings
-from frazil.evaluation.stages.usefulness.classifier import Classifier, train_classifier
-from frazil.evaluation.stages.usefulness.network import BATCH_SIZE, CHANNELS, SHIFT_VOXEL, STEPS
+from frazil.evaluation.stages.material import OnStep
+from frazil.evaluation.stages.usefulness.classifier import BATCH_SIZE, STEPS, Classifier, train_classifier
+from frazil.evaluation.stages.usefulness.network import CHANNELS, SHIFT_VOXEL
 from frazil.evaluation.volumes import Sets
 
 CACHE_VARIABLE = "FRAZIL_CACHE"
@@ -50,33 +50,23 @@ class LearnedEmbedding:
 
     def __init__(self, real_digest: str, box_size_voxel: int, seed: int, folder: Path) -> None:
         # threads round differently, and the training carries it on
-        key = text_digest(
-            json.dumps([_METHOD, torch.get_num_threads(), real_digest, box_size_voxel, seed])
-        ).removeprefix("sha256:")
-        self.path = folder / "embeddings" / key[:32]
+        key = json.dumps([_METHOD, torch.get_num_threads(), real_digest, box_size_voxel, seed])
+        self.path = folder / "embeddings" / f"{text_digest(key).removeprefix('sha256:')[:32]}.safetensors"
         self.seed = seed
         self._classifier: Classifier | None = None
 
     def find(self) -> bool:
-        """Look whether it has been learned before, and load it."""
-        if self._classifier is None and self.path.is_dir():
+        """Return whether it has been learned before, and load it."""
+        if self._classifier is None and self.path.exists():
             try:
                 self._classifier = Classifier.load(self.path)
-            except FrazilError as fault:  # it is only a copy of what can be learned again
+            except BundleError as fault:  # it is only a copy of what can be learned again
                 warn(f"{fault}; it is learned again")
         return self._classifier is not None
 
-    def learn(self, sets: Sets, on_step: Callable[[float], None]) -> None:
+    def learn(self, sets: Sets, on_step: OnStep) -> None:
         """Train it on the training boxes and keep it; where the cache cannot be written, only for now."""
-        training = sets.training
-        self._classifier = train_classifier(
-            training.volumes,
-            training.labels,
-            classes=training.classes,
-            seed=self.seed,
-            voxel_size_angstrom=training.voxel_size_angstrom,
-            on_step=on_step,
-        )
+        self._classifier = train_classifier(sets.training, sets.training.classes, seed=self.seed, on_step=on_step)
         try:
             self._classifier.save(self.path)
         except OutputError as fault:
@@ -84,15 +74,14 @@ class LearnedEmbedding:
 
     @property
     def description(self) -> str:
-        """What it is, in a line."""
-        return self.classifier.description
+        """What it is, in a line; it must have been found or learned."""
+        return self._trained.description
 
     def __call__(self, volumes: Float32[np.ndarray, "n z y x"]) -> Float32[np.ndarray, "n d"]:
         """Return the features that the classifier decides by."""
-        return self.classifier.features(volumes)
+        return self._trained.features(volumes)
 
     @property
-    def classifier(self) -> Classifier:
-        """The classifier, once it has been found or learned."""
+    def _trained(self) -> Classifier:
         assert self._classifier is not None
         return self._classifier

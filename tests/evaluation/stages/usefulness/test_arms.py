@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from frazil.core.seeds import derive_seed, numpy_generator
+from frazil.evaluation.stages.material import ignore
 from frazil.evaluation.stages.usefulness.arms import CentralCubes, Plan, of_classes, share_name, train_arm
 from frazil.evaluation.stages.usefulness.rivals import class_radii_voxel, copy_paste
 from frazil.evaluation.volumes import Sets, VolumeSet
@@ -49,10 +50,9 @@ def contents(plan: Plan, seed: int = 0) -> dict[str, tuple[int, int, dict[str, i
     """Return for each arm how many volumes are real and generated, and the classes."""
     found = {}
     for arm in plan.arms(seed):
-        parts = arm.parts()
-        levels = np.concatenate([part.volumes.mean(axis=(1, 2, 3)) for part in parts])
-        labels = np.concatenate([part.labels for part in parts])
-        counts = {str(name): int(count) for name, count in zip(*np.unique(labels, return_counts=True), strict=True)}
+        volumes = arm.volumes()
+        levels = volumes.volumes.mean(axis=(1, 2, 3))
+        counts = {name: int((volumes.labels == name).sum()) for name in volumes.classes}
         found[arm.name] = (int((levels > 250).sum()), int((np.abs(levels - 100) < 50).sum()), counts)
     return found
 
@@ -84,7 +84,7 @@ def test_volumes_are_cut_as_far_as_a_classifier_sees(cubes):
 def test_a_smaller_share_is_part_of_a_larger_one_and_seeds_draw_differently(cubes):
     def drawn(name: str, seed: int) -> set[str]:
         (arm,) = [arm for arm in plan(cubes).arms(seed) if arm.name == name]
-        return set(arm.parts()[1].names)
+        return set(arm.volumes().names[11:])  # after the real ones
 
     for seed in (0, 1):
         assert drawn("generated_25", seed) < drawn("generated_50", seed) < drawn("generated_100", seed)
@@ -94,14 +94,15 @@ def test_a_smaller_share_is_part_of_a_larger_one_and_seeds_draw_differently(cube
 
 def test_whole_boxes_are_pasted_before_they_are_cut(cubes):
     (arm,) = [arm for arm in plan(cubes).arms(3) if arm.name == "copy_paste"]
-    real, pasted = arm.parts()
+    made = arm.volumes()
+    real, pasted = made.subset(range(11)), made.subset(range(11, 22))
     training = cubes.whole.training
     whole = copy_paste(
         training,
-        len(real),
+        [int(name) for name in real.names],
         radii_voxel=class_radii_voxel(training),
+        edge_voxel=EDGE,
         seed=derive_seed(4, "usefulness", 3),
-        rows=[int(name) for name in real.names],
     )
     np.testing.assert_array_equal(pasted.volumes, whole.volumes[:, 6:42, 6:42, 6:42])
     assert list(pasted.labels) == list(whole.labels)
@@ -151,7 +152,7 @@ def test_an_outcome_counts_held_out_volumes_of_the_arms_classes(cubes):
         Sets(levelled(sets.generated), levelled(of_classes(sets.held_out, ["a", "b"])), levelled(sets.training))
     )
     arm = plan(small, real_classes=("a", "b")).arms(0)[1]
-    outcome = train_arm(arm, small, 0, steps=20, batch_size=8)
+    outcome = train_arm(arm, small, 0, steps=20, batch_size=8, on_step=ignore)
     assert arm.name == "real"
     assert set(outcome.labels) == {"a", "b"}
     assert list(outcome.labels) == list(small.sets.held_out.labels)

@@ -1,7 +1,7 @@
 """The training sets that usefulness compares, and how well a classifier trained on each does on held-out real volumes.
 
 All are trained for the same number of steps on batches of the same size, with the same initial weights for a seed: more volumes
-are more variety, not more training. All real volumes but those of ``all_real`` stand at the count of the generated ones.
+are more variety, not more training. All real volumes but those of ``all_real`` are in the numbers of the generated ones.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from frazil.core.seeds import derive_seed, numpy_generator
+from frazil.evaluation.stages.material import OnStep
 from frazil.evaluation.stages.usefulness.classifier import Classifier, train_classifier
 from frazil.evaluation.stages.usefulness.network import SHIFT_VOXEL, window_edge
 from frazil.evaluation.stages.usefulness.rivals import class_radii_voxel, copy_paste
@@ -29,13 +30,13 @@ class Arm:
     Parameters
     ----------
     name : see `Plan`.
-    parts : makes what it consists of.
+    volumes : makes it.
     classes : to tell apart.
     turns : that its volumes are shown in.
     """
 
     name: str
-    parts: Callable[[], Sequence[VolumeSet]]
+    volumes: Callable[[], VolumeSet]
     classes: tuple[str, ...]
     turns: tuple[Turn, ...] = ("identity",)
 
@@ -69,9 +70,8 @@ class CentralCubes:
         self.whole = sets
         self.window_voxel = window_edge(box)
         self.edge_voxel = min(box, self.window_voxel + 2 * SHIFT_VOXEL)
-        self.sets = Sets(
-            self._cube(sets.generated), self._cube(sets.held_out), self._cube(sets.training), seed=sets.seed
-        )
+        generated, held_out, training = map(self._cube, (sets.generated, sets.held_out, sets.training))
+        self.sets = Sets(generated, held_out, training, sets.seed)
 
     def _cube(self, whole: VolumeSet) -> VolumeSet:
         cubes = np.ascontiguousarray(crop_center(whole.volumes, self.edge_voxel))
@@ -84,20 +84,24 @@ class CentralCubes:
 
     def pasted(self, real: VolumeSet, seed: int) -> VolumeSet:
         """Return as many copy-pasted cubes as there are in `real`, a part of `sets.training`; whole boxes are pasted."""
-        rows = [int(name) for name in real.names]
         return copy_paste(
             self.whole.training,
-            len(rows),
+            [int(name) for name in real.names],
             radii_voxel=self._radii_voxel,
-            seed=derive_seed(self.whole.seed, "usefulness", seed),
-            rows=rows,
             edge_voxel=self.edge_voxel,
+            seed=derive_seed(self.whole.seed, "usefulness", seed),
         )
 
 
 def of_classes(volumes: VolumeSet, classes: Sequence[str]) -> VolumeSet:
     """Return the volumes of these classes."""
     return volumes.subset(np.flatnonzero(np.isin(volumes.labels, classes)))
+
+
+def joined(one: VolumeSet, other: VolumeSet) -> VolumeSet:
+    """Return the volumes of both."""
+    volumes, labels = (np.concatenate(both) for both in ((one.volumes, other.volumes), (one.labels, other.labels)))
+    return VolumeSet(volumes, labels, one.names + other.names, one.voxel_size_angstrom)
 
 
 def share_name(share: float) -> str:
@@ -109,9 +113,10 @@ def share_name(share: float) -> str:
 class Plan:
     """Which training sets there are.
 
-    ``generated`` and ``real`` at the same count, and as floors ``noise`` and ``shuffled``; ``generated_25``: real and a quarter as many
-    generated; ``copy_paste`` and ``turns``: real and a rival; if there are more real volumes than generated ones, ``all_real`` and
-    with all generated ones ``all_generated``; ``every_class``: all real volumes of all classes, if some were not generated.
+    ``generated`` and ``real`` in equal numbers, and as floors ``noise`` and ``shuffled``; ``generated_25``: real and a quarter as
+    many generated; ``copy_paste`` and ``turns``: real and a rival; if there are more real volumes than generated ones,
+    ``all_real`` and with all generated ones ``all_generated``; ``every_class``: all real volumes of all classes, if some were not
+    generated.
 
     Parameters
     ----------
@@ -133,7 +138,7 @@ class Plan:
 
     @cached_property
     def real(self) -> VolumeSet:
-        """Real volumes at the count of the generated ones, class by class, as far as there are so many."""
+        """Real volumes in the numbers of the generated ones, class by class, as far as there are enough."""
         return of_classes(self.cubes.sets.training_like_generated(), self.classes)
 
     @cached_property
@@ -143,7 +148,7 @@ class Plan:
 
     @cached_property
     def equal(self) -> VolumeSet:
-        """Generated volumes at the count of `real`, class by class: fewer where training boxes are fewer."""
+        """Generated volumes in the numbers of `real`, class by class: fewer where training boxes are fewer."""
         random = numpy_generator(self.cubes.sets.seed, "usefulness equal count")
         rows = []
         for name in self.classes:
@@ -169,59 +174,40 @@ class Plan:
 
     def arms(self, seed: int) -> list[Arm]:
         """Return the training sets of one seed: it draws what is added (a smaller share is part of a larger one) and pasted."""
-        found = self._comparisons(seed) if len(self.classes) > 1 else []
+        sets, classes, real = self.cubes.sets, self.classes, self.real
+        found = []
+        if len(classes) > 1:
+            found += [Arm("generated", lambda: self.equal, classes), Arm("real", lambda: real, classes)]
+            if self.floors:
+                found.append(Arm("noise", lambda: of_classes(sets.noise(), classes), classes))
+                found.append(Arm("shuffled", lambda: of_classes(sets.shuffled(), classes), classes))
+            order = numpy_generator(sets.seed, "usefulness draw", seed).permutation(len(self.generated))
+            for share in self.shares:
+                if (count := self.added(share)) <= len(order):
+                    mixed = partial(lambda rows: joined(real, self.generated.subset(rows)), order[:count])
+                    found.append(Arm(share_name(share), mixed, classes))
+            found.append(Arm("copy_paste", lambda: joined(real, self.cubes.pasted(real, seed)), classes))
+            found.append(Arm("turns", lambda: real, classes, self.turns))
+            if len(self.all_real) > len(real):
+                found.append(Arm("all_real", lambda: self.all_real, classes))
+                found.append(Arm("all_generated", lambda: joined(self.all_real, self.generated), classes))
         if self.judge == "every_class":
-            found.append(
-                Arm(
-                    "every_class",
-                    lambda: [of_classes(self.cubes.sets.training, self.real_classes)],
-                    self.real_classes,
-                )
-            )
-        return found
-
-    def _comparisons(self, seed: int) -> list[Arm]:
-        sets, classes = self.cubes.sets, self.classes
-        found = [Arm("generated", lambda: [self.equal], classes), Arm("real", lambda: [self.real], classes)]
-        if self.floors:
-            found.append(Arm("noise", lambda: [of_classes(sets.noise(), classes)], classes))
-            found.append(Arm("shuffled", lambda: [of_classes(sets.shuffled(), classes)], classes))
-        order = numpy_generator(self.cubes.sets.seed, "usefulness draw", seed).permutation(len(self.generated))
-        for share in self.shares:
-            rows = order[: self.added(share)]
-            if self.added(share) <= len(order):
-                parts = partial(lambda rows: [self.real, self.generated.subset(rows)], rows)
-                found.append(Arm(share_name(share), parts, classes))
-        found.append(Arm("copy_paste", lambda: [self.real, self.cubes.pasted(self.real, seed)], classes))
-        found.append(Arm("turns", lambda: [self.real], classes, self.turns))
-        if len(self.all_real) > len(self.real):
-            found.append(Arm("all_real", lambda: [self.all_real], classes))
-            found.append(Arm("all_generated", lambda: [self.all_real, self.generated], classes))
+            everything = partial(of_classes, sets.training, self.real_classes)
+            found.append(Arm("every_class", everything, self.real_classes))
         return found
 
 
-def train_arm(
-    arm: Arm,
-    cubes: CentralCubes,
-    seed: int,
-    *,
-    steps: int,
-    batch_size: int,
-    on_step: Callable[[float], None] | None = None,
-) -> Outcome:
+def train_arm(arm: Arm, cubes: CentralCubes, seed: int, *, steps: int, batch_size: int, on_step: OnStep) -> Outcome:
     """Train a classifier on an arm and test it on the held-out volumes of its classes."""
-    parts = arm.parts()
     held_out = of_classes(cubes.sets.held_out, arm.classes)
     classifier = train_classifier(
-        np.concatenate([part.volumes for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        classes=arm.classes,
+        arm.volumes(),
+        arm.classes,
         seed=derive_seed(cubes.sets.seed, "usefulness", seed),
         steps=steps,
         batch_size=batch_size,
         window_voxel=cubes.window_voxel,
         turns=arm.turns,
-        voxel_size_angstrom=held_out.voxel_size_angstrom,
         on_step=on_step,
     )
     found = np.array(arm.classes)[classifier.predict(held_out.volumes).argmax(axis=1)]

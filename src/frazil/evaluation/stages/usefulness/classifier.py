@@ -6,43 +6,60 @@ save a quarter of the time on the newest CPUs and give other numbers there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from frazil.core.errors import BundleError, OutputError, RequestError, ShapeError, TrainingError
-from frazil.core.files import atomic_path, bytes_digest
+from frazil.core.errors import BundleError, ShapeError, TrainingError
+from frazil.core.files import atomic_path
 from frazil.core.seeds import numpy_generator
+from frazil.core.settings import Settings
+from frazil.evaluation.stages.material import OnStep, ignore
 from frazil.evaluation.stages.usefulness.network import (
-    BATCH_SIZE,
-    CARD_FILE,
+    CHANNELS,
     LEAST_EDGE,
     SHIFT_VOXEL,
-    STEPS,
-    ClassifierCard,
-    binning,
     build_network,
     fresh_network,
-    read_card,
     window_edge,
 )
-from frazil.model.bundle import find_fault
+from frazil.evaluation.volumes import VolumeSet
 from frazil.volume.crop import crop_center
 from frazil.volume.turns import Turn, draw_turns, turn_each
 
-WEIGHTS_FILE = "model.safetensors"
+STEPS = 400
+BATCH_SIZE = 32
 
 _LEARNING_RATE = 3e-3
 _WEIGHT_DECAY = 0.01
 _LABEL_SMOOTHING = 0.1
 """So that the doubts of correct volumes still differ."""
+
+
+class ClassifierCard(Settings):
+    """What a classifier was trained on, and how.
+
+    Parameters
+    ----------
+    classes : in the order of the probabilities.
+    box_size_voxel : edge of the volumes it takes.
+    window_voxel : edge of their central cube that it looks at.
+    seed, steps : of the training.
+    counts : training volumes by class.
+    """
+
+    classes: tuple[str, ...]
+    box_size_voxel: int
+    window_voxel: int
+    seed: int
+    steps: int
+    counts: dict[str, int]
 
 
 class Classifier:
@@ -51,7 +68,7 @@ class Classifier:
     Parameters
     ----------
     network : in evaluation mode.
-    card : what is known of it.
+    card : what it was trained on.
     """
 
     def __init__(self, network: nn.Module, card: ClassifierCard) -> None:
@@ -88,52 +105,35 @@ class Classifier:
         ------
         ShapeError : boxes of another size than it was trained on.
         """
-        return self._run(volumes, lambda batch: self._network[0](batch), self.card.channels[-1])  # type: ignore[index]
+        return self._run(volumes, lambda batch: self._network[0](batch), CHANNELS[-1])  # type: ignore[index]
 
-    def save(self, folder: Path) -> None:
-        """Write it as a folder, whole or not at all; a classifier that is already there is replaced.
+    def save(self, path: Path) -> None:
+        """Write it as one safetensors file, whole or not at all.
 
         Raises
         ------
-        OutputError : `folder` cannot be written, or holds something else.
+        OutputError : the place cannot be written.
         """
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CARD_FILE).is_file()):
-            raise OutputError(f"{folder}: holds something other than a classifier; choose another folder")
         tensors = {name: tensor.contiguous() for name, tensor in self._network.state_dict().items()}
-        weights = save_tensors(tensors, metadata={"format": "pt"})
-        card = self.card.model_copy(update={"weights_digest": bytes_digest(weights)})
-        with atomic_path(folder) as temporary:
-            temporary.mkdir()
-            (temporary / WEIGHTS_FILE).write_bytes(weights)
-            (temporary / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        self.card = card
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"card": self.card.model_dump_json()})
 
     @classmethod
-    def load(cls, folder: Path) -> Classifier:
+    def load(cls, path: Path) -> Classifier:
         """Read a classifier; it predicts what it predicted before it was saved, bit by bit.
 
         Raises
         ------
-        BundleError : none there, damaged, or of a newer schema.
+        BundleError : it cannot be read, or is something else.
         """
-        card = read_card(folder / CARD_FILE)
-        path = folder / WEIGHTS_FILE
         try:
-            weights = path.read_bytes()
-        except OSError as error:
-            raise BundleError(f"{path}: cannot be read ({error.strerror}); train the classifier again") from None
-        if bytes_digest(weights) != card.weights_digest:
-            raise BundleError(f"{path}: damaged, its digest is not the one in {CARD_FILE}; train the classifier again")
-        try:
-            tensors = load_tensors(weights)
-        except SafetensorError as error:
-            raise BundleError(f"{path}: damaged ({error}); train the classifier again") from None
-        with torch.device("meta"):
-            network = build_network(card)
-        shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        if fault := find_fault(shapes, tensors):
-            raise BundleError(f"{path}: does not fit {CARD_FILE}: {fault}; train the classifier again")
-        network.load_state_dict(tensors, assign=True)
+            with safe_open(path, framework="pt") as file:
+                card = ClassifierCard.model_validate_json((file.metadata() or {})["card"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            network = build_network(card.window_voxel, len(card.classes))
+            network.load_state_dict(tensors, assign=True)
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as fault:
+            raise BundleError(f"{path}: not a readable classifier ({str(fault).splitlines()[0]})") from None
         return cls(network, card)
 
     def _run(
@@ -153,18 +153,16 @@ class Classifier:
 
 
 def train_classifier(
-    volumes: Float32[np.ndarray, "n z y x"],
-    labels: Sequence[str] | np.ndarray,
-    *,
+    volumes: VolumeSet,
     classes: tuple[str, ...],
+    *,
     seed: int,
     steps: int = STEPS,
     batch_size: int = BATCH_SIZE,
     window_voxel: int | None = None,
     shift_voxel: int = SHIFT_VOXEL,
-    turns: Sequence[Turn] = ("identity",),
-    voxel_size_angstrom: float | None = None,
-    on_step: Callable[[float], None] | None = None,
+    turns: tuple[Turn, ...] = ("identity",),
+    on_step: OnStep = ignore,
 ) -> Classifier:
     """Train a classifier for a fixed number of steps; every class is shown equally often, whatever its number.
 
@@ -172,97 +170,63 @@ def train_classifier(
 
     Parameters
     ----------
-    volumes : `(n, z, y, x)` cubes, each z-scored.
-    labels : class of each.
-    classes : that it shall tell apart, in the order of its probabilities. One without volumes is never predicted with reason.
+    volumes : cubes, each z-scored, of some of the classes.
+    classes : to tell apart, in the order of its probabilities. One without volumes is never predicted with reason.
     seed : of its weights, and of the order and the places of what it is shown.
     steps, batch_size : more data does not make more steps.
     window_voxel : edge of the central cube that it looks at; None is `window_edge`.
-    shift_voxel : the cube is moved by up to so much along each axis, as far as the box allows.
+    shift_voxel : the cube is moved by up to this much along each axis, as far as the box allows.
     turns : each volume is turned by one of these each time it is shown (`frazil.volume.turns.wedge_turns`).
-    voxel_size_angstrom : kept in the card.
-    on_step : is told the share of the training that is done.
 
     Raises
     ------
-    ShapeError : no cubes, cubes that are too small, or not as many labels as volumes.
-    RequestError : no volumes, or a label that is not among the classes.
-    TrainingError : the loss is no number any more.
+    ShapeError : cubes that are too small.
+    TrainingError : the loss is not finite.
     """
-    card = _card(volumes, labels, classes, window_voxel).model_copy(
-        update={
-            "seed": seed,
-            "steps": steps,
-            "batch_size": batch_size,
-            "shift_voxel": shift_voxel,
-            "turns": tuple(turns),
-            "voxel_size_angstrom": voxel_size_angstrom,
-        }
-    )
-    network = fresh_network(card)
-    targets = np.array([classes.index(str(label)) for label in labels])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LEARNING_RATE, total_steps=max(steps, 8), pct_start=0.25)
-    for step, (batch, target) in enumerate(_batches(volumes, targets, card), start=1):
+    edge = volumes.volumes.shape[-1]
+    if edge < LEAST_EDGE:
+        raise ShapeError(f"boxes of {edge} voxels cannot be classified; use boxes of {LEAST_EDGE} or more")
+    window_voxel = window_voxel or window_edge(edge)
+    network = fresh_network(window_voxel, len(classes), seed)
+    targets = np.array([classes.index(str(label)) for label in volumes.labels])
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=max(steps, 8), pct_start=0.25)
+    reach = min(shift_voxel, (edge - window_voxel) // 2)
+    batches = _batches(volumes.volumes, targets, window_voxel, reach, turns, batch_size, seed)
+    for step, (batch, target) in zip(range(1, steps + 1), batches, strict=False):
         loss = nn.functional.cross_entropy(network(batch), target, label_smoothing=_LABEL_SMOOTHING)
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"loss {loss.item()} of the classifier in step {step}: no number; look for volumes with NaN"
-            )
-        optimiser.zero_grad()
+            raise TrainingError(f"loss {loss.item()} of the classifier in step {step}; look for volumes with NaN")
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
         schedule.step()
-        if on_step:
-            on_step(step / steps)
+        on_step(step / steps)
+    counts = {name: int(np.sum(volumes.labels == name)) for name in classes}
+    card = ClassifierCard(
+        classes=classes, box_size_voxel=edge, window_voxel=window_voxel, seed=seed, steps=steps, counts=counts
+    )
     return Classifier(network, card)
 
 
-def _card(
-    volumes: np.ndarray, labels: Sequence[str] | np.ndarray, classes: tuple[str, ...], window_voxel: int | None
-) -> ClassifierCard:
-    """Check what is to be learned, and describe it."""
-    edge = volumes.shape[-1]
-    if volumes.ndim != 4 or len(set(volumes.shape[1:])) != 1 or edge < LEAST_EDGE:
-        raise ShapeError(
-            f"volumes of shape {volumes.shape} cannot be classified; give (n, z, y, x) cubes of {LEAST_EDGE} voxels or more"
-        )
-    if len(volumes) != len(labels):
-        raise ShapeError(f"{len(labels)} labels for {len(volumes)} volumes; give one for each")
-    if not len(volumes):
-        raise RequestError("0 volumes to learn classes from; give some of each class")
-    if unknown := sorted({str(label) for label in labels} - set(classes)):
-        raise RequestError(
-            f"label {unknown[0]!r} is not among the classes {', '.join(classes)}; leave it out or add it"
-        )
-    window = window_edge(edge) if window_voxel is None else window_voxel
-    return ClassifierCard(
-        classes=classes,
-        box_size_voxel=edge,
-        window_voxel=window,
-        binning=binning(window),
-        seed=0,
-        steps=STEPS,
-        batch_size=BATCH_SIZE,
-        shift_voxel=SHIFT_VOXEL,
-        turns=("identity",),
-        counts={name: int(np.sum(np.asarray(labels) == name)) for name in classes},
-    )
-
-
 def _batches(
-    volumes: Float32[np.ndarray, "n z y x"], targets: Int64[np.ndarray, "n"], card: ClassifierCard
+    volumes: Float32[np.ndarray, "n z y x"],
+    targets: Int64[np.ndarray, "n"],
+    window_voxel: int,
+    reach_voxel: int,
+    turns: tuple[Turn, ...],
+    batch_size: int,
+    seed: int,
 ) -> Iterator[tuple[Float[Tensor, "b 1 z y x"], Int64[Tensor, "b"]]]:
-    """Yield as many batches as there are steps, all classes equally often."""
-    random = numpy_generator(card.seed, "classifier batches")
+    """Yield batches without end, all classes equally often."""
+    random = numpy_generator(seed, "classifier batches")
     rows_of = [np.flatnonzero(targets == target) for target in np.unique(targets)]
-    reach = min(card.shift_voxel, (card.box_size_voxel - card.window_voxel) // 2)
-    for _ in range(card.steps):
-        places = random.permutation(np.arange(card.batch_size)) % len(rows_of)
+    while True:
+        places = random.permutation(np.arange(batch_size)) % len(rows_of)
         rows = np.array([random.choice(rows_of[place]) for place in places])
-        shifts = random.integers(-reach, reach + 1, size=(card.batch_size, 3))
-        windows = [crop_center(volumes[row], card.window_voxel, shift) for row, shift in zip(rows, shifts, strict=True)]
-        turned = turn_each(np.stack(windows), draw_turns(card.batch_size, card.turns, random))
+        shifts = random.integers(-reach_voxel, reach_voxel + 1, size=(batch_size, 3))
+        windows = [crop_center(volumes[row], window_voxel, shift) for row, shift in zip(rows, shifts, strict=True)]
+        turned = turn_each(np.stack(windows), draw_turns(batch_size, turns, random))
         yield _as_tensor(turned), torch.from_numpy(targets[rows])
 
 

@@ -19,7 +19,7 @@ from frazil.volume.crop import crop_center
 from frazil.volume.intensity import moments, z_score
 
 MARGIN_VOXEL = 1.0
-"""Beyond the radius of a particle that is cut out whole: for its blur and the rounding of its centre."""
+"""Beyond the radius of a particle that is cut out whole: for its blur and the rounding of its center."""
 
 FADE_VOXEL = 3.0
 """Over which the pasted particle gives way to the background."""
@@ -42,25 +42,17 @@ def class_radii_voxel(volumes: VolumeSet) -> dict[str, float]:
 def paste(
     particle: Float32[np.ndarray, "z y x"], background: Float32[np.ndarray, "z y x"], radius_voxel: float
 ) -> Float32[np.ndarray, "z y x"]:
-    """Paste the ball around the centre of `particle` onto the centre of `background`; z-scored again.
+    """Paste the ball around the center of `particle` onto the center of `background`; z-scored again.
 
     Weights are 1 up to `MARGIN_VOXEL` beyond the radius and fall as a cosine over `FADE_VOXEL`. No more than the box is taken.
-    Nothing is turned, so the wedge of the particle is that of its tomogram; the seam is what it costs: the two textures
+    Nothing is turned, so the wedge of the particle is that of its tomogram; the seam is the price: the two textures
     do not continue each other there, in real space nor in the missing wedge.
 
     Parameters
     ----------
     particle, background : z-scored cubes of equal size.
-    radius_voxel : of the larger of the two particles at their centres, so that none of the background's own is left.
-
-    Raises
-    ------
-    ShapeError : no cubes, or not of equal size.
+    radius_voxel : of the larger of the two particles at their centers, so that none of the background's own is left.
     """
-    if particle.shape != background.shape or particle.ndim != 3 or len(set(particle.shape)) != 1:
-        raise ShapeError(
-            f"a particle of {particle.shape} cannot be pasted onto {background.shape} voxels; give cubes of equal size"
-        )
     weights = ball_weights(len(particle), radius_voxel)
     pasted = weights * particle + (1 - weights) * background
     return z_score(pasted, moments(pasted))
@@ -77,47 +69,42 @@ def ball_weights(edge_voxel: int, radius_voxel: float) -> Float32[np.ndarray, "z
 
 def copy_paste(
     real: VolumeSet,
-    count: int,
+    rows: Sequence[int] | np.ndarray,
     *,
     radii_voxel: Mapping[str, float],
+    edge_voxel: int,
     seed: int,
-    rows: Sequence[int] | np.ndarray | None = None,
-    edge_voxel: int | None = None,
 ) -> VolumeSet:
-    """Make `count` volumes by pasting the particle of one real box onto another; the class is that of the pasted particle.
+    """Paste the particle of each of some real boxes onto another of them, in random order; it keeps its class.
 
-    Particles are taken in turn from boxes in random order, so that classes keep their proportions; the background is any other
-    box. The ball that is taken has the radius of the larger of the two particles: a small particle brings its own near
+    The ball that is taken has the radius of the larger of the two particles: a small particle brings its own near
     surroundings along, and nothing is left of the particle in the background.
 
     Parameters
     ----------
     real : boxes with their classes.
+    rows : of the boxes to use.
     radii_voxel : of each class, `class_radii_voxel`.
+    edge_voxel : of the central cube to keep of each result, which is z-scored before.
     seed : of the draw.
-    rows : of the boxes to use; None uses all.
-    edge_voxel : keep only the central cube of this edge of each result; None keeps all. It is z-scored before.
 
     Raises
     ------
     ShapeError : fewer than two boxes.
     """
-    used = np.arange(len(real)) if rows is None else np.asarray(rows, dtype=np.int64)
+    used = np.asarray(rows, dtype=np.int64)
     if len(used) < 2:
         raise ShapeError(f"{len(used)} boxes: a particle needs another box to be pasted onto; give two or more")
     random = numpy_generator(seed, "copy-paste")
-    orders = [random.permutation(len(used)) for _ in range(-(-count // len(used)))]
-    places = np.concatenate([*orders, np.array([], dtype=np.int64)])[:count]
+    places = random.permutation(len(used))
     particles = used[places]
     # any box but the particle's own
-    backgrounds = used[(places + random.integers(1, len(used), size=count)) % len(used)]
-    edge = real.volumes.shape[-1] if edge_voxel is None else edge_voxel
-    volumes = np.empty((count, edge, edge, edge), np.float32)
-    for row, (particle, background) in enumerate(zip(particles, backgrounds, strict=True)):
-        radius = max(radii_voxel[str(real.labels[one])] for one in (particle, background))
-        volumes[row] = crop_center(paste(real.volumes[particle], real.volumes[background], radius), edge)
+    backgrounds = used[(places + random.integers(1, len(used), size=len(used))) % len(used)]
+    volumes = np.empty((len(used), *[edge_voxel] * 3), np.float32)
+    for place, (particle, background) in enumerate(zip(particles, backgrounds, strict=True)):
+        radius = max(radii_voxel[str(real.labels[row])] for row in (particle, background))
+        volumes[place] = crop_center(paste(real.volumes[particle], real.volumes[background], radius), edge_voxel)
     names = tuple(
-        f"{real.names[particle]} on {real.names[background]}"
-        for particle, background in zip(particles, backgrounds, strict=True)
+        f"{real.names[one]} on {real.names[other]}" for one, other in zip(particles, backgrounds, strict=True)
     )
     return VolumeSet(volumes, real.labels[particles], names, real.voxel_size_angstrom)

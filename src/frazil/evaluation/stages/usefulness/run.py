@@ -6,25 +6,22 @@ real volumes. The same classifiers say whether generated volumes show the class 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from frazil.evaluation.metrics.metric import Estimate
+from frazil.evaluation.metrics.metric import MINIMUM, Estimate, Metric, Role
 from frazil.evaluation.records import StageRecord
-from frazil.evaluation.scores import Line, Plot, Score, known
+from frazil.evaluation.scores import Line, LineName, Plot, Score, known
 from frazil.evaluation.stages.material import Material, OnStep, ignore
 from frazil.evaluation.stages.usefulness.arms import CentralCubes, Outcome, Plan, share_name, train_arm
-from frazil.evaluation.stages.usefulness.network import BATCH_SIZE, STEPS
+from frazil.evaluation.stages.usefulness.classifier import BATCH_SIZE, STEPS
 from frazil.evaluation.stages.usefulness.right_class import DOUBT, class_doubts, right_class_scores
 from frazil.evaluation.volumes import Sets
 from frazil.volume.turns import wedge_turns
-
-MINIMUM = 5
-"""Volumes of a class, in each set, that it takes to train and to test on it."""
 
 SHARES = (0.25, 0.5, 1.0, 2.0)
 
@@ -56,10 +53,11 @@ def usefulness(
         seeds, shares = seeds[:1], (1.0,)
     real_classes = _frequent(sets.training.labels, _frequent(sets.held_out.labels, sets.training.classes))
     classes = _frequent(sets.generated.labels, real_classes)
-    warnings = _warnings(sets, real_classes, classes)
+    warnings = tuple(_warnings(sets, real_classes, classes))
+    unmeasured = [*_CAS, *(metric for share in shares for metric in _addition_metrics(*_share_titles(share)))]
     if len(real_classes) < 2:
         few = f"{len(real_classes)} classes with {MINIMUM} training and {MINIMUM} held-out boxes; 2 are needed"
-        return StageRecord(scores=tuple(_unmeasured(shares, few)), warnings=warnings)
+        return StageRecord(scores=tuple(metric.score(note=few) for metric in unmeasured), warnings=warnings)
     turns = wedge_turns(material.tilt_range_degrees)
     plan = Plan(CentralCubes(sets), real_classes, classes, tuple(shares), floors=not material.quick, turns=turns)
     outcomes = _train(plan, seeds, steps, batch_size, on_step)
@@ -72,7 +70,7 @@ def usefulness(
         plots = (table.plot(),)
     else:
         few = f"{len(classes)} classes with {MINIMUM} generated, training and held-out volumes; 2 are needed"
-        scores += _unmeasured(shares, few)
+        scores += [metric.score(note=few) for metric in unmeasured]
     doubts = class_doubts(judges, plan.cubes.sets.generated)
     return StageRecord(scores=tuple(scores), plots=plots, warnings=warnings, per_sample={DOUBT: known(doubts)})
 
@@ -81,18 +79,14 @@ def _frequent(labels: np.ndarray, classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in classes if np.sum(labels == name) >= MINIMUM)
 
 
-def _warnings(sets: Sets, real_classes: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
-    """Say which classes are left out."""
-    said = []
+def _warnings(sets: Sets, real_classes: Sequence[str], classes: Sequence[str]) -> Iterator[str]:
+    """Return which classes are left out."""
     if not_real := sorted({*sets.training.classes, *sets.held_out.classes} - {*real_classes}):
-        said.append(
-            f"{', '.join(not_real)}: fewer than {MINIMUM} training or held-out boxes; left out of the classification"
-        )
+        names = ", ".join(not_real)
+        yield f"{names}: fewer than {MINIMUM} training or held-out boxes; left out of the classification"
     if not_generated := sorted({*real_classes} - {*classes}):
-        said.append(
-            f"{', '.join(not_generated)}: fewer than {MINIMUM} generated volumes; left out of the usefulness for training"
-        )
-    return tuple(said)
+        names = ", ".join(not_generated)
+        yield f"{names}: fewer than {MINIMUM} generated volumes; left out of the usefulness for training"
 
 
 def _train(plan: Plan, seeds: Sequence[int], steps: int, batch_size: int, on_step: OnStep) -> Outcomes:
@@ -101,10 +95,10 @@ def _train(plan: Plan, seeds: Sequence[int], steps: int, batch_size: int, on_ste
     found: Outcomes = {arm.name: [] for _, arm in trainings}
     for done, (seed, arm) in enumerate(trainings):
 
-        def tell(part: float, done: int = done) -> None:
+        def on_part(part: float, done: int = done) -> None:
             on_step((done + part) / len(trainings))
 
-        found[arm.name].append(train_arm(arm, plan.cubes, seed, steps=steps, batch_size=batch_size, on_step=tell))
+        found[arm.name].append(train_arm(arm, plan.cubes, seed, steps=steps, batch_size=batch_size, on_step=on_part))
     return found
 
 
@@ -151,6 +145,29 @@ def box_weights(measure: str, labels: np.ndarray) -> Float[np.ndarray, "n"]:
     return np.asarray((labels == measure) / (labels == measure).sum())
 
 
+def _accuracy_metrics(name: str, title: str) -> list[Metric]:
+    """Return the metrics of `_MEASURES`."""
+    return [
+        Metric(f"{name}_{measure.replace(' ', '_')}", f"{title}: {measure}", "higher", question="useful")
+        for measure in _MEASURES
+    ]
+
+
+def _addition_metrics(arm: str, title: str) -> list[Metric]:
+    """Return the metrics of an addition to real volumes: both accuracies and, last, the gain."""
+    capital = title[0].upper() + title[1:]
+    gain = Metric(f"gain_{arm}", f"{capital}: gain in balanced accuracy over real alone", "higher", question="useful")
+    return [*_accuracy_metrics(f"augment_{arm}", capital), gain]
+
+
+def _share_titles(share: float, real: str = "real") -> tuple[str, str]:
+    return share_name(share), f"{real} + {100 * share:g} % generated"
+
+
+_CAS = _accuracy_metrics("cas", "Trained on generated, tested on real")
+_RECALL = Metric("cas_recall", "Trained on generated: share found", "higher", question="useful")
+
+
 @dataclass(frozen=True)
 class _Table:
     """From outcomes to scores."""
@@ -160,97 +177,60 @@ class _Table:
 
     def scores(self) -> list[Score]:
         """Return the classification accuracy score, and the accuracy and the gain of everything that was added."""
-        scores = self._trained_on_generated()
-        real_count = len(self.plan.real)
-        for share in self.plan.shares:
-            name, title = share_name(share), f"{real_count} real + {100 * share:g} % generated"
+        plan, equal = self.plan, self.plan.equal
+        cas = zip(_CAS, _MEASURES, strict=True)
+        scores = [self._score(metric, "generated", "real", measure, len(equal)) for metric, measure in cas]
+        counts = {label: int(np.sum(equal.labels == label)) for label in plan.classes}
+        scores += [self._score(_RECALL, "generated", "real", label, count) for label, count in counts.items()]
+        real_count = len(plan.real)
+        for share in plan.shares:
+            name, title = _share_titles(share, f"{real_count} real")
             if name in self.outcomes:
-                scores += self._addition(name, title, "real", real_count + self.plan.added(share))
+                scores += self._addition(name, title, "real", real_count + plan.added(share))
             else:
-                few = f"{len(self.plan.generated)} generated volumes of the classes compared; {self.plan.added(share)} are needed"
-                scores += [_empty(score, few) for score in _addition_names(name, title)]
+                few = f"{len(plan.generated)} generated volumes of the classes compared; {plan.added(share)} are needed"
+                scores += [metric.score(note=few) for metric in _addition_metrics(name, title)]
         pasted, turned = "rival: real + 100 % copy-paste", "rival: real, turned by 180°"
         scores += self._addition("copy_paste", pasted, "real", 2 * real_count)
-        scores += self._addition("turns", turned, "real", real_count, f"turns: {', '.join(self.plan.turns)}")
+        scores += self._addition("turns", turned, "real", real_count, f"turns: {', '.join(plan.turns)}")
         if "all_generated" in self.outcomes:
-            count = len(self.plan.all_real)
+            count = len(plan.all_real)
             title = f"all {count} real + all generated"
-            scores += self._addition("all_generated", title, "all_real", count + len(self.plan.generated))
+            scores += self._addition("all_generated", title, "all_real", count + len(plan.generated))
         return scores
 
     def plot(self) -> Plot:
-        """Return the balanced accuracy by the share of generated volumes, beside that of real volumes alone."""
-        shares = [0.0, *(share for share in self.plan.shares if share_name(share) in self.outcomes)]
+        """Return the balanced accuracy by the share of generated volumes, next to that of real volumes alone."""
+        shares = [share for share in self.plan.shares if share_name(share) in self.outcomes]
         alone = self._estimate("real", "balanced accuracy")
-        mixed = [alone, *(self._estimate(share_name(share), "balanced accuracy") for share in shares[1:])]
+        mixed = [alone, *(self._estimate(share_name(share), "balanced accuracy") for share in shares)]
         return Plot(
             name="balanced_accuracy_by_share",
             title="Real volumes with generated ones added: balanced accuracy on held-out real",
             x_title=f"generated volumes added, % of {len(self.plan.real)} real",
             y_title="balanced accuracy",
-            x=tuple(100 * share for share in shares),
-            lines=(_line("generated", mixed), _line("real training", [alone] * len(shares))),
+            x=(0.0, *(100 * share for share in shares)),
+            lines=(_line("generated", mixed), _line("real training", [alone] * len(mixed))),
         )
-
-    def _trained_on_generated(self) -> list[Score]:
-        scores = []
-        count = len(self.plan.equal)
-        for measure in _MEASURES:
-            title = f"Trained on generated, tested on real: {measure}"
-            scores.append(self._score(f"cas_{_snake(measure)}", title, "generated", "real", measure, count))
-        for label in self.plan.classes:
-            count = int(np.sum(self.plan.equal.labels == label))
-            scores.append(
-                self._score("cas_recall", "Trained on generated: share found", "generated", "real", label, count)
-            )
-        return scores
 
     def _addition(self, arm: str, title: str, base: str, count: int, note: str = "") -> list[Score]:
-        """Return both accuracies of an arm beside those of its base, and the gain, paired by seed and box."""
-        names = _addition_names(arm, title)
+        """Return both accuracies of an arm next to those of its base, and the gain, paired by seed and box."""
+        *accuracies, gain = _addition_metrics(arm, title)
         scores = [
-            self._score(name, text, arm, base, measure, count, note)
-            for (name, text), measure in zip(names, _MEASURES, strict=False)
+            self._score(metric, arm, base, measure, count, note)
+            for metric, measure in zip(accuracies, _MEASURES, strict=True)
         ]
-        gain = self._of(self._right(arm) - self._right(base), "balanced accuracy", least=-1.0)
-        name, text = names[-1]
-        return [
-            *scores,
-            Score(
-                name=name,
-                title=text,
-                question="useful",
-                value=gain.value,
-                interval=gain.interval,
-                better="higher",
-                count=count,
-                note=self._note("0 is no gain", note),
-            ),
-        ]
+        found = self._of(self._right(arm) - self._right(base), "balanced accuracy", least=-1.0)
+        return [*scores, gain.score({"generated": found}, count=count, note=self._note("0 is no gain", note))]
 
-    def _score(self, name: str, title: str, arm: str, base: str, measure: str, count: int, note: str = "") -> Score:
-        """Return one measure of an arm; `measure` is a key of `_MEASURES` or a class, whose recall it is."""
-        found, real = self._estimate(arm, measure), self._estimate(base, measure)
-        floors = ("noise", "shuffled") if arm == "generated" else ()  # of an addition there is no floor but its base
-        noise, shuffled = (
-            self._estimate(floor, measure).value if floor in floors and floor in self.outcomes else None
-            for floor in ("noise", "shuffled")
-        )
-        return Score(
-            name=name,
-            title=title,
-            question="useful",
-            label=measure if measure in self.plan.classes else None,
-            value=found.value,
-            interval=found.interval,
-            real=real.value,
-            real_interval=real.interval,
-            noise=noise,
-            shuffled=shuffled,
-            better="higher",
-            count=count,
-            note=self._note(note),
-        )
+    def _score(self, metric: Metric, arm: str, base: str, measure: str, count: int, note: str = "") -> Score:
+        """Return one measure of an arm; `measure` is one of `_MEASURES` or a class, whose recall it is."""
+        arms: dict[Role, str] = {"generated": arm, "real": base}
+        if arm == "generated" and self.plan.floors:  # an addition has no floor but its base
+            arms |= {"noise": "noise", "shuffled": "shuffled"}
+        found = {role: self._estimate(name, measure) for role, name in arms.items()}
+        label = measure if measure in self.plan.classes else None
+        return metric.score(found, label=label, count=count, note=self._note(note))
 
     def _note(self, *said: str) -> str:
         count = len(self.outcomes["real"])
@@ -270,31 +250,7 @@ class _Table:
         return np.array([outcome.right for outcome in self.outcomes[arm]], dtype=np.float64)
 
 
-def _line(name: str, estimates: Sequence[Estimate]) -> Line:
-    bands = [estimate.interval for estimate in estimates]
-    known = [band for band in bands if band]
-    low, high = zip(*known, strict=True) if len(known) == len(bands) else ((), ())
-    return Line.model_validate({"name": name, "y": [one.value for one in estimates], "low": low, "high": high})
-
-
-def _addition_names(arm: str, title: str) -> list[tuple[str, str]]:
-    """Return name and title of the scores of an addition: both accuracies and, last, the gain."""
-    capital = title[0].upper() + title[1:]
-    accuracies = [(f"augment_{arm}_{_snake(measure)}", f"{capital}: {measure}") for measure in _MEASURES]
-    return [*accuracies, (f"gain_{arm}", f"{capital}: gain in balanced accuracy over real alone")]
-
-
-def _unmeasured(shares: Sequence[float], note: str) -> list[Score]:
-    """Return what there would have been, without values."""
-    names = [(f"cas_{_snake(measure)}", f"Trained on generated, tested on real: {measure}") for measure in _MEASURES]
-    for share in shares:
-        names += _addition_names(share_name(share), f"real + {100 * share:g} % generated")
-    return [_empty(name, note) for name in names]
-
-
-def _empty(name: tuple[str, str], note: str) -> Score:
-    return Score(name=name[0], title=name[1], question="useful", value=None, better="higher", note=note)
-
-
-def _snake(words: str) -> str:
-    return words.replace(" ", "_")
+def _line(name: LineName, estimates: Sequence[Estimate]) -> Line:
+    bands = [estimate.interval for estimate in estimates if estimate.interval]
+    low, high = zip(*bands, strict=True) if len(bands) == len(estimates) else ((), ())
+    return Line(name=name, y=tuple(one.value for one in estimates), low=low, high=high)
