@@ -37,14 +37,3 @@ def test_a_setting_without_a_value_is_refused(text):
         parse_settings([text])
     with pytest.raises(SettingsError, match=r"e\.g\. --set ice\.depth=3$"):
         parse_settings([text], example="ice.depth=3")
-
-
-def test_help_is_whole_on_a_narrow_terminal(run, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    code, out, _ = run("evaluate", "--help")
-    assert code == 0
-    assert all(stage in out for stage in ("physics", "memorisation", "diversity", "features", "usefulness"))
-    assert "…" not in out
-    code, out, _ = run("curate", "--help")
-    assert code == 0
-    assert "multiples of 16" in " ".join(out.replace("│", " ").split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +23,13 @@ from frazil.cli.options import (
     VoxelSpacing,
     Workers,
     parse_settings,
+    source_option,
 )
 from frazil.core.errors import SettingsError
+
+_output = partial(typer.Option, rich_help_panel="Output")
+_specimen = partial(typer.Option, rich_help_panel="Specimen")
+_microscope = partial(typer.Option, rich_help_panel="Microscope")
 
 
 def simulate_command(
@@ -32,34 +38,48 @@ def simulate_command(
     count: Annotated[
         int | None, typer.Option(help="Number of tomograms; may be raised later.  [dim]\\[default: 1][/dim]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Tomogram i depends on the seed, i and the settings alone.")] = 0,
-    shape: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Voxels of a tomogram.")] = None,
-    voxel_size: Annotated[float | None, typer.Option(metavar="A", help="Edge of a voxel in angstrom.")] = None,
+    seed: Annotated[int, typer.Option(help="Tomogram i depends only on the seed, i and the settings.")] = 0,
+    setting: Setting = None,
+    force: Force = False,
+    types: Annotated[str, _output(help="Tomogram types to write.")] = "wbp,denoised,clean",
+    levels: Annotated[
+        int | None, _output(help="Resolution levels of each OME-Zarr.  [dim]\\[default: 3, fewer if small][/dim]")
+    ] = None,
+    mrc: Annotated[bool, _output("--mrc", help="Also write each tomogram as mrc/TYPE/RUN.mrc.")] = False,
+    shape: Annotated[str | None, _specimen(metavar="Z,Y,X", help="Size of a tomogram in voxels.")] = None,
+    voxel_size: Annotated[float | None, _specimen(metavar="A", help="Edge of a voxel in angstrom.")] = None,
     particles_per_class: Annotated[
-        str | None, typer.Option(metavar="N", help="Of all six particles, or e.g. ribosome=20,apo-ferritin=30.")
+        str | None, _specimen(metavar="N", help="For all six classes, or e.g. ribosome=20,apo-ferritin=30.")
     ] = None,
     concentrations: Annotated[
-        str | None, typer.Option(metavar="N", help="The same in particles per cubic micrometer of ice.")
+        str | None, _specimen(metavar="N", help="The same, as particles per cubic micrometer of ice.")
     ] = None,
     crowding: Annotated[
-        float | None, typer.Option(help="Share of the ice that particles fill, at most 0.3, in these proportions.")
+        float | None,
+        _specimen(metavar="SHARE", help="Fill this share of the ice, at most 0.3, in these proportions."),
     ] = None,
     structure: Annotated[
         list[str] | None,
-        typer.Option(metavar="LABEL=FILE", help="Density map (MRC) or atoms (mmCIF, PDB) of a class; repeatable."),
+        _specimen(metavar="LABEL=FILE", help="Density map (MRC) or atomic model (mmCIF, PDB) of a class; repeatable."),
     ] = None,
-    ice_thickness: Annotated[str | None, typer.Option(metavar="A", help="Or full: ice fills the tomogram.")] = None,
-    tilt_range: Annotated[str | None, typer.Option(metavar="LOWEST,HIGHEST", help="Degrees.")] = None,
-    tilt_step: Annotated[float | None, typer.Option(help="Degrees between tilts.")] = None,
-    dose: Annotated[float | None, typer.Option(help="Of the whole tilt series, electrons per square angstrom.")] = None,
+    ice_thickness: Annotated[
+        str | None, _specimen(metavar="A", help="In angstrom, or full: ice fills the tomogram.")
+    ] = None,
+    tilt_range: Annotated[str | None, _microscope(metavar="LOWEST,HIGHEST", help="In degrees.")] = None,
+    tilt_step: Annotated[float | None, _microscope(help="Degrees between tilts.")] = None,
+    dose: Annotated[
+        float | None, _microscope(help="Of the whole tilt series, in electrons per square angstrom.")
+    ] = None,
     defocus: Annotated[
-        str | None, typer.Option(metavar="LOWEST,HIGHEST", help="Micrometers; each tomogram draws its own.")
+        str | None, _microscope(metavar="LOWEST,HIGHEST", help="In micrometers; drawn for each tomogram.")
     ] = None,
-    setting: Setting = None,
     like: Annotated[
-        Path | None, typer.Option(metavar="PROJECT", help="Simulate the picks of this project again, run by run.")
+        Path | None,
+        source_option(
+            metavar="PROJECT", help="Simulate the picks of this project again; the options below choose among them."
+        ),
     ] = None,
-    run: Annotated[list[str] | None, typer.Option(help="With --like: only this run; repeatable.")] = None,
+    run: Annotated[list[str] | None, source_option(help="Only this run; repeatable.")] = None,
     user: User = None,
     session: Session = None,
     label: Label = None,
@@ -68,15 +88,9 @@ def simulate_command(
     voxel_spacing: VoxelSpacing = None,
     level: Level = None,
     true_voxel_size: TrueVoxelSize = None,
-    types: Annotated[str, typer.Option(help="Tomogram types to write.")] = "wbp,denoised,clean",
-    levels: Annotated[
-        int | None, typer.Option(help="Resolutions of each OME-Zarr.  [dim]\\[default: 3, fewer if small][/dim]")
-    ] = None,
-    mrc: Annotated[bool, typer.Option("--mrc", help="Also write each tomogram as mrc/TYPE/RUN.mrc.")] = False,
     workers: Workers = 1,
     dask: Dask = None,
     first: First = None,
-    force: Force = False,
 ) -> None:
     """Simulate annotated tomograms and write them as a copick project, with masks and orientations.
 

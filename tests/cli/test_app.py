@@ -1,0 +1,51 @@
+"""The command line as a whole: quick to start, help that is complete, and errors that end in one line."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from frazil.cli.app import app
+
+COMMANDS = typer.main.get_command(app).commands
+HEAVY = ("torch", "numpy", "pandas", "lightning", "diffusers", "distributed")
+
+
+def test_nothing_heavy_is_imported_before_a_command_runs():
+    code = f"import sys; import frazil.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_commands_are_listed_in_the_order_of_the_work(run):
+    _, out, _ = run("--help")
+    places = [out.index(f"│ {name} ") for name in ("simulate", "curate", "train", "sample", "evaluate", "filter")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_whole_on_a_narrow_terminal_and_grouped(name, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    assert "…" not in out
+    groups = [group.count(" --") for group in re.split(r"^╭", out, flags=re.M)]
+    assert max(groups) <= 14  # a longer list is not read
+    for option in COMMANDS[name].params:
+        assert option.name == "help" or option.help
+
+
+def test_help_explains_the_values_of_an_option(run):
+    _, out, _ = run("evaluate", "--help")
+    assert all(stage in out for stage in ("physics", "memorisation", "diversity", "features", "usefulness"))
+
+
+def test_an_interrupt_says_how_to_resume(run, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("frazil.evaluation.report.run.report", interrupt)
+    code, _, err = run("report", "somewhere")
+    assert code == 130
+    assert "rerun the same command to resume" in err
