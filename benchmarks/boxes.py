@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from frazil.core.allocator import keep_freed_memory
 from frazil.core.presets import load_preset
 from frazil.core.records import Condition
-from frazil.core.settings import DiffusionSettings
+from frazil.core.settings import DiffusionSettings, SamplingSettings
 from frazil.diffusion.sampler import sample_volumes
 from frazil.model.compute import Compute
 from frazil.model.unet import ConditionalUNet, build_network
@@ -129,7 +129,7 @@ def peak(kind: str, edge: int) -> None:
     else:
         sample_volumes(
             network.eval(), Condition(torch.tensor([0]), torch.full((1, 3), 0.5)), box_size_voxel=edge,
-            generators=[np.random.default_rng(0)], settings=DiffusionSettings(), sampler="dpm++", steps=20,
+            generators=[np.random.default_rng(0)], settings=DiffusionSettings(), sampling=SamplingSettings(sampler="dpm++", steps=20),
             precision="bf16-mixed",
         )  # fmt: skip
     found = re.search(

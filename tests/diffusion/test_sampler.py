@@ -7,7 +7,7 @@ import torch
 from frazil.core.errors import RequestError
 from frazil.core.records import Condition
 from frazil.core.seeds import numpy_generator
-from frazil.core.settings import DiffusionSettings, ModelSettings
+from frazil.core.settings import DiffusionSettings, ModelSettings, SamplingSettings
 from frazil.diffusion.sampler import guided_prediction, sample_volumes
 from frazil.diffusion.schedule import make_solver
 from frazil.model.unet import build_network
@@ -40,8 +40,7 @@ def test_the_last_step_ends_at_the_clean_volume(sampler, steps):
         box_size_voxel=8,
         generators=generators(2),
         settings=PAPER,
-        sampler=sampler,
-        steps=steps,
+        sampling=SamplingSettings(sampler=sampler, steps=steps),
     )
     torch.testing.assert_close(samples, truth.expand(2, -1, -1, -1, -1), atol=1e-4, rtol=0)
 
@@ -60,9 +59,7 @@ def test_a_sample_is_bitwise_the_same_in_every_batch(network, sampler, guidance,
             box_size_voxel=8,
             generators=generators(min(size, count - first), first),
             settings=PAPER,
-            sampler=sampler,
-            steps=3,
-            guidance=guidance,
+            sampling=SamplingSettings(sampler=sampler, steps=3, guidance=guidance),
             precision=precision,
         )
 
@@ -81,9 +78,7 @@ def test_boxes_need_not_be_cubes_and_progress_is_told(network):
         box_size_voxel=(8, 16, 24),
         generators=generators(1),
         settings=PAPER,
-        sampler="dpm++",
-        steps=3,
-        guidance=2.0,
+        sampling=SamplingSettings(sampler="dpm++", steps=3, guidance=2.0),
         on_step=lambda: told.append(1),
     )
     assert samples.shape == (1, 1, 8, 16, 24)
@@ -100,8 +95,7 @@ def test_global_random_state_is_neither_used_nor_changed(network, sampler):
             box_size_voxel=8,
             generators=generators(1),
             settings=PAPER,
-            sampler=sampler,
-            steps=3,
+            sampling=SamplingSettings(sampler=sampler, steps=3),
         )
 
     torch.manual_seed(1)
@@ -120,7 +114,14 @@ def test_the_first_noise_of_a_sample_is_that_of_its_generator():
         seen.append(x_t)
         return x_t
 
-    sample_volumes(record, condition_of(2), box_size_voxel=8, generators=generators(2), settings=PAPER, steps=1)
+    sample_volumes(
+        record,
+        condition_of(2),
+        box_size_voxel=8,
+        generators=generators(2),
+        settings=PAPER,
+        sampling=SamplingSettings(steps=1),
+    )
     expected = [numpy_generator(0, "sample", i).standard_normal((1, 8, 8, 8), dtype=np.float32) for i in (0, 1)]
     np.testing.assert_array_equal(seen[0], expected)
 
@@ -132,7 +133,14 @@ def test_the_network_sees_the_timesteps_of_the_solver():
         seen.append(t.tolist())
         return x_t
 
-    sample_volumes(record, condition_of(2), box_size_voxel=8, generators=generators(2), settings=PAPER, steps=4)
+    sample_volumes(
+        record,
+        condition_of(2),
+        box_size_voxel=8,
+        generators=generators(2),
+        settings=PAPER,
+        sampling=SamplingSettings(steps=4),
+    )
     assert seen == [[t, t] for t in make_solver("ddpm", PAPER, 4).timesteps]
 
 
@@ -181,20 +189,19 @@ def test_the_second_pass_is_made_only_where_it_guides(guidance, interval, passes
         box_size_voxel=8,
         generators=generators(1),
         settings=PAPER,
-        sampler="dpm++",
-        steps=6,
-        guidance=guidance,
-        guidance_interval=interval,
+        sampling=SamplingSettings(sampler="dpm++", steps=6, guidance=guidance, guidance_interval=interval),
     )
     assert "".join(str(calls.count(t)) for t in solver.timesteps) == passes
 
 
 def test_guidance_of_one_changes_no_bit(network):
-    options = {"box_size_voxel": 8, "settings": PAPER, "sampler": "sde-dpm++", "steps": 4}
-    plain = sample_volumes(network, condition_of(2), generators=generators(2), **options)
-    outside = sample_volumes(
-        network, condition_of(2), generators=generators(2), guidance=3.0, guidance_interval=(1e3, 1e4), **options
-    )
-    guided = sample_volumes(network, condition_of(2), generators=generators(2), guidance=3.0, **options)
+    def run(**guidance):
+        sampling = SamplingSettings(sampler="sde-dpm++", steps=4, **guidance)
+        return sample_volumes(
+            network, condition_of(2), box_size_voxel=8, generators=generators(2), settings=PAPER, sampling=sampling
+        )
+
+    plain, outside = run(), run(guidance=3.0, guidance_interval=(1e3, 1e4))
+    guided = run(guidance=3.0)
     assert torch.equal(plain, outside)
     assert not torch.equal(plain, guided)

@@ -9,7 +9,7 @@ import torch
 
 from frazil.core.records import Condition
 from frazil.core.seeds import numpy_generator
-from frazil.core.settings import DiffusionSettings
+from frazil.core.settings import DiffusionSettings, SamplingSettings
 from frazil.diffusion.sampler import sample_volumes
 from frazil.diffusion.schedule import noise_levels
 from frazil.model.noise import NoiseSchedule
@@ -62,8 +62,7 @@ def exact_variances(stds, sampler, steps, **options):
         box_size_voxel=(1, 1, steps + 1),  # the first noise, and that of every step
         generators=[Basis() for _ in stds],
         settings=PAPER,
-        sampler=sampler,
-        steps=steps,
+        sampling=SamplingSettings(sampler=sampler, steps=steps),
         **options,
     )
     return weights.double().square().sum(dim=(1, 2, 3, 4)).numpy() / np.square(stds)
@@ -152,9 +151,7 @@ def test_guidance_between_equal_gaussians_moves_the_mean_alone():
         box_size_voxel=24,
         generators=generators(1),
         settings=PAPER,
-        sampler="dpm++",
-        steps=30,
-        guidance=2.5,
+        sampling=SamplingSettings(sampler="dpm++", steps=30, guidance=2.5),
     )
     assert samples.mean().item() == pytest.approx(2.5 * 2.0, abs=0.03)
     assert samples.std().item() == pytest.approx(0.5, rel=0.03)
@@ -231,8 +228,7 @@ def sample_mixture(label, count, sampler, steps, **options):
         box_size_voxel=MIXTURE.edge,
         generators=generators(count),
         settings=PAPER,
-        sampler=sampler,
-        steps=steps,
+        sampling=SamplingSettings(sampler=sampler, steps=steps),
         **options,
     )
 

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from frazil.core.records import Condition
-from frazil.core.settings import DiffusionSettings, ModelSettings, Preset, TrainingSettings
+from frazil.core.settings import DiffusionSettings, ModelSettings, Preset, SamplingSettings, TrainingSettings
 from frazil.diffusion.sampler import sample_volumes
 from frazil.diffusion.schedule import make_solver
 from frazil.model.unet import build_network
@@ -131,7 +131,7 @@ def test_a_step_of_sampling_only_brings_its_noise(monkeypatch, sampler, steps, c
 
         def run():
             return sample_volumes(
-                network, condition, box_size_voxel=8, settings=preset.diffusion, sampler=sampler, steps=steps,
+                network, condition, box_size_voxel=8, settings=preset.diffusion, sampling=SamplingSettings(sampler=sampler, steps=steps),
                 generators=[np.random.default_rng(seed) for seed in range(2)], device=CUDA, precision="bf16-mixed",
             )  # fmt: skip
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from frazil.core.errors import RequestError
+from frazil.core.settings import SamplingSettings
 from frazil.diffusion.schedule import make_solver
 from frazil.model.compute import Compute
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from frazil.core.records import Condition
-    from frazil.core.settings import DiffusionSettings, NoiseInterval, Precision, SamplerName
+    from frazil.core.settings import DiffusionSettings, Precision
 
     Network = Callable[[Tensor, Tensor, Condition], Tensor]
 
@@ -31,10 +32,7 @@ def sample_volumes(
     box_size_voxel: int | Sequence[int],
     generators: Sequence[np.random.Generator],
     settings: DiffusionSettings,
-    sampler: SamplerName = "ddpm",
-    steps: int | None = None,
-    guidance: float = 1.0,
-    guidance_interval: NoiseInterval | None = None,
+    sampling: SamplingSettings | None = None,
     device: torch.device | str = "cpu",
     precision: Precision = "32-true",
     on_step: Callable[[], None] | None = None,
@@ -51,9 +49,8 @@ def sample_volumes(
     box_size_voxel : edge of a cube, or the three edges zyx.
     generators : one a sample; drives its first noise and the noise of every step.
     settings : the noise schedule that the network was trained with.
-    steps : None is the sampler's usual number (`resolve_steps`).
-    guidance, guidance_interval : see `guided_prediction`; guidance 1 is none. The interval is of noise levels sigma, both ends
-        included; outside it the prediction is not guided. None is all of them.
+    sampling : sampler, steps and guidance; None is ``ddpm`` without guidance. Outside its interval of noise levels, both ends
+        included, the prediction is not guided (`guided_prediction`).
     precision : ``bf16-mixed`` runs the network under autocast; volumes and steps stay float32.
     on_step : called after every step, for progress.
 
@@ -70,13 +67,14 @@ def sample_volumes(
         drawn = [generator.standard_normal((1, *edges), dtype=np.float32) for generator in generators]
         return torch.from_numpy(np.stack(drawn)).to(device)
 
-    solver = make_solver(sampler, settings, steps)
+    sampling = sampling or SamplingSettings()
+    solver = make_solver(sampling.sampler, settings, sampling.steps)
     condition = condition.to(device)
-    lowest, highest = guidance_interval or (0.0, float("inf"))
+    lowest, highest = sampling.guidance_interval or (0.0, float("inf"))
     x = noise()
     for timestep, sigma in zip(solver.timesteps, solver.sigmas, strict=True):
         t = torch.full((len(condition),), timestep, dtype=torch.int64, device=device)
-        scale = guidance if lowest <= sigma <= highest else 1.0
+        scale = sampling.guidance if lowest <= sigma <= highest else 1.0
         with Compute.named(precision).autocast(device.type):
             x0_hat = guided_prediction(network, x, t, condition, scale)
         x = solver.step(x0_hat, x, noise() if solver.draws_noise else None)

@@ -14,13 +14,12 @@ _CPU_VOXELS = 64**3
 _MAX_BATCH = 32
 
 
-def choose_devices(device: str) -> tuple[torch.device, ...]:
-    """Return the devices that a user names.
+def choose_device(device: str) -> torch.device:
+    """Return the device that a user names.
 
     Parameters
     ----------
-    device : ``auto`` (the first CUDA device if there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, or several
-        joined by commas, which share the samples.
+    device : ``auto`` (the first CUDA device if there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises
     ------
@@ -28,31 +27,20 @@ def choose_devices(device: str) -> tuple[torch.device, ...]:
     """
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    return tuple(_device(name.strip()) for name in device.split(","))
-
-
-def _device(name: str) -> torch.device:
     try:
-        device = torch.device(name)
+        chosen = torch.device(device)
     except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise RequestError(f"device {name!r}: unknown; choose auto, cpu, cuda, or cuda:0,cuda:1 for several")
-    if device.type == "cpu":
-        return device
+        raise RequestError(f"device {device!r}: not known; choose auto, cpu, cuda or cuda:1") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise RequestError(f"device {device!r}: not supported; choose auto, cpu, cuda or cuda:1")
+    if chosen.type == "cpu":
+        return chosen
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count:
-        raise RequestError(f"device {name!r}: PyTorch finds no CUDA device here; choose --device cpu or auto")
-    if device.index is not None and device.index >= count:
-        raise RequestError(f"device {name!r}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}; choose one")
-    return torch.device("cuda", device.index or 0)
-
-
-def memory_of(device: torch.device, processes: int = 1) -> int:
-    """Return the bytes of memory of a device; `processes` share that of a CPU."""
-    if device.type == "cpu":
-        return machine_memory(processes)
-    return torch.cuda.get_device_properties(device).total_memory
+        raise RequestError(f"device {device!r}: PyTorch finds no CUDA device here; choose cpu or auto")
+    if chosen.index is not None and chosen.index >= count:
+        raise RequestError(f"device {device!r}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}; choose one")
+    return torch.device("cuda", chosen.index or 0)
 
 
 def bytes_per_box(
@@ -81,7 +69,7 @@ def bytes_per_box(
 
 
 def check_memory(
-    devices: tuple[torch.device, ...],
+    device: torch.device,
     settings: ModelSettings,
     box_size_voxel: int,
     *,
@@ -93,38 +81,35 @@ def check_memory(
 
     Parameters
     ----------
-    devices : as `choose_devices` returns them.
     settings : of the network.
-    processes : that share the memory of this node's CPU.
+    processes : that share the memory of this machine.
 
     Raises
     ------
     RequestError : it cannot; says what would fit.
     """
-    copies = devices.count(devices[0]) if devices[0].type == "cpu" else 1
-    has = min(memory_of(device, processes * copies) for device in devices)
+    has = memory_of(device, processes)
     per_box = bytes_per_box(settings, box_size_voxel, precision)
     if batch_size * per_box <= has:
         return
     if fits := has // per_box:
-        advice = f"pass --batch-size {fits}"
+        advice = f"choose a batch size of {fits}"
     elif precision == "32-true" and bytes_per_box(settings, box_size_voxel, "bf16-mixed") <= has:
-        advice = "pass --precision bf16-mixed --batch-size 1"
+        advice = "choose the precision bf16-mixed and a batch size of 1"
     else:
         edges = range(box_size_voxel, 0, -(2**settings.halvings))
         largest = next((edge for edge in edges if bytes_per_box(settings, edge, precision) <= has), 0)
         advice = f"use a larger device, or a bundle of boxes of at most {largest} voxels"
     raise RequestError(
         f"a batch of {batch_size} boxes of {box_size_voxel} voxels needs about {batch_size * per_box / 2**30:.1f} GiB, "
-        f"and {devices[0]} has {has / 2**30:.1f} GiB for it; {advice}"
+        f"and {device} has {has / 2**30:.1f} GiB for it; {advice}"
     )
 
 
 def default_batch_size(
-    devices: tuple[torch.device, ...], settings: ModelSettings, box_size_voxel: int, precision: Precision = "32-true"
+    device: torch.device, settings: ModelSettings, box_size_voxel: int, precision: Precision = "32-true"
 ) -> int:
     """Return how many boxes to sample at once: a function of the hardware, not of what else runs on it."""
-    if devices[0].type == "cpu":
+    if device.type == "cpu":
         return max(1, min(_MAX_BATCH, _CPU_VOXELS * settings.bands // box_size_voxel**3))
-    memory = min(memory_of(device) for device in devices)
-    return max(1, min(_MAX_BATCH, memory // 2 // bytes_per_box(settings, box_size_voxel, precision)))
+    return max(1, min(_MAX_BATCH, memory_of(device) // 2 // bytes_per_box(settings, box_size_voxel, precision)))

@@ -1,40 +1,34 @@
-"""A folder of samples: what is there and whole, what may be replaced, and its copies for copick and RELION.
+"""A folder of samples: what is in it, how a sample is written, and its copies for copick and RELION.
 
 DIR/request.json         what was asked for; written first
-DIR/volumes/*.mrc        one file a sample
-DIR/manifest.json        what is there; grows every few seconds; beside it one of each further process
+DIR/volumes/*.mrc        one file per sample
+DIR/manifest.json        what is there; grows every few seconds
 DIR/particles.star       RELION 5 particles
-DIR/copick.json, DIR/ExperimentRuns    copick project, one run a sample
+DIR/copick.json, DIR/ExperimentRuns    copick project, one run per sample
+DIR/part-*               the same for a range of samples, until the whole request gathers them
 """
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
-from frazil.core.errors import OutputError
+from frazil.core.errors import OutputError, SourceError
 from frazil.core.files import file_digest, output_errors
-from frazil.core.records import Moments, Picks, Samples, TomogramHeader
+from frazil.core.folder import OutputFolder
+from frazil.core.records import Moments, Picks, TomogramHeader
+from frazil.core.settings import SamplingSettings
 from frazil.io.checks import clean_name
 from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_config, write_tomogram
 from frazil.io.mrc import read_volume, write_volume
 from frazil.io.star import write_particles
-from frazil.sampling.manifest import (
-    MANIFEST_FILE,
-    PARTS,
-    REQUEST_FILE,
-    SampleEntry,
-    SampleManifest,
-    SampleRequest,
-    is_damaged,
-    normalised_position,
-    read_record,
-)
-from frazil.sampling.plan import SamplePlan
+from frazil.sampling.manifest import MANIFEST_FILE, REQUEST_FILE, SampleEntry, SampleManifest, SampleRequest
+from frazil.sampling.samples import Samples, describe, slices_html
 
 VOLUMES = "volumes"
 RUNS = "ExperimentRuns"
@@ -43,6 +37,113 @@ USER = "frazil"
 """User of the picks in the copick project."""
 
 TOMOGRAM_TYPE = "generated"
+_INDEX = "[0-9]" * 5
+_SHOWN = 8
+
+
+@dataclass(frozen=True, repr=False)
+class SampleFolder:
+    """A folder that `frazil sample` wrote.
+
+    Parameters
+    ----------
+    path : the folder.
+    manifest : what is in it.
+    """
+
+    path: Path
+    manifest: SampleManifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> SampleFolder:
+        """Read what is in a folder; volumes are read when they are asked for.
+
+        Raises
+        ------
+        SourceError : no samples, damaged, or of a newer schema.
+        """
+        return cls(Path(path), SampleManifest.read(Path(path) / MANIFEST_FILE, SourceError))
+
+    @property
+    def labels(self) -> list[str]:
+        """Class name of each volume."""
+        return [entry.label for entry in self.manifest.samples]
+
+    def __len__(self) -> int:
+        return len(self.manifest.samples)
+
+    def __getitem__(self, row: int) -> Float[np.ndarray, "z y x"]:
+        """Read a volume, z-scored grey values; rows are counted as in the manifest."""
+        return read_volume(self.path / self.manifest.samples[row].file)
+
+    def __iter__(self) -> Iterator[Float[np.ndarray, "z y x"]]:
+        return (self[row] for row in range(len(self)))
+
+    def __repr__(self) -> str:
+        described = describe(self.labels, self.manifest.box_size_voxel, self.manifest.voxel_size_angstrom)
+        return f"SampleFolder({self.path}: {described}{'' if self.manifest.complete else '; incomplete'})"
+
+    def _repr_html_(self) -> str:
+        return slices_html(repr(self), list(islice(self, _SHOWN)), self.labels[:_SHOWN])
+
+
+class SampleOutput(OutputFolder[SampleRequest]):
+    """A folder of samples while it is written. Of the runs in it, only those with a generated tomogram are its own."""
+
+    def __init__(self, path: Path) -> None:
+        own = (f"{VOLUMES}/*-{_INDEX}*.mrc", MANIFEST_FILE, PARTICLES, CONFIG_NAME)
+        super().__init__(path, REQUEST_FILE, SampleRequest, own)
+
+    def written(self) -> list[Path]:
+        """Return the files and folders that the command wrote, or that stand where it would write."""
+        with output_errors(self.path):  # a tomogram is whole, or was left by a kill
+            tomograms = self.path.glob(f"{RUNS}/*-{_INDEX}*/VoxelSpacing*/*{TOMOGRAM_TYPE}.zarr*")
+            return sorted({*super().written(), *(path.parents[1] for path in tomograms)})
+
+    def named(self) -> dict[int, SampleEntry]:
+        """Return the samples that the manifest names, by index; none where there is no manifest yet.
+
+        Raises
+        ------
+        OutputError : the manifest cannot be read.
+        """
+        path = self.path / MANIFEST_FILE
+        entries = SampleManifest.read(path, OutputError).samples if path.exists() else ()
+        return {entry.index: entry for entry in entries}
+
+    def is_damaged(self) -> bool:
+        """Return whether the manifest cannot be read."""
+        try:
+            self.named()
+        except OutputError:
+            return True
+        return False
+
+    def finished(self) -> dict[int, SampleEntry]:
+        """Return the samples that are there and whole, by index.
+
+        Raises
+        ------
+        OutputError : the manifest cannot be read, or a volume was changed since it was written.
+        """
+        entries = {index: entry for index, entry in self.named().items() if (self.path / entry.file).exists()}
+        for entry in entries.values():
+            if file_digest(self.path / entry.file) != entry.digest:
+                raise OutputError(
+                    f"{self.path / entry.file}: changed since it was sampled; move it away and rerun the same command to "
+                    "sample it again"
+                )
+        return entries
+
+    def is_complete(self, request: SampleRequest, *, copick: bool) -> bool:
+        """Return whether all that follows from the volumes is there too."""
+        if not (self.path / MANIFEST_FILE).exists() or not (self.path / PARTICLES).exists():
+            return False
+        if not SampleManifest.read(self.path / MANIFEST_FILE, OutputError).complete:
+            return False
+        return not copick or all(
+            _pick_file(self.path, sample_name(index, label), label).exists() for index, label, _ in request.samples()
+        )
 
 
 def sample_name(index: int, label: str) -> str:
@@ -50,141 +151,35 @@ def sample_name(index: int, label: str) -> str:
     return f"{clean_name(label) or 'class'}-{index:05d}"
 
 
-def read_request(out: Path) -> SampleRequest | None:
-    """Return what an earlier call was asked for; None where there was none, or where it is damaged (`damaged_record`).
-
-    Raises
-    ------
-    OutputError : a newer frazil wrote the request, or something stands in the way that no earlier call wrote.
-    """
-    if is_damaged(out / REQUEST_FILE, SampleRequest):
-        return None
-    if (out / REQUEST_FILE).exists():
-        return read_record(out / REQUEST_FILE, SampleRequest, OutputError)
-    for name in (VOLUMES, MANIFEST_FILE, PARTICLES, CONFIG_NAME, RUNS):
-        if (out / name).exists():  # not even --force removes it: it may be a project of real data
-            raise OutputError(
-                f"{out / name}: frazil sample did not write it and will not replace it; choose another folder"
-            )
-    return None
-
-
-def damaged_record(out: Path) -> Path | None:
-    """Return the request or the manifest if it can no longer be understood, None if neither is damaged."""
-    if is_damaged(out / REQUEST_FILE, SampleRequest):
-        return out / REQUEST_FILE
-    return next((path for path in _manifests(out) if is_damaged(path, SampleManifest)), None)
-
-
-def _manifests(out: Path) -> list[Path]:
-    return [path for path in (out / MANIFEST_FILE, *parts(out)) if path.exists()]
-
-
-def parts(out: Path) -> list[Path]:
-    """Return the manifests that the further processes of a call wrote."""
-    return sorted(out.glob(PARTS))
-
-
-def remove_samples(out: Path, request: SampleRequest | None) -> None:
-    """Remove the samples of `request` and nothing else. The request stays, so that a kill leaves a trace of them.
-
-    Parameters
-    ----------
-    request : None if it is damaged: then what bears the names of samples is removed.
-
-    Raises
-    ------
-    OutputError : they cannot be removed.
-    """
-    with output_errors(out):
-        for name in _names_in(out) if request is None else _names_of(request):
-            (out / VOLUMES / f"{name}.mrc").unlink(missing_ok=True)
-            if (out / RUNS / name).exists():
-                shutil.rmtree(out / RUNS / name)
-        for path in (out / MANIFEST_FILE, *parts(out), out / PARTICLES, out / CONFIG_NAME):
-            path.unlink(missing_ok=True)
-
-
-def _names_of(request: SampleRequest) -> list[str]:
-    labels = [row.label for row in request.requests for _ in range(row.count)]
-    return [sample_name(index, label) for index, label in enumerate(labels)]
-
-
-def _names_in(out: Path) -> list[str]:
-    """Return the names in `out` that `sample_name` gives: of MRC files, and of runs with a generated tomogram."""
-    runs = (out / RUNS).glob(f"*/VoxelSpacing*/*{TOMOGRAM_TYPE}.zarr*")  # whole, or left by a kill
-    names = {path.stem for path in (out / VOLUMES).glob("*.mrc")} | {path.parent.parent.name for path in runs}
-    return sorted(name for name in names if re.fullmatch(r"[^.].*-\d{5,}", name))
-
-
-def named_samples(out: Path) -> dict[int, SampleEntry]:
-    """Return the samples that the manifests name, by index.
-
-    Raises
-    ------
-    OutputError : a manifest cannot be read.
-    """
-    records = [read_record(path, SampleManifest, OutputError) for path in _manifests(out)]
-    return {entry.index: entry for record in records for entry in record.samples}
-
-
-def finished_samples(out: Path) -> dict[int, SampleEntry]:
-    """Return the samples that are there and whole, by index.
-
-    Raises
-    ------
-    OutputError : a manifest cannot be read, or a volume was changed since it was written.
-    """
-    entries = {}
-    for index, entry in named_samples(out).items():
-        file = out / entry.file
-        if not file.exists():
-            continue
-        if file_digest(file) != entry.digest:
-            raise OutputError(
-                f"{file}: changed since it was sampled; move it away and run the same command again to sample it anew"
-            )
-        entries[index] = entry
-    return entries
-
-
-def is_complete(out: Path, plan: SamplePlan, *, copick: bool) -> bool:
-    """Tell whether all that follows from the volumes is there too."""
-    if parts(out) or not (out / MANIFEST_FILE).exists() or not (out / PARTICLES).exists():
-        return False
-    if not read_record(out / MANIFEST_FILE, SampleManifest, OutputError).complete:
-        return False
-    return not copick or all(
-        _pick_file(out, sample_name(index, label), label).exists() for index, label, _ in plan.samples()
-    )
-
-
-def write_sample(out: Path, plan: SamplePlan, samples: Samples, row: int, *, bundle_digest: str) -> SampleEntry:
-    """Write volume `row` of `samples` and return its line in the manifest.
+def write_samples(out: Path, request: SampleRequest, samples: Samples) -> list[SampleEntry]:
+    """Write volumes and return their entries in the manifest.
 
     Raises
     ------
     OutputError : the place cannot be written.
     """
-    index, label, volume = samples.indices[row], samples.labels[row], samples.volumes[row]
-    name = sample_name(index, label)
-    file = f"{VOLUMES}/{name}.mrc"
-    write_volume(out / file, volume, samples.voxel_size_angstrom)
-    return SampleEntry(
-        index=index,
-        name=name,
-        file=file,
-        label=label,
-        position=normalised_position(samples.positions[row]),
-        seed=plan.seed,
-        sampler=plan.sampler,
-        steps=plan.steps,
-        guidance=plan.guidance,
-        guidance_interval=plan.guidance_interval,
-        bundle_digest=bundle_digest,
-        moments=Moments(float(volume.mean(dtype=np.float64)), float(volume.std(dtype=np.float64))),
-        digest=file_digest(out / file),
-    )
+    entries = []
+    sampling = request.model_dump(include=set(SamplingSettings.model_fields))
+    for index, label, position, volume in zip(
+        samples.indices, samples.labels, samples.positions, samples.volumes, strict=True
+    ):
+        name = sample_name(index, label)
+        file = f"{VOLUMES}/{name}.mrc"
+        write_volume(out / file, volume, samples.voxel_size_angstrom)
+        entry = SampleEntry(
+            index=index,
+            name=name,
+            file=file,
+            label=label,
+            position=tuple(position.tolist()),
+            seed=request.seed,
+            bundle_digest=request.bundle_digest,
+            moments=Moments(float(volume.mean(dtype=np.float64)), float(volume.std(dtype=np.float64))),
+            digest=file_digest(out / file),
+            **sampling,
+        )
+        entries.append(entry)
+    return entries
 
 
 def write_relion(out: Path, manifest: SampleManifest) -> None:
@@ -209,7 +204,7 @@ def write_relion(out: Path, manifest: SampleManifest) -> None:
 
 
 def write_copick(out: Path, manifest: SampleManifest, *, radius_angstrom: Mapping[str, float]) -> None:
-    """Write copick's view: every sample is a run with a tomogram and one pick. What is there already is left alone.
+    """Write copick's view: every sample is a run with a tomogram and one pick. What already exists is left alone.
 
     Parameters
     ----------
@@ -239,9 +234,9 @@ def write_copick(out: Path, manifest: SampleManifest, *, radius_angstrom: Mappin
 
 
 def _picks(manifest: SampleManifest, entry: SampleEntry) -> Picks:
-    """Return the labelled particle of a sample, at the centre of its box."""
-    centre_angstrom = np.array([manifest.particle_centre_voxel]) * manifest.voxel_size_angstrom
-    return Picks(entry.name, clean_name(entry.label), centre_angstrom, user=USER)
+    """Return the labelled particle of a sample, at the center of its box."""
+    center_angstrom = np.array([manifest.particle_centre_voxel]) * manifest.voxel_size_angstrom
+    return Picks(entry.name, clean_name(entry.label), center_angstrom, user=USER)
 
 
 def _pick_file(out: Path, name: str, label: str) -> Path:

@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
-import copy
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from queue import SimpleQueue
 from threading import Event
+from typing import Any, TypedDict, Unpack, get_args
 
 import numpy as np
 import torch
 
 from frazil.core.errors import BundleError, RequestError
-from frazil.core.records import Condition, Samples
+from frazil.core.records import Condition
 from frazil.core.seeds import numpy_generator
-from frazil.core.settings import MemoryFormatChoice, NoiseInterval, PrecisionChoice, SamplerName
+from frazil.core.settings import (
+    MemoryFormat,
+    MemoryFormatChoice,
+    NoiseInterval,
+    Precision,
+    PrecisionChoice,
+    SamplerName,
+    SamplingSettings,
+)
 from frazil.diffusion.sampler import sample_volumes
 from frazil.diffusion.schedule import resolve_steps
 from frazil.model.bundle import Bundle, BundleCard, load_bundle
 from frazil.model.compute import Compute
-from frazil.model.devices import check_memory, choose_devices, default_batch_size
+from frazil.model.devices import bytes_per_box, check_memory, choose_device, default_batch_size, memory_of
 from frazil.model.probe import Probe, candidates, probe
-from frazil.sampling.plan import SamplePlan, check_guidance, check_request, choose
-from frazil.sampling.table import CENTRE, Position, Request
+from frazil.sampling.manifest import Sample, SampleRequest
+from frazil.sampling.request import CENTER, Position, Request
+from frazil.sampling.samples import Samples, describe
 
-Batch = list[tuple[int, str, Position]]
+
+class SamplingOptions(TypedDict, total=False):
+    """How to sample; what is left out, or None, is the bundle's choice or what suits the device.
+
+    Parameters
+    ----------
+    sampler : ``ddpm`` (the paper), ``ddim``, ``dpm++``, ``sde-dpm++`` or ``unipc``.
+    steps : of the sampler; without it the bundle's for its own sampler, else the usual number.
+    guidance : how much to exaggerate what sets a class apart: 1 is no guidance, 0 ignores the label. It costs a second network
+        evaluation per step.
+    guidance_interval : lowest and highest noise level that is guided, in sigma = sqrt((1 - abar) / abar).
+    batch_size : samples computed at once. It never changes the noise of a sample, and on the CPU not a bit of it. A GPU may
+        round differently from batch size to batch size: by some 1e-5 in ``32-true`` and visibly in ``bf16-mixed``.
+    precision : ``32-true`` or ``bf16-mixed``; ``auto`` is the faster one on this machine, as a probe of one second finds it:
+        another machine may decide, and round, differently.
+    memory_format : ``contiguous`` or ``channels-last``, which changes the last bits; ``auto`` is as above.
+    """
+
+    sampler: SamplerName | None
+    steps: int | None
+    guidance: float | None
+    guidance_interval: NoiseInterval | None
+    batch_size: int | None
+    precision: PrecisionChoice | None
+    memory_format: MemoryFormatChoice | None
 
 
 class ParticleGenerator:
     """Samples volumes of the classes that a bundle knows.
 
     Every array of frazil is **zyx**: volumes are `(n, z, y, x)`, positions are `(z, y, x)`. Only the command line and
-    files for other programs speak x, y, z.
+    files for other programs use x, y, z.
 
     Parameters
     ----------
     bundle : a trained network with its card.
-    device : ``auto``, ``cpu``, ``cuda``, ``cuda:1``, or several joined by commas, which share the samples.
+    device : ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
     voxel_size_angstrom : edge of a voxel, only for a bundle that does not know it (imported weights).
 
     Raises
@@ -46,17 +80,13 @@ class ParticleGenerator:
     """
 
     def __init__(self, bundle: Bundle, *, device: str = "auto", voxel_size_angstrom: float | None = None) -> None:
-        self.devices = choose_devices(device)
+        self.device = choose_device(device)
         self.card: BundleCard = bundle.card
         self.digest = bundle.digest
         self.voxel_size_angstrom = _voxel_size(bundle.card, voxel_size_angstrom)
         self.probed: Probe | None = None
         """What the last plan was decided by, where it left something to a probe."""
-        # the first device takes the network itself, every further one a copy
-        self._networks = [
-            (bundle.network if number == 0 else copy.deepcopy(bundle.network)).to(device).eval()
-            for number, device in enumerate(self.devices)
-        ]
+        self._network = bundle.network.to(self.device).eval()
 
     @classmethod
     def from_bundle(
@@ -66,10 +96,10 @@ class ParticleGenerator:
 
         Raises
         ------
-        BundleError : the folder is no bundle, is damaged, or has a newer schema.
+        BundleError : the folder is not a bundle, is damaged, or has a newer schema.
         RequestError : the device does not exist here, or the voxel size contradicts the bundle's.
         """
-        choose_devices(device)  # before the weights are read
+        choose_device(device)  # before the weights are read
         return cls(load_bundle(folder), device=device, voxel_size_angstrom=voxel_size_angstrom)
 
     @property
@@ -82,99 +112,23 @@ class ParticleGenerator:
         """Edge of the volumes."""
         return self.card.box_size_voxel
 
-    def plan(
-        self,
-        requests: Sequence[Request],
-        *,
-        seed: int = 0,
-        sampler: str | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        guidance_interval: NoiseInterval | None = None,
-        batch_size: int | None = None,
-        precision: str | None = None,
-        memory_format: str | None = None,
-        first: int = 0,
-        processes: int = 1,
-    ) -> SamplePlan:
-        """Check a request against the bundle and write it out.
-
-        Parameters
-        ----------
-        requests : what to sample, in order.
-        seed : sample i descends from (seed, i).
-        sampler : ``ddpm`` (the paper), ``ddim``, ``dpm++``, ``sde-dpm++`` or ``unipc``; None takes the bundle's.
-        steps : of the sampler; None takes the bundle's for its own sampler, else the usual number.
-        guidance : how much to exaggerate what sets a class apart: 1 is no guidance, 0 ignores the label; None takes the bundle's.
-            It costs a second network evaluation a step.
-        guidance_interval : lowest and highest noise level that is guided, in sigma = sqrt((1 - abar) / abar); None takes the
-            bundle's.
-        batch_size : samples computed at once; None suits the device. It never changes the noise of a sample, and on the
-            CPU not a bit of it. Other devices may round differently from batch size to batch size, as a CPU may from
-            number to number of threads: by some 1e-5 in ``32-true`` and visibly in ``bf16-mixed``.
-        precision : ``32-true`` or ``bf16-mixed``; None takes that of the bundle's training; ``auto`` takes the faster one on
-            this machine, as a probe of one second finds it: another machine may decide, and round, differently.
-        memory_format : ``contiguous`` or ``channels-last``, which moves the last bits; None takes the bundle's, or what suits
-            the precision; ``auto`` is as above.
-        first : number of the first sample: ask for five more with ``first=5``.
-        processes : that share the memory of this machine.
-
-        Raises
-        ------
-        RequestError : anything in it that cannot be served.
-        """
-        if not requests:
-            raise RequestError("the request is empty; ask for at least one label")
-        for request in requests:
-            check_request(request, self.labels)
-        if batch_size is not None and batch_size < 1:
-            raise RequestError(f"batch size {batch_size}: choose at least 1")
-        if first < 0:
-            raise RequestError(f"first sample {first}: samples are numbered from 0")
-        preset, defaults = self.card.preset, self.card.preset.sampling
-        sampler_name = choose(SamplerName, "sampler", sampler or defaults.sampler)
-        compute = self._choose_compute(precision, memory_format)
-        guidance = defaults.guidance if guidance is None else guidance
-        if guidance_interval is None and guidance != 1:
-            guidance_interval = defaults.guidance_interval
-        check_guidance(guidance, guidance_interval, trained=preset.training.class_dropout > 0)
-        if steps is None and sampler_name == defaults.sampler:
-            steps = defaults.steps
-        plan = SamplePlan(
-            tuple(requests),
-            seed=seed,
-            sampler=sampler_name,
-            steps=resolve_steps(sampler_name, preset.diffusion, steps),
-            batch_size=batch_size
-            or default_batch_size(self.devices, preset.model, self.box_size_voxel, compute.precision),
-            precision=compute.precision,
-            memory_format=compute.memory_format,
-            first=first,
-            guidance=guidance,
-            guidance_interval=guidance_interval,
+    def __repr__(self) -> str:
+        size = "unknown voxel size" if np.isnan(self.voxel_size_angstrom) else f"{self.voxel_size_angstrom:.3f} A"
+        return (
+            f"ParticleGenerator({', '.join(self.labels)}; {self.box_size_voxel}^3 voxels, {size}; {self.device}; "
+            f"{self.card.provenance or 'unknown provenance'})"
         )
-        check_memory(
-            self.devices, preset.model, self.box_size_voxel,
-            batch_size=min(plan.batch_size, len(plan)), precision=plan.precision, processes=processes,
-        )  # fmt: skip
-        return plan
 
     def sample(
         self,
         *,
         label: str | Sequence[str],
-        position: Position = CENTRE,
+        position: Position = CENTER,
         count: int = 1,
         seed: int = 0,
-        sampler: str | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        guidance_interval: NoiseInterval | None = None,
-        batch_size: int | None = None,
-        precision: str | None = None,
-        memory_format: str | None = None,
         first: int = 0,
         on_step: Callable[[int], None] | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Samples:
         """Sample volumes of one class, or `count` of each of several.
 
@@ -183,12 +137,13 @@ class ParticleGenerator:
         label : one of `labels`, or several of them.
         position : **z, y, x** of the particle in its tomogram, divided by the tomogram's extent, each in [0, 1].
         count : number of samples of each label.
-        seed, sampler, steps, guidance, guidance_interval, batch_size, precision, memory_format, first : as in `plan`.
+        seed, first : sample i descends from (seed, i), and is counted from `first`: ask for five more with ``first=5``.
         on_step : called after every step with the number of volumes in it, for progress.
+        **options : sampler, steps, guidance, guidance_interval, batch_size, precision, memory_format: see `SamplingOptions`.
 
         Returns
         -------
-        Volumes `(n, z, y, x)`, float32, z-scored; particles are dark and stand at voxel `D // 2` of the box.
+        Volumes `(n, z, y, x)`, float32, z-scored; particles are dark and centered at voxel `D // 2` of the box.
 
         Raises
         ------
@@ -196,37 +151,77 @@ class ParticleGenerator:
         """
         labels = [label] if isinstance(label, str) else list(label)
         z, y, x = (float(value) for value in position)
-        plan = self.plan(
-            [Request(name, (z, y, x), count) for name in labels],
-            seed=seed, sampler=sampler, steps=steps, guidance=guidance, guidance_interval=guidance_interval,
-            batch_size=batch_size, precision=precision, memory_format=memory_format, first=first,
-        )  # fmt: skip
-        parts = sorted(self.run(plan, on_step=on_step), key=lambda part: part.indices[0])
-        return Samples(
-            np.concatenate([part.volumes for part in parts]),
-            [name for part in parts for name in part.labels],
-            np.concatenate([part.positions for part in parts]),
-            seed,
-            [index for part in parts for index in part.indices],
-            self.voxel_size_angstrom,
-        )
+        requests = [Request(label=name, position=(z, y, x), count=count) for name in labels]
+        request = self.plan(requests, seed=seed, first=first, **options)
+        return Samples.joined(list(self.run(request, request.batches(), on_step=on_step)))
 
-    def run(
+    def plan(
         self,
-        plan: SamplePlan,
+        requests: Sequence[Request],
         *,
-        finished: Iterable[int] = (),
-        rank: int = 0,
-        size: int = 1,
-        on_step: Callable[[int], None] | None = None,
-    ) -> Iterator[Samples]:
-        """Compute the batches of `plan` that are not finished; yield each as soon as it is done.
-
-        Several devices take batches as they become free, so batches may come out of order; what is in them is the same.
+        seed: int = 0,
+        first: int = 0,
+        workers: int = 1,
+        earlier: SampleRequest | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> SampleRequest:
+        """Check what is asked for against the bundle, and complete it by what the bundle suggests.
 
         Parameters
         ----------
-        finished, rank, size : what of the plan to compute, see `SamplePlan.batches`.
+        requests : what to sample, in order.
+        seed, first : see `sample`.
+        workers : processes that share the memory of this machine.
+        earlier : request that this one may resume: what is left to a probe or to the device stays as it was.
+        **options : see `SamplingOptions`.
+
+        Raises
+        ------
+        RequestError : anything in it that cannot be served.
+        """
+        if not requests:
+            raise RequestError(f"nothing is asked for; name at least one label: {', '.join(self.labels)}")
+        for request in requests:
+            request.check(self.labels)
+        batch_size = options.pop("batch_size", None) or (earlier.batch_size if earlier else None)
+        if batch_size is not None and batch_size < 1:
+            raise RequestError(f"batch size {batch_size}: choose at least 1")
+        if first < 0:
+            raise RequestError(f"first sample {first}: samples are numbered from 0")
+        model = self.card.preset.model
+        compute = self._choose_compute(options.get("precision"), options.get("memory_format"), earlier)
+        sampling = self._choose_sampling(options)
+        planned = SampleRequest(
+            **sampling.model_dump(),
+            bundle_digest=self.digest,
+            voxel_size_angstrom=self.voxel_size_angstrom,
+            seed=seed,
+            precision=compute.precision,
+            memory_format=compute.memory_format,
+            batch_size=batch_size or default_batch_size(self.device, model, self.box_size_voxel, compute.precision),
+            requests=tuple(requests),
+            first=first,
+        )
+        check_memory(
+            self.device, model, self.box_size_voxel,
+            batch_size=min(planned.batch_size, len(planned)), precision=planned.precision, processes=workers,
+        )  # fmt: skip
+        return planned
+
+    def run(
+        self,
+        request: SampleRequest,
+        batches: Iterable[Sequence[Sample]],
+        *,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Iterator[Samples]:
+        """Compute `batches` of `request`, in order; yield samples as soon as they are done.
+
+        On a CPU several threads share a batch, each with some of its samples, and every network pass runs on one thread: the
+        number of threads of a pass would change the last bits of a sample.
+
+        Parameters
+        ----------
         on_step : called after every step with the number of volumes in it.
 
         Raises
@@ -234,35 +229,58 @@ class ParticleGenerator:
         RequestError : a batch does not fit in memory.
         BundleError : the network gives values that are not finite.
         """
-        batches = plan.batches(finished, rank=rank, size=size)
+        request.compute.lay_out(self._network)
         step = on_step or (lambda _: None)
-        if len(self.devices) == 1:
+        if self.device.type != "cpu":
             for batch in batches:
-                yield self._compute(0, plan, batch, step)
-        else:
-            yield from self._share(plan, batches, step)
+                yield self._compute(request, batch, step)
+            return
+        per_box = bytes_per_box(self.card.preset.model, self.box_size_voxel, request.precision)
+        threads = max(1, min(torch.get_num_threads(), memory_of(self.device) // per_box))
+        size = -(-request.batch_size // threads)
+        pieces = [batch[start : start + size] for batch in batches for start in range(0, len(batch), size)]
+        with closing(self._share(request, pieces, min(threads, len(pieces)), step)) as parts:
+            yield from parts
 
-    def _choose_compute(self, precision: str | None, memory_format: str | None) -> Compute:
+    def _choose_sampling(self, options: SamplingOptions) -> SamplingSettings:
+        """Return the bundle's settings, overridden by `options`."""
+        suggested = self.card.preset.sampling
+        sampler = options.get("sampler") or suggested.sampler
+        _check_word(SamplerName, "sampler", sampler)
+        guidance, interval, steps = options.get("guidance"), options.get("guidance_interval"), options.get("steps")
+        if guidance is None:
+            guidance = suggested.guidance
+        if interval is None and guidance != 1:
+            interval = suggested.guidance_interval
+        _check_guidance(guidance, interval, trained=self.card.preset.training.class_dropout > 0)
+        if steps is None and sampler == suggested.sampler:
+            steps = suggested.steps
+        steps = resolve_steps(sampler, self.card.preset.diffusion, steps)
+        return SamplingSettings(sampler=sampler, steps=steps, guidance=guidance, guidance_interval=interval)
+
+    def _choose_compute(
+        self, precision: PrecisionChoice | None, memory_format: MemoryFormatChoice | None, earlier: SampleRequest | None
+    ) -> Compute:
         """Return how the network is computed; asks a probe where that is left open."""
         trained = Compute.of(self.card.preset.training)
-        precision_name = choose(PrecisionChoice, "precision", precision or trained.precision)
-        if memory_format is None:
-            known = trained.memory_format if precision_name == trained.precision else None
-        else:
-            known = choose(MemoryFormatChoice, "memory format", memory_format)
-        among = candidates(precision_name, known)
+        precision = precision or trained.precision
+        _check_word(PrecisionChoice, "precision", precision)
+        if memory_format is not None:
+            _check_word(MemoryFormatChoice, "memory format", memory_format)
+        elif precision == trained.precision:
+            memory_format = trained.memory_format
+        among = candidates(precision, memory_format, kept=earlier.compute if earlier else None)
         self.probed = None
         if len(among) > 1:
             self.probed = probe(
-                self._networks[0], among, box_size_voxel=self.box_size_voxel, device=self.devices[0], gradients=False
+                self._network, among, box_size_voxel=self.box_size_voxel, device=self.device, gradients=False
             )
         return among[0] if self.probed is None else self.probed.chosen
 
-    def _share(self, plan: SamplePlan, batches: list[Batch], on_step: Callable[[int], None]) -> Iterator[Samples]:
-        """Compute `batches` on all devices, one thread a device."""
-        free: SimpleQueue[int] = SimpleQueue()
-        for number in range(len(self.devices)):
-            free.put(number)
+    def _share(
+        self, request: SampleRequest, pieces: Sequence[Sequence[Sample]], threads: int, on_step: Callable[[int], None]
+    ) -> Iterator[Samples]:
+        """Compute `pieces` on several threads of this process; yield them in order, few ahead of who takes them."""
         stopped = Event()
 
         def step(count: int) -> None:
@@ -270,53 +288,76 @@ class ParticleGenerator:
                 raise InterruptedError
             on_step(count)
 
-        def compute(batch: Batch) -> Samples:
-            number = free.get()
-            try:
-                return self._compute(number, plan, batch, step)
-            finally:
-                free.put(number)
+        before = torch.get_num_threads()
+        pool = ThreadPoolExecutor(max(1, threads), initializer=torch.set_num_threads, initargs=(1,))
+        waiting: deque[Future[Samples]] = deque()
+        try:
+            for piece in pieces:
+                waiting.append(pool.submit(self._compute, request, piece, step))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # an error or Ctrl-C must not wait for volumes that take minutes
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(before)  # a part of it is set for all threads of a process
 
-        with ThreadPoolExecutor(len(self.devices)) as pool:
-            futures = [pool.submit(compute, batch) for batch in batches]
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-            finally:  # an error or Ctrl-C must not wait for volumes that take minutes
-                stopped.set()
-                for future in futures:
-                    future.cancel()
-
-    def _compute(self, number: int, plan: SamplePlan, batch: Batch, on_step: Callable[[int], None]) -> Samples:
-        """Sample one batch on device `number`."""
-        device = self.devices[number]
+    def _compute(self, request: SampleRequest, batch: Sequence[Sample], on_step: Callable[[int], None]) -> Samples:
+        """Sample one batch."""
         indices, labels, positions = (list(column) for column in zip(*batch, strict=True))
         condition = Condition(
             torch.tensor([self.labels.index(label) for label in labels]),
             torch.tensor(positions, dtype=torch.float32),
         )
-        network = plan.compute.lay_out(self._networks[number])
         try:
             volumes = sample_volumes(
-                network, condition,
+                self._network, condition,
                 box_size_voxel=self.box_size_voxel,
-                generators=[numpy_generator(plan.seed, "sample", index) for index in indices],
-                settings=self.card.preset.diffusion, sampler=plan.sampler, steps=plan.steps,
-                guidance=plan.guidance, guidance_interval=plan.guidance_interval,
-                device=device, precision=plan.precision,
+                generators=[numpy_generator(request.seed, "sample", index) for index in indices],
+                settings=self.card.preset.diffusion, sampling=request,
+                device=self.device, precision=request.precision,
                 on_step=lambda: on_step(len(batch)),
             )  # fmt: skip
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-                raise RequestError(_too_large(device, len(batch), self.box_size_voxel)) from None
+                raise RequestError(_too_large(self.device, request.batch_size, self.box_size_voxel)) from None
             raise
         if not volumes.isfinite().all():
             raise BundleError(
                 f"samples {indices[0]} to {indices[-1]}: the network gives values that are not finite with "
-                f"{plan.sampler}, {plan.steps} steps, {plan.precision}; try ddpm with 32-true, or another bundle"
+                f"{request.sampler}, {request.steps} steps, {request.precision}; try ddpm with 32-true, or another bundle"
             )
         return Samples(
-            volumes[:, 0].cpu().numpy(), labels, np.array(positions), plan.seed, indices, self.voxel_size_angstrom
+            volumes[:, 0].cpu().numpy(), labels, np.array(positions), request.seed, indices, self.voxel_size_angstrom
+        )
+
+
+def _check_word(known: Any, what: str, word: str) -> None:
+    """Refuse what is not one of the words of the literal type `known`."""
+    if word not in get_args(known):
+        raise RequestError(f"{what} {word!r}: not known; choose one of {', '.join(get_args(known))}")
+
+
+def _check_guidance(guidance: float, interval: NoiseInterval | None, *, trained: bool) -> None:
+    """Refuse guidance that means nothing, or that the bundle cannot give; `trained`: with labels hidden at times."""
+    if not (np.isfinite(guidance) and guidance >= 0):
+        raise RequestError(f"guidance {guidance:g}: choose 1 (none), more than 1, or 0 to ignore the label")
+    if interval is not None:
+        lowest, highest = interval
+        if not 0 <= lowest < highest:
+            raise RequestError(
+                f"guidance interval {lowest:g},{highest:g}: give the lower noise level first, then the higher, from 0 up"
+            )
+        if guidance == 1:
+            raise RequestError(
+                f"guidance interval {lowest:g},{highest:g}: has no effect with guidance 1; choose a guidance, e.g. 1.5, or "
+                "leave the interval out"
+            )
+    if guidance != 1 and not trained:
+        raise RequestError(
+            f"guidance {guidance:g}: the bundle was trained with every label shown, so it cannot predict without one; "
+            "leave guidance out, or train with training.class_dropout=0.1"
         )
 
 
@@ -333,5 +374,5 @@ def _voxel_size(card: BundleCard, given: float | None) -> float:
 
 
 def _too_large(device: torch.device, batch: int, box: int) -> str:
-    advice = f"pass --batch-size {batch // 2}" if batch > 1 else "use a device with more memory"
+    advice = f"choose a batch size of {batch // 2}" if batch > 1 else "use a device with more memory"
     return f"a batch of {batch} boxes of {box} voxels does not fit in the memory of {device}; {advice}"

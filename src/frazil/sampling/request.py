@@ -1,164 +1,140 @@
-"""What `frazil sample` is asked for: options, labels or a table of them, written out as a plan."""
+"""What is asked for: classes, places and counts, from Python, the command line or a CSV. xyz of files becomes zyx here."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from frazil.core.console import say
+from pydantic import BeforeValidator, PlainSerializer
+
 from frazil.core.errors import RequestError
-from frazil.core.settings import NoiseInterval
-from frazil.sampling.generator import ParticleGenerator
-from frazil.sampling.manifest import RequestRow, SampleRequest, normalised_position
-from frazil.sampling.plan import SamplePlan
-from frazil.sampling.table import CENTRE, Request, parse_position, read_requests
+from frazil.core.settings import Settings
+from frazil.io.tables import read_csv
+
+Position = tuple[float, float, float]
+CENTER: Position = (0.5, 0.5, 0.5)
+COLUMNS = ("label", "x", "y", "z", "count")
 
 
-@dataclass(frozen=True)
-class SampleOptions:
-    """How to sample; None takes what the bundle or the device suggests.
-
-    Parameters
-    ----------
-    seed : sample i descends from (seed, i).
-    sampler, steps, guidance, guidance_interval, batch_size, precision, memory_format : see `ParticleGenerator.plan`.
-    device : see `ParticleGenerator`.
-    devices, num_nodes : processes on each node, and nodes; see `frazil.sampling.processes.team`.
-    voxel_size_angstrom : only for a bundle that does not know it.
-    """
-
-    seed: int = 0
-    sampler: str | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    guidance_interval: NoiseInterval | None = None
-    batch_size: int | None = None
-    precision: str | None = None
-    memory_format: str | None = None
-    device: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    voxel_size_angstrom: float | None = None
+def _from_axes(value: Any) -> Any:
+    return tuple(value[axis] for axis in "zyx") if isinstance(value, dict) and set(value) == set("zyx") else value
 
 
-def parse_interval(text: str) -> NoiseInterval:
-    """Read ``"lowest,highest"``.
-
-    Raises
-    ------
-    RequestError : not two numbers.
-    """
-    try:
-        lowest, highest = (float(part) for part in text.split(","))
-    except ValueError:
-        raise RequestError(f"--guidance-interval {text}: give two noise levels LOWEST,HIGHEST, e.g. 0.3,5") from None
-    return lowest, highest
+NamedPosition = Annotated[
+    Position,
+    BeforeValidator(_from_axes),
+    PlainSerializer(lambda position: dict(zip("zyx", position, strict=True))),
+]
+"""A zyx position, written to JSON with its axes named."""
 
 
-def gather_requests(
-    labels: Sequence[str], position: str | None, count: int | None, table: Path | None
-) -> list[Request]:
-    """Return what the command line asks for: labels that share a position and a count, or a table.
+class Request(Settings):
+    """Samples of one class at one place.
 
     Parameters
     ----------
-    position : ``"x,y,z"``; None is the centre.
-    count : of each label; None is 1.
-    table : CSV with the columns label, x, y, z, count.
-
-    Raises
-    ------
-    RequestError : both at once, or a position or a table that cannot be used.
+    label : class name; ``all`` stands for every class of the bundle.
+    position : zyx center in the tomogram, divided by its extent, in [0, 1].
+    count : how many samples, at least 1.
     """
-    if table is not None:
-        if labels or position is not None or count is not None:
-            raise RequestError(f"--requests {table}: leave out --label, --position and --count, the table has them")
-        return read_requests(table)
-    place = CENTRE if position is None else parse_position(position)
-    return [Request(label, place, 1 if count is None else count) for label in labels]
+
+    label: str
+    position: NamedPosition = CENTER
+    count: int = 1
+
+    def __str__(self) -> str:
+        z, y, x = self.position
+        return f"{self.count} x {self.label} at x,y,z {x:g},{y:g},{z:g}"
+
+    def check(self, known: Sequence[str]) -> None:
+        """Refuse what a bundle of the classes `known` cannot serve.
+
+        Raises
+        ------
+        RequestError : unknown label, position outside [0, 1], count below 1.
+        """
+        if self.label not in known:
+            raise RequestError(f"label {self.label!r}: not in this bundle; it knows {', '.join(known)}")
+        for axis, value in zip("zyx", self.position, strict=True):
+            if not _inside(value):
+                raise RequestError(
+                    f"position {axis} = {value:g} of {self.label}: must be from 0 to 1 (the center divided by the "
+                    "tomogram's extent)"
+                )
+        if self.count < 1:
+            raise RequestError(f"count {self.count} of {self.label}: ask for at least 1 sample")
 
 
 def expand_labels(requests: Sequence[Request], labels: Sequence[str]) -> list[Request]:
-    """Replace the label ``all`` by every class.
-
-    Raises
-    ------
-    RequestError : nothing is asked for.
-    """
-    if not requests:
-        raise RequestError(
-            f"nothing is asked for; pass --label (all, {', '.join(labels)}), or --requests with a CSV of them"
-        )
+    """Replace the label ``all`` by every class."""
     return [
-        Request(label, request.position, request.count)
+        request.model_copy(update={"label": label})
         for request in requests
         for label in (labels if request.label == "all" and "all" not in labels else [request.label])
     ]
 
 
-def describe_request(generator: ParticleGenerator, plan: SamplePlan) -> SampleRequest:
-    """Return what decides the samples of `plan`."""
-    return SampleRequest(
-        bundle_digest=generator.digest,
-        voxel_size_angstrom=generator.voxel_size_angstrom,
-        seed=plan.seed,
-        sampler=plan.sampler,
-        steps=plan.steps,
-        guidance=plan.guidance,
-        guidance_interval=plan.guidance_interval,
-        precision=plan.precision,
-        memory_format=plan.compute.memory_format,
-        batch_size=plan.batch_size,
-        requests=tuple(
-            RequestRow(label=request.label, position=normalised_position(request.position), count=request.count)
-            for request in plan.requests
-        ),
-    )
-
-
-def plan_samples(
-    generator: ParticleGenerator,
-    requests: Sequence[Request],
-    options: SampleOptions,
-    there: SampleRequest | None,
-    *,
-    processes: int,
-) -> SamplePlan:
-    """Write out what is asked for; what is left to a probe stays as an earlier call in the same folder decided it.
-
-    Parameters
-    ----------
-    there : of an earlier call; None where there was none.
-    processes : that share the memory of this machine.
+def take(requests: Sequence[Request], first: int, count: int) -> list[Request]:
+    """Return the requests for samples `first` to ``first + count - 1`` of all that `requests` ask for.
 
     Raises
     ------
-    RequestError : anything in it that cannot be served.
+    RequestError : there are no such samples.
     """
-
-    def plan(precision: str | None, memory_format: str | None) -> SamplePlan:
-        return generator.plan(
-            requests,
-            seed=options.seed,
-            sampler=options.sampler,
-            steps=options.steps,
-            guidance=options.guidance,
-            guidance_interval=options.guidance_interval,
-            batch_size=options.batch_size,
-            precision=precision,
-            memory_format=memory_format,
-            processes=processes,
+    total = sum(request.count for request in requests)
+    if not (first >= 0 and count >= 1 and first + count <= total):
+        raise RequestError(
+            f"samples {first} to {first + count - 1}: the table asks for {total} in all, numbered from 0; choose some of them"
         )
+    taken, start = [], 0
+    for request in requests:
+        lowest, highest = max(first, start), min(first + count, start + request.count)
+        if lowest < highest:
+            taken.append(request.model_copy(update={"count": highest - lowest}))
+        start += request.count
+    return taken
 
-    if there is not None and "auto" in (options.precision, options.memory_format):
-        before = plan(
-            there.precision if options.precision == "auto" else options.precision,
-            there.compute.memory_format if options.memory_format == "auto" else options.memory_format,
-        )
-        if not there.differences(describe_request(generator, before)):
-            return before
-    chosen = plan(options.precision, options.memory_format)
-    if generator.probed is not None:
-        say(str(generator.probed))
-    return chosen
+
+def parse_position(text: str) -> Position:
+    """Turn ``"x,y,z"`` into (z, y, x).
+
+    Raises
+    ------
+    RequestError : not three numbers in [0, 1].
+
+    Examples
+    --------
+    >>> parse_position("0.1,0.2,0.3")
+    (0.3, 0.2, 0.1)
+    """
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        raise RequestError(f"position {text!r}: not three numbers x,y,z; use the form 0.5,0.5,0.5") from None
+    if not all(_inside(value) for value in (x, y, z)):
+        raise RequestError(f"position {text!r}: outside the tomogram; x, y and z are fractions of its edges, 0 to 1")
+    return z, y, x
+
+
+def read_requests(path: str | Path) -> list[Request]:
+    """Read a CSV with the columns label, x, y, z (fractions of the tomogram's edges, 0 to 1) and count.
+
+    Raises
+    ------
+    RequestError : the file cannot be read, a column is missing, or a cell cannot be used (line, column and value are
+        named).
+    """
+    table = read_csv(Path(path), COLUMNS, RequestError)
+    axes = [table.numbers(axis) for axis in "zyx"]
+    for axis in axes:
+        table.refuse(~axis.between(0, 1), str(axis.name), "a fraction of the tomogram's edge is expected, from 0 to 1")
+    counts = table.whole("count")
+    table.refuse(counts < 1, "count", "at least 1 is expected")
+    rows = zip(table.text("label"), *axes, counts, strict=True)
+    return [Request(label=label, position=(z, y, x), count=count) for label, z, y, x, count in rows]
+
+
+def _inside(value: float) -> bool:
+    return math.isfinite(value) and 0 <= value <= 1

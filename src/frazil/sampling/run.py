@@ -3,255 +3,351 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
+import torch
+
 from frazil.core.allocator import keep_freed_memory
-from frazil.core.console import progress_bar, say, say_written
+from frazil.core.console import progress_bar, say, say_written, warn
 from frazil.core.errors import OutputError, RequestError
-from frazil.core.files import make_folder
+from frazil.core.executor import executor
+from frazil.core.files import output_errors
+from frazil.core.settings import MemoryFormatChoice, NoiseInterval, PrecisionChoice, SamplerName
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.model.bundle import PRETRAINED, bundle_folder
 from frazil.model.devices import bytes_per_box, memory_of
 from frazil.sampling.folder import (
     PARTICLES,
     VOLUMES,
-    damaged_record,
-    finished_samples,
-    is_complete,
-    named_samples,
-    parts,
-    read_request,
-    remove_samples,
+    SampleFolder,
+    SampleOutput,
     write_copick,
     write_relion,
-    write_sample,
+    write_samples,
 )
-from frazil.sampling.generator import ParticleGenerator
+from frazil.sampling.generator import ParticleGenerator, SamplingOptions
 from frazil.sampling.manifest import (
     MANIFEST_FILE,
     REQUEST_FILE,
+    Sample,
     SampleEntry,
     SampleManifest,
     SampleRequest,
-    manifest_file,
-    read_record,
-    write_record,
+    request_differences,
 )
-from frazil.sampling.plan import SamplePlan
-from frazil.sampling.processes import Team, team
-from frazil.sampling.request import SampleOptions, describe_request, expand_labels, plan_samples
-from frazil.sampling.table import Request
+from frazil.sampling.request import CENTER, Position, Request, expand_labels, read_requests, take
 
 MANIFEST_SECONDS = 5.0
-"""The manifest names every sample, so it is not written after every batch: a kill costs so much work at most."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What the processes agree on before they start.
-
-    Parameters
-    ----------
-    plan : the samples.
-    finished : indices of those that are there.
-    """
-
-    plan: SamplePlan
-    finished: frozenset[int]
+"""The manifest names every sample, so it is not written after every batch: a kill costs this much work at most."""
 
 
 def sample(
-    bundle: Path,
-    out: Path,
-    requests: Sequence[Request] | None = None,
+    bundle: str | Path = PRETRAINED,
     *,
-    options: SampleOptions | None = None,
+    out: str | Path,
+    label: str | Sequence[str] = (),
+    position: Position | None = None,
+    count: int | None = None,
+    requests: str | Path | Sequence[Request] | None = None,
+    first: int | None = None,
+    seed: int = 0,
+    sampler: SamplerName | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    guidance_interval: NoiseInterval | None = None,
+    batch_size: int | None = None,
+    precision: PrecisionChoice | None = None,
+    memory_format: MemoryFormatChoice | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    dask: str | None = None,
+    voxel_size_angstrom: float | None = None,
     copick: bool = True,
     force: bool = False,
-) -> SampleManifest:
-    """Sample what `requests` asks for into `out`, or go on where an earlier call was interrupted.
+) -> SampleFolder:
+    """Sample labelled volumes into a folder, or resume where an earlier call was interrupted.
 
     Parameters
     ----------
     bundle : folder that `frazil train` or `frazil import-weights` wrote: the bundle, or the run folder that holds it; or
-        ``pretrained``, the model that frazil brings along.
+        ``pretrained``, the bundled model.
     out : folder for `volumes/*.mrc`, `manifest.json`, `particles.star` and the copick project `copick.json`.
-    requests : what to sample; the label ``all`` stands for every class of the bundle.
+    label : class to sample, or several; ``all`` stands for every class of the bundle.
+    position : **z, y, x** of the particle in its tomogram, divided by the tomogram's extent; None is the center.
+    count : samples of each label; None is 1.
+    requests : CSV with the columns label, x, y, z, count, or a list of `Request`, instead of the three above.
+    first : sample only a part of a larger request, as one job of an array: of one label, or of the table in `requests`, the
+        `count` samples from number `first` on. They go to the folder ``part-FIRST`` in `out` and have the same bytes as in
+        one call for all, which gathers the parts when it is run on the same `out`, and samples what is missing.
+    seed : sample i depends on the seed and i alone.
+    sampler, steps, guidance, guidance_interval, batch_size, precision, memory_format : see `SamplingOptions`; None takes what
+        the bundle suggests or what suits the device.
+    device : ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; with several workers, ``cuda`` gives each a GPU in turn.
+    workers, dask : processes on this machine, or the address of a Dask cluster; see `frazil.core.executor`.
+    voxel_size_angstrom : only for a bundle that does not know it (imported weights).
     copick : also write the samples as a copick project.
     force : replace the samples of another request, or of one that is damaged; those of the same request stay.
 
     Raises
     ------
-    BundleError : no bundle, damaged, or of a newer schema.
+    BundleError : not a bundle, damaged, or of a newer schema.
     RequestError : anything in the request that cannot be served.
     OutputError : `out` holds other samples, damaged ones or something else, or cannot be written.
+    WorkerError : see `frazil.core.executor.executor`.
     """
-    options = options or SampleOptions()
-    brought_along = bundle_folder(bundle) != bundle and str(bundle) == PRETRAINED
-    bundle = bundle_folder(bundle)
-    with team(device=options.device, devices=options.devices, num_nodes=options.num_nodes) as workers:
-        generator = ParticleGenerator.from_bundle(
-            bundle, device=workers.device, voxel_size_angstrom=options.voxel_size_angstrom
+    options = SamplingOptions(
+        sampler=sampler,
+        steps=steps,
+        guidance=guidance,
+        guidance_interval=guidance_interval,
+        batch_size=batch_size,
+        precision=precision,
+        memory_format=memory_format,
+    )
+    folder = bundle_folder(Path(bundle))
+    generator = ParticleGenerator.from_bundle(folder, device=device, voxel_size_angstrom=voxel_size_angstrom)
+    if folder != Path(bundle) and str(bundle) == PRETRAINED:
+        say(f"{PRETRAINED}: {generator.card.provenance}")
+    if math.isnan(generator.voxel_size_angstrom):
+        raise RequestError(
+            f"{bundle}: the bundle does not know its voxel size (imported weights); give the voxel size in angstrom"
         )
-        if brought_along and workers.is_first:
-            say(f"{PRETRAINED}: {generator.card.provenance}")
-        if math.isnan(generator.voxel_size_angstrom):
+    asked = expand_labels(_asked(label, position, count, requests, first), generator.labels)
+    output = SampleOutput(Path(out) if first is None else Path(out) / f"part-{first:07d}")
+    request = _plan(output, generator, asked, seed, first or 0, workers, options)
+    earlier = output.earlier(request, force=force, compare=request_differences)
+    job = _Job(folder.absolute(), device, voxel_size_angstrom, request, output.path)
+    with output.held():
+        if earlier is None or (force and output.is_damaged()):
+            output.start(request)
+        if first is None:
+            _gather(output, request)
+        finished = output.finished()
+        if len(finished) == len(request) and output.is_complete(request, copick=copick):
+            say(f"{output.path}: all {len(request)} samples already exist, nothing to do")
+            return SampleFolder.open(output.path)
+        if 0 < len(finished) < len(request):
+            say(f"{output.path}: {len(finished)} of {len(request)} samples already exist; resuming")
+        manifest = _manifest(
+            generator, job, _sample(generator, job, finished, workers=workers, dask=dask), complete=True
+        )
+        write_relion(output.path, manifest)
+        if copick:
+            write_copick(output.path, manifest, radius_angstrom=generator.card.radius_angstrom)
+        manifest.write(output.path / MANIFEST_FILE)
+    _report(output.path, manifest, copick=copick)
+    return SampleFolder(output.path, manifest)
+
+
+def _asked(
+    label: str | Sequence[str],
+    position: Position | None,
+    count: int | None,
+    requests: str | Path | Sequence[Request] | None,
+    first: int | None,
+) -> list[Request]:
+    """Return what is asked for: labels that share a position and a count, or a table; of the table, a part."""
+    if requests is None:
+        labels = [label] if isinstance(label, str) else list(label)
+        if first is not None and (len(labels) != 1 or labels == ["all"]):
             raise RequestError(
-                f"{bundle}: the bundle does not know its voxel size (imported weights); pass --voxel-size, in angstrom"
+                f"first {first}: samples of several labels are numbered one label after the other; name one label, or give a "
+                "table of requests"
             )
-        wanted = expand_labels(requests or [], generator.labels)
-        job = workers.prepared(
-            lambda: _prepare(out, bundle, generator, wanted, options, workers, copick=copick, force=force)
-        )
-        if job is None:
-            return read_record(out / MANIFEST_FILE, SampleManifest, OutputError)
-        _keep_memory(generator, job.plan, processes=workers.devices)
-        share = workers.together(lambda: _sample(out, bundle, generator, job, workers))
-        return _finish(out, bundle, generator, job.plan, copick=copick) if workers.is_first else share
+        place = CENTER if position is None else position
+        return [Request(label=name, position=place, count=1 if count is None else count) for name in labels]
+    listed = read_requests(requests) if isinstance(requests, str | Path) else list(requests)
+    name = f"requests {requests}" if isinstance(requests, str | Path) else "requests"
+    if label or position is not None or (count is not None and first is None):
+        raise RequestError(f"{name}: leave out label, position and count, which are in it")
+    if first is None:
+        return listed
+    if any(request.label == "all" for request in listed):
+        raise RequestError(f"{name}: name every class for a part of it; 'all' has no number of samples before the bundle is read")
+    return take(listed, first, 1 if count is None else count)
 
 
-def _keep_memory(generator: ParticleGenerator, plan: SamplePlan, *, processes: int) -> None:
-    if all(device.type == "cpu" for device in generator.devices):
-        per_box = bytes_per_box(generator.card.preset.model, generator.box_size_voxel, plan.precision)
-        has = memory_of(generator.devices[0], processes * len(generator.devices))
-        keep_freed_memory(min(plan.batch_size, len(plan)) * per_box, has)
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs to know.
+
+    Parameters
+    ----------
+    bundle, device, voxel_size_angstrom : see `ParticleGenerator`.
+    out : folder of samples.
+    """
+
+    bundle: Path
+    device: str
+    voxel_size_angstrom: float | None
+    request: SampleRequest
+    out: Path
+
+    def work(self, batch: Sequence[Sample]) -> list[SampleEntry]:
+        """Sample and write one batch, in a worker."""
+        generator = _opened(self.bundle, self.device, self.voxel_size_angstrom, self.request.bundle_digest)
+        return [entry for some in _write(generator, self, [batch]) for entry in some]
 
 
-def _prepare(
-    out: Path,
-    bundle: Path,
+@lru_cache(maxsize=1)
+def _opened(bundle: Path, device: str, voxel_size_angstrom: float | None, digest: str) -> ParticleGenerator:
+    """Open a bundle, once for all batches of a worker; the worker takes one of the GPUs, where there are any."""
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        identity = multiprocessing.current_process()._identity or (1,)  # type: ignore[attr-defined]
+        device = f"cuda:{(identity[-1] - 1) % torch.cuda.device_count()}"
+    generator = ParticleGenerator.from_bundle(bundle, device=device, voxel_size_angstrom=voxel_size_angstrom)
+    if generator.digest != digest:
+        raise RequestError(f"{bundle}: changed since the sampling began; rerun the command")
+    return generator
+
+
+def _write(
+    generator: ParticleGenerator,
+    job: _Job,
+    batches: Sequence[Sequence[Sample]],
+    on_step: Callable[[int], None] | None = None,
+) -> Iterator[list[SampleEntry]]:
+    """Sample batches and write them as they are done."""
+    if generator.device.type == "cpu":
+        per_box = bytes_per_box(generator.card.preset.model, generator.box_size_voxel, job.request.precision)
+        keep_freed_memory(min(job.request.batch_size, len(job.request)) * per_box, memory_of(generator.device))
+    with closing(generator.run(job.request, batches, on_step=on_step)) as parts:
+        for samples in parts:
+            yield write_samples(job.out, job.request, samples)
+
+
+def _spread(job: _Job, batches: Sequence[Sequence[Sample]], workers: int, dask: str | None) -> Iterator[list[SampleEntry]]:
+    """Let workers sample batches and write them."""
+    with executor(workers=workers, dask=dask) as pool:
+        for _, entries in pool.run(job.work, batches):
+            yield entries
+
+
+def _plan(
+    folder: SampleOutput,
     generator: ParticleGenerator,
     requests: Sequence[Request],
-    options: SampleOptions,
-    workers: Team,
-    *,
-    copick: bool,
-    force: bool,
-) -> _Job | None:
-    """Write the request, or check that it is that of an earlier call; find out what that one left to do, None if nothing."""
-    there = read_request(out)
-    plan = plan_samples(generator, requests, options, there, processes=workers.devices)
-    if options.batch_size is None and there is not None and not there.differences(describe_request(generator, plan)):
-        plan = replace(plan, batch_size=there.batch_size)  # off the CPU, only the same batches end with the same bits
-    _begin(out, there, describe_request(generator, plan), force=force)
-    entries = finished_samples(out)
-    if len(entries) == len(plan) and is_complete(out, plan, copick=copick):
-        say(f"{out}: all {len(plan)} samples are there already; nothing to do")
-        return None
-    if 0 < len(entries) < len(plan):
-        say(f"{out}: {len(entries)} of {len(plan)} samples are there already; going on")
-    if parts(out):  # those of this call would overwrite them
-        _gather_parts(out, _manifest(bundle, generator, plan, entries, complete=False))
-    return _Job(plan, frozenset(entries))
+    seed: int,
+    first: int,
+    workers: int,
+    options: SamplingOptions,
+) -> SampleRequest:
+    """Complete the request; what is left to a probe or to the device stays as an earlier call in the folder decided it."""
+    plan = partial(generator.plan, requests, seed=seed, first=first, workers=workers, **options)
+    with suppress(OutputError):  # absent or damaged, which is looked at later
+        earlier = SampleRequest.read(folder.record_path, OutputError)
+        resumed = plan(earlier=earlier)
+        if not request_differences(earlier, resumed):
+            return resumed
+    planned = plan()
+    if generator.probed is not None:
+        say(str(generator.probed))
+    return planned
 
 
-def _finish(out: Path, bundle: Path, generator: ParticleGenerator, plan: SamplePlan, *, copick: bool) -> SampleManifest:
-    """Write what follows from the volumes when all are there."""
-    manifest = _manifest(bundle, generator, plan, named_samples(out), complete=True)
-    write_relion(out, manifest)
-    if copick:
-        write_copick(out, manifest, radius_angstrom=generator.card.radius_angstrom)
-    _gather_parts(out, manifest)
-    _report(out, manifest, copick=copick)
-    return manifest
+def _gather(out: SampleOutput, request: SampleRequest) -> None:
+    """Take over what calls for parts of this request have sampled."""
+    wanted = {index: (label, position) for index, label, position in request.samples()}
+    entries, gathered, manifest = out.named(), [], None
+    for path in sorted(out.path.glob("part-*")):
+        if not (path / MANIFEST_FILE).exists():
+            continue
+        part = SampleRequest.read(path / REQUEST_FILE, OutputError)
+        manifest = SampleManifest.read(path / MANIFEST_FILE, OutputError)
+        whole = part.model_copy(update={"requests": request.requests, "first": 0})
+        if request_differences(whole, request) or any(
+            wanted.get(entry.index) != (entry.label, entry.position) for entry in manifest.samples
+        ):
+            warn(f"{path}: not a part of this request, left alone")
+            continue
+        with output_errors(out.path):
+            (out.path / VOLUMES).mkdir(exist_ok=True)
+            for entry in manifest.samples:
+                if (path / entry.file).exists():
+                    (path / entry.file).replace(out.path / entry.file)
+        entries |= {entry.index: entry for entry in manifest.samples}
+        gathered.append(path)
+    if gathered and manifest is not None:
+        whole_manifest = {"complete": False, "samples": tuple(entries[index] for index in sorted(entries))}
+        manifest.model_copy(update=whole_manifest).write(out.path / MANIFEST_FILE)
+        with output_errors(out.path):
+            for path in gathered:
+                shutil.rmtree(path)
+        say(f"{out.path}: gathered {len(gathered)} parts")
 
 
-def _gather_parts(out: Path, manifest: SampleManifest) -> None:
-    """Write the manifest, which now also names what the further processes of this call or an earlier one made."""
-    write_record(out / MANIFEST_FILE, manifest)
-    for path in parts(out):
-        path.unlink()
-
-
-def _begin(out: Path, there: SampleRequest | None, wanted: SampleRequest, *, force: bool) -> None:
-    """Write what is asked for, or check that it is what an earlier call in `out` was asked for."""
-    damaged = damaged_record(out)
-    different = there.differences(wanted) if there is not None else []
-    if (damaged or different) and not force:
-        other = f"{out}: holds samples of another request ({'; '.join(different)})"
-        fault = f"{damaged}: damaged" if damaged else other
-        raise OutputError(f"{fault}; choose another folder, or pass --force to replace the samples")
-    if damaged or different:
-        remove_samples(out, there)
-    make_folder(out)
-    if there != wanted:
-        write_record(out / REQUEST_FILE, wanted)
-
-
-def _sample(out: Path, bundle: Path, generator: ParticleGenerator, job: _Job, workers: Team) -> SampleManifest:
-    """Sample this process's share of what is missing; after every batch its volumes are in place.
-
-    Those that no manifest names yet when the process is killed are computed again, to the same bytes.
-    """
-    path = out / manifest_file(workers.rank)
-    before = named_samples(out) if workers.is_first else {}
-    entries = {index: entry for index, entry in before.items() if index in job.finished}
-    batches = job.plan.batches(job.finished, rank=workers.rank, size=workers.size)
+def _sample(
+    generator: ParticleGenerator, job: _Job, finished: Mapping[int, SampleEntry], *, workers: int, dask: str | None
+) -> dict[int, SampleEntry]:
+    """Sample what is missing. Samples that no manifest names yet after a kill are computed again, to the same bytes."""
+    entries = dict(finished)
+    batches = job.request.batches(finished)
     named, written = len(entries), time.monotonic()
 
     def write_manifest() -> None:
         nonlocal named, written
-        write_record(path, manifest())
+        _manifest(generator, job, entries, complete=False).write(job.out / MANIFEST_FILE)
         named, written = len(entries), time.monotonic()
 
-    def manifest() -> SampleManifest:
-        return _manifest(bundle, generator, job.plan, entries, complete=False)
-
-    def step(count: int) -> None:
-        workers.check_parent()
-        bar.advance(task, count)
-
+    alone = workers == 1 and dask is None
     bar = progress_bar()
-    bar.disable = not (workers.is_first and batches)
-    with bar:
-        what = "steps" if workers.size == 1 else f"steps of the first of {workers.size} processes"
-        task = bar.add_task(what, total=sum(len(batch) for batch in batches) * job.plan.steps)
+    bar.disable = not batches
+    total = sum(map(len, batches))
+    task = bar.add_task("steps" if alone else "samples", total=total * (job.request.steps or 1) if alone else total)
+    if alone:
+        made = _write(generator, job, batches, lambda count: bar.advance(task, count))
+    else:
+        made = _spread(job, batches, workers, dask)
+    with bar, closing(made):
         try:
-            share = generator.run(job.plan, finished=job.finished, rank=workers.rank, size=workers.size, on_step=step)
-            for part in share:
-                for row, index in enumerate(part.indices):
-                    if index not in job.finished:
-                        entries[index] = write_sample(out, job.plan, part, row, bundle_digest=generator.digest)
+            for some in made:
+                entries |= {entry.index: entry for entry in some}
+                if not alone:
+                    bar.advance(task, len(some))
                 if time.monotonic() - written >= MANIFEST_SECONDS:
                     write_manifest()
         finally:  # Ctrl-C and errors lose nothing
             if len(entries) > named:
                 write_manifest()
-    return manifest()
+    return entries
 
 
 def _manifest(
-    bundle: Path, generator: ParticleGenerator, plan: SamplePlan, entries: dict[int, SampleEntry], *, complete: bool
+    generator: ParticleGenerator, job: _Job, entries: Mapping[int, SampleEntry], *, complete: bool
 ) -> SampleManifest:
-    centre = generator.box_size_voxel // 2
+    card, center = generator.card, generator.box_size_voxel // 2
     return SampleManifest(
         complete=complete,
-        bundle=bundle.resolve().name,
+        bundle=job.bundle.resolve().name,
         bundle_digest=generator.digest,
-        provenance=generator.card.provenance,
+        provenance=card.provenance,
         labels=generator.labels,
         voxel_size_angstrom=generator.voxel_size_angstrom,
         box_size_voxel=generator.box_size_voxel,
-        tilt_range_degrees=generator.card.tilt_range_degrees,
-        normalisation=generator.card.normalisation,
-        training_data_digest=generator.card.training_data_digest,
-        training_moments=generator.card.moments,
-        particle_centre_voxel=(centre, centre, centre),
-        precision=plan.precision,
-        memory_format=plan.compute.memory_format,
+        tilt_range_degrees=card.tilt_range_degrees,
+        normalisation=card.normalisation,
+        training_data_digest=card.training_data_digest,
+        training_moments=card.moments,
+        particle_centre_voxel=(center, center, center),
+        precision=job.request.precision,
+        memory_format=job.request.memory_format,
         samples=tuple(entries[index] for index in sorted(entries)),
     )
 
 
 def _report(out: Path, manifest: SampleManifest, *, copick: bool) -> None:
-    box = manifest.box_size_voxel
+    labels = [entry.label for entry in manifest.samples]
     voxel_size = f"{manifest.voxel_size_angstrom:.3f} A"
-    say(f"{len(manifest.samples)} samples of {box}^3 voxels at {voxel_size}, z-scored grey values")
-    for label in dict.fromkeys(entry.label for entry in manifest.samples):
-        say(f"  {sum(entry.label == label for entry in manifest.samples):5d} {label}")
+    say(f"{len(labels)} samples of {manifest.box_size_voxel}^3 voxels at {voxel_size}, z-scored grey values")
+    for label in dict.fromkeys(labels):
+        say(f"  {labels.count(label):5d} {label}")
     for name, what in [
         (VOLUMES, "MRC"),
         (MANIFEST_FILE, "label, position, seed, sampler, moments of every volume"),
