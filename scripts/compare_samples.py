@@ -17,7 +17,7 @@ from frazil.core.errors import RequestError
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.io.mrc import read_volume
-from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest, read_record
+from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest
 from frazil.volume.wedge import frequency_axes
 
 
@@ -31,7 +31,7 @@ def boxes_of(store: BoxStore, split: str) -> tuple[np.ndarray, np.ndarray, list[
 
 def samples_of(folder: Path) -> tuple[np.ndarray, list[str]]:
     """Return z-scored samples and their classes."""
-    manifest = read_record(folder / MANIFEST_FILE, SampleManifest, RequestError)
+    manifest = SampleManifest.read(folder / MANIFEST_FILE, RequestError)
     volumes = np.stack([read_volume(folder / entry.file) for entry in manifest.samples])
     return (volumes - volumes.mean((1, 2, 3), keepdims=True)) / volumes.std((1, 2, 3), keepdims=True), [
         entry.label for entry in manifest.samples

@@ -21,7 +21,7 @@ import numpy as np
 import frazil
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
-from frazil.sampling.table import Request
+from frazil.sampling.request import Request
 
 BOOTSTRAP = 400
 
@@ -89,7 +89,8 @@ def main() -> None:
         "in the middle": places * 0 + 0.5,
     }.items():
         plan = generator.plan(
-            [Request(label, tuple(place)) for label, place in zip(labels, wanted, strict=True)], seed=arguments.seed
+            [Request(label=label, position=tuple(place)) for label, place in zip(labels, wanted, strict=True)],
+            seed=arguments.seed,
         )
         sets[name] = np.concatenate([samples.volumes for samples in generator.run(plan)])
     random = np.random.default_rng(0)

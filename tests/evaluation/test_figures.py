@@ -17,8 +17,7 @@ from frazil.evaluation.figures import figures
 from frazil.io.mrc import read_volume
 from frazil.io.sources import open_source
 from frazil.plots.page import Page
-from frazil.sampling.run import SampleOptions, sample
-from frazil.sampling.table import Request
+from frazil.sampling.run import sample
 from frazil.volume.intensity import z_score
 
 
@@ -42,8 +41,7 @@ def store(make_store):
 @pytest.fixture
 def samples(make_bundle, tmp_path):
     """Two samples of every class."""
-    options = SampleOptions(device="cpu", steps=1)
-    sample(make_bundle(), tmp_path / "samples", [Request("all", count=2)], options=options, copick=False)
+    sample(make_bundle(), out=tmp_path / "samples", label="all", count=2, device="cpu", steps=1, copick=False)
     return tmp_path / "samples"
 
 
@@ -163,7 +161,7 @@ def test_captions_tell_what_the_reader_must_know(store, samples, drawn, tmp_path
 
 def test_samples_of_the_stores_own_bundle_are_said_to_be(make_bundle, store, drawn, tmp_path):
     bundle = make_bundle(training_data_digest=BoxStore.open(store).digest)
-    sample(bundle, tmp_path / "own", [Request("all")], options=SampleOptions(device="cpu", steps=1), copick=False)
+    sample(bundle, out=tmp_path / "own", label="all", device="cpu", steps=1, copick=False)
     figures(tmp_path / "figures", store=store, samples=tmp_path / "own")
     assert "trained on the training split of this store" in drawn["captions"][0]
 

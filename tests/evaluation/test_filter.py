@@ -14,8 +14,7 @@ from frazil.evaluation.scores import Score, known
 from frazil.evaluation.stages.run import Stage
 from frazil.io.labelled_folder import read_labelled_folder
 from frazil.io.mrc import read_volume, write_volume
-from frazil.sampling.run import SampleOptions, sample
-from frazil.sampling.table import Request
+from frazil.sampling.run import sample
 
 
 def corner_stage(material, on_step):
@@ -142,7 +141,7 @@ def test_a_box_store_is_listed(make_box_store, real_boxes, tmp_path):
 
 def test_samples_keep_manifest_star_and_copick_project(make_bundle, real_boxes, tmp_path):
     folder = tmp_path / "samples"
-    sample(make_bundle(), folder, [Request("all", count=2)], options=SampleOptions(device="cpu", steps=1), copick=False)
+    sample(make_bundle(), out=folder, label="all", count=2, device="cpu", steps=1, copick=False)
     receipt = sift(folder, tmp_path / "kept", None, real_boxes, keep=0.5)
     manifest = json.loads((tmp_path / "kept" / "manifest.json").read_text())
     names = [row.name for row in receipt.kept]

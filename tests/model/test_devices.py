@@ -94,8 +94,14 @@ def test_with_gradients_a_box_takes_more_than_its_tensors_and_less_than_three_ti
 @pytest.mark.parametrize(
     ("gigabytes", "box", "batch", "precision", "parts"),
     [
-        (8, 64, 32, "32-true", ("a batch of 32 boxes of 64 voxels needs about 12.2 GiB", "cpu has 8.0 GiB", "size 20")),
-        (1, 96, 1, "32-true", ("a batch of 1 boxes of 96 voxels", "--precision bf16-mixed --batch-size 1")),
+        (
+            8,
+            64,
+            32,
+            "32-true",
+            ("a batch of 32 boxes of 64 voxels needs about 12.2 GiB", "cpu has 8.0 GiB", "size of 20"),
+        ),
+        (1, 96, 1, "32-true", ("a batch of 1 boxes of 96 voxels", "bf16-mixed and a batch size of 1")),
         (0.1, 64, 1, "bf16-mixed", ("0.2 GiB", "0.1 GiB", "use a larger device", "boxes of at most 48 voxels")),
     ],
 )
@@ -108,8 +114,8 @@ def test_a_batch_that_cannot_fit_is_refused_with_what_would(
     check_memory(CPU, ModelSettings(), 8, batch_size=1, precision=precision)
 
 
-def test_threads_that_share_a_cpu_share_its_memory(monkeypatch, refuses):
+def test_processes_that_share_a_cpu_share_its_memory(monkeypatch, refuses):
     monkeypatch.setattr("frazil.model.devices.memory_of", lambda device, processes=1: 2**30 // processes)
     check_memory(CPU, ModelSettings(), 64, batch_size=2, precision="32-true")
-    with refuses(RequestError, "batch of 2", "0.5 GiB", "--batch-size 1"):
-        check_memory(CPU * 2, ModelSettings(), 64, batch_size=2, precision="32-true")
+    with refuses(RequestError, "batch of 2", "0.5 GiB", "batch size of 1"):
+        check_memory(CPU, ModelSettings(), 64, batch_size=2, precision="32-true", processes=2)

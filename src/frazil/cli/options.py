@@ -32,14 +32,16 @@ Setting = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing output that was made with other settings.")]
 
-_machines = partial(typer.Option, rich_help_panel="Cores and machines")
+machine_option = partial(typer.Option, rich_help_panel="Cores and machines")
 
-Workers = Annotated[int, _machines(help="Processes on this machine, each with one item at a time.")]
+Workers = Annotated[int, machine_option(help="Processes on this machine, each with one item at a time.")]
 Dask = Annotated[
     str | None,
-    _machines(metavar="ADDRESS", help="Use the workers of a Dask cluster: tcp://HOST:8786, or its scheduler file."),
+    machine_option(
+        metavar="ADDRESS", help="Use the workers of a Dask cluster: tcp://HOST:8786, or its scheduler file."
+    ),
 ]
-First = Annotated[int | None, _machines(help="Start at this index, for a job array: --first 100 --count 50.")]
+First = Annotated[int | None, machine_option(help="Start at this index, for a job array: --first 100 --count 50.")]
 
 
 def parse_settings(assignments: Iterable[str], *, example: str = "training.learning_rate=3e-4") -> dict[str, Any]:

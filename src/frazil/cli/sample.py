@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from frazil.cli.options import Force
+from frazil.cli.options import Dask, Force, Workers, machine_option
+
+if TYPE_CHECKING:
+    from frazil.core.settings import MemoryFormatChoice, PrecisionChoice, SamplerName
 
 _sampler = partial(typer.Option, rich_help_panel="Sampler")
 _hardware = partial(typer.Option, rich_help_panel="Hardware")
@@ -74,35 +77,44 @@ def sample_command(
     memory_format: Annotated[
         str | None, _hardware(help="contiguous, channels-last or auto.  [dim]\\[default: suits the precision][/dim]")
     ] = None,
-    device: Annotated[str, _hardware(help="auto, cpu, cuda, or several: cuda:0,cuda:1.")] = "auto",
-    devices: Annotated[int, _hardware(help="Processes per node, each with its own device.")] = 1,
-    num_nodes: Annotated[int, _hardware(help="Nodes; SLURM and torchrun are detected.")] = 1,
+    device: Annotated[str, _hardware(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    workers: Workers = 1,
+    dask: Dask = None,
+    first: Annotated[
+        int | None,
+        machine_option(
+            help="For a job array: only samples FIRST to FIRST + count - 1 of one label or of the table. The same command "
+            "without it gathers the parts in OUT."
+        ),
+    ] = None,
 ) -> None:
     """Generate labeled particle volumes.
 
     If it is interrupted, rerun the same command to resume.
     """
-    from frazil.sampling.request import SampleOptions, gather_requests, parse_interval
+    from frazil.sampling.request import parse_interval, parse_position
     from frazil.sampling.run import sample
 
     sample(
         bundle,
-        out,
-        gather_requests(label or [], position, count, requests),
-        options=SampleOptions(
-            seed=seed,
-            sampler=sampler,
-            steps=steps,
-            guidance=guidance,
-            guidance_interval=parse_interval(guidance_interval) if guidance_interval is not None else None,
-            batch_size=batch_size,
-            precision=precision,
-            memory_format=memory_format,
-            device=device,
-            devices=devices,
-            num_nodes=num_nodes,
-            voxel_size_angstrom=voxel_size,
-        ),
+        out=out,
+        label=label or (),
+        position=None if position is None else parse_position(position),
+        count=count,
+        requests=requests,
+        first=first,
+        seed=seed,
+        sampler=cast("SamplerName | None", sampler),
+        steps=steps,
+        guidance=guidance,
+        guidance_interval=None if guidance_interval is None else parse_interval(guidance_interval),
+        batch_size=batch_size,
+        precision=cast("PrecisionChoice | None", precision),
+        memory_format=cast("MemoryFormatChoice | None", memory_format),
+        device=device,
+        workers=workers,
+        dask=dask,
+        voxel_size_angstrom=voxel_size,
         copick=copick,
         force=force,
     )

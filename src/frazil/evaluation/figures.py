@@ -26,7 +26,7 @@ from frazil.model.bundle import CARD_FILE, RUN_BUNDLE, BundleCard, read_card
 from frazil.plots.curves import LOSSES_FILE, loss_page, read_metrics
 from frazil.plots.page import Page, save_figure
 from frazil.plots.slices import VolumeRow, class_page, overview_page
-from frazil.sampling.manifest import MANIFEST_FILE, SampleEntry, SampleManifest, read_record
+from frazil.sampling.manifest import MANIFEST_FILE, SampleEntry, SampleManifest
 from frazil.volume.intensity import z_score
 
 OVERVIEW_REAL = 3
@@ -181,7 +181,7 @@ def figures(
 def _read(store: Path | None, samples: Path | None, run: Path | None) -> Parts:
     """Open everything and check that it belongs together."""
     boxes = BoxStore.open(store) if store is not None else None
-    manifest = read_record(samples / MANIFEST_FILE, SampleManifest, SourceError) if samples is not None else None
+    manifest = SampleManifest.read(samples / MANIFEST_FILE, SourceError) if samples is not None else None
     if manifest is not None and not manifest.samples:
         raise SourceError(f"{samples}: no samples yet; rerun frazil sample to resume")
     card = read_card(run / RUN_BUNDLE) if run is not None and (run / RUN_BUNDLE / CARD_FILE).exists() else None

@@ -48,7 +48,7 @@ from frazil.evaluation.stages.run import STAGES
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.io.labelled_folder import LABELS_FILE, LabelledFile, write_labels
 from frazil.sampling.folder import PARTICLES, RUNS, write_copick, write_relion
-from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest, read_record, write_record
+from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest
 
 RECEIPT_FILE = "receipt.json"
 BEFORE, AFTER = "evaluation-before", "evaluation"
@@ -303,11 +303,11 @@ def _copy(generated: Path, out: Path, volumes: GeneratedVolumes, receipt: Receip
     write_labels(out, kept)
     if volumes.kind != SAMPLES_KIND:
         return
-    manifest = read_record(generated / MANIFEST_FILE, SampleManifest, SourceError)
+    manifest = SampleManifest.read(generated / MANIFEST_FILE, SourceError)
     names = {row.name for row in receipt.kept}
     samples = tuple(entry for entry in manifest.samples if entry.name in names)
     manifest = manifest.model_copy(update={"samples": samples})
-    write_record(out / MANIFEST_FILE, manifest)
+    manifest.write(out / MANIFEST_FILE)
     write_relion(out, manifest)
     if copick:
         write_copick(out, manifest, radius_angstrom={})

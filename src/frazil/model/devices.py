@@ -43,6 +43,13 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda", chosen.index or 0)
 
 
+def memory_of(device: torch.device, processes: int = 1) -> int:
+    """Return the bytes of memory of a device; `processes` share that of a CPU."""
+    if device.type == "cpu":
+        return machine_memory(processes)
+    return torch.cuda.get_device_properties(device).total_memory
+
+
 def bytes_per_box(
     settings: ModelSettings,
     box_size_voxel: int,

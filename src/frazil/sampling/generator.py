@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -17,10 +17,8 @@ from frazil.core.errors import BundleError, RequestError
 from frazil.core.records import Condition
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import (
-    MemoryFormat,
     MemoryFormatChoice,
     NoiseInterval,
-    Precision,
     PrecisionChoice,
     SamplerName,
     SamplingSettings,
@@ -33,7 +31,7 @@ from frazil.model.devices import bytes_per_box, check_memory, choose_device, def
 from frazil.model.probe import Probe, candidates, probe
 from frazil.sampling.manifest import Sample, SampleRequest
 from frazil.sampling.request import CENTER, Position, Request
-from frazil.sampling.samples import Samples, describe
+from frazil.sampling.samples import Samples
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -153,7 +151,7 @@ class ParticleGenerator:
         z, y, x = (float(value) for value in position)
         requests = [Request(label=name, position=(z, y, x), count=count) for name in labels]
         request = self.plan(requests, seed=seed, first=first, **options)
-        return Samples.joined(list(self.run(request, request.batches(), on_step=on_step)))
+        return Samples.joined(list(self.run(request, on_step=on_step)))
 
     def plan(
         self,
@@ -183,7 +181,9 @@ class ParticleGenerator:
             raise RequestError(f"nothing is asked for; name at least one label: {', '.join(self.labels)}")
         for request in requests:
             request.check(self.labels)
-        batch_size = options.pop("batch_size", None) or (earlier.batch_size if earlier else None)
+        batch_size = options.get("batch_size")
+        if batch_size is None and earlier is not None:
+            batch_size = earlier.batch_size
         if batch_size is not None and batch_size < 1:
             raise RequestError(f"batch size {batch_size}: choose at least 1")
         if first < 0:
@@ -211,11 +211,11 @@ class ParticleGenerator:
     def run(
         self,
         request: SampleRequest,
-        batches: Iterable[Sequence[Sample]],
+        batches: Iterable[Sequence[Sample]] | None = None,
         *,
         on_step: Callable[[int], None] | None = None,
-    ) -> Iterator[Samples]:
-        """Compute `batches` of `request`, in order; yield samples as soon as they are done.
+    ) -> Generator[Samples]:
+        """Compute `batches` of `request` (None: all of them), in order; yield samples as soon as they are done.
 
         On a CPU several threads share a batch, each with some of its samples, and every network pass runs on one thread: the
         number of threads of a pass would change the last bits of a sample.
@@ -229,6 +229,7 @@ class ParticleGenerator:
         RequestError : a batch does not fit in memory.
         BundleError : the network gives values that are not finite.
         """
+        batches = request.batches() if batches is None else batches
         request.compute.lay_out(self._network)
         step = on_step or (lambda _: None)
         if self.device.type != "cpu":
@@ -279,7 +280,7 @@ class ParticleGenerator:
 
     def _share(
         self, request: SampleRequest, pieces: Sequence[Sequence[Sample]], threads: int, on_step: Callable[[int], None]
-    ) -> Iterator[Samples]:
+    ) -> Generator[Samples]:
         """Compute `pieces` on several threads of this process; yield them in order, few ahead of who takes them."""
         stopped = Event()
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 
 from frazil.core.errors import RequestError
-from frazil.core.settings import Settings
+from frazil.core.settings import NoiseInterval, Settings
 from frazil.io.tables import read_csv
 
 Position = tuple[float, float, float]
@@ -116,6 +116,20 @@ def parse_position(text: str) -> Position:
     if not all(_inside(value) for value in (x, y, z)):
         raise RequestError(f"position {text!r}: outside the tomogram; x, y and z are fractions of its edges, 0 to 1")
     return z, y, x
+
+
+def parse_interval(text: str) -> NoiseInterval:
+    """Read ``"lowest,highest"``.
+
+    Raises
+    ------
+    RequestError : not two numbers.
+    """
+    try:
+        lowest, highest = (float(part) for part in text.split(","))
+    except ValueError:
+        raise RequestError(f"guidance interval {text!r}: not two noise levels LOWEST,HIGHEST; use e.g. 0.3,5") from None
+    return lowest, highest
 
 
 def read_requests(path: str | Path) -> list[Request]:

@@ -6,7 +6,7 @@ import math
 import multiprocessing
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -170,7 +170,9 @@ def _asked(
     if first is None:
         return listed
     if any(request.label == "all" for request in listed):
-        raise RequestError(f"{name}: name every class for a part of it; 'all' has no number of samples before the bundle is read")
+        raise RequestError(
+            f"{name}: name every class for a part of it; 'all' has no number of samples before the bundle is read"
+        )
     return take(listed, first, 1 if count is None else count)
 
 
@@ -200,7 +202,7 @@ class _Job:
 def _opened(bundle: Path, device: str, voxel_size_angstrom: float | None, digest: str) -> ParticleGenerator:
     """Open a bundle, once for all batches of a worker; the worker takes one of the GPUs, where there are any."""
     if device in ("auto", "cuda") and torch.cuda.is_available():
-        identity = multiprocessing.current_process()._identity or (1,)  # type: ignore[attr-defined]
+        identity = multiprocessing.current_process()._identity or (1,)
         device = f"cuda:{(identity[-1] - 1) % torch.cuda.device_count()}"
     generator = ParticleGenerator.from_bundle(bundle, device=device, voxel_size_angstrom=voxel_size_angstrom)
     if generator.digest != digest:
@@ -213,7 +215,7 @@ def _write(
     job: _Job,
     batches: Sequence[Sequence[Sample]],
     on_step: Callable[[int], None] | None = None,
-) -> Iterator[list[SampleEntry]]:
+) -> Generator[list[SampleEntry]]:
     """Sample batches and write them as they are done."""
     if generator.device.type == "cpu":
         per_box = bytes_per_box(generator.card.preset.model, generator.box_size_voxel, job.request.precision)
@@ -223,7 +225,9 @@ def _write(
             yield write_samples(job.out, job.request, samples)
 
 
-def _spread(job: _Job, batches: Sequence[Sequence[Sample]], workers: int, dask: str | None) -> Iterator[list[SampleEntry]]:
+def _spread(
+    job: _Job, batches: Sequence[Sequence[Sample]], workers: int, dask: str | None
+) -> Generator[list[SampleEntry]]:
     """Let workers sample batches and write them."""
     with executor(workers=workers, dask=dask) as pool:
         for _, entries in pool.run(job.work, batches):
@@ -301,11 +305,8 @@ def _sample(
     bar.disable = not batches
     total = sum(map(len, batches))
     task = bar.add_task("steps" if alone else "samples", total=total * (job.request.steps or 1) if alone else total)
-    if alone:
-        made = _write(generator, job, batches, lambda count: bar.advance(task, count))
-    else:
-        made = _spread(job, batches, workers, dask)
-    with bar, closing(made):
+    here = _write(generator, job, batches, lambda count: bar.advance(task, count))
+    with bar, closing(here if alone else _spread(job, batches, workers, dask)) as made:
         try:
             for some in made:
                 entries |= {entry.index: entry for entry in some}

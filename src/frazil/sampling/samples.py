@@ -57,7 +57,7 @@ class Samples:
         return f"Samples({describe(self.labels, self.volumes.shape[-1], self.voxel_size_angstrom)}, seed {self.seed})"
 
     def _repr_html_(self) -> str:
-        return slices_html(repr(self), self.volumes[:_SHOWN], self.labels[:_SHOWN])
+        return slices_html(repr(self), list(self.volumes[:_SHOWN]), self.labels[:_SHOWN])
 
 
 def describe(labels: Iterable[str], box_size_voxel: int, voxel_size_angstrom: float) -> str:

@@ -10,8 +10,7 @@ from frazil.dataset.store import BoxStore
 from frazil.evaluation.inputs.generated import Reading, open_generated, open_real
 from frazil.evaluation.inputs.grid import Grid
 from frazil.io.mrc import read_volume, write_volume
-from frazil.sampling.run import SampleOptions, sample
-from frazil.sampling.table import Request
+from frazil.sampling.run import sample
 
 
 @pytest.fixture
@@ -24,9 +23,11 @@ def samples(make_bundle, tmp_path, real):
     bundle = make_bundle(training_data_digest=real.digest)
     sample(
         bundle,
-        tmp_path / "samples",
-        [Request("all", count=2)],
-        options=SampleOptions(device="cpu", steps=1),
+        out=tmp_path / "samples",
+        label="all",
+        count=2,
+        device="cpu",
+        steps=1,
         copick=False,
     )
     return tmp_path / "samples"
@@ -46,9 +47,11 @@ def test_samples_of_frazil(samples, real):
 def test_a_model_that_saw_other_boxes_is_told(make_bundle, tmp_path, real):
     sample(
         make_bundle(),
-        tmp_path / "s",
-        [Request("ribosome", count=2)],
-        options=SampleOptions(device="cpu", steps=1),
+        out=tmp_path / "s",
+        label="ribosome",
+        count=2,
+        device="cpu",
+        steps=1,
         copick=False,
     )
     (warning,) = open_generated(tmp_path / "s", real, Reading()).warnings

@@ -24,7 +24,7 @@ from frazil.evaluation.scores import TrainedOn
 from frazil.io.checks import clean_name, refuse_unknown_voxel_size
 from frazil.io.labelled_folder import read_labelled_folder
 from frazil.io.mrc import read_header, read_volume
-from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest, read_record
+from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest
 
 FEWEST = 2
 """Fewer volumes cannot be compared."""
@@ -160,7 +160,7 @@ def _has(folder: Path, name: str) -> bool:
 
 
 def _from_samples(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolumes:
-    manifest = read_record(path / MANIFEST_FILE, SampleManifest, SourceError)
+    manifest = SampleManifest.read(path / MANIFEST_FILE, SourceError)
     entries = manifest.samples
     if not entries:
         raise SourceError(f"{path}: no samples yet; rerun frazil sample to resume")
