@@ -250,7 +250,7 @@ def test_a_bundle_without_voxel_size_has_to_be_told(make_bundle, tmp_path):
         ({"label": "all", "first": 0}, "first 0: .*one label"),
         ({"label": ["ribosome", "apo-ferritin"], "first": 7}, "first 7: .*one label"),
         ({"requests": [Request(label="all")], "first": 0}, "name every class"),
-        ({"requests": REQUESTS, "first": 4, "count": 2}, "samples 4 to 5.*5 in all"),
+        ({"requests": REQUESTS, "first": 5, "count": 2}, "first 5: .*5 samples"),
     ],
 )
 def test_what_is_not_one_request_is_refused(bundle, tmp_path, options, value):

@@ -77,17 +77,15 @@ def expand_labels(requests: Sequence[Request], labels: Sequence[str]) -> list[Re
 
 
 def take(requests: Sequence[Request], first: int, count: int) -> list[Request]:
-    """Return the requests for samples `first` to ``first + count - 1`` of all that `requests` ask for.
+    """Return the requests for samples `first` to ``first + count - 1`` of all that `requests` ask for, or up to the last.
 
     Raises
     ------
-    RequestError : there are no such samples.
+    RequestError : there is no sample `first`.
     """
     total = sum(request.count for request in requests)
-    if not (first >= 0 and count >= 1 and first + count <= total):
-        raise RequestError(
-            f"samples {first} to {first + count - 1}: the table asks for {total} in all, numbered from 0; choose some of them"
-        )
+    if not 0 <= first < total:
+        raise RequestError(f"first {first}: the table asks for {total} samples, numbered from 0; choose one of them")
     taken, start = [], 0
     for request in requests:
         lowest, highest = max(first, start), min(first + count, start + request.count)
