@@ -72,4 +72,4 @@ def test_letters_at_one_place_are_on_different_levels(evaluation):
 
 def test_plots_lay_the_generators_over_the_real_line(evaluation):
     first = pictures([evaluation(), evaluation(factor=1.5)])[0]
-    assert [part.split(":")[0] for part in first.alt.split(". ", 1)[1].split("; ")] == ["A", "B", "real held-out"]
+    assert [part.split(":")[0] for part in first.alt.split(". ", 1)[1].split("; ")] == ["B", "A", "real held-out"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frazil.evaluation.report.numbers import number
-from frazil.evaluation.report.plot import GENERATOR_LOOKS, LOOKS, Drawn, Picture, draw_lines
+from frazil.evaluation.report.plot import Picture, draw_lines
 from frazil.evaluation.report.table import Row
 from frazil.evaluation.scores import Evaluation, Line, Plot, Score
 
@@ -24,6 +24,11 @@ def values(row: Row) -> str:
     """Return the values of a row in words, by letter."""
     known = [(letter(place), score) for place, score in enumerate(row.scores) if score is not None]
     return ", ".join(f"{name} {number(score.value, score.unit)}" for name, score in known if score.value is not None)
+
+
+def look(place: int) -> str:
+    """Return the name of the look of a generator in plots."""
+    return str(place % 6)
 
 
 @dataclass(frozen=True)
@@ -88,13 +93,13 @@ def pictures(evaluations: Sequence[Evaluation]) -> list[Picture]:
     drawn = []
     for plots in found.values():
         first = plots[0][1]
-        lines = [
-            Drawn(letter(place), GENERATOR_LOOKS[place % len(GENERATOR_LOOKS)], Line(name=line.name, y=line.y))
-            for place, plot in plots
+        lines = {
+            letter(place): (look(place), Line(name=line.name, y=line.y))
+            for place, plot in reversed(plots)  # the dashes of the later ones let the solid first one show
             for line in plot.lines
             if line.name == "generated" and plot.x == first.x  # lines over other positions cannot share the axis
-        ]
-        lines += [Drawn(line.name, LOOKS[line.name], line) for line in first.lines if line.name == "real held-out"]
+        }
+        lines |= {line.name: (line.name, line) for line in first.lines if line.name == "real held-out"}
         if (picture := draw_lines(first, lines)) is not None:
             drawn.append(picture)
     return drawn

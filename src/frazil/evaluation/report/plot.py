@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -22,21 +22,17 @@ Look = dict[str, Any]
 
 LOOKS: dict[str, Look] = {
     "generated": {"color": "#0061a8", "linestyle": "-", "marker": "o"},
-    "real held-out": {"color": "#16191d", "linestyle": (0, (3.5, 1.8)), "marker": "s"},
-    "real training": {"color": "#5f666f", "linestyle": (0, (1, 1.2)), "marker": "^"},
+    "real held-out": {"color": "#16191d", "linestyle": (0, (3.5, 1.8)), "marker": "s", "markerfacecolor": "white"},
+    "real training": {"color": "#5f666f", "linestyle": (0, (1, 1.2)), "marker": "^", "markerfacecolor": "white"},
     "noise": {"color": "#a84300", "linestyle": (0, (4, 1.5, 1, 1.5)), "marker": "x"},
+    # the generators of a comparison
+    "0": {"color": "#0061a8", "linestyle": "-", "marker": "o"},
+    "1": {"color": "#a84300", "linestyle": (0, (5, 1.5)), "marker": "s", "markerfacecolor": "white"},
+    "2": {"color": "#00734d", "linestyle": (0, (1.5, 1.2)), "marker": "^", "markerfacecolor": "white"},
+    "3": {"color": "#7a3e78", "linestyle": (0, (4.5, 1.5, 1, 1.5)), "marker": "x"},
+    "4": {"color": "#8a6d00", "linestyle": (0, (2.5, 1)), "marker": "D", "markerfacecolor": "white"},
+    "5": {"color": "#5c6670", "linestyle": (0, (1, 1)), "marker": "+"},
 }
-"""Of the lines of one evaluation, in the order of the key; the last is drawn first."""
-
-GENERATOR_LOOKS: tuple[Look, ...] = (
-    LOOKS["generated"],
-    {"color": "#a84300", "linestyle": (0, (5, 1.5)), "marker": "s"},
-    {"color": "#00734d", "linestyle": (0, (1.5, 1.2)), "marker": "^"},
-    {"color": "#7a3e78", "linestyle": (0, (4.5, 1.5, 1, 1.5)), "marker": "x"},
-    {"color": "#8a6d00", "linestyle": (0, (2.5, 1)), "marker": "D"},
-    {"color": "#5c6670", "linestyle": (0, (1, 1)), "marker": "+"},
-)
-"""Of the generators of a comparison, in turn."""
 
 _STYLE: Any = {
     "font.family": ["DejaVu Sans", "sans-serif"],
@@ -64,24 +60,8 @@ _NOISE_ROOM = 0.75
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A line to draw: its name for people, its look, its values."""
-
-    name: str
-    look: Look
-    line: Line
-
-
-@dataclass(frozen=True)
 class Picture:
-    """A plot as an image.
-
-    Parameters
-    ----------
-    uri : ``data:`` address of an SVG image.
-    alt : the plot in words.
-    note : what the reader must know, e.g. that a line leaves the plot.
-    """
+    """A plot as an image: ``data:`` address of an SVG, the plot in words, and what the reader must know of it."""
 
     title: str
     label: str | None
@@ -92,56 +72,46 @@ class Picture:
 
 def draw_plot(plot: Plot) -> Picture | None:
     """Return the picture of `plot`; None where it has no value at all, or too few positions for a line."""
-    return draw_lines(plot, [Drawn(line.name, LOOKS[line.name], line) for line in plot.lines])
+    return draw_lines(plot, {line.name: (line.name, line) for line in plot.lines})
 
 
-def draw_lines(plot: Plot, lines: Sequence[Drawn]) -> Picture | None:
+def draw_lines(plot: Plot, lines: Mapping[str, tuple[str, Line]]) -> Picture | None:
     """Return a picture of `lines` over the positions of `plot`, with its titles; None as in `draw_plot`.
 
-    The lines are drawn in reverse, so that the first one is on top.
+    Parameters
+    ----------
+    lines : by the name for people, the look and the line; the first is drawn on top.
     """
-    lines = [drawn for drawn in lines if any(value is not None for value in drawn.line.y)]
+    lines = {name: own for name, own in lines.items() if any(value is not None for value in own[1].y)}
     if not lines or len(plot.x) < _POSITIONS:
         return None
+    low, high, note = _range([line for _, line in lines.values()])
     with mpl.rc_context(_STYLE):
-        figure, note = _figure(plot, lines)
+        figure = Figure(figsize=(3.6, 2.5), layout="constrained")
+        axes = figure.add_subplot(
+            xlabel=_wrapped(plot.x_title, _X_LETTERS), ylabel=_wrapped(plot.y_title, _Y_LETTERS), ylim=(low, high)
+        )
+        axes.margins(x=0.02)
+        for place, (look, line) in enumerate(reversed(lines.values())):
+            y, below, above = (_numbers(values) for values in (line.y, line.low, line.high))
+            if len(below) == len(above) == len(y):
+                axes.fill_between(plot.x, below, above, color=LOOKS[look]["color"], alpha=0.18, linewidth=0)
+            known = np.flatnonzero(np.isfinite(y))
+            every = max(1, len(known) // _MARKERS)
+            first = (place * every) // 4  # so that the markers of different lines are apart
+            axes.plot(plot.x, y, markevery=known[first::every].tolist(), **LOOKS[look])
         return Picture(plot.title, plot.label, _svg_uri(figure), _alt(plot, lines), note)
 
 
 @cache
-def key_uri(name: str | int) -> str:
-    """Return a short piece of line for the key of the plots: of a line in `LOOKS`, or of a generator by its place."""
-    look = LOOKS[name] if isinstance(name, str) else GENERATOR_LOOKS[name % len(GENERATOR_LOOKS)]
+def key_uri(look: str) -> str:
+    """Return a short piece of line for the key of the plots."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(0.44, 0.14))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
-        axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **_with_face(look))
+        axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **LOOKS[look])
         return _svg_uri(figure)
-
-
-def _figure(plot: Plot, lines: Sequence[Drawn]) -> tuple[Figure, str]:
-    figure = Figure(figsize=(3.6, 2.5), layout="constrained")
-    axes = figure.add_subplot()
-    for place, drawn in reversed(list(enumerate(lines))):
-        x, y, low, high = (_numbers(values) for values in (plot.x, drawn.line.y, drawn.line.low, drawn.line.high))
-        if len(low) == len(high) == len(x):
-            axes.fill_between(x, low, high, color=drawn.look["color"], alpha=0.18, linewidth=0)
-        known = np.flatnonzero(np.isfinite(y))
-        every = max(1, len(known) // _MARKERS)
-        first = (place * every) // 4  # so that the markers of different lines are apart
-        axes.plot(x, y, markevery=known[first::every].tolist(), **_with_face(drawn.look))
-    bottom, top, note = _range(lines)
-    axes.margins(x=0.02)
-    axes.set_ylim(bottom, top)
-    axes.set_xlabel(_wrapped(plot.x_title, _X_LETTERS))
-    axes.set_ylabel(_wrapped(plot.y_title, _Y_LETTERS))
-    return figure, note
-
-
-def _with_face(look: Look) -> Look:
-    """Fill the marker of generated volumes; the others are open."""
-    return {**look, "markerfacecolor": look["color"] if look["marker"] == "o" else "white"}
 
 
 def _numbers(values: Sequence[float | None]) -> Float[np.ndarray, "n"]:
@@ -150,7 +120,8 @@ def _numbers(values: Sequence[float | None]) -> Float[np.ndarray, "n"]:
 
 def _svg_uri(figure: Figure) -> str:
     stream = io.BytesIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata=cast("dict[str, str]", {"Date": None}))
+    undated: Any = {"Date": None}
+    figure.savefig(stream, format="svg", transparent=True, metadata=undated)
     return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
@@ -158,19 +129,21 @@ def _wrapped(title: str, letters: int) -> str:
     """Break `title` into as few lines of at most `letters` as possible, of about equal length."""
     fewest = len(textwrap.wrap(title, letters, break_long_words=False))
     tries = (textwrap.wrap(title, width, break_long_words=False) for width in range(1, letters + 1))
-    return "\n".join(next(lines for lines in tries if len(lines) == fewest)) or title
+    return "\n".join(next(lines for lines in tries if len(lines) == fewest))
 
 
-def _range(lines: Sequence[Drawn]) -> tuple[float, float, str]:
+def _range(lines: Sequence[Line]) -> tuple[float, float, str]:
     """Return the lowest and highest value to show, with a margin, and a note if noise goes further."""
-    noise = [value for drawn in lines if drawn.line.name == "noise" for value in drawn.line.y if value is not None]
-    rest = [
-        value
-        for drawn in lines
-        if drawn.line.name != "noise"
-        for value in (*drawn.line.y, *drawn.line.low, *drawn.line.high)
-        if value is not None
-    ]
+    noise, rest = (
+        [
+            value
+            for line in lines
+            if (line.name == "noise") == is_noise
+            for value in (*line.y, *(() if is_noise else (*line.low, *line.high)))
+            if value is not None
+        ]
+        for is_noise in (True, False)
+    )
     low, high = min(rest or noise), max(rest or noise)
     note = ""
     if rest and noise:
@@ -182,11 +155,11 @@ def _range(lines: Sequence[Drawn]) -> tuple[float, float, str]:
     return low - margin, high + margin, note
 
 
-def _alt(plot: Plot, lines: Sequence[Drawn]) -> str:
+def _alt(plot: Plot, lines: Mapping[str, tuple[str, Line]]) -> str:
     """Describe each line by its first, middle and last value."""
     parts = []
-    for drawn in lines:
-        known = [(at, value) for at, value in zip(plot.x, drawn.line.y, strict=True) if value is not None]
+    for name, (_, line) in lines.items():
+        known = [(at, value) for at, value in zip(plot.x, line.y, strict=True) if value is not None]
         points = [known[0], known[len(known) // 2], known[-1]]
-        parts.append(f"{drawn.name}: " + ", ".join(f"{number(value)} at {number(at)}" for at, value in points))
+        parts.append(f"{name}: " + ", ".join(f"{number(value)} at {number(at)}" for at, value in points))
     return f"{plot.title}: {plot.y_title} by {plot.x_title}. {'; '.join(parts)}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,13 +29,7 @@ WAYS = {"lower": "lower is better", "higher": "higher is better", "as real": "be
 
 @dataclass(frozen=True)
 class Row:
-    """The scores of one metric and class: one per evaluation, None where it has none.
-
-    Parameters
-    ----------
-    head : title of the metric, or the class where the classes of a metric are listed together.
-    note : of a single evaluation; empty where the heading says it for all classes.
-    """
+    """The scores of one metric and class: one per evaluation, None where it has none. `note` is that of a single evaluation."""
 
     scores: tuple[Score | None, ...]
     head: str
@@ -88,14 +82,7 @@ class Unmeasured:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under one heading.
-
-    Parameters
-    ----------
-    rows : metrics over all classes together.
-    groups : metrics that are given class by class.
-    unmeasured : what would have been more than one row with nothing but the same note.
-    """
+    """Rows under one heading: metrics over all classes together, and class by class; and the reasons why others are missing."""
 
     rows: tuple[Row, ...]
     groups: tuple[Group, ...]
@@ -121,9 +108,8 @@ class Answered:
 
     Parameters
     ----------
-    together : metrics over all classes together.
+    together, by_class : metrics over all classes together, and the same metrics class by class.
     classes_only : metrics that only classes have.
-    by_class : the metrics of `together`, class by class.
     rivals : of what is done without generated volumes.
     """
 
@@ -132,16 +118,6 @@ class Answered:
     classes_only: Table
     by_class: Table
     rivals: Table
-
-    @property
-    def heading(self) -> str:
-        """The question."""
-        return ASKS[self.question][0]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no evaluation has a score for it."""
-        return all(table.is_empty for table in (self.together, self.classes_only, self.by_class, self.rivals))
 
 
 def tables(evaluations: Sequence[Evaluation]) -> list[Answered]:
@@ -203,29 +179,23 @@ def _table(rows: Sequence[Row]) -> Table:
     bare = [row.first.note for row in rows if row.bare]
     shared = [note for note in dict.fromkeys(bare) if bare.count(note) > 1]
     shown = [row for row in rows if not (row.bare and row.first.note in shared)]
-    unmeasured = [
-        Unmeasured(_metrics([row.first for row in rows if row.bare and row.first.note == note], rows), note)
-        for note in shared
-    ]
-    classes = [row for row in shown if row.first.label is not None]
-    names = dict.fromkeys(row.first.name for row in classes)
+    names = dict.fromkeys(row.first.name for row in shown if row.first.label is not None)
     return Table(
         rows=tuple(row for row in shown if row.first.label is None),
-        groups=tuple(_group([row for row in classes if row.first.name == name]) for name in names),
-        unmeasured=tuple(unmeasured),
+        groups=tuple(_group([row for row in shown if row.first.label and row.first.name == name]) for name in names),
+        unmeasured=tuple(Unmeasured(_metrics(rows, note), note) for note in shared),
     )
 
 
-def _metrics(alike: Sequence[Score], rows: Iterable[Row]) -> tuple[str, ...]:
-    """Name the metrics, with the classes that are meant where others of the table have a row."""
-    counts = [row.first.name for row in rows]
-    named = []
-    for name in dict.fromkeys(score.name for score in alike):
-        own = [score for score in alike if score.name == name]
-        labels = [score.label for score in own if score.label is not None]
-        some = labels and len(own) < counts.count(name)
-        named.append(f"{own[0].title} ({', '.join(labels)})" if some else own[0].title)
-    return tuple(named)
+def _metrics(rows: Sequence[Row], note: str) -> tuple[str, ...]:
+    """Name the metrics that have nothing but this note, with the classes meant where others of the table have a row."""
+    titles: dict[str, str] = {}
+    for name in dict.fromkeys(row.first.name for row in rows if row.bare and row.first.note == note):
+        every = [row for row in rows if row.first.name == name]
+        alike = [row.first for row in every if row.bare and row.first.note == note]
+        labels = [score.label for score in alike if score.label is not None]
+        titles[name] = alike[0].title + (f" ({', '.join(labels)})" if labels and len(alike) < len(every) else "")
+    return tuple(titles.values())
 
 
 def _group(rows: Sequence[Row]) -> Group:
