@@ -5,7 +5,6 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
-from frazil.core.errors import ShapeError
 from frazil.plots.slices import (
     VolumeRow,
     central_slices,
@@ -155,19 +154,3 @@ def test_the_overview_has_a_row_of_xy_slices_for_every_class_with_one_grey_scale
     assert drawn[5].get_clim() == grey_scale(alone)
     # the class without real examples leaves their place empty
     assert drawn[5].axes.get_position().x0 == pytest.approx(drawn[2].axes.get_position().x0)
-
-
-@pytest.mark.parametrize(
-    "volumes", [np.zeros((2, 8, 8)), np.zeros((2, 8, 8, 4)), np.zeros((0, 8, 8, 8))], ids=["3-D", "not cubic", "none"]
-)
-def test_volumes_that_are_no_boxes_are_refused(volumes, refuses):
-    with refuses(ShapeError, "Real", str(volumes.shape), "cubic"):
-        VolumeRow("Real", volumes)
-
-
-def test_boxes_of_several_sizes_are_refused(refuses):
-    rows = [VolumeRow("Real", noise(1, 8)), VolumeRow("Generated", noise(1, 16))]
-    with refuses(ShapeError, "ribosome", "[8, 16]", "one size"):
-        class_page("ribosome", rows, voxel_size_angstrom=10)
-    with refuses(ShapeError, "overview", "none"):
-        overview_page({}, voxel_size_angstrom=10)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from frazil.core.files import file_digest
 from frazil.core.folder import OutputFolder
 from frazil.core.records import SAME_VOXEL_SIZE
 from frazil.core.seeds import numpy_generator
-from frazil.core.settings import Normalisation, Settings
+from frazil.core.settings import Normalisation
 from frazil.dataset.store import BoxStore, StoreDescription
 from frazil.io.checks import clean_name
 from frazil.io.mrc import read_volume
@@ -35,27 +35,13 @@ OVERVIEW_REAL = 3
 _SUFFIXES = ("png", "pdf")
 
 
-class ShownBox(Settings):
-    """A box of the store that is drawn."""
-
-    split: str
-    box: int
-
-
-class ShownClass(Settings):
-    """What is drawn of a class: boxes of the store, and sample files."""
-
-    boxes: tuple[ShownBox, ...]
-    samples: tuple[str, ...]
-
-
 class FiguresRecord(Document):
     """The content of ``figures.json``: what is drawn, from what.
 
     Parameters
     ----------
-    files : names of the figures.
     boxes : whether the store is ``real`` or ``simulated``.
+    classes : for every class ``boxes`` of the store, each with ``split`` and ``box``, and files of ``samples``.
     """
 
     written_by: ClassVar[str] = "frazil figures"
@@ -69,7 +55,7 @@ class FiguresRecord(Document):
     samples_digest: str | None
     metrics_digest: str | None
     boxes: Literal["real", "simulated"] | None
-    classes: dict[str, ShownClass]
+    classes: dict[str, dict[str, list[Any]]]
 
 
 @dataclass(frozen=True)
@@ -86,14 +72,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Parts:
-    """What there is to draw; each part may be missing.
-
-    Parameters
-    ----------
-    store : real or simulated boxes.
-    samples, manifest : folder of samples, and its manifest.
-    run, metrics, card : folder of a training run, its losses by epoch, and the card of its bundle.
-    """
+    """What there is to draw: a store, a folder of samples with its manifest, a run with its losses and card; each may be missing."""
 
     store: BoxStore | None
     samples: Path | None
@@ -108,22 +87,21 @@ class Parts:
         return "Simulated" if self.store is not None and self.store.description.simulated else "Real"
 
     @property
-    def drawn(self) -> SampleManifest | StoreDescription:
-        """What knows the size of the boxes that are drawn."""
+    def boxes(self) -> SampleManifest | StoreDescription:
+        """What knows size and classes of the boxes that are drawn."""
         known = self.manifest or (self.store.description if self.store is not None else None)
         assert known is not None
         return known
 
     @property
-    def labels(self) -> list[str]:
-        """Classes to draw: those of the samples, or those of the store where there are no samples."""
-        if self.manifest is not None:
-            return sorted({entry.label for entry in self.manifest.samples})
-        return list(self.store.description.labels) if self.store is not None else []
-
-    def entries(self, label: str) -> list[SampleEntry]:
-        """Return the samples of a class."""
-        return [entry for entry in self.manifest.samples if entry.label == label] if self.manifest else []
+    def entries(self) -> dict[str, list[SampleEntry]]:
+        """The samples of each class to draw; the classes are those of the store where there are no samples."""
+        if self.manifest is None:
+            return {label: [] for label in self.store.description.labels} if self.store is not None else {}
+        found: dict[str, list[SampleEntry]] = {}
+        for entry in sorted(self.manifest.samples, key=lambda entry: entry.label):
+            found.setdefault(entry.label, []).append(entry)
+        return found
 
 
 def figures(
@@ -207,34 +185,35 @@ def _read(store: Path | None, samples: Path | None, run: Path | None) -> Parts:
 
 def _record(parts: Parts, examples: int, seed: int) -> FiguresRecord:
     """Choose what is drawn."""
+    store, entries = parts.store, parts.entries
     names = ["losses"] if parts.run is not None else []
-    names += [_file_name(label) for label in parts.labels]
-    names += ["overview"] if len(parts.labels) > 1 else []
+    names += [_file_name(label) for label in entries]
+    names += ["overview"] if len(entries) > 1 else []
     return FiguresRecord(
         examples=examples,
         seed=seed,
         files=tuple(f"{name}.{suffix}" for name in names for suffix in _SUFFIXES),
-        store_digest=parts.store.digest if parts.store is not None else None,
+        store_digest=store.digest if store is not None else None,
         samples_digest=file_digest(parts.samples / MANIFEST_FILE) if parts.samples is not None else None,
         metrics_digest=file_digest(parts.run / LOSSES_FILE) if parts.run is not None else None,
-        boxes=None if parts.store is None else "simulated" if parts.origin == "Simulated" else "real",
+        boxes=None if store is None else "simulated" if parts.origin == "Simulated" else "real",
         classes={
-            label: ShownClass(
-                boxes=_choose(parts.store, label, examples, seed) if parts.store is not None else (),
-                samples=tuple(entry.file for entry in parts.entries(label)[:examples]),
-            )
-            for label in parts.labels
+            label: {
+                "boxes": _choose(store, label, examples, seed) if store is not None else [],
+                "samples": [entry.file for entry in own[:examples]],
+            }
+            for label, own in entries.items()
         },
     )
 
 
-def _choose(store: BoxStore, label: str, count: int, seed: int) -> tuple[ShownBox, ...]:
+def _choose(store: BoxStore, label: str, count: int, seed: int) -> list[dict[str, Any]]:
     """Draw boxes: whole ones before padded ones, validation before training."""
     rows = store.particles[store.particles["label"] == clean_name(label)]
     chance = numpy_generator(seed, "figures", label).permutation(len(rows))
     order = np.lexsort((chance, rows["split"] != "validation", np.ceil(rows["padding"] * 10)))  # padding in tenths
     drawn = rows.iloc[order[:count]]
-    return tuple(ShownBox(split=split, box=int(box)) for split, box in zip(drawn["split"], drawn["box"], strict=True))
+    return [{"split": split, "box": int(box)} for split, box in zip(drawn["split"], drawn["box"], strict=True)]
 
 
 def _pages(parts: Parts, record: FiguresRecord) -> Iterator[tuple[str, Page]]:
@@ -243,45 +222,49 @@ def _pages(parts: Parts, record: FiguresRecord) -> Iterator[tuple[str, Page]]:
         yield "losses", loss_page(parts.metrics, caption=_losses_caption(parts))
     overview: dict[str, list[VolumeRow]] = {}
     for label, shown in record.classes.items():
-        rows = _rows(parts, label, shown)
-        caption = _slices_caption(parts, {label: shown}, "Central XY, XZ and YZ slices")
-        voxel_size = parts.drawn.voxel_size_angstrom
+        rows = [*_box_rows(parts, shown["boxes"]), *_sample_rows(parts, label, len(shown["samples"]))]
+        caption = _slices_caption(parts, shown["boxes"], "Central XY, XZ and YZ slices")
+        voxel_size = parts.boxes.voxel_size_angstrom
         yield _file_name(label), class_page(label, rows, voxel_size_angstrom=voxel_size, caption=caption)
         # next to samples, a few real examples are enough
-        few = OVERVIEW_REAL if shown.samples else len(shown.boxes)
+        few = OVERVIEW_REAL if shown["samples"] else len(shown["boxes"])
         overview[label] = [row if row.kind == "Generated" else replace(row, volumes=row.volumes[:few]) for row in rows]
     if len(overview) > 1:
-        caption = _slices_caption(parts, record.classes, "Central XY slices")
+        boxes = [box for shown in record.classes.values() for box in shown["boxes"]]
+        caption = _slices_caption(parts, boxes, "Central XY slices")
         yield "overview", overview_page(overview, voxel_size_angstrom=voxel_size, caption=caption)
 
 
-def _rows(parts: Parts, label: str, shown: ShownClass) -> list[VolumeRow]:
-    """Read what is drawn of a class; boxes are z-scored as for the network that is shown."""
-    rows = []
+def _box_rows(parts: Parts, shown: Sequence[Mapping[str, Any]]) -> list[VolumeRow]:
+    """Read boxes, z-scored as for the network that is shown."""
     store, network = parts.store, parts.manifest or parts.card
+    if store is None or not shown:
+        return []
     normalisation: Normalisation = network.normalisation if network is not None else "padded"  # the paper's
-    if store is not None and shown.boxes:
-        volumes = [
-            z_score(
-                store.volume(one.box),
-                store.moments(one.box, normalisation),
-                store.measured(one.box) if normalisation == "measured" else None,
-            )
-            for one in shown.boxes
-        ]
-        splits = sorted({one.split for one in shown.boxes}, reverse=True)  # validation before training
-        note = f"{' and '.join({'train': 'training'}.get(split, split) for split in splits)} split"
-        names = [f"{store.particles['run'].iloc[one.box]} box {one.box}" for one in shown.boxes]
-        rows.append(VolumeRow(parts.origin, np.stack(volumes), names, note=note))
-    if parts.samples is not None and shown.samples:
-        volumes = [read_volume(parts.samples / file) for file in shown.samples]
-        names = [f"sample {entry.index}" for entry in parts.entries(label)[: len(volumes)]]
-        rows.append(VolumeRow("Generated", np.stack(volumes), names))
-    return rows
+    volumes = [
+        z_score(
+            store.volume(one["box"]),
+            store.moments(one["box"], normalisation),
+            store.measured(one["box"]) if normalisation == "measured" else None,
+        )
+        for one in shown
+    ]
+    splits = sorted({one["split"] for one in shown}, reverse=True)  # validation before training
+    note = f"{' and '.join({'train': 'training'}.get(split, split) for split in splits)} split"
+    names = [f"{store.particles['run'].iloc[one['box']]} box {one['box']}" for one in shown]
+    return [VolumeRow(parts.origin, np.stack(volumes), names, note=note)]
 
 
-def _slices_caption(parts: Parts, classes: Mapping[str, ShownClass], what: str) -> str:
-    size, voxel_size = parts.drawn.box_size_voxel, parts.drawn.voxel_size_angstrom
+def _sample_rows(parts: Parts, label: str, count: int) -> list[VolumeRow]:
+    if parts.samples is None:
+        return []
+    entries = parts.entries[label][:count]
+    volumes = np.stack([read_volume(parts.samples / entry.file) for entry in entries])
+    return [VolumeRow("Generated", volumes, [f"sample {entry.index}" for entry in entries])]
+
+
+def _slices_caption(parts: Parts, shown: Sequence[Mapping[str, Any]], what: str) -> str:
+    size, voxel_size = parts.boxes.box_size_voxel, parts.boxes.voxel_size_angstrom
     text = (
         f"{what} of boxes of {size}³ voxels, {voxel_size:.3f}\u00a0Å each ({size * voxel_size / 10:.1f}\u00a0nm). Grey values are "
         "z-scored box by box (eq.\u00a01); black and white of a row are its percentiles 0.5 and 99.5. "
@@ -289,12 +272,10 @@ def _slices_caption(parts: Parts, classes: Mapping[str, ShownClass], what: str) 
     if parts.store is not None:
         simulated = "Simulated boxes, which no microscope saw" if parts.origin == "Simulated" else "Real boxes"
         text += f"{simulated}: drawn at random from {parts.store.path.resolve().name}, whole ones first. "
-        boxes = [one.box for shown in classes.values() for one in shown.boxes]
-        if (parts.store.particles["padding"].iloc[boxes] > 0).any():
+        if (parts.store.particles["padding"].iloc[[one["box"] for one in shown]] > 0).any():
             text += "Flat parts were not measured. "
     if parts.manifest is not None:
-        first = parts.entries(next(iter(classes)))[0]
-        digest = parts.manifest.bundle_digest.removeprefix("sha256:")[:8]
+        first, digest = parts.manifest.samples[0], parts.manifest.bundle_digest.removeprefix("sha256:")[:8]
         text += f"Generated: {first.sampler}, {first.steps} steps, seed {first.seed}, bundle {digest}"
         if parts.store is not None:
             same = parts.manifest.training_data_digest == parts.store.digest

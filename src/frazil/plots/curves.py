@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from frazil.core.errors import CheckpointError
+from frazil.io.tables import read_csv
 from frazil.plots.page import FONT_POINT, Page, caption_height, plain_axes, point, styled, wrap
 
 LOSSES_FILE = "metrics.csv"
@@ -36,10 +37,6 @@ _LEVELS = (
 def read_metrics(path: Path) -> pd.DataFrame:
     """Read the losses that a training run wrote, one row per epoch.
 
-    Parameters
-    ----------
-    path : ``metrics.csv`` of the run.
-
     Returns
     -------
     Columns ``epoch``, ``train_loss``, ``validation_loss`` and one per noise level, NaN where nothing was measured.
@@ -48,41 +45,14 @@ def read_metrics(path: Path) -> pd.DataFrame:
     ------
     CheckpointError : no such file, no epoch in it, columns missing, or text where numbers belong.
     """
-    try:
-        metrics = pd.read_csv(path)
-    except OSError:
-        raise CheckpointError(
-            f"{path}: no such file; give the folder of a training run that finished an epoch"
-        ) from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as fault:
-        raise CheckpointError(
-            f"{path}: damaged, not CSV ({str(fault).strip()}); resume the training to rewrite it"
-        ) from None
-    missing = [name for name in REQUIRED if name not in metrics]
-    if missing:
-        raise CheckpointError(
-            f"{path}: column {', '.join(missing)} is missing; these are not the metrics of a training run"
-        )
-    if metrics.empty:
-        raise CheckpointError(f"{path}: no finished epoch yet; train longer before drawing the losses")
-    wanted = [*REQUIRED, *(name for name in metrics if _NOISE_LEVEL.fullmatch(str(name)))]
-    try:
-        return metrics[wanted].astype(float)
-    except ValueError as fault:
-        raise CheckpointError(
-            f"{path}: text where numbers belong ({fault}); resume the training to rewrite it"
-        ) from None
+    table = read_csv(path, REQUIRED, CheckpointError)
+    wanted = [*REQUIRED, *(name for name in map(str, table.cells) if _NOISE_LEVEL.fullmatch(name))]
+    return pd.DataFrame({name: table.numbers(name, empty_allowed=True) for name in wanted})
 
 
 @styled
 def loss_page(metrics: pd.DataFrame, *, caption: str = "") -> Page:
-    """Draw the losses of a run.
-
-    Parameters
-    ----------
-    metrics : as `read_metrics` returns them.
-    caption : what the reader must know, printed below.
-    """
+    """Draw the losses of a run, as `read_metrics` returns them; `caption` is printed below."""
     levels = [name for name in metrics if _NOISE_LEVEL.fullmatch(str(name))]
     by_level = metrics.loc[metrics[levels].notna().any(axis=1)] if levels else metrics.iloc[:0]
     width, height = point(250), point(160)

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from frazil.core.errors import ShapeError
 from frazil.plots.page import DPI, MARGIN, Page, caption_height, point, styled, text_width, wrap
 
 PLANES = ("XY", "XZ", "YZ")
@@ -50,20 +49,9 @@ class VolumeRow:
         """What is written above them."""
         return f"{self.kind}, {self.note}" if self.note else self.kind
 
-    def __post_init__(self) -> None:
-        if self.volumes.ndim != 4 or len(set(self.volumes.shape[1:])) != 1 or not len(self.volumes):
-            raise ShapeError(
-                f"{self.kind}: volumes of shape {self.volumes.shape}; a figure takes (n, z, y, x) cubic boxes"
-            )
-
 
 def central_slices(volume: Float[np.ndarray, "z y x"]) -> dict[str, Float[np.ndarray, "v h"]]:
-    """Return the XY, XZ and YZ slices through the box centre, voxel `D // 2`; rows go up, columns to the right.
-
-    Parameters
-    ----------
-    volume : `(z, y, x)`.
-    """
+    """Return the XY, XZ and YZ slices through the box center, voxel `D // 2`; rows go up, columns to the right."""
     z, y, x = (edge // 2 for edge in volume.shape)
     return {"XY": volume[z], "XZ": volume[:, y], "YZ": volume[:, :, x]}
 
@@ -90,12 +78,8 @@ def class_page(label: str, rows: Sequence[VolumeRow], *, voxel_size_angstrom: fl
     rows : e.g. real and generated examples, of one box size.
     voxel_size_angstrom : edge of a voxel.
     caption : what the reader must know, printed below.
-
-    Raises
-    ------
-    ShapeError : no rows, or rows of several box sizes.
     """
-    _, step = _panel(_box_size(label, rows))
+    _, step = _panel(rows[0].volumes.shape[1])
     left, top, bar = MARGIN + point(14), point(20), point(34)
     block = _HEADER + len(PLANES) * step + point(5)
     # a few columns may be narrower than the text above them; bold letters are about 15 % wider
@@ -123,12 +107,8 @@ def overview_page(classes: Mapping[str, Sequence[VolumeRow]], *, voxel_size_angs
         kind that a class lacks stays empty.
     voxel_size_angstrom : edge of a voxel.
     caption : what the reader must know, printed below.
-
-    Raises
-    ------
-    ShapeError : no classes, or boxes of several sizes.
     """
-    box = _box_size("overview", [row for rows in classes.values() for row in rows])
+    box = next(iter(classes.values()))[0].volumes.shape[1]
     panel, step = _panel(box)
     kinds = list(dict.fromkeys(row.kind for rows in classes.values() for row in rows))
     counts = [max(len(row.volumes) for rows in classes.values() for row in rows if row.kind == kind) for kind in kinds]
@@ -177,13 +157,6 @@ def _draw_block(
             _show(axes, image, black, white)
             if column == line == 0:
                 _draw_scale_bar(axes, box, voxel_size_angstrom)
-
-
-def _box_size(thing: str, rows: Sequence[VolumeRow]) -> int:
-    sizes = sorted({row.volumes.shape[1] for row in rows})
-    if len(sizes) != 1:
-        raise ShapeError(f"{thing}: a figure takes boxes of one size, these have {sizes or 'none'}")
-    return int(sizes[0])
 
 
 def _panel(box: int) -> tuple[int, int]:
