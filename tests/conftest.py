@@ -318,6 +318,20 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture
+def dask_cluster(tmp_path):
+    """Two Dask workers in processes of their own, on this machine."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=2,
+        host="127.0.0.1",
+        dashboard_address=None,
+        local_directory=tmp_path / "dask",
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
 def make_box_store(make_project, tmp_path):
     """Return a function that writes a box store of two classes: as many boxes of each class train as validate."""
 

@@ -130,18 +130,9 @@ def dask():
 
 
 @pytest.fixture
-def cluster(jobs, dask, monkeypatch, tmp_path):
-    """Two Dask workers in processes of their own, on this machine."""
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=2,
-        host="127.0.0.1",
-        dashboard_address=None,
-        local_directory=tmp_path / "scratch",
-    ) as cluster:
-        yield cluster
+def cluster(jobs, dask_cluster):
+    """Its workers can import the jobs."""
+    return dask_cluster
 
 
 def test_a_cluster_gives_the_same_results_though_a_worker_is_killed(jobs, cluster, tmp_path, monkeypatch, refuses):
