@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from frazil.core.allocator import keep_freed_memory
+from frazil.core.allocator import keep_freed_memory, own_process
 from frazil.core.presets import load_preset
 from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings, SamplingSettings
@@ -114,6 +114,7 @@ def print_costs(edges: list[Edge], rounds: int) -> None:
 
 def peak(kind: str, edge: int) -> None:
     """Work in this process, and print its peak memory in GiB; freed memory is kept, which takes the most."""
+    own_process()
     keep_freed_memory(0, 1)
     network = make_network()
     if kind == "training":
@@ -158,6 +159,7 @@ def main() -> None:
     if arguments.peak:
         peak(arguments.peak, edges[0].voxel)
         return
+    own_process()
     keep_freed_memory(0, 1)
     print(f"PyTorch {torch.__version__}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, bf16, "
           f"median of {arguments.rounds} rounds, load {os.getloadavg()[0]:.1f} before\n", flush=True)  # fmt: skip

@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from frazil.core.allocator import keep_freed_memory
+from frazil.core.allocator import keep_freed_memory, own_process
 from frazil.core.presets import load_preset
 from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings, ModelSettings
@@ -110,6 +110,7 @@ def inputs(batch: int, box: int, layout: torch.memory_format) -> tuple[torch.Ten
 def set_allocator(*, ours: bool) -> None:
     """Let glibc keep freed memory, as frazil does, or give it back, as it does after its first large blocks."""
     if ours:
+        own_process()
         keep_freed_memory(0, 1)
         return
     libc = ctypes.CDLL("libc.so.6")

@@ -22,11 +22,13 @@ import frazil
 from frazil.core.files import write_json
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
+from frazil.dataset.variation import Variation
 from frazil.model.bundle import load_bundle
 from frazil.training.batches import ValidationBatches, validation_loader
 from frazil.training.checkpoint import load_checkpoint
-from frazil.training.fit import CHECKPOINT_NAME
-from frazil.training.module import DenoisingTask
+from frazil.training.folder import CHECKPOINT_NAME
+from frazil.training.loader import Waiting
+from frazil.training.task import DenoisingTask
 from frazil.volume.crop import crop_center
 from frazil.volume.spectra import CURVES, Appearance, appearance, distance_dex, mean_curve
 
@@ -106,11 +108,12 @@ def held_out_loss(folder: Path, store: BoxStore) -> dict[str, float]:
     boxes = Subtomograms(store, "validation", bundle.card.normalisation)
     timesteps = preset.diffusion.timesteps
     chosen = torch.utils.data.Subset(boxes, torch.linspace(0, len(boxes) - 1, LOSS_BOXES).long().tolist())
-    pairs = ValidationBatches(chosen, timesteps=timesteps, draws=LOSS_DRAWS, seed=0)
+    fixed = preset.training.model_copy(update={"validation_draws": LOSS_DRAWS, "seed": 0})
+    pairs = ValidationBatches(chosen, preset.model_copy(update={"training": fixed}), Variation())
     task = DenoisingTask(bundle.network.eval(), preset)
     levels, losses = [], []
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        for batch in validation_loader(pairs, batch_size=16, rank=0, devices=1):
+        for batch in validation_loader(pairs, batch_size=16, rank=0, devices=1, waiting=Waiting()):
             losses.append(task.losses(batch).double())
             levels.append(batch.t)
     loss, level = torch.cat(losses).numpy(), torch.cat(levels).numpy()

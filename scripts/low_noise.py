@@ -1,4 +1,4 @@
-"""What a network leaves of the finest structure where there is hardly any noise: ``low_noise.py STORE BUNDLE ...``.
+"""What a network leaves of the finest structure at very low noise: ``low_noise.py STORE BUNDLE ...``.
 
 Training boxes get noise of known strength; the network says what was there. For each noise level: the mean squared error of what it
 says, that of the noisy volume itself, and the log10 power of what it says over that of the boxes, by spatial frequency. The last step of
@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from frazil.core.presets import load_preset
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
+from frazil.dataset.variation import Variation
 from frazil.diffusion.objective import noise_volumes
 from frazil.model.bundle import load_bundle
 from frazil.model.noise import NoiseSchedule
 from frazil.training.batches import NoisyBatch, ValidationBatches, validation_loader
+from frazil.training.loader import Waiting
 from frazil.volume.spectra import Plane, radial_curve, slice_power
 
 SIGMAS = (0.1, 0.06, 0.025, 0.01)
@@ -33,8 +36,8 @@ def noisy_boxes(store: BoxStore, count: int) -> list[NoisyBatch]:
     """Return training boxes, spread over the store, with noise that is always the same."""
     boxes = Subtomograms(store, "train", "measured")
     chosen = torch.utils.data.Subset(boxes, np.linspace(0, len(boxes) - 1, count).astype(int).tolist())
-    pairs = ValidationBatches(chosen, timesteps=1000, draws=1, seed=0)
-    return list(validation_loader(pairs, batch_size=8, rank=0, devices=1))
+    pairs = ValidationBatches(chosen, load_preset("paper", {"training.validation_draws": 1}), Variation())
+    return list(validation_loader(pairs, batch_size=8, rank=0, devices=1, waiting=Waiting()))
 
 
 def log_power(volumes: torch.Tensor, plane: Plane) -> np.ndarray:

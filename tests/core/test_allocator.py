@@ -21,6 +21,7 @@ class Libc:
 @pytest.fixture
 def libc(monkeypatch):
     made = Libc()
+    monkeypatch.setattr(allocator, "_own_process", True)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: made)
     return made
 
@@ -29,6 +30,13 @@ def test_with_plenty_of_memory_it_is_kept(libc, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     assert allocator.keep_freed_memory(2**30, 4 * 2**30)
     assert libc.calls == [(-4, 0), (-1, -1)]  # M_MMAP_MAX, M_TRIM_THRESHOLD
+
+
+def test_the_process_of_somebody_else_is_left_alone(libc, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(allocator, "_own_process", False)
+    assert not allocator.keep_freed_memory(1, 2**40)
+    assert libc.calls == []
 
 
 @pytest.mark.parametrize(("platform", "memory"), [("darwin", 2**40), ("win32", 2**40), ("linux", 4 * 2**30 - 1)])
@@ -40,6 +48,7 @@ def test_elsewhere_and_where_memory_is_scarce_it_is_not(libc, monkeypatch, platf
 
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(allocator, "_own_process", True)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not allocator.keep_freed_memory(1, 2**30)
 
@@ -52,7 +61,8 @@ def test_another_c_library_is_left_alone(monkeypatch):
 
 _FAULTS = """
 import resource, sys
-from frazil.core.allocator import keep_freed_memory
+from frazil.core.allocator import keep_freed_memory, own_process
+own_process()
 kept = len(sys.argv) > 1 and keep_freed_memory(1, 2**40)
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 bytearray(2**26)

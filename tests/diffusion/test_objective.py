@@ -1,4 +1,4 @@
-"""Forward process, posterior and loss against independent closed forms."""
+"""Forward process and loss against independent closed forms."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings
-from frazil.diffusion.objective import denoising_loss, loss_weights, noise_volumes, posterior
+from frazil.diffusion.objective import denoising_loss, loss_weights, noise_volumes
 from frazil.model.noise import NoiseSchedule
 
 SCHEDULE = NoiseSchedule.from_settings(DiffusionSettings())
@@ -33,25 +33,6 @@ def test_forward_process_keeps_faint_noise_under_bf16():
         x_t = noise_volumes(x0, torch.tensor([0]), noise, SCHEDULE)
     assert x_t.dtype == torch.float32
     torch.testing.assert_close(x_t, torch.full_like(x_t, -13 * 0.9999**0.5 + 0.01), atol=1e-5, rtol=0)
-
-
-@given(t=st.integers(1, 999), x0=st.floats(-13, 13), x_t=st.floats(-13, 13))
-def test_posterior_is_bayes_rule(t, x0, x_t):
-    # q(x_{t-1} | x_t, x0) is proportional to q(x_t | x_{t-1}) q(x_{t-1} | x0): multiply two Gaussians by their precisions
-    beta, abar_before = SCHEDULE.betas[t].item(), SCHEDULE.alphas_cumprod[t - 1].item()
-    precision = (1 - beta) / beta + 1 / (1 - abar_before)
-    mean = ((1 - beta) ** 0.5 * x_t / beta + abar_before**0.5 * x0 / (1 - abar_before)) / precision
-    volumes = (torch.full((1, 1, 2, 2, 2), value, dtype=torch.float64) for value in (x0, x_t))
-    result = posterior(*volumes, torch.tensor([t]), SCHEDULE)
-    torch.testing.assert_close(result.mean, torch.full_like(result.mean, mean), rtol=1e-8, atol=1e-8)
-    assert result.variance.item() == pytest.approx(1 / precision, rel=1e-8)
-
-
-def test_posterior_of_the_last_step_is_the_clean_volume():
-    x0, x_t = torch.randn(2, 1, 3, 3, 3, dtype=torch.float64).unbind()
-    result = posterior(x0[None], x_t[None], torch.tensor([0]), SCHEDULE)
-    torch.testing.assert_close(result.mean[0], x0)
-    assert result.variance.item() == 0
 
 
 def test_loss_is_the_mean_squared_error_of_each_volume():

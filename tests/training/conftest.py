@@ -1,6 +1,8 @@
 """A training set of blobs: class 0 is dark in the middle, class 1 bright."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import torch
 
 from frazil.core.settings import DiffusionSettings, ModelSettings, Preset, TrainingSettings
 from frazil.dataset.subtomograms import Subtomogram
+from frazil.training.hardware import Hardware
+from frazil.training.job import TrainingJob
 
 
 @dataclass
@@ -46,3 +50,18 @@ def tiny_preset():
             epochs=3, batch_size=8, learning_rate=3e-3, ema_decay=0.9, validation_draws=5, seed=4
         ),
     )
+
+
+CPU = Hardware(accelerator="cpu")
+
+
+@pytest.fixture
+def make_job(tmp_path):
+    """Return a function that makes a job for a store of two classes, of which only the description is there."""
+
+    def make(preset, *, edge=8, count=100, run=None, hardware=CPU, end=None):
+        described = SimpleNamespace(box_size_voxel=edge, box_count=count, labels=("a", "b"), tilt_range_degrees=None)
+        store = SimpleNamespace(path=Path("store"), description=described)
+        return TrainingJob(run or tmp_path / "run", store, preset, hardware, None, end)
+
+    return make

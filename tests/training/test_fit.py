@@ -8,7 +8,8 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from frazil.core.errors import CheckpointError, SettingsError, TrainingError
+from frazil.core.errors import CheckpointError, TrainingError
+from frazil.dataset.variation import Variation
 from frazil.diffusion.objective import denoising_loss
 from frazil.model.noise import NoiseSchedule
 from frazil.model.unet import build_network
@@ -16,14 +17,20 @@ from frazil.model.wavelet import haar_split
 from frazil.training import plan
 from frazil.training.batches import TrainingBatches, ValidationBatches
 from frazil.training.callbacks import Saver
-from frazil.training.fit import CHECKPOINT_NAME, Fit, Hardware, fit, is_first_process, saved_network
+from frazil.training.fit import Fit, fit, saved_network
+from frazil.training.folder import CHECKPOINT_NAME
+from frazil.training.hardware import Hardware
+
+CPU = Hardware(accelerator="cpu")
 
 
 class Run:
     """Calls `fit` in a folder and keeps what it hands out."""
 
-    def __init__(self, folder, preset, training, validation):
-        self.folder, self.preset, self.training, self.validation = folder, preset, training, validation
+    def __init__(self, folder, make_job, preset, training, validation):
+        self.folder, self.make_job, self.preset, self.training, self.validation = (
+            folder, make_job, preset, training, validation,
+        )  # fmt: skip
         folder.mkdir(exist_ok=True)
         self.weights: dict[str, torch.Tensor] = {}
         self.best: tuple[int, dict[str, torch.Tensor]] = (0, {})
@@ -36,18 +43,17 @@ class Run:
         else:
             self.weights = weights
 
-    def __call__(self, *, hardware=None, end=None, **training) -> Fit:
+    def job(self, *, hardware=CPU, end=None, **training):
         preset = self.preset.model_copy(update={"training": self.preset.training.model_copy(update=training)})
+        return self.make_job(preset, run=self.folder, hardware=hardware, end=end)
+
+    def __call__(self, **settings) -> Fit:
         return fit(
-            preset,
+            self.job(**settings),
             self.training,
             self.validation,
-            label_count=2,
-            run=self.folder,
-            hardware=hardware or Hardware(accelerator="cpu"),
             write_bundle=self.write_bundle,
             progress=Progress(console=Console(file=self.output)),
-            end=end,
         )
 
 
@@ -66,8 +72,8 @@ class BrokenFrom:
 
 
 @pytest.fixture
-def new_run(tmp_path, tiny_preset, training_set, validation_set):
-    return lambda name: Run(tmp_path / name, tiny_preset, training_set, validation_set)
+def new_run(tmp_path, make_job, tiny_preset, training_set, validation_set):
+    return lambda name: Run(tmp_path / name, make_job, tiny_preset, training_set, validation_set)
 
 
 def assert_same(one: Run, other: Run):
@@ -190,7 +196,7 @@ def test_the_validation_loss_is_eq_4_of_the_bundled_weights_on_the_fixed_pairs(
     network = build_network(tiny_preset.model, 2)
     network.load_state_dict(run.weights)
     pairs = [(row, draw) for row in range(4) for draw in range(5)]
-    batch = ValidationBatches(validation_set, timesteps=50, draws=5, seed=4)[pairs]
+    batch = ValidationBatches(validation_set, tiny_preset, Variation())[pairs]
     schedule = NoiseSchedule.from_settings(tiny_preset.diffusion)
     with torch.no_grad():
         expected = denoising_loss(network, batch.volumes, batch.condition, batch.t, batch.noise, schedule)
@@ -199,14 +205,6 @@ def test_the_validation_loss_is_eq_4_of_the_bundled_weights_on_the_fixed_pairs(
         here = expected[batch.t // 5 == level]
         assert (loss is None) == (len(here) == 0)
         assert loss is None or loss == pytest.approx(float(here.mean()), rel=1e-5)
-
-
-def test_metrics_and_tensorboard_are_written(new_run):
-    run = new_run("run")
-    run(epochs=2)
-    rows = (run.folder / "metrics.csv").read_text().splitlines()
-    assert len(rows) == 3
-    assert len(list((run.folder / "tensorboard").glob("events.out.tfevents*"))) == 1
 
 
 def test_progress_says_loss_speed_and_time_left(new_run):
@@ -263,29 +261,6 @@ def test_the_saved_network_is_the_bundled_one(new_run, tiny_preset):
     assert all(torch.equal(saved[name], tensor) for name, tensor in run.weights.items())
 
 
-def test_accelerators_and_strategies_that_are_not_there_are_named(new_run, refuses):
-    with refuses(SettingsError, "--accelerator abacus", "auto, cpu, gpu"):
-        new_run("run")(hardware=Hardware(accelerator="abacus"))
-    with refuses(SettingsError, "--strategy hope", "ddp"):
-        new_run("run")(hardware=Hardware(accelerator="cpu", strategy="hope"))
-
-
-@pytest.mark.parametrize(("cuda", "chosen"), [(True, "gpu"), (False, "cpu")])
-def test_auto_is_cuda_or_the_cpu_and_nothing_else(monkeypatch, cuda, chosen):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    assert Hardware().chosen_accelerator == chosen
-    assert Hardware(accelerator="cpu").chosen_accelerator == "cpu"
-
-
-@pytest.mark.parametrize("name", ["LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"])
-def test_only_the_first_process_speaks(monkeypatch, name):
-    for rank in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID"):
-        monkeypatch.delenv(rank, raising=False)
-    assert is_first_process()
-    monkeypatch.setenv(name, "1")
-    assert not is_first_process()
-
-
 def test_a_damaged_checkpoint_is_named(new_run):
     run = new_run("run")
     run(epochs=1)
@@ -293,12 +268,3 @@ def test_a_damaged_checkpoint_is_named(new_run):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="damaged"):
         run(epochs=2)
-
-
-def test_devices_that_are_not_there_are_named(new_run, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(SettingsError, match="no GPU that torch can use; pass --accelerator cpu"):
-        new_run("run")(hardware=Hardware(accelerator="gpu"))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(SettingsError, match=r"--devices 4: this machine has 2 GPUs; pass --devices 2"):
-        new_run("run")(hardware=Hardware(accelerator="gpu", devices=4))

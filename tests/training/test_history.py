@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from frazil.training.history import EpochRecord, noise_level_names, write_metrics
+from frazil.training.history import EpochRecord, MetricsWriter, is_best, noise_level_names
 
 
 def test_noise_levels_cover_all_timesteps_without_gap():
@@ -18,12 +18,15 @@ def test_noise_levels_cover_all_timesteps_without_gap():
     assert (edges[0][0], edges[-1][1]) == (0, 24)
 
 
-def test_metrics_file_has_a_row_an_epoch_and_empty_cells_for_what_was_not_measured(tmp_path):
+def test_metrics_have_one_row_per_epoch_and_empty_cells_for_what_was_not_measured(tmp_path):
     records = [
         EpochRecord(1, 4, 30, 12.34, 0.6, waiting_seconds=1.234),
         EpochRecord(2, 8, 60, 20.0, 0.5, 0.55, by_noise_level=(0.01, None, *(0.1 * k for k in range(8)))),
     ]
-    write_metrics(tmp_path / "metrics.csv", records, timesteps=1000)
+    writer = MetricsWriter(tmp_path, timesteps=1000)
+    writer(records)
+    writer.close()
+    assert len(list((tmp_path / "tensorboard").glob("events.out.tfevents*"))) == 1
     rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
     assert list(rows[0]) == [
         "epoch",
@@ -49,3 +52,11 @@ def test_a_record_survives_the_checkpoint(levels):
     assert EpochRecord.from_state(record.state()) == record
     old = {name: value for name, value in record.state().items() if name != "waiting_seconds"}
     assert EpochRecord.from_state(old).waiting_share == 0
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [([None], False), ([0.5], True), ([0.5, None], False), ([0.5, 0.6], False), ([0.5, None, 0.4], True)],
+)
+def test_the_best_epoch_is_that_of_the_lowest_validation_loss(losses, best):
+    assert is_best([EpochRecord(1, 1, 1, 1.0, 0.9, loss) for loss in losses]) == best

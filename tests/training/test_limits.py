@@ -7,18 +7,11 @@ from frazil.core.presets import load_preset
 from frazil.model.compute import Compute
 from frazil.model.probe import Probe
 from frazil.training import limits as train_limits
-from frazil.training.fit import Hardware
+from frazil.training.hardware import Hardware
 from frazil.training.limits import check_memory, choose_compute
 
 FAST = {"model.front_end": "haar", "training.precision": "bf16-mixed"}
 GIB = 2**30
-
-
-class Store:
-    """As much of a box store as is asked."""
-
-    def __init__(self, edge, count=100):
-        self.description = type("Description", (), {"box_size_voxel": edge, "box_count": count, "labels": ("a", "b")})()
 
 
 @pytest.fixture
@@ -30,9 +23,6 @@ def memory(monkeypatch):
         monkeypatch.setattr(train_limits, "memory_of", lambda device, processes=1: int(gib * GIB) // processes)
 
     return set_to
-
-
-CPU = Hardware(accelerator="cpu")
 
 
 def preset(**changes):
@@ -56,10 +46,10 @@ def preset(**changes):
         (0.5, 64, {}, "use a machine with more memory"),
     ],
 )
-def test_a_pass_that_does_not_fit_is_refused_with_what_would(memory, refuses, gib, edge, changes, advice):
+def test_a_pass_that_does_not_fit_is_refused_with_what_would(make_job, memory, refuses, gib, edge, changes, advice):
     memory(gib)
     with refuses(SettingsError, f"boxes of {edge} voxels needs about", f"cpu has {gib:.1f} GiB", advice):
-        check_memory(Store(edge), preset(**changes), CPU)
+        check_memory(make_job(preset(**changes), edge=edge))
 
 
 @pytest.mark.parametrize(
@@ -75,31 +65,31 @@ def test_a_pass_that_does_not_fit_is_refused_with_what_would(memory, refuses, gi
         (128, 1, "bf16-mixed", False, 0.91),
     ],
 )
-def test_the_estimate_is_above_what_was_measured_and_below_twice(edge, boxes, precision, checkpoint, gib):
+def test_the_estimate_is_above_what_was_measured_and_below_twice(make_job, edge, boxes, precision, checkpoint, gib):
     measured = preset(training__precision=precision, training__checkpoint_activations=checkpoint)
-    assert gib < train_limits._needed(measured, edge, boxes) / GIB < 2 * gib + 0.2
+    assert gib < train_limits._needed(make_job(measured, edge=edge), boxes) / GIB < 2 * gib + 0.2
 
 
-def test_what_is_advised_fits(memory):
+def test_what_is_advised_fits(make_job, memory):
     memory(4)
-    check_memory(Store(128), preset(training__accumulate=4), CPU)
+    check_memory(make_job(preset(training__accumulate=4), edge=128))
     memory(1.3)
-    check_memory(Store(128), preset(training__accumulate=16, training__checkpoint_activations=True), CPU)
+    check_memory(make_job(preset(training__accumulate=16, training__checkpoint_activations=True), edge=128))
 
 
-def test_processes_share_the_batch_and_the_memory(memory, refuses):
+def test_processes_share_the_batch_and_the_memory(make_job, memory, refuses):
     memory(4)
     with refuses(SettingsError, "a pass over 8 boxes", "cpu has 2.0 GiB"):
-        check_memory(Store(128), preset(), Hardware(accelerator="cpu", devices=2))
+        check_memory(make_job(preset(), edge=128, hardware=Hardware(accelerator="cpu", devices=2)))
 
 
-def test_boxes_stay_in_memory_where_they_are_a_quarter_of_it_at_most(memory):
+def test_boxes_stay_in_memory_where_they_are_a_quarter_of_it_at_most(make_job, memory):
     memory(8)
-    assert check_memory(Store(64, count=2047), preset(), CPU)
-    assert not check_memory(Store(64, count=2048), preset(), CPU)
+    assert check_memory(make_job(preset(), edge=64, count=2047))
+    assert not check_memory(make_job(preset(), edge=64, count=2048))
 
 
-def test_what_is_left_open_is_decided_once_and_kept(monkeypatch):
+def test_what_is_left_open_is_decided_once_and_kept(make_job, monkeypatch):
     asked = []
 
     def decided(network, among, *, box_size_voxel, device, gradients):
@@ -109,12 +99,14 @@ def test_what_is_left_open_is_decided_once_and_kept(monkeypatch):
     monkeypatch.setattr(train_limits, "probe", decided)
     small = {"model.base_channels": 8, "model.embedding_width": 8}
     open_ = load_preset("paper", small | {"training.precision": "auto"})
-    chosen, probed = choose_compute(open_, Store(16), CPU, kept=None)
-    assert (chosen.training.precision, chosen.training.memory_format) == ("bf16-mixed", None)
+    job = make_job(open_, edge=16)
+    chosen, probed = choose_compute(job, kept=None)
+    training = chosen.preset.training
+    assert (training.precision, training.memory_format) == ("bf16-mixed", None)
     assert probed is not None
     assert asked == [((Compute.named("32-true"), Compute.named("bf16-mixed")), 16, "cpu", True)]
-    kept, probed = choose_compute(open_, Store(16), CPU, kept=Compute.named("32-true"))
-    assert (kept.training.precision, probed) == ("32-true", None)
-    closed = load_preset("paper", small)
-    assert choose_compute(closed, Store(16), CPU, kept=None) == (closed, None)
+    kept, probed = choose_compute(job, kept=Compute.named("32-true"))
+    assert (kept.preset.training.precision, probed) == ("32-true", None)
+    closed = make_job(load_preset("paper", small), edge=16)
+    assert choose_compute(closed, kept=None) == (closed, None)
     assert len(asked) == 1

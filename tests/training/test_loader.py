@@ -24,7 +24,7 @@ class Slow(Dataset):
 
 
 def loader(dataset, waiting, batches=6, workers=0):
-    return AheadLoader(dataset, waiting=waiting, batch_size=None, sampler=list(range(batches)), num_workers=workers)
+    return AheadLoader(dataset, list(range(batches)), waiting=waiting, workers=workers)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -46,7 +46,7 @@ def test_while_the_network_computes_the_next_batch_is_prepared():
 
 def test_an_error_comes_where_its_batch_would_and_ends_the_work():
     waiting, dataset = Waiting(), Slow(0.0)
-    batches = iter(AheadLoader(dataset, waiting=waiting, batch_size=None, sampler=[1, 2, 99, 3]))
+    batches = iter(AheadLoader(dataset, [1, 2, 99, 3], waiting=waiting))
     assert [next(batches), next(batches)] == [1, 2]
     with pytest.raises(KeyboardInterrupt):
         next(batches)

@@ -11,12 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings, ModelSettings, Preset, SamplingSettings, TrainingSettings
+from frazil.dataset.variation import Variation
 from frazil.diffusion.sampler import sample_volumes
 from frazil.diffusion.schedule import make_solver
 from frazil.model.unet import build_network
 from frazil.training.batches import TrainingBatches, training_loader
-from frazil.training.module import DenoisingTask
+from frazil.training.loader import Waiting
 from frazil.training.plan import MicroBatch
+from frazil.training.task import DenoisingTask
 
 CUDA = torch.device("cuda", 0)
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there: its tensors need not be imagined")
@@ -98,7 +100,7 @@ def move_to_cuda(module):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_step_of_training_never_makes_a_gpu_wait(training_set, precision):
     preset = fast(precision)
-    batch = TrainingBatches(training_set, timesteps=50, seed=0)[MicroBatch(0, (0, 1), 0.5)]
+    batch = TrainingBatches(training_set, preset, Variation())[MicroBatch(0, (0, 1), 0.5)]
     task = DenoisingTask(build_network(preset.model, 2, preset.diffusion), preset)
     with FakeTensorMode(allow_non_fake_inputs=True), Slices():
         move_to_cuda(task)
@@ -147,5 +149,6 @@ def test_a_step_of_sampling_only_brings_its_noise(monkeypatch, sampler, steps, c
 @pytest.mark.parametrize("there", [True, False])
 def test_memory_is_pinned_exactly_where_there_is_cuda(training_set, monkeypatch, there):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    batches = TrainingBatches(training_set, timesteps=50, seed=0)
-    assert training_loader(batches, [MicroBatch(0, (0,), 1.0)], workers=0).pin_memory == there
+    batches = TrainingBatches(training_set, fast("32-true"), Variation())
+    loader = training_loader(batches, [MicroBatch(0, (0,), 1.0)], workers=0, waiting=Waiting())
+    assert loader.pin_memory == there

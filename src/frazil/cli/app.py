@@ -17,6 +17,7 @@ from frazil.cli.report import report_command
 from frazil.cli.sample import sample_command
 from frazil.cli.simulate import simulate_command
 from frazil.cli.train import train_command
+from frazil.core.allocator import own_process
 from frazil.core.errors import FrazilError
 from frazil.core.version import __version__
 
@@ -60,6 +61,7 @@ app.command("report")(report_command)
 
 def main() -> None:
     """Run the command line; an error that a user can fix ends in one line on standard error and exit code 2."""
+    own_process()
     try:
         app()
     except FrazilError as error:

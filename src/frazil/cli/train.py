@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from frazil.cli.options import Force, Setting, parse_duration, parse_settings
+from frazil.core.errors import SettingsError
 
 _start = partial(typer.Option, rich_help_panel="Start from a trained bundle")
 _boxes = partial(typer.Option, rich_help_panel="Boxes")
@@ -83,10 +84,7 @@ def train_command(
 
     If it is interrupted or runs out of time, rerun the same command to resume.
     """
-    from frazil.core.presets import load_preset
-    from frazil.training.fit import Hardware
     from frazil.training.run import train
-    from frazil.training.start import base_request, refuse_other_network
 
     chosen = {
         "epochs": epochs,
@@ -105,18 +103,27 @@ def train_command(
         "seed": seed,
     }
     overrides = {f"training.{key}": value for key, value in chosen.items() if value is not None}
-    settings = parse_settings(setting or [])
-    request = base_request(
-        start, class_from=class_from or (), keep_classes=keep_classes, other_voxel_size=other_voxel_size
-    )
-    if request is not None:
-        refuse_other_network(settings)
     train(
         store,
         out,
-        load_preset(preset, overrides | settings),
-        start=request,
-        hardware=Hardware(accelerator, devices, num_nodes, strategy, workers),
+        preset=preset,
+        settings=overrides | parse_settings(setting or []),
+        start=start,
+        class_from=dict(_pair(text) for text in class_from or []),
+        keep_classes=keep_classes,
+        other_voxel_size=other_voxel_size,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+        workers=workers,
         max_seconds=parse_duration(max_time) if max_time else None,
         force=force,
     )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    new, equals, old = (part.strip() for part in text.partition("="))
+    if not (new and equals and old):
+        raise SettingsError(f"--class-from {text}: not of the form NEW=OLD, e.g. --class-from ferritin=apo-ferritin")
+    return new, old

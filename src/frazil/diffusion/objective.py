@@ -1,8 +1,7 @@
-"""The forward process, its posterior, and the training loss (eqs. 2 to 4 of the paper)."""
+"""The forward process and the training loss (eqs. 2 and 4 of the paper)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,14 +13,6 @@ if TYPE_CHECKING:
     from frazil.core.records import Condition
     from frazil.core.settings import LossWeighting
     from frazil.model.noise import NoiseSchedule
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """The Gaussian q(x_{t-1} | x_t, x0)."""
-
-    mean: Float[Tensor, "b ..."]
-    variance: Float[Tensor, "b ..."]
 
 
 def noise_volumes(
@@ -42,23 +33,6 @@ def noise_volumes(
         signal = _per_sample(abar.sqrt(), x0)
         spread = _per_sample((1 - abar).sqrt(), x0)
         return signal * x0 + spread * noise
-
-
-def posterior(
-    x0: Float[Tensor, "b ..."], x_t: Float[Tensor, "b ..."], t: Int64[Tensor, "b"], schedule: NoiseSchedule
-) -> Posterior:
-    """Return the distribution of x_{t-1} given x_t and x0 in closed form (eq. 3; Ho et al. 2020, eq. 7).
-
-    Computed in the precision of `x0`. At t = 0 the mean is x0 and the variance 0.
-    """
-    abar_all = schedule.alphas_cumprod.to(t.device)
-    beta = schedule.betas.to(t.device)[t]
-    abar = abar_all[t]
-    abar_before = torch.where(t > 0, abar_all[(t - 1).clamp(min=0)], 1.0)
-    from_x0 = abar_before.sqrt() * beta / (1 - abar)
-    from_x_t = (1 - beta).sqrt() * (1 - abar_before) / (1 - abar)
-    variance = (1 - abar_before) / (1 - abar) * beta
-    return Posterior(_per_sample(from_x0, x0) * x0 + _per_sample(from_x_t, x0) * x_t, _per_sample(variance, x0))
 
 
 def denoising_loss(
@@ -83,9 +57,9 @@ def loss_weights(
     """Return the factor on each volume's loss.
 
     ``uniform`` is 1. ``min-snr`` is ``min(SNR, gamma)`` with ``SNR = abar / (1 - abar)``: the weights of Hang et al. 2023
-    for a network that predicts x0. They take from the noise levels where hardly anything of the volume is left to see.
+    for a network that predicts x0. They take weight from the noise levels at which hardly anything of the volume can be seen.
     ``snr-plus-one`` is ``min(SNR + 1, gamma)``: those of Salimans & Ho 2022 (section 4; the loss of a network that predicts v),
-    at least 1. They add to the noise levels at which the finest and faintest frequencies are learnt, and take from none.
+    at least 1. They add weight to the noise levels at which the finest and faintest frequencies are learned, and take it from none.
 
     Parameters
     ----------
@@ -100,5 +74,5 @@ def loss_weights(
 
 
 def _per_sample(coefficient: Float[Tensor, "b"], x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
-    """Shape one float64 coefficient a sample so that it multiplies volumes, in the precision of `x`."""
+    """Shape one float64 coefficient per sample to multiply volumes, in the precision of `x`."""
     return coefficient.to(x.dtype).view(-1, *[1] * (x.ndim - 1))

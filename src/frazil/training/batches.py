@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from frazil.core.records import NULL_LABEL, Condition
 from frazil.core.seeds import numpy_generator, torch_generator
+from frazil.core.settings import Preset
 from frazil.dataset.subtomograms import Subtomogram, Subtomograms, collate
 from frazil.dataset.variation import Variation
 from frazil.training.loader import AheadLoader, Waiting
@@ -43,30 +44,19 @@ class NoisyBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> NoisyBatch:
         """Return the same batch on `device`."""
-        return replace(
-            self,
-            volumes=self.volumes.to(device, non_blocking=non_blocking),
-            condition=Condition(
-                self.condition.label.to(device, non_blocking=non_blocking),
-                self.condition.position.to(device, non_blocking=non_blocking),
-            ),
-            t=self.t.to(device, non_blocking=non_blocking),
-            noise=self.noise.to(device, non_blocking=non_blocking),
-        )
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> NoisyBatch:
-        """Return the same batch in page-locked memory, from where a GPU fetches faster."""
-        return replace(
-            self,
-            volumes=self.volumes.pin_memory(),
-            condition=Condition(self.condition.label.pin_memory(), self.condition.position.pin_memory()),
-            t=self.t.pin_memory(),
-            noise=self.noise.pin_memory(),
-        )
+        """Return the same batch in page-locked memory, from which a GPU copies faster."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> NoisyBatch:
+        condition = Condition(change(self.condition.label), change(self.condition.position))
+        return NoisyBatch(change(self.volumes), condition, change(self.t), change(self.noise), self.share)
 
 
-def _assemble(items: Sequence[Subtomogram], t: list[int], noise: list[Tensor], share: float) -> NoisyBatch:
-    batch = collate(list(items))
+def _assemble(items: Sequence[Subtomogram], t: list[int], noise: list[Tensor], share: float = 1.0) -> NoisyBatch:
+    batch = collate(items)
     return NoisyBatch(batch.volumes, batch.condition, torch.tensor(t), torch.stack(noise), share)
 
 
@@ -75,67 +65,57 @@ class TrainingBatches(Dataset[NoisyBatch]):
 
     Parameters
     ----------
-    class_dropout : how likely the label of a box is replaced by `NULL_LABEL`; drawn anew in every epoch.
-    variation : how boxes are cut and varied; None shows them as they are.
+    subtomograms : the training boxes.
+    preset : seed, timesteps, and the share of labels that are replaced by `NULL_LABEL`, drawn anew in every epoch.
+    variation : how boxes are cut and varied.
     """
 
-    def __init__(
-        self,
-        subtomograms: Subtomograms,
-        *,
-        timesteps: int,
-        seed: int,
-        class_dropout: float = 0.0,
-        variation: Variation | None = None,
-    ) -> None:
+    def __init__(self, subtomograms: Subtomograms, preset: Preset, variation: Variation) -> None:
         self.subtomograms = subtomograms
-        self.timesteps = timesteps
-        self.seed = seed
-        self.class_dropout = class_dropout
-        self.variation = variation or Variation()
+        self.settings = preset.training
+        self.timesteps = preset.diffusion.timesteps
+        self.variation = variation
 
     def __getitem__(self, batch: MicroBatch) -> NoisyBatch:
         items, levels, noises = [], [], []
         for row in batch.rows:
-            item = self._shown(self.subtomograms[row], batch.epoch)
-            generator = torch_generator(self.seed, "noise", batch.epoch, item.index)
+            item = self._varied(self.subtomograms[row], batch.epoch)
+            generator = torch_generator(self.settings.seed, "noise", batch.epoch, item.index)
             levels.append(int(torch.randint(self.timesteps, (1,), generator=generator)))
             noises.append(torch.randn(item.volume.shape, generator=generator))
-            hidden = bool(torch.rand(1, generator=generator) < self.class_dropout)  # drawn last: the noise is the same
+            # drawn last: the noise is the same with and without it
+            hidden = bool(torch.rand(1, generator=generator) < self.settings.class_dropout)
             items.append(replace(item, label=NULL_LABEL) if hidden else item)
         return _assemble(items, levels, noises, batch.share)
 
-    def _shown(self, item: Subtomogram, epoch: int) -> Subtomogram:
+    def _varied(self, item: Subtomogram, epoch: int) -> Subtomogram:
         if not self.variation.varies:
             return self.variation.middle(item)
-        return self.variation.vary(item, numpy_generator(self.seed, "variation", epoch, item.index))
+        return self.variation.vary(item, numpy_generator(self.settings.seed, "variation", epoch, item.index))
 
 
 class ValidationBatches(Dataset[NoisyBatch]):
-    """Every box at `draws` fixed noise levels, one in each stratum of 0..T-1, with fixed noise.
+    """Indexed by pairs of box and draw. Every draw of a box has a fixed noise level, one in each stratum of 0..T-1, and fixed noise.
 
     The validation curve then moves only as the network does; boxes are cut as in training, but never varied.
     """
 
-    def __init__(
-        self, subtomograms: Subtomograms, *, timesteps: int, draws: int, seed: int, variation: Variation | None = None
-    ) -> None:
+    def __init__(self, subtomograms: Subtomograms, preset: Preset, variation: Variation) -> None:
         self.subtomograms = subtomograms
-        self.timesteps = timesteps
-        self.draws = draws
-        self.seed = seed
-        self.variation = variation or Variation()
+        self.settings = preset.training
+        self.timesteps = preset.diffusion.timesteps
+        self.variation = variation
 
     def __getitem__(self, pairs: list[tuple[int, int]]) -> NoisyBatch:
         items, levels, noises = [], [], []
         for row, draw in pairs:
             item = self.variation.middle(self.subtomograms[row])
-            generator = torch_generator(self.seed, "validation", item.index, draw)
-            offset = float(torch.rand(1, generator=generator))
-            levels.append(min(int((draw + offset) * self.timesteps / self.draws), self.timesteps - 1))
+            generator = torch_generator(self.settings.seed, "validation", item.index, draw)
+            stratum = draw + float(torch.rand(1, generator=generator))
+            levels.append(min(int(stratum * self.timesteps / self.settings.validation_draws), self.timesteps - 1))
             noises.append(torch.randn(item.volume.shape, generator=generator))
             items.append(item)
-        return _assemble(items, levels, noises, 1.0)
+        return _assemble(items, levels, noises)
 
 
 class SegmentSampler(Sampler[MicroBatch]):
@@ -157,43 +137,24 @@ class SegmentSampler(Sampler[MicroBatch]):
         return self.plan.steps_per_segment * self.plan.accumulate
 
 
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
 def training_loader(
-    batches: TrainingBatches, sampler: SegmentSampler, *, workers: int, waiting: Waiting | None = None
+    batches: TrainingBatches, sampler: SegmentSampler, *, workers: int, waiting: Waiting
 ) -> AheadLoader[NoisyBatch]:
-    """Return the loader of one device; it pins memory where there is a GPU.
+    """Return the loader of one device.
 
     Parameters
     ----------
     workers : processes that prepare batches ahead; 0 leaves it to a thread of this one.
-    waiting : where the time is added up that the network waits.
+    waiting : adds up the time that the network waits.
     """
-    return _loader(batches, sampler, workers, waiting)
+    return AheadLoader(batches, sampler, waiting=waiting, workers=workers)
 
 
 def validation_loader(
-    batches: ValidationBatches, *, batch_size: int, rank: int, devices: int, waiting: Waiting | None = None
+    batches: ValidationBatches, *, batch_size: int, rank: int, devices: int, waiting: Waiting
 ) -> AheadLoader[NoisyBatch]:
     """Return the loader of one device's part of the validation pairs, in a fixed order."""
-    pairs = [(row, draw) for row in range(len(batches.subtomograms)) for draw in range(batches.draws)][rank::devices]
-    chunks = [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
-    return _loader(batches, chunks, 0, waiting)
-
-
-def _loader(
-    batches: Dataset[NoisyBatch], sampler: Any, workers: int, waiting: Waiting | None
-) -> AheadLoader[NoisyBatch]:
-    # batch_size=None: the sampler yields whole batches, which the dataset assembles
-    return AheadLoader(
-        batches,
-        waiting=waiting or Waiting(),
-        batch_size=None,
-        sampler=cast("Sampler[Any]", sampler),
-        collate_fn=_as_is,
-        num_workers=workers,
-        persistent_workers=False,
-        pin_memory=torch.cuda.is_available(),
-    )
+    draws = range(batches.settings.validation_draws)
+    pairs = [(row, draw) for row in range(len(batches.subtomograms)) for draw in draws][rank::devices]
+    chunks: Any = [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
+    return AheadLoader(batches, chunks, waiting=waiting)

@@ -1,4 +1,4 @@
-"""What happens around the steps of a training: averaging, bookkeeping, saving, stopping in time, showing progress."""
+"""What happens around the steps of a training: adding up losses, saving, stopping in time, showing progress."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from rich.progress import Progress, TaskID
-from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from frazil.core.errors import TrainingError
 from frazil.training.batches import NoisyBatch
-from frazil.training.history import NOISE_LEVEL_BINS, EpochRecord, noise_level_names, write_metrics
+from frazil.training.history import NOISE_LEVEL_BINS, EpochRecord, is_best
 from frazil.training.loader import Waiting
 from frazil.training.plan import EpochPlan
+
+_DRAW_SECONDS = 0.2
+_PRINT_SECONDS = 10.0
 
 
 def segments_done(trainer: pl.Trainer) -> int:
@@ -28,7 +30,7 @@ def segments_done(trainer: pl.Trainer) -> int:
 
 
 class Bookkeeper(Callback):
-    """Adds up losses over segments, devices and restarts; makes one `EpochRecord` an epoch.
+    """Adds up losses over segments, devices and restarts; makes one `EpochRecord` per epoch.
 
     Parameters
     ----------
@@ -39,12 +41,7 @@ class Bookkeeper(Callback):
     """
 
     def __init__(
-        self,
-        plan: EpochPlan,
-        *,
-        timesteps: int,
-        on_epoch: Callable[[list[EpochRecord]], None],
-        waiting: Waiting | None = None,
+        self, plan: EpochPlan, *, timesteps: int, on_epoch: Callable[[list[EpochRecord]], None], waiting: Waiting
     ) -> None:
         self.plan = plan
         self.timesteps = timesteps
@@ -54,7 +51,7 @@ class Bookkeeper(Callback):
         self.waiting_seconds = 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64)
         self.validated: Tensor | None = None
-        self._waiting = waiting or Waiting()
+        self._waiting = waiting
         self._began = time.monotonic()
         self._segment_losses: list[Tensor] = []
         self._validation_losses: list[tuple[Tensor, Tensor]] = []
@@ -91,16 +88,15 @@ class Bookkeeper(Callback):
         sums = torch.zeros(NOISE_LEVEL_BINS, 2, dtype=torch.float64)
         for losses, t in self._validation_losses:
             bins = (t.cpu() * NOISE_LEVEL_BINS).div(self.timesteps, rounding_mode="floor")
-            sums.index_add_(
-                0, bins, torch.stack([losses.double().cpu(), torch.ones(len(t), dtype=torch.float64)], dim=1)
-            )
-        self.validated = self._sum_over_devices(trainer, pl_module, sums)
+            counted = torch.stack([losses.double().cpu(), torch.ones(len(t), dtype=torch.float64)], dim=1)
+            sums.index_add_(0, bins, counted)
+        self.validated = _sum_over_devices(trainer, pl_module, sums)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the segment, and the epoch where it ends here."""
+        """Close the segment, and the epoch if it ends here."""
         if self._segment_losses:
             total = torch.cat(self._segment_losses).double().sum().cpu()
-            self.loss_sum = self.loss_sum + self._sum_over_devices(trainer, pl_module, total)
+            self.loss_sum = self.loss_sum + _sum_over_devices(trainer, pl_module, total)
             self._segment_losses.clear()
             if not torch.isfinite(self.loss_sum):  # before anything of it is saved
                 raise TrainingError(
@@ -136,15 +132,8 @@ class Bookkeeper(Callback):
         self.validated = None
         return record
 
-    @staticmethod
-    def _sum_over_devices(trainer: pl.Trainer, pl_module: pl.LightningModule, value: Tensor) -> Tensor:
-        if trainer.world_size == 1:
-            return value.clone()
-        reduced = trainer.strategy.reduce(value.to(pl_module.device), reduce_op="sum")
-        return torch.as_tensor(reduced).cpu()
-
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs to go on counting."""
+        """Return everything that a resumed run needs to go on counting."""
         return {
             "records": [record.state() for record in self.records],
             "seconds": self.seconds,
@@ -165,42 +154,21 @@ class Bookkeeper(Callback):
         self.loss_sum = state_dict["loss_sum"]
 
 
-class MetricsWriter:
-    """Writes `metrics.csv` and TensorBoard events; the CSV is always the whole history, whatever was interrupted."""
-
-    def __init__(self, run: Path, *, timesteps: int) -> None:
-        self.run = run
-        self.timesteps = timesteps
-        self._events: SummaryWriter | None = None
-
-    def __call__(self, records: list[EpochRecord]) -> None:
-        """Write all `records`, and the newest to TensorBoard."""
-        write_metrics(self.run / "metrics.csv", records, timesteps=self.timesteps)
-        newest = records[-1]
-        if self._events is None:
-            self._events = SummaryWriter(str(self.run / "tensorboard"))
-        self._events.add_scalar("loss/train", newest.train_loss, newest.epoch)
-        if newest.validation_loss is not None:
-            self._events.add_scalar("loss/validation", newest.validation_loss, newest.epoch)
-        for name, loss in zip(noise_level_names(self.timesteps), newest.by_noise_level, strict=False):
-            if loss is not None:
-                self._events.add_scalar(f"noise_level/{name.removeprefix('validation_loss_')}", loss, newest.epoch)
-        self._events.flush()
-
-    def close(self) -> None:
-        """Close the file of events."""
-        if self._events is not None:
-            self._events.close()
+def _sum_over_devices(trainer: pl.Trainer, pl_module: pl.LightningModule, value: Tensor) -> Tensor:
+    if trainer.world_size == 1:
+        return value.clone()
+    reduced = trainer.strategy.reduce(value.to(pl_module.device), reduce_op="sum")
+    return torch.as_tensor(reduced).cpu()
 
 
 class Saver(Callback):
-    """Saves where a segment ends: the checkpoint with the newest bundle, and the bundle of the lowest validation loss.
+    """Saves at the end of a segment: the checkpoint with the newest bundle, and the bundle of the lowest validation loss.
 
     Parameters
     ----------
-    checkpoint : the file that the same command resumes from; written at most every `every_seconds`, and always at the end.
+    checkpoint : the file that a rerun resumes from; written at most every `every_seconds`, and always at the end.
     bookkeeper : knows the losses.
-    save_bundle : writes the network, averaged where there is an average; its argument says whether it is the best one yet.
+    save_bundle : writes the network, averaged if there is an average; its argument says whether it is the best one yet.
     """
 
     def __init__(
@@ -237,14 +205,8 @@ class Saver(Callback):
             self._saved = time.monotonic()
 
 
-def is_best(records: list[EpochRecord]) -> bool:
-    """Tell whether the newest epoch was validated and has the lowest validation loss of all."""
-    losses = [record.validation_loss for record in records if record.validation_loss is not None]
-    return bool(losses) and records[-1].validation_loss is not None and losses[-1] <= min(losses)
-
-
 class Deadline(Callback):
-    """Stops where a segment ends, so early that another as long as the longest yet would not end after `end`.
+    """Stops at the end of a segment, so early that another as long as the longest yet would not end after `end`.
 
     Parameters
     ----------
@@ -270,7 +232,7 @@ class Deadline(Callback):
 
 
 class ProgressDisplay(Callback):
-    """A bar over the whole run: loss, boxes per second, time left. Without a terminal, one line an epoch.
+    """A bar over the whole run: loss, boxes per second, time left. Without a terminal, one line per epoch.
 
     Parameters
     ----------
@@ -287,9 +249,12 @@ class ProgressDisplay(Callback):
         self._shown = 0
         self._loss: float | None = None
         self._boxes = 0
-        self._drawn = 0.0
-        self._printed = float("-inf")
+        self._drawn = self._printed = float("-inf")
         self._began = time.monotonic()
+
+    @property
+    def _speed(self) -> str:
+        return f"{self._boxes / max(time.monotonic() - self._began, 1e-9):.2f} boxes/s"
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar where the run stands."""
@@ -303,37 +268,36 @@ class ProgressDisplay(Callback):
     ) -> None:
         """Move the bar; the loss is smoothed over about ten readings."""
         self._boxes += len(batch) * trainer.world_size
-        if time.monotonic() - self._drawn < 0.2:  # reading a loss makes a GPU wait: not for every step
+        if time.monotonic() - self._drawn < _DRAW_SECONDS:  # reading a loss makes a GPU wait: not for every step
             return
         self._drawn = time.monotonic()
         loss = float(outputs["losses"].mean())
         self._loss = loss if self._loss is None else 0.9 * self._loss + 0.1 * loss
         epoch = min(self.epochs, (trainer.global_step - 1) // self.plan.steps_per_epoch + 1)
-        speed = self._boxes / max(time.monotonic() - self._began, 1e-9)
-        if self._task is not None:
-            text = f"epoch {epoch}/{self.epochs}  loss {self._loss:.4f}  {speed:.2f} boxes/s"
-            self.progress.update(self._task, completed=trainer.global_step, description=text)
+        self._move(trainer, description=f"epoch {epoch}/{self.epochs}  loss {self._loss:.4f}  {self._speed}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print a line where there is no terminal to draw a bar in: every ten seconds, and for the last epoch."""
+        """Without a terminal to draw a bar in, print a line: every ten seconds, and for the last epoch."""
         records = self.bookkeeper.records
         if len(records) == self._shown or self.progress.console.is_terminal or self.progress.disable:
             return
         self._shown = len(records)
-        newest = records[-1]
-        now = time.monotonic()
-        if newest.epoch == self.epochs or now - self._printed >= 10:
-            self._printed = now
-            known = [record.validation_loss for record in records if record.validation_loss is not None]
-            validation = f"  validation {known[-1]:.4f}" if known else ""
-            left = (self.epochs - newest.epoch) * newest.seconds / newest.epoch
-            speed = self._boxes / max(time.monotonic() - self._began, 1e-9)
-            self.progress.console.print(
-                f"epoch {newest.epoch}/{self.epochs}  train {newest.train_loss:.4f}{validation}  "
-                f"{speed:.2f} boxes/s  {newest.waiting_share:.1%} waiting for boxes  {left / 60:.0f} min left"
-            )
+        newest, now = records[-1], time.monotonic()
+        if newest.epoch < self.epochs and now - self._printed < _PRINT_SECONDS:
+            return
+        self._printed = now
+        known = [record.validation_loss for record in records if record.validation_loss is not None]
+        validation = f"  validation {known[-1]:.4f}" if known else ""
+        left = (self.epochs - newest.epoch) * newest.seconds / newest.epoch
+        self.progress.console.print(
+            f"epoch {newest.epoch}/{self.epochs}  train {newest.train_loss:.4f}{validation}  {self._speed}  "
+            f"{newest.waiting_share:.1%} waiting for boxes  {left / 60:.0f} min left"
+        )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar where the run stands."""
+        self._move(trainer)
+
+    def _move(self, trainer: pl.Trainer, **changes: Any) -> None:
         if self._task is not None:
-            self.progress.update(self._task, completed=trainer.global_step)
+            self.progress.update(self._task, completed=trainer.global_step, **changes)

@@ -76,7 +76,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     ------
     CheckpointError : absent, damaged, or written by a newer frazil.
     """
-    remedy = "delete it to train from the beginning, or bring back a copy"
+    remedy = "delete it to train from the beginning, or restore a copy"
     try:
         with safe_open(path, framework="pt") as stream:
             header = stream.metadata() or {}
@@ -96,7 +96,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class SafeCheckpointIO(CheckpointIO):
-    """Lightning's door to `save_checkpoint` and `load_checkpoint`."""
+    """Lets Lightning use `save_checkpoint` and `load_checkpoint`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write `checkpoint` to `path`."""

@@ -1,4 +1,4 @@
-"""What a training run remembers of itself: one row an epoch, kept in the checkpoint and written as CSV."""
+"""What a training run remembers of itself: one row per epoch, kept in the checkpoint, written as CSV and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tensorboardX import SummaryWriter
+
 from frazil.core.files import write_text
+from frazil.training.folder import EVENTS_NAME, METRICS_NAME
 
 NOISE_LEVEL_BINS = 10
 
@@ -27,13 +30,13 @@ class EpochRecord:
     Parameters
     ----------
     epoch : counted from 1, as in the paper's Figure 1.
-    step : optimiser steps taken so far.
+    step : optimizer steps taken so far.
     samples_seen : training boxes shown so far.
     seconds : time spent training so far, over all restarts.
     waiting_seconds : of these, waiting for boxes.
     train_loss : mean of eq. 4 over the boxes of the epoch, as the network was when it saw them.
-    validation_loss : mean of eq. 4 over the fixed validation pairs; None where the epoch was not validated.
-    by_noise_level : mean validation loss in ten ranges of t; None where a range has no pair.
+    validation_loss : mean of eq. 4 over the fixed validation pairs; None if the epoch was not validated.
+    by_noise_level : mean validation loss in ten ranges of t; None if a range has no pair.
     """
 
     epoch: int
@@ -47,7 +50,7 @@ class EpochRecord:
 
     @property
     def waiting_share(self) -> float:
-        """Share of the time that went by in waiting for boxes."""
+        """Share of the time that was spent waiting for boxes."""
         return self.waiting_seconds / self.seconds if self.seconds else 0.0
 
     @classmethod
@@ -60,16 +63,48 @@ class EpochRecord:
         return asdict(self)
 
 
-def write_metrics(path: Path, records: list[EpochRecord], *, timesteps: int) -> None:
-    """Write `records` as CSV, one row an epoch; empty cells where nothing was measured."""
-    names = noise_level_names(timesteps)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    columns = ["epoch", "step", "samples_seen", "seconds", "waiting_seconds", "train_loss", "validation_loss"]
-    writer.writerow([*columns, *names])
-    for record in records:
-        levels = record.by_noise_level or (None,) * len(names)
-        row: list[object] = [record.epoch, record.step, record.samples_seen, f"{record.seconds:.1f}"]
-        row += [f"{record.waiting_seconds:.2f}", record.train_loss]
-        writer.writerow([*row, *("" if loss is None else loss for loss in (record.validation_loss, *levels))])
-    write_text(path, stream.getvalue())
+def is_best(records: list[EpochRecord]) -> bool:
+    """Return whether the newest epoch was validated and has the lowest validation loss of all."""
+    losses = [record.validation_loss for record in records if record.validation_loss is not None]
+    return bool(losses) and records[-1].validation_loss is not None and losses[-1] <= min(losses)
+
+
+class MetricsWriter:
+    """Writes `metrics.csv` and TensorBoard events; the CSV is always the whole history, whatever was interrupted."""
+
+    def __init__(self, run: Path, *, timesteps: int) -> None:
+        self.run = run
+        self.levels = noise_level_names(timesteps)
+        self._events: SummaryWriter | None = None
+
+    def __call__(self, records: list[EpochRecord]) -> None:
+        """Write all `records`, and the newest to TensorBoard."""
+        self._write_table(records)
+        newest = records[-1]
+        values = {"loss/train": newest.train_loss, "loss/validation": newest.validation_loss}
+        for name, loss in zip(self.levels, newest.by_noise_level, strict=False):
+            values[f"noise_level/{name.removeprefix('validation_loss_')}"] = loss
+        if self._events is None:
+            self._events = SummaryWriter(str(self.run / EVENTS_NAME))
+        for name, value in values.items():
+            if value is not None:
+                self._events.add_scalar(name, value, newest.epoch)
+        self._events.flush()
+
+    def _write_table(self, records: list[EpochRecord]) -> None:
+        """Write one row per epoch; empty cells where nothing was measured."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        columns = ["epoch", "step", "samples_seen", "seconds", "waiting_seconds", "train_loss", "validation_loss"]
+        writer.writerow([*columns, *self.levels])
+        for record in records:
+            levels = record.by_noise_level or (None,) * len(self.levels)
+            row: list[object] = [record.epoch, record.step, record.samples_seen, f"{record.seconds:.1f}"]
+            row += [f"{record.waiting_seconds:.2f}", record.train_loss]
+            writer.writerow([*row, *("" if loss is None else loss for loss in (record.validation_loss, *levels))])
+        write_text(self.run / METRICS_NAME, stream.getvalue())
+
+    def close(self) -> None:
+        """Close the file of events."""
+        if self._events is not None:
+            self._events.close()

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, Sampler
 
 T = TypeVar("T")
 
 
 @dataclass
 class Waiting:
-    """Time that went by without a batch to compute, over all loaders that share this record."""
+    """Time that passed without a batch to compute, over all loaders that share this record."""
 
     seconds: float = 0.0
 
@@ -27,18 +28,30 @@ class Waiting:
 
 
 class AheadLoader(DataLoader[T]):
-    """A `DataLoader` that prepares the next batch while the network computes; in a thread where it has no worker processes.
+    """A `DataLoader` that prepares the next batch while the network computes; in a thread if it has no worker processes.
 
-    Order and content of the batches do not change.
+    Order and content of the batches do not change. It pins memory if there is a GPU.
 
     Parameters
     ----------
-    waiting : where the time is added up that is spent in waiting for a batch.
+    dataset : assembles whole batches.
+    sampler : yields an index of `dataset` for each batch.
+    waiting : adds up the time that is spent waiting for a batch.
+    workers : processes that prepare batches; 0 leaves it to a thread.
     """
 
-    def __init__(self, dataset: Any, *, waiting: Waiting, **options: Any) -> None:
+    def __init__(self, dataset: Any, sampler: Sampler[Any], *, waiting: Waiting, workers: int = 0) -> None:
         self.waiting = waiting
-        super().__init__(dataset, **options)
+        super().__init__(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            collate_fn=_as_is,
+            num_workers=workers,
+            persistent_workers=False,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # without it, torch takes the seed of the workers from the process's random numbers
+        )
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
         """Yield the batches."""
@@ -66,3 +79,7 @@ class AheadLoader(DataLoader[T]):
             if batch is None:
                 return
             yield batch
+
+
+def _as_is(batch: T) -> T:
+    return batch

@@ -3,207 +3,242 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from frazil.core.console import progress_bar, say, say_written, warn
-from frazil.core.errors import BundleError
+from frazil.core.errors import BundleError, SettingsError
+from frazil.core.presets import load_preset
 from frazil.core.records import Moments
-from frazil.core.settings import Preset
 from frazil.core.version import __version__
 from frazil.dataset.store import BoxStore
 from frazil.dataset.subtomograms import Subtomograms
 from frazil.model.bundle import RUN_BUNDLE, BundleCard, load_bundle, save_bundle
 from frazil.model.compute import Compute
+from frazil.model.unet import ConditionalUNet
 from frazil.plots.curves import loss_page, read_metrics
 from frazil.plots.page import save_figure
-from frazil.training.fit import Fit, Hardware, fit, is_first_process, saved_network
-from frazil.training.folder import BEST_BUNDLE, RunFolder
+from frazil.training.fit import Fit, fit, saved_network
+from frazil.training.folder import (
+    BEST_BUNDLE,
+    EVENTS_NAME,
+    FIGURE_NAME,
+    METRICS_NAME,
+    RunRecord,
+    await_record,
+    run_differences,
+    run_folder,
+)
+from frazil.training.hardware import Hardware, is_first_process
 from frazil.training.history import EpochRecord
-from frazil.training.limits import check_memory, check_training, choose_compute, training_edge, variation_of
-from frazil.training.start import BaseRequest, TrainingBase
+from frazil.training.job import TrainingJob
+from frazil.training.limits import check_memory, choose_compute
+from frazil.training.result import TrainingRun
+from frazil.training.start import Start, refuse_other_network
 
 _WAITING_SHARE = 0.05
-"""More than this is worth a word."""
+"""A larger share of the time spent waiting is worth a warning."""
 
 
 def train(
-    store: Path,
-    run: Path,
-    preset: Preset,
+    store: str | Path,
+    out: str | Path,
     *,
-    start: BaseRequest | None = None,
-    hardware: Hardware | None = None,
+    preset: str | Path = "fast",
+    settings: Mapping[str, Any] | None = None,
+    start: str | Path | None = None,
+    class_from: Mapping[str, str] | None = None,
+    keep_classes: bool = False,
+    other_voxel_size: bool = False,
+    accelerator: str = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    workers: int | None = None,
     max_seconds: float | None = None,
     force: bool = False,
-) -> Fit:
-    """Train on the boxes of `store`, or go on where an earlier call in `run` was interrupted.
+) -> TrainingRun:
+    """Train a model on a box store. Interrupted, the same call resumes; finished, it does nothing.
 
     Parameters
     ----------
     store : folder that `frazil curate` wrote.
-    run : folder for checkpoint, `metrics.csv`, `losses.png`, TensorBoard events and `bundle/`.
-    start : the bundle whose weights the training begins with, and with it its network; None begins with fresh weights.
-    hardware : accelerator, devices, nodes, strategy; None: one device, the best there is.
-    max_seconds : stop before this time; the same call goes on later.
-    force : clear away a run with other settings; the same run still goes on.
+    out : run folder for checkpoint, `metrics.csv`, `losses.png`, TensorBoard events and `bundle/`.
+    preset : ``fast``, ``paper``, ``smoke``, or the path of a TOML file.
+    settings : override single settings of the preset: ``{"training.epochs": 20}``; see `frazil.core.settings.Preset`.
+    start : bundle, run folder or ``"pretrained"``: start from its weights, and with its network, instead of fresh weights.
+    class_from : with `start`: new class -> class of the bundle that it starts as. A class that both have starts as itself.
+    keep_classes : with `start`: also keep its classes that the store does not have.
+    other_voxel_size : with `start`: accept that the store has another voxel size.
+    accelerator : ``auto``, ``cpu`` or ``gpu``.
+    devices : processes on each node.
+    num_nodes : nodes; SLURM is detected.
+    strategy : of Lightning; ``auto`` is DDP for several processes.
+    workers : processes that prefetch batches for each device; None: none on a CPU, up to four with a GPU.
+    max_seconds : stop before this time; the same call resumes later.
+    force : replace a run with other settings; the same run still resumes.
+
+    Returns
+    -------
+    The run: its losses, and `load()` for the model.
 
     Raises
     ------
     StoreError : the store is damaged or has no training boxes.
-    OutputError : `run` was trained with other settings, or cannot be written.
-    BundleError : there is no bundle to start from, or it is damaged.
-    SettingsError, CheckpointError, ShapeError : see `frazil.training.fit.fit` and `TrainingBase.match`.
+    OutputError : `out` holds a run with other settings, or cannot be written.
+    BundleError : `start` is not a bundle, or damaged.
+    SettingsError : settings, classes or devices that do not exist or do not fit together; too little memory.
+    ShapeError : the network cannot halve the boxes.
+    CheckpointError : the checkpoint of an earlier call is damaged.
+    TrainingError : the loss became infinite or not a number.
     """
     end = None if max_seconds is None else time.monotonic() + max_seconds
-    hardware = hardware or Hardware()
-    boxes = BoxStore.open(store)
-    base = None if start is None else TrainingBase.match(start, boxes)
-    labels = boxes.description.labels if base is None else base.labels
-    preset = preset if base is None else base.take_over(preset)
-    # what cannot be is refused before a box is read or anything written
-    check_training(boxes, preset, hardware, given_network=base is not None)
-    variation = variation_of(boxes, preset)
-    first = is_first_process()
-    described = None if base is None else base.described()
-    there = (
-        RunFolder.check(run, preset, boxes, base=described, force=force)
-        if first
-        else RunFolder.await_first(run, preset, boxes, base=described)
-    )
-    preset, probed = choose_compute(preset, boxes, hardware, kept=there.compute)
+    if start is None:
+        given = {"--class-from": class_from, "--keep-classes": keep_classes, "--other-voxel-size": other_voxel_size}
+        for option in [name for name, value in given.items() if value]:
+            raise SettingsError(f"{option}: applies to a bundle to start from; pass it with --from BUNDLE")
+    else:
+        refuse_other_network(settings or {})
+    chosen = load_preset(preset, settings)
+    boxes = BoxStore.open(Path(store))
+    base = None
+    if start is not None:
+        options = {"keep_classes": keep_classes, "other_voxel_size": other_voxel_size}
+        base = Start.match(Path(start), boxes, class_from=class_from or {}, **options)
+        chosen = base.take_over(chosen)
+    hardware = Hardware(accelerator, devices, num_nodes, strategy, workers)
+    job = TrainingJob(Path(out), boxes, chosen, hardware, base, end)
+    job.check()  # before a box is read or anything is written
+    return TrainingRun(job.run, _train(job, force=force).finished)
+
+
+def _train(job: TrainingJob, *, force: bool) -> Fit:
+    first, folder = is_first_process(), run_folder(job.run)
+    wanted = RunRecord.of(job)
+    earlier = folder.earlier(wanted, force=force, compare=run_differences) if first else await_record(folder, wanted)
+    job, probed = choose_compute(job, kept=None if earlier is None else earlier.compute)
     if probed is not None:
         say(str(probed))
-    in_memory = check_memory(boxes, preset, hardware)
-    training, validation = (
-        Subtomograms(boxes, split, preset.training.normalisation, in_memory=in_memory, classes=labels)
-        for split in ("train", "validation")
-    )
+    in_memory = check_memory(job)
+    training, validation = (job.split(name, in_memory=in_memory) for name in ("train", "validation"))
 
-    def write_bundle(network: nn.Module, records: list[EpochRecord], best: bool = False) -> None:
-        save_bundle(run / (BEST_BUNDLE if best else RUN_BUNDLE), network, _card(preset, boxes, base, records))
+    def write_bundle(network: ConditionalUNet, records: list[EpochRecord], best: bool = False) -> None:
+        save_bundle(job.run / (BEST_BUNDLE if best else RUN_BUNDLE), network, _card(job, records))
 
     bar = progress_bar()
     bar.disable = not first
     with ExitStack() as held:
         if first:
-            there.prepare(preset, boxes, held, base=described, probed=probed)
-            _announce(boxes, training, validation, preset, hardware)
-            if base is not None:
-                say(str(base))
+            held.enter_context(folder.held())
+            if earlier is None:
+                folder.start(RunRecord.of(job, None if probed is None else str(probed)))
+            else:
+                RunRecord.of(job, earlier.probe if probed is None else str(probed)).write(folder.record_path)
+            _announce(job, training, validation)
         with bar:
-            result = fit(
-                preset,
-                training,
-                validation,
-                label_count=len(labels),
-                run=run,
-                hardware=hardware,
-                write_bundle=write_bundle,
-                progress=bar,
-                variation=variation,
-                base=None if base is None else base.weights,
-                end=end,
-            )
+            result = fit(job, training, validation, write_bundle=write_bundle, progress=bar)
         if first:
-            if result.was_finished and _bundled_epochs(run) != result.records[-1].epoch:
-                write_bundle(saved_network(run, preset, len(labels)), result.records)
-            if result.records and not (result.was_finished and (run / "losses.png").exists()):
-                save_figure(loss_page(read_metrics(run / "metrics.csv")).figure, run / "losses")
-            _report(run, preset, result)
+            if result.was_finished and _bundled_epochs(job.run) != result.records[-1].epoch:
+                write_bundle(saved_network(job.run, job.preset, len(job.labels)), result.records)
+            if result.records and not (result.was_finished and (job.run / f"{FIGURE_NAME}.png").exists()):
+                save_figure(loss_page(read_metrics(job.run / METRICS_NAME)).figure, job.run / FIGURE_NAME)
+            _report(job, result)
     return result
 
 
 def _bundled_epochs(run: Path) -> float | None:
-    """Return how many epochs the bundle of the run has seen; None where there is no whole bundle."""
+    """Return how many epochs the bundle of the run has seen; None if there is no whole bundle."""
     try:
         return load_bundle(run / RUN_BUNDLE).card.losses.get("epochs")
     except BundleError:
         return None
 
 
-def _card(preset: Preset, boxes: BoxStore, base: TrainingBase | None, records: list[EpochRecord]) -> BundleCard:
-    described = boxes.description
-    newest = records[-1] if records else None
-    validated = [record for record in records if record.validation_loss is not None]
+def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
+    described, start = job.boxes.description, job.start
     losses: dict[str, float] = {}
-    if newest is not None:
+    if records:
+        newest = records[-1]
         losses = {"epochs": newest.epoch, "train_loss": newest.train_loss, "training_hours": newest.seconds / 3600}
-    if validated and validated[-1].validation_loss is not None:
-        losses["validation_loss"] = validated[-1].validation_loss
+    if validated := [record.validation_loss for record in records if record.validation_loss is not None]:
+        losses["validation_loss"] = validated[-1]
     radii = {c.label: c.diameter_angstrom / 2 for c in described.counts if c.diameter_angstrom}
+    provenance = f"trained by frazil {__version__} on {described.source_path}"
+    if start is not None:
+        radii = start.radius_angstrom | radii
+        provenance += f"; started from the weights of: {start.bundle.card.provenance}"
     return BundleCard(
-        preset=preset,
-        labels=described.labels if base is None else base.labels,
+        preset=job.preset,
+        labels=job.labels,
         voxel_size_angstrom=described.voxel_size_angstrom,
-        box_size_voxel=training_edge(boxes, preset),
+        box_size_voxel=job.edge_voxel,
         tilt_range_degrees=described.tilt_range_degrees,
-        normalisation=preset.training.normalisation,
-        training_data_digest=boxes.digest,
-        moments=_typical_moments(preset, boxes),
-        radius_angstrom=radii if base is None else base.radius_angstrom | radii,
+        normalisation=job.preset.training.normalisation,
+        training_data_digest=job.boxes.digest,
+        moments=_typical_moments(job),
+        radius_angstrom=radii,
         losses=losses,
-        base_digest=None if base is None else base.bundle.digest,
-        provenance=f"trained by frazil {__version__} on {described.source_path}"
-        + ("" if base is None else f"; began with the weights of: {base.bundle.card.provenance}"),
+        base_digest=None if start is None else start.bundle.digest,
+        provenance=provenance,
     )
 
 
-def _typical_moments(preset: Preset, boxes: BoxStore) -> Moments:
+def _typical_moments(job: TrainingJob) -> Moments:
     """Return the median mean and standard deviation of a box, which turn z-scores back into grey values."""
-    columns = [f"{name}_{preset.training.normalisation}" for name in ("mean", "std")]
-    mean, std = boxes.particles[columns].median()
+    columns = [f"{name}_{job.preset.training.normalisation}" for name in ("mean", "std")]
+    mean, std = job.boxes.particles[columns].median()
     return Moments(float(mean), float(std))
 
 
-def _announce(
-    boxes: BoxStore, training: Subtomograms, validation: Subtomograms, preset: Preset, hardware: Hardware
-) -> None:
-    described = boxes.description
+def _announce(job: TrainingJob, training: Subtomograms, validation: Subtomograms) -> None:
+    described, preset = job.boxes.description, job.preset
     say(
         f"preset {preset.name}, {preset.model.conditioning} conditioning, {Compute.of(preset.training)}, "
-        f"{hardware.processes} device(s)"
+        f"{job.hardware.processes} device(s)"
     )
     say(
-        f"{len(training)} training and {len(validation)} validation boxes of {training_edge(boxes, preset)}^3 voxels at "
+        f"{len(training)} training and {len(validation)} validation boxes of {job.edge_voxel}^3 voxels at "
         f"{described.voxel_size_angstrom:.3f} A, {len(described.labels)} classes"
     )
     if not len(validation):
         warn("no validation boxes: the validation loss will stay empty")
-    seen = set(boxes.particles.iloc[training.indices]["label"])
+    seen = set(job.boxes.particles.iloc[training.indices]["label"])
     unseen = [label for label in described.labels if label not in seen]
     if unseen:
         warn(f"no training box shows {', '.join(unseen)}: the model cannot learn it")
+    if job.start is not None:
+        say(str(job.start))
 
 
-def _report(run: Path, preset: Preset, result: Fit) -> None:
+def _report(job: TrainingJob, result: Fit) -> None:
+    run, epochs = job.run, job.preset.training.epochs
     if result.was_finished:
-        say(f"{run}: all {preset.training.epochs} epochs are done, nothing to do; raise --epochs to go on")
+        say(f"{run}: all {epochs} epochs are done, nothing to do; raise --epochs to train on")
         return
     if not result.records:
-        say("stopped before the end of the first epoch; run the same command again to continue")
+        say("stopped before the end of the first epoch; rerun the same command to resume")
         return
     newest = result.records[-1]
     validated = [(r.validation_loss, r.epoch) for r in result.records if r.validation_loss is not None]
-    text = f"epoch {newest.epoch}/{preset.training.epochs}: train {newest.train_loss:.4f}"
-    best = ""
+    text, best = f"epoch {newest.epoch}/{epochs}: train {newest.train_loss:.4f}", ""
     if validated:
         text += f", validation {validated[-1][0]:.4f}"
-        best = f"the same at epoch {min(validated)[1]}, where the validation loss was lowest ({min(validated)[0]:.4f})"
-    share = f"{newest.waiting_share:.1%} of them waiting for boxes"
-    say(f"{text}, {newest.seconds / 60:.1f} minutes of training, {share}")
+        best = f"the bundle of epoch {min(validated)[1]}, with the lowest validation loss ({min(validated)[0]:.4f})"
+    share = f"{newest.waiting_share:.1%} of the time was spent waiting for boxes"
+    say(f"{text}, {newest.seconds / 60:.1f} minutes of training; {share}")
     if newest.waiting_share > _WAITING_SHARE:
         warn(f"{share}: reading or drawing noise is too slow for the network; pass --workers 2, or more")
     if not result.finished:
-        say("the time is up; run the same command again to continue")
-    for path, what in [
-        (run / RUN_BUNDLE, "bundle, for frazil sample"),
-        (run / BEST_BUNDLE, best),
-        (run / "metrics.csv", "losses by epoch and noise level"),
-        (run / "losses.png", "Figure 1"),
-        (run / "tensorboard", "for tensorboard --logdir"),
-    ]:
-        if path.exists():
-            say_written(path, what)
+        say("the time is up; rerun the same command to resume")
+    written = {
+        RUN_BUNDLE: "bundle, for frazil sample",
+        BEST_BUNDLE: best,
+        METRICS_NAME: "losses by epoch and noise level",
+        f"{FIGURE_NAME}.png": "Figure 1",
+        EVENTS_NAME: "for tensorboard --logdir",
+    }
+    for name, what in written.items():
+        if (run / name).exists():
+            say_written(run / name, what)

@@ -1,53 +1,47 @@
-"""`frazil train --from`: which bundle a training goes on from, what it takes over from it, and what it may not."""
+"""The weights that a training starts from: fresh ones, or those of a bundle with its classes matched to the store's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from frazil.core.errors import SettingsError
 from frazil.model.bundle import Bundle, BundleCard, load_bundle
-from frazil.training.base import Base
+from frazil.model.unet import ConditionalUNet
+from frazil.model.wavelet import FrontEnd
 
 if TYPE_CHECKING:
     from frazil.core.settings import Preset
     from frazil.dataset.store import BoxStore
+    from frazil.dataset.subtomograms import Subtomograms
 
 TRANSFERABLE_VOXEL_SIZE = 0.02
 """Weights may be trained on with voxels that differ by a smaller share: particles look the same to the network."""
 
 _PRECONDITIONING, _AROUND_TRAINED = "model.preconditioning", "inverse-variance"
+_LABEL_WEIGHT = "embed.label.weight"
+"""The one tensor with a place for each class: a column each."""
+
+_BOXES = 256
+"""Enough to measure bands: even one box gives their deviations to a few per cent."""
+
+_FAINTEST = 1e-3
+"""A band without any signal must not become a scale of zero."""
 
 
 @dataclass(frozen=True)
-class BaseRequest:
-    """What the user asks of ``--from``.
-
-    Parameters
-    ----------
-    folder : a bundle, or a run folder of `frazil train`.
-    classes : new class -> class of the base that it begins as; a class that both have begins as itself.
-    keep_classes : classes of the base that the store does not have stay in the new model.
-    other_voxel_size : the store's voxel size differs from the base's, and the user knows.
-    """
-
-    folder: Path
-    classes: Mapping[str, str] = field(default_factory=dict)
-    keep_classes: bool = False
-    other_voxel_size: bool = False
-
-
-@dataclass(frozen=True)
-class TrainingBase:
-    """A bundle to go on from, matched with a store.
+class Start:
+    """A bundle to start from, matched with a store.
 
     Parameters
     ----------
     bundle : trained.
     labels : classes of the new model, in the order of their numbers.
-    origins : for each of them the class of the bundle that it begins as; None for one that begins anew.
+    origins : for each of them the class of the bundle that it starts as; None starts it from fresh weights.
     """
 
     bundle: Bundle
@@ -55,30 +49,39 @@ class TrainingBase:
     origins: tuple[str | None, ...]
 
     @classmethod
-    def match(cls, request: BaseRequest, boxes: BoxStore) -> TrainingBase:
-        """Read the bundle and match its classes with those of the store.
+    def match(
+        cls,
+        folder: Path,
+        boxes: BoxStore,
+        *,
+        class_from: Mapping[str, str],
+        keep_classes: bool = False,
+        other_voxel_size: bool = False,
+    ) -> Start:
+        """Read a bundle and match its classes with those of a store.
+
+        Parameters
+        ----------
+        folder : a bundle, a run folder of `frazil train`, or ``pretrained``.
+        class_from : new class -> class of the bundle that it starts as; a class that both have starts as itself.
+        keep_classes : classes of the bundle that the store does not have stay in the new model.
+        other_voxel_size : the store's voxel size differs from the bundle's, and the user knows.
 
         Raises
         ------
-        BundleError : no bundle, or damaged.
-        SettingsError : another voxel size that was not asked for; classes that the store or the bundle does not have.
+        BundleError : not a bundle, or damaged.
+        SettingsError : an unexpected voxel size; classes that the store or the bundle does not have.
         """
-        bundle = load_bundle(request.folder)
+        bundle = load_bundle(folder)
         card, described = bundle.card, boxes.description
-        _check_voxel_size(request, card, described.voxel_size_angstrom)
-        _check_classes(request, card, described.labels)
+        if not other_voxel_size:
+            _check_voxel_size(folder, card.voxel_size_angstrom, described.voxel_size_angstrom)
         labels = described.labels
-        if request.keep_classes:
+        if keep_classes:
             labels = (*card.labels, *(label for label in labels if label not in card.labels))
-        wanted = {label: label for label in card.labels} | dict(request.classes)
+        _check_classes(folder, card, described.labels, class_from, keep_classes=keep_classes)
+        wanted = {label: label for label in card.labels} | dict(class_from)
         return cls(bundle, labels, tuple(wanted.get(label) for label in labels))
-
-    @property
-    def weights(self) -> Base:
-        """The trained network, for `frazil.training.fit.fit`."""
-        card = self.bundle.card
-        columns = [None if origin is None else card.labels.index(origin) for origin in self.origins]
-        return Base(self.bundle.network, columns)
 
     def take_over(self, preset: Preset) -> Preset:
         """Return the preset with the network and the noise schedule of the bundle, which its weights were trained for.
@@ -94,69 +97,38 @@ class TrainingBase:
         if asked == _AROUND_TRAINED and model.preconditioning != asked:
             if model.preconditioning != "none":
                 raise SettingsError(
-                    f"--set {_PRECONDITIONING}={asked}: the bundle to begin with has {model.preconditioning}, which its "
-                    f"weights were trained for; leave it out, or begin with a bundle that has none"
+                    f"--set {_PRECONDITIONING}={asked}: the bundle to start from has {model.preconditioning}, which its "
+                    f"weights were trained for; leave it out, or start from a bundle that has none"
                 )
             model = model.model_copy(update={"preconditioning": asked})
         return preset.model_copy(update={"model": model, "diffusion": card.diffusion})
 
     @property
     def radius_angstrom(self) -> dict[str, float]:
-        """Radii of the classes that are kept though the store does not show them."""
+        """Radii that the bundle knows of the new model's classes."""
         return {label: radius for label, radius in self.bundle.card.radius_angstrom.items() if label in self.labels}
 
     def described(self) -> dict[str, Any]:
-        """Return what names this start among others: it makes two runs the same or not."""
-        return {
-            "digest": self.bundle.digest,
-            "classes": dict(zip(self.labels, self.origins, strict=True)),
-        }
+        """Return what makes two starts the same or not."""
+        return {"digest": self.bundle.digest, "classes": dict(zip(self.labels, self.origins, strict=True))}
+
+    def put_into(self, network: ConditionalUNet) -> None:
+        """Overwrite fresh weights with the bundle's; those of new classes stay fresh."""
+        numbers = {label: number for number, label in enumerate(self.bundle.card.labels)}
+        columns = [None if origin is None else numbers[origin] for origin in self.origins]
+        transfer_weights(self.bundle.network, columns, network)
 
     def __str__(self) -> str:
-        fresh = [label for label, origin in zip(self.labels, self.origins, strict=True) if origin is None]
-        other = [
-            f"{label} begins as {origin}"
-            for label, origin in zip(self.labels, self.origins, strict=True)
-            if origin not in (None, label)
-        ]
-        news = [*other, *([f"new: {', '.join(fresh)}"] if fresh else [])]
-        return f"begins with the weights of {self.bundle.card.preset.name} {self.bundle.digest[7:19]}" + "".join(
-            f"; {text}" for text in news
-        )
-
-
-def base_request(
-    folder: Path | None, *, class_from: Sequence[str] = (), keep_classes: bool = False, other_voxel_size: bool = False
-) -> BaseRequest | None:
-    """Return what the options of the command line ask for; None where they ask for no base.
-
-    Parameters
-    ----------
-    class_from : ``NEW=OLD``, each.
-
-    Raises
-    ------
-    SettingsError : an option that needs ``--from`` stands without it; not of the form NEW=OLD.
-    """
-    if folder is None:
-        given = {"--class-from": class_from, "--keep-classes": keep_classes, "--other-voxel-size": other_voxel_size}
-        for option, value in given.items():
-            if value:
-                raise SettingsError(f"{option}: says something of a bundle to begin with; pass it with --from BUNDLE")
-        return None
-    classes = {}
-    for text in class_from:
-        new, equals, old = (part.strip() for part in text.partition("="))
-        if not (new and equals and old):
-            raise SettingsError(
-                f"--class-from {text}: not of the form NEW=OLD, e.g. --class-from ferritin=apo-ferritin"
-            )
-        classes[new] = old
-    return BaseRequest(folder, classes, keep_classes, other_voxel_size)
+        pairs = list(zip(self.labels, self.origins, strict=True))
+        news = [f"{label} starts as {origin}" for label, origin in pairs if origin not in (None, label)]
+        if fresh := [label for label, origin in pairs if origin is None]:
+            news.append(f"new: {', '.join(fresh)}")
+        card = self.bundle.card
+        return "; ".join([f"starts from the weights of {card.preset.name} {self.bundle.digest[7:19]}", *news])
 
 
 def refuse_other_network(settings: Mapping[str, Any]) -> None:
-    """Refuse settings of the network that a base decides.
+    """Refuse settings of the network that the bundle to start from decides.
 
     Parameters
     ----------
@@ -167,34 +139,58 @@ def refuse_other_network(settings: Mapping[str, Any]) -> None:
     SettingsError : one of them belongs to the network or its noise schedule.
     """
     for key, value in settings.items():
-        if (key, value) == (_PRECONDITIONING, _AROUND_TRAINED):
-            continue
-        if key.partition(".")[0] in ("model", "diffusion"):
+        network = key.partition(".")[0] in ("model", "diffusion")
+        if network and (key, value) != (_PRECONDITIONING, _AROUND_TRAINED):
             raise SettingsError(
                 f"--set {key}={value}: with --from the network is that of the bundle; leave it out, or train without --from"
             )
 
 
-def _check_voxel_size(request: BaseRequest, card: BundleCard, voxel_size_angstrom: float) -> None:
-    before = card.voxel_size_angstrom
-    if before is None or request.other_voxel_size:
+@torch.no_grad()
+def transfer_weights(trained: ConditionalUNet, columns: Sequence[int | None], fresh: ConditionalUNet) -> None:
+    """Copy the weights of one network into another of the same settings.
+
+    Parameters
+    ----------
+    columns : for each class of `fresh` the number of the class of `trained` that it starts as; None keeps it fresh.
+    """
+    state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    label_weight = fresh.state_dict()[_LABEL_WEIGHT].clone()
+    for number, column in enumerate(columns):
+        if column is not None:
+            label_weight[:, number] = state[_LABEL_WEIGHT][:, column]
+    fresh.load_state_dict(state | {_LABEL_WEIGHT: label_weight})
+
+
+@torch.no_grad()
+def measure_bands(front_end: FrontEnd, training: Subtomograms) -> None:
+    """Set the front end's `std` to the root mean square of each band, over boxes spread evenly over the training set.
+
+    The same boxes always give the same numbers, also on other devices and after a restart.
+    """
+    if front_end.name == "none":
         return
-    if abs(voxel_size_angstrom / before - 1) > TRANSFERABLE_VOXEL_SIZE:
+    rows = range(0, len(training), max(1, len(training) // _BOXES))
+    squares = [front_end.split(training[row].volume[None].double()).square().mean(dim=(0, 2, 3, 4)) for row in rows]
+    front_end.std.copy_(torch.stack(squares).mean(dim=0).sqrt().clamp(min=_FAINTEST))
+
+
+def _check_voxel_size(folder: Path, before: float | None, voxel_size_angstrom: float) -> None:
+    if before is not None and abs(voxel_size_angstrom / before - 1) > TRANSFERABLE_VOXEL_SIZE:
         raise SettingsError(
-            f"{request.folder}: was trained at {before:.3f} A a voxel, the store has {voxel_size_angstrom:.3f}; "
-            f"curate with --resample-to {before:.3f}, or pass --other-voxel-size if particles of another size in voxels are meant"
+            f"{folder}: was trained on voxels of {before:.3f} A, the store has {voxel_size_angstrom:.3f}; curate with "
+            f"--resample-to {before:.3f}, or pass --other-voxel-size if the particles are meant to be of another size in voxels"
         )
 
 
-def _check_classes(request: BaseRequest, card: BundleCard, labels: tuple[str, ...]) -> None:
-    for new, old in request.classes.items():
+def _check_classes(
+    folder: Path, card: BundleCard, labels: tuple[str, ...], class_from: Mapping[str, str], *, keep_classes: bool
+) -> None:
+    for new, old in class_from.items():
+        pair = f"--class-from {new}={old}"
         if old not in card.labels:
-            raise SettingsError(
-                f"--class-from {new}={old}: {request.folder} has no class {old}; it has {', '.join(card.labels)}"
-            )
+            raise SettingsError(f"{pair}: {folder} has no class {old}; it has {', '.join(card.labels)}")
         if new not in labels:
-            raise SettingsError(f"--class-from {new}={old}: the store has no class {new}; it has {', '.join(labels)}")
-        if request.keep_classes and new in card.labels:
-            raise SettingsError(
-                f"--class-from {new}={old}: --keep-classes keeps {new} as it is; leave one of the two out, or rename the class"
-            )
+            raise SettingsError(f"{pair}: the store has no class {new}; it has {', '.join(labels)}")
+        if keep_classes and new in card.labels:
+            raise SettingsError(f"{pair}: --keep-classes keeps {new} as it is; leave one of the two out")

@@ -1,4 +1,4 @@
-"""The denoising task as Lightning sees it: eq. 4 on batches that bring their own noise."""
+"""The denoising task as Lightning sees it: eq. 4 on batches that bring their own noise, and the average of the weights."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor, nn
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
 
 from frazil.core.settings import Preset
 from frazil.diffusion.objective import denoising_loss, loss_weights
 from frazil.model.compute import Compute
 from frazil.model.noise import NoiseSchedule
+from frazil.model.unet import ConditionalUNet
 from frazil.training.batches import NoisyBatch
 
 
 class DenoisingTask(pl.LightningModule):
-    """A network, its noise schedule, its optimiser: Adam with a constant learning rate (the paper).
+    """A network, its noise schedule, its optimizer: Adam with a constant learning rate (the paper).
 
     Parameters
     ----------
@@ -24,7 +26,7 @@ class DenoisingTask(pl.LightningModule):
     preset : diffusion and training settings.
     """
 
-    def __init__(self, network: nn.Module, preset: Preset) -> None:
+    def __init__(self, network: ConditionalUNet, preset: Preset) -> None:
         super().__init__()
         self.network = Compute.of(preset.training).lay_out(network)
         self.preset = preset
@@ -35,11 +37,11 @@ class DenoisingTask(pl.LightningModule):
         return denoising_loss(self.network, batch.volumes, batch.condition, batch.t, batch.noise, self.noise_schedule)
 
     def transfer_batch_to_device(self, batch: NoisyBatch, device: torch.device, dataloader_idx: int) -> NoisyBatch:
-        """Start the copy and go on; Lightning's own would wait for all that the GPU has still to do."""
+        """Start the copy and go on; Lightning's own would wait for all that the GPU still has to do."""
         return batch.to(device, non_blocking=True)
 
     def training_step(self, batch: NoisyBatch, batch_idx: int) -> dict[str, Any]:
-        """Return the loss to descend and the losses of eq. 4 that the history adds up, which no weighting changes."""
+        """Return the loss to descend, and the unweighted losses of eq. 4 for the history."""
         losses = self.losses(batch)
         settings = self.preset.training
         weights = loss_weights(
@@ -55,3 +57,31 @@ class DenoisingTask(pl.LightningModule):
         """Adam, constant learning rate, over the weights that are not frozen."""
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
         return torch.optim.Adam(trained, lr=self.preset.training.learning_rate)
+
+
+class WarmingAverage(WeightAveraging):
+    """Exponential moving average of the weights whose memory grows with the run, up to `decay`.
+
+    At update n the decay is ``min(decay, (1 + n) / (10 + n))``: a run shorter than the memory is not held back by its first weights.
+    The average stays beside the weights, on their device; n stays on the CPU, where reading it makes no GPU wait.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        super().__init__(device=None, multi_avg_fn=self._average)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Follow the weights to their device; Lightning made the average before they moved."""
+        if self._average_model is not None:
+            self._average_model.module.to(pl_module.device)
+
+    def averaged(self) -> ConditionalUNet | None:
+        """Return the network with averaged weights; None before the training starts."""
+        return None if self._average_model is None else self._average_model.module.network  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def _average(self, averaged: Any, current: Any, updates: Tensor | int) -> None:
+        assert self._average_model is not None
+        done = int(self._average_model.n_averaged)
+        memory = min(self.decay, (1 + done) / (10 + done))
+        torch._foreach_lerp_(averaged, current, 1 - memory)

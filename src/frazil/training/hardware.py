@@ -1,0 +1,75 @@
+"""The devices and processes of a training run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch.strategies import StrategyRegistry
+
+from frazil.core.errors import SettingsError
+
+RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID")
+"""Variables that launchers set; all of them are 0 only in the first process."""
+
+ACCELERATORS = ("auto", "cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Lightning's own flags.
+
+    Parameters
+    ----------
+    accelerator : ``auto`` (CUDA if there is one, else the CPU: the noise schedule needs float64), ``cpu``, ``gpu``.
+    devices : processes on each node.
+    num_nodes : nodes.
+    strategy : ``auto`` is DDP if there is more than one process.
+    workers : processes that prefetch batches for each device; 0 leaves it to a thread; None: 0 on a CPU, up to four with a GPU.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    workers: int | None = None
+
+    @property
+    def processes(self) -> int:
+        """All processes of the run."""
+        return self.devices * self.num_nodes
+
+    @property
+    def chosen_accelerator(self) -> str:
+        """What ``auto`` comes to on this machine."""
+        if self.accelerator != "auto":
+            return self.accelerator
+        return "gpu" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def device(self) -> torch.device:
+        """The first device of this machine."""
+        return torch.device("cuda:0" if self.chosen_accelerator == "gpu" else "cpu")
+
+    def check(self) -> None:
+        """Refuse what the machine does not have.
+
+        Raises
+        ------
+        SettingsError : more GPUs than there are, or none; an accelerator or strategy that Lightning does not have.
+        """
+        if self.accelerator not in ACCELERATORS:
+            raise SettingsError(f"--accelerator {self.accelerator}: unknown; pass one of {', '.join(ACCELERATORS)}")
+        if self.strategy not in (known := ["auto", *StrategyRegistry.available_strategies()]):
+            raise SettingsError(f"--strategy {self.strategy}: unknown to Lightning; pass one of {', '.join(known)}")
+        gpus = torch.cuda.device_count()
+        if self.accelerator == "gpu" and gpus == 0:
+            raise SettingsError("--accelerator gpu: this machine has no GPU that torch can use; pass --accelerator cpu")
+        if self.chosen_accelerator == "gpu" and self.devices > gpus:
+            raise SettingsError(f"--devices {self.devices}: this machine has {gpus} GPUs; pass --devices {gpus}")
+
+
+def is_first_process() -> bool:
+    """Return whether this process speaks for the run; the others stay silent."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in RANKS)
