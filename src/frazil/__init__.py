@@ -1,36 +1,99 @@
 """frazil: learn from annotated cryo-electron tomograms, generate realistic, labelled particle volumes.
 
-``frazil.load().sample(label="ribosome", count=5, seed=0)`` is the Python entry; the command line is ``frazil``.
-Nothing heavy is imported until it is used: ``import frazil`` costs milliseconds.
+The commands of the command line are functions here, with the same options: `simulate`, `curate`, `train`, `sample`, `evaluate`,
+`filter_samples`. ``frazil.load().sample(label="ribosome", count=5)`` samples in memory; `BoxDataset` and `SampleStream` feed a training
+loop. In Python, positions and shapes are **zyx**.
+
+Nothing heavy is imported until it is used: ``import frazil`` takes milliseconds.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from frazil.core.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from frazil.dataset.boxes import BoxDataset
+    from frazil.dataset.run import curate
+    from frazil.dataset.store import BoxStore
+    from frazil.evaluation.filter import filter_samples
+    from frazil.evaluation.run import evaluate
+    from frazil.sampling.folder import SampleFolder
     from frazil.sampling.generator import ParticleGenerator
+    from frazil.sampling.request import Request
+    from frazil.sampling.run import sample
+    from frazil.sampling.samples import Samples
+    from frazil.sampling.stream import SampleStream
+    from frazil.simulation.run import simulate
+    from frazil.training.run import train
 
-__all__ = ["__version__", "load"]
+__all__ = [
+    "BoxDataset",
+    "BoxStore",
+    "ParticleGenerator",
+    "Request",
+    "SampleFolder",
+    "SampleStream",
+    "Samples",
+    "__version__",
+    "curate",
+    "evaluate",
+    "filter_samples",
+    "load",
+    "sample",
+    "simulate",
+    "train",
+]
+
+_HOMES = {
+    "BoxDataset": "dataset.boxes",
+    "BoxStore": "dataset.store",
+    "ParticleGenerator": "sampling.generator",
+    "Request": "sampling.request",
+    "SampleFolder": "sampling.folder",
+    "SampleStream": "sampling.stream",
+    "Samples": "sampling.samples",
+    "curate": "dataset.run",
+    "evaluate": "evaluation.run",
+    "filter_samples": "evaluation.filter",
+    "sample": "sampling.run",
+    "simulate": "simulation.run",
+    "train": "training.run",
+}
+"""Where each name comes from, when it is first used."""
 
 
-def load(bundle: str | Path = "pretrained", *, device: str = "auto") -> ParticleGenerator:
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'frazil' has no attribute {name!r}")
+    return getattr(import_module(f"frazil.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def load(
+    bundle: str | Path = "pretrained", *, device: str = "auto", voxel_size_angstrom: float | None = None
+) -> ParticleGenerator:
     """Open a bundle as a generator of labelled particle volumes.
 
     Parameters
     ----------
-    bundle : folder that `frazil train` or `frazil import-weights` wrote: the bundle, or the run folder that holds it. Without one,
-        the model that frazil brings along, which learnt the six CZII particles from simulated tomograms.
-    device : ``"auto"`` (CUDA if there is one), ``"cpu"`` or ``"cuda"``.
+    bundle : folder that `frazil train` or `frazil import-weights` wrote: the bundle, or the run folder that holds it. By default
+        the bundled pretrained model, which learned the six CZII particles from simulated tomograms.
+    device : ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+    voxel_size_angstrom : edge of a voxel, only for a bundle that does not know it (imported weights).
 
     Raises
     ------
-    BundleError : the folder is no bundle, is damaged, or has a newer schema.
+    BundleError : the folder is not a bundle, is damaged, or has a newer schema.
+    RequestError : the device does not exist here, or the voxel size contradicts the bundle's.
     """
     from frazil.sampling.generator import ParticleGenerator
 
-    return ParticleGenerator.from_bundle(bundle, device=device)
+    return ParticleGenerator.from_bundle(bundle, device=device, voxel_size_angstrom=voxel_size_angstrom)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Event
-from typing import Any, TypedDict, Unpack, get_args
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -18,46 +18,17 @@ from frazil.core.records import Condition
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import (
     MemoryFormatChoice,
-    NoiseInterval,
     PrecisionChoice,
-    SamplerName,
-    SamplingSettings,
 )
 from frazil.diffusion.sampler import sample_volumes
-from frazil.diffusion.schedule import resolve_steps
 from frazil.model.bundle import Bundle, BundleCard, load_bundle
 from frazil.model.compute import Compute
 from frazil.model.devices import bytes_per_box, check_memory, choose_device, default_batch_size, memory_of
 from frazil.model.probe import Probe, candidates, probe
 from frazil.sampling.manifest import Sample, SampleRequest
+from frazil.sampling.options import SamplingOptions, check_word, choose_sampling
 from frazil.sampling.request import CENTER, Position, Request
 from frazil.sampling.samples import Samples
-
-
-class SamplingOptions(TypedDict, total=False):
-    """How to sample; what is left out, or None, is the bundle's choice or what suits the device.
-
-    Parameters
-    ----------
-    sampler : ``ddpm`` (the paper), ``ddim``, ``dpm++``, ``sde-dpm++`` or ``unipc``.
-    steps : of the sampler; without it the bundle's for its own sampler, else the usual number.
-    guidance : how much to exaggerate what sets a class apart: 1 is no guidance, 0 ignores the label. It costs a second network
-        evaluation per step.
-    guidance_interval : lowest and highest noise level that is guided, in sigma = sqrt((1 - abar) / abar).
-    batch_size : samples computed at once. It never changes the noise of a sample, and on the CPU not a bit of it. A GPU may
-        round differently from batch size to batch size: by some 1e-5 in ``32-true`` and visibly in ``bf16-mixed``.
-    precision : ``32-true`` or ``bf16-mixed``; ``auto`` is the faster one on this machine, as a probe of one second finds it:
-        another machine may decide, and round, differently.
-    memory_format : ``contiguous`` or ``channels-last``, which changes the last bits; ``auto`` is as above.
-    """
-
-    sampler: SamplerName | None
-    steps: int | None
-    guidance: float | None
-    guidance_interval: NoiseInterval | None
-    batch_size: int | None
-    precision: PrecisionChoice | None
-    memory_format: MemoryFormatChoice | None
 
 
 class ParticleGenerator:
@@ -190,7 +161,7 @@ class ParticleGenerator:
             raise RequestError(f"first sample {first}: samples are numbered from 0")
         model = self.card.preset.model
         compute = self._choose_compute(options.get("precision"), options.get("memory_format"), earlier)
-        sampling = self._choose_sampling(options)
+        sampling = choose_sampling(options, self.card.preset)
         planned = SampleRequest(
             **sampling.model_dump(),
             bundle_digest=self.digest,
@@ -239,25 +210,9 @@ class ParticleGenerator:
         per_box = bytes_per_box(self.card.preset.model, self.box_size_voxel, request.precision)
         threads = max(1, min(torch.get_num_threads(), memory_of(self.device) // per_box))
         size = -(-request.batch_size // threads)
-        pieces = [batch[start : start + size] for batch in batches for start in range(0, len(batch), size)]
-        with closing(self._share(request, pieces, min(threads, len(pieces)), step)) as parts:
+        pieces = (batch[start : start + size] for batch in batches for start in range(0, len(batch), size))
+        with closing(self._share(request, pieces, threads, step)) as parts:
             yield from parts
-
-    def _choose_sampling(self, options: SamplingOptions) -> SamplingSettings:
-        """Return the bundle's settings, overridden by `options`."""
-        suggested = self.card.preset.sampling
-        sampler = options.get("sampler") or suggested.sampler
-        _check_word(SamplerName, "sampler", sampler)
-        guidance, interval, steps = options.get("guidance"), options.get("guidance_interval"), options.get("steps")
-        if guidance is None:
-            guidance = suggested.guidance
-        if interval is None and guidance != 1:
-            interval = suggested.guidance_interval
-        _check_guidance(guidance, interval, trained=self.card.preset.training.class_dropout > 0)
-        if steps is None and sampler == suggested.sampler:
-            steps = suggested.steps
-        steps = resolve_steps(sampler, self.card.preset.diffusion, steps)
-        return SamplingSettings(sampler=sampler, steps=steps, guidance=guidance, guidance_interval=interval)
 
     def _choose_compute(
         self, precision: PrecisionChoice | None, memory_format: MemoryFormatChoice | None, earlier: SampleRequest | None
@@ -265,9 +220,9 @@ class ParticleGenerator:
         """Return how the network is computed; asks a probe where that is left open."""
         trained = Compute.of(self.card.preset.training)
         precision = precision or trained.precision
-        _check_word(PrecisionChoice, "precision", precision)
+        check_word(PrecisionChoice, "precision", precision)
         if memory_format is not None:
-            _check_word(MemoryFormatChoice, "memory format", memory_format)
+            check_word(MemoryFormatChoice, "memory format", memory_format)
         elif precision == trained.precision:
             memory_format = trained.memory_format
         among = candidates(precision, memory_format, kept=earlier.compute if earlier else None)
@@ -279,7 +234,7 @@ class ParticleGenerator:
         return among[0] if self.probed is None else self.probed.chosen
 
     def _share(
-        self, request: SampleRequest, pieces: Sequence[Sequence[Sample]], threads: int, on_step: Callable[[int], None]
+        self, request: SampleRequest, pieces: Iterable[Sequence[Sample]], threads: int, on_step: Callable[[int], None]
     ) -> Generator[Samples]:
         """Compute `pieces` on several threads of this process; yield them in order, few ahead of who takes them."""
         stopped = Event()
@@ -290,7 +245,7 @@ class ParticleGenerator:
             on_step(count)
 
         before = torch.get_num_threads()
-        pool = ThreadPoolExecutor(max(1, threads), initializer=torch.set_num_threads, initargs=(1,))
+        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         waiting: deque[Future[Samples]] = deque()
         try:
             for piece in pieces:
@@ -331,34 +286,6 @@ class ParticleGenerator:
             )
         return Samples(
             volumes[:, 0].cpu().numpy(), labels, np.array(positions), request.seed, indices, self.voxel_size_angstrom
-        )
-
-
-def _check_word(known: Any, what: str, word: str) -> None:
-    """Refuse what is not one of the words of the literal type `known`."""
-    if word not in get_args(known):
-        raise RequestError(f"{what} {word!r}: not known; choose one of {', '.join(get_args(known))}")
-
-
-def _check_guidance(guidance: float, interval: NoiseInterval | None, *, trained: bool) -> None:
-    """Refuse guidance that means nothing, or that the bundle cannot give; `trained`: with labels hidden at times."""
-    if not (np.isfinite(guidance) and guidance >= 0):
-        raise RequestError(f"guidance {guidance:g}: choose 1 (none), more than 1, or 0 to ignore the label")
-    if interval is not None:
-        lowest, highest = interval
-        if not 0 <= lowest < highest:
-            raise RequestError(
-                f"guidance interval {lowest:g},{highest:g}: give the lower noise level first, then the higher, from 0 up"
-            )
-        if guidance == 1:
-            raise RequestError(
-                f"guidance interval {lowest:g},{highest:g}: has no effect with guidance 1; choose a guidance, e.g. 1.5, or "
-                "leave the interval out"
-            )
-    if guidance != 1 and not trained:
-        raise RequestError(
-            f"guidance {guidance:g}: the bundle was trained with every label shown, so it cannot predict without one; "
-            "leave guidance out, or train with training.class_dropout=0.1"
         )
 
 

@@ -32,7 +32,7 @@ from frazil.sampling.folder import (
     write_relion,
     write_samples,
 )
-from frazil.sampling.generator import ParticleGenerator, SamplingOptions
+from frazil.sampling.generator import ParticleGenerator
 from frazil.sampling.manifest import (
     MANIFEST_FILE,
     REQUEST_FILE,
@@ -42,6 +42,7 @@ from frazil.sampling.manifest import (
     SampleRequest,
     request_differences,
 )
+from frazil.sampling.options import SamplingOptions
 from frazil.sampling.request import CENTER, Position, Request, expand_labels, read_requests, take
 
 MANIFEST_SECONDS = 5.0
