@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from frazil.core.errors import RequestError
 from frazil.core.settings import Normalisation
-from frazil.dataset.tables import POSITION
 from frazil.dataset.store import BoxStore
+from frazil.dataset.tables import POSITION
 from frazil.volume.intensity import z_score
 
 

@@ -136,11 +136,11 @@ class Filtered:
 
 
 def filter_samples(
-    generated: Path,
-    out: Path,
+    generated: str | Path,
+    out: str | Path,
     *,
-    evaluation: Path | None = None,
-    real: Path | None = None,
+    evaluation: str | Path | None = None,
+    real: str | Path | None = None,
     keep: float = 0.9,
     by: str | None = None,
     only: Sequence[str] = (),
@@ -169,12 +169,12 @@ def filter_samples(
     SourceError, StoreError : what cannot be read.
     OutputError : `out` holds something else, or cannot be written.
     """
+    generated, out, real = Path(generated), Path(out), None if real is None else Path(real)
     if out.resolve() == generated.resolve():
         raise RequestError(
             f"--out {out}: holds the volumes themselves, none of which is removed; choose another folder"
         )
-    if evaluation is None:
-        evaluation = _evaluate_first(generated, real, out)
+    evaluation = _evaluate_first(generated, real, out) if evaluation is None else Path(evaluation)
     before, samples = read_evaluation(evaluation), read_samples(evaluation)
     if not (boxes := real or Path(before.held_out.path)).exists():
         raise SourceError(f"{boxes}: the real boxes of the evaluation are gone; pass --real with their folder")

@@ -77,9 +77,9 @@ class Evaluated:
 
 
 def evaluate(
-    real: Path,
-    generated: Path,
-    out: Path,
+    real: str | Path,
+    generated: str | Path,
+    out: str | Path,
     *,
     only: Sequence[str] = (),
     seed: int = 0,
@@ -120,6 +120,7 @@ def evaluate(
     SourceError, RequestError : generated volumes that cannot be read, or do not fit the real ones.
     OutputError : `out` holds an evaluation of other inputs, or cannot be written.
     """
+    real, generated, out = Path(real), Path(generated), Path(out)
     if unknown := [stage for stage in only if stage not in STAGES]:
         raise RequestError(f"--only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(STAGES)}")
     if voxel_size_angstrom is not None and not 0 < voxel_size_angstrom < math.inf:
