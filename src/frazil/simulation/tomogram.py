@@ -19,7 +19,7 @@ from frazil.simulation.specimen.specimen import Likeness, Specimen, build_specim
 from frazil.simulation.structures.structure import Structure
 
 BESIDE_ANGSTROM = 500.0
-"""Width of what is put between the opposite borders; streaks and halos are faint so far away."""
+"""Width of what is put between opposite borders; streaks and halos are faint that far away."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,12 @@ def simulate_tomogram(
     like: Likeness | None = None,
     structures: Mapping[str, Structure] | None = None,
 ) -> SimulatedTomogram:
-    """Simulate one tomogram. Specimen and microscope draw from streams of their own, so a change of one leaves the other.
+    """Simulate one tomogram. Specimen and microscope have random streams of their own: changing one leaves the other.
 
     Parameters
     ----------
     index : number or name of the tomogram; with `seed` and the preset it decides everything.
-    like : existing picks to be simulated again; their tomogram's shape and voxel size stand for those of the preset.
-    structures : what `specimen_structures` returns, where it is at hand.
+    like, structures : see `build_specimen`.
 
     Raises
     ------
@@ -70,12 +69,13 @@ def simulate_tomogram(
         generator = numpy_generator(seed, "specimen", index)
         specimen = build_specimen(preset.specimen, generator, like=like, structures=structures)
     with _timed(seconds, "microscope"):
+        settings = preset.specimen.for_tomogram(specimen.density.shape, specimen.voxel_size_angstrom)
         acquisition = take_tomogram(
             specimen.density,
             specimen.voxel_size_angstrom,
             preset.microscope,
             numpy_generator(seed, "microscope", index),
-            ice_thickness_angstrom=preset.specimen.ice_thickness_angstrom,
+            ice_thickness_angstrom=settings.ice_depth_angstrom,
             beside_angstrom=BESIDE_ANGSTROM,
         )
     with _timed(seconds, "denoiser"):
@@ -84,7 +84,7 @@ def simulate_tomogram(
         grey_factor = preset.grey_std / std if std > 0 else 1.0
         denoised *= np.float32(grey_factor)
     wbp = acquisition.signal
-    wbp += acquisition.noise  # in place: a tomogram is large, and the two parts are not needed any more
+    wbp += acquisition.noise  # in place: a tomogram is large
     wbp *= np.float32(grey_factor)
     return SimulatedTomogram(specimen, wbp, denoised, acquisition.series, acquisition.defocus_um, grey_factor, seconds)
 

@@ -38,7 +38,8 @@ def ball(shape_voxel=SHAPE, center_voxel=None, sigma_voxel=2.0) -> np.ndarray:
 
 
 def take(density, settings, seed=0, voxel_size_angstrom=10.0, **kwargs) -> Acquisition:
-    return take_tomogram(density, voxel_size_angstrom, settings, numpy_generator(seed, "microscope"), **kwargs)
+    options = {"ice_thickness_angstrom": density.shape[0] * voxel_size_angstrom} | kwargs
+    return take_tomogram(density, voxel_size_angstrom, settings, numpy_generator(seed, "microscope"), **options)
 
 
 def one_image(tilt_degrees: float, shift_angstrom=(0.0, 0.0), true_tilt_degrees=None) -> TiltSeries:

@@ -8,7 +8,6 @@ from torch_ctf import calculate_relativistic_electron_wavelength
 
 from frazil.core.seeds import numpy_generator
 from frazil.simulation.microscope.optics import (
-    VOLT_ANGSTROM3_PER_DALTON,
     CorrectionSettings,
     OpticsSettings,
     contrast_transfer,
@@ -19,6 +18,7 @@ from frazil.simulation.microscope.optics import (
     noise_std,
 )
 from frazil.simulation.microscope.tilts import TiltSeries, TiltSettings, acquire
+from frazil.simulation.structures.structure import VOLT_ANGSTROM3_PER_DALTON
 
 # Lens without aberration, all contrast from phase: the CTF is sin(pi lambda defocus s^2).
 PLAIN = OpticsSettings(spherical_aberration_mm=0, amplitude_contrast=0)

@@ -126,9 +126,8 @@ class PreparedPiece:
         angles = self._series.true_angles_degrees.tolist()
         self._particles = project(torch.from_numpy(specimen.density), angles)
         self._globules = project(torch.from_numpy(background), angles)
-        thickness = settings.ice_thickness_angstrom or piece.simulated_voxel[0] * piece.fine_angstrom
         self._noise = image_noise(
-            piece.simulated_voxel, piece.fine_angstrom, thickness, self._series, preset.microscope.optics,
+            piece.simulated_voxel, piece.fine_angstrom, settings.ice_depth_angstrom, self._series, preset.microscope.optics,
             numpy_generator(*self._seed, "noise"),
         )  # fmt: skip
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from frazil.core.settings import Settings
 from frazil.simulation.microscope.optics import (
-    VOLT_ANGSTROM3_PER_DALTON,
     CorrectionSettings,
     OpticsSettings,
     contrast_transfer,
@@ -26,6 +25,7 @@ from frazil.simulation.microscope.optics import (
 )
 from frazil.simulation.microscope.projection import back_project, image_frequencies, project
 from frazil.simulation.microscope.tilts import TiltSeries, TiltSettings, acquire
+from frazil.simulation.structures.structure import VOLT_ANGSTROM3_PER_DALTON
 
 
 class MicroscopeSettings(Settings):
@@ -60,7 +60,7 @@ def take_tomogram(
     settings: MicroscopeSettings,
     generator: np.random.Generator,
     *,
-    ice_thickness_angstrom: float | None = None,
+    ice_thickness_angstrom: float,
     beside_angstrom: float = 0.0,
 ) -> Acquisition:
     """Take a tilt series of a specimen and reconstruct it by weighted back-projection.
@@ -68,11 +68,10 @@ def take_tomogram(
     Parameters
     ----------
     density : mass density over the ice, dalton per cubic angstrom; goes on periodically along y and x.
-    ice_thickness_angstrom : what electrons pass at tilt 0; None is the depth of the volume.
+    ice_thickness_angstrom : what electrons pass at tilt 0.
     beside_angstrom : width of what is put between the opposite borders along y and x, and taken away in the end
         (`close_sideways`), so that what is cut at one border does not end against what is at the other.
     """
-    thickness = density.shape[0] * voxel_size_angstrom if ice_thickness_angstrom is None else ice_thickness_angstrom
     series = acquire(settings.tilts, generator)
     defocus_um = draw_defocus_um(settings.optics, len(series.angles_degrees), generator)
     about_x = settings.tilts.axis == "x"
@@ -84,14 +83,16 @@ def take_tomogram(
     shape_voxel = tuple(specimen.shape)
     signal_filter, noise_filter = image_filters(shape_voxel, voxel_size_angstrom, series, defocus_um, settings)
     signal = project(specimen, series.true_angles_degrees.tolist()) * signal_filter
-    noise = image_noise(shape_voxel, voxel_size_angstrom, thickness, series, settings.optics, generator) * noise_filter
+    noise = image_noise(shape_voxel, voxel_size_angstrom, ice_thickness_angstrom, series, settings.optics, generator)
+    noise *= noise_filter
     del specimen
-    reconstructions = []
-    for images in (signal, noise):
+
+    def reconstructed(images: Complex[Tensor, "tilt ky kx"]) -> Float[np.ndarray, "z y x"]:
         volume = back_project(images, shape_voxel, series.angles_degrees.tolist()).numpy()
-        volume = (volume.swapaxes(1, 2) if about_x else volume)[:, :height, :width]
-        reconstructions.append(np.ascontiguousarray(volume))
-    return Acquisition(reconstructions[0], reconstructions[1], series, defocus_um)
+        volume = volume.swapaxes(1, 2) if about_x else volume
+        return np.ascontiguousarray(volume[:, :height, :width])
+
+    return Acquisition(reconstructed(signal), reconstructed(noise), series, defocus_um)
 
 
 def close_sideways(density: Float[np.ndarray, "z y x"], margin_voxel: int) -> Float[np.ndarray, "z Y X"]:

@@ -22,9 +22,6 @@ from frazil.core.settings import Settings
 from frazil.simulation.microscope.tilts import TiltSeries
 from frazil.simulation.text import Pair
 
-VOLT_ANGSTROM3_PER_DALTON = 4.2
-"""Potential over ice of a dalton of protein: (8.0 - 4.6) V at 0.81 Da/A^3; RNA comes within a tenth of it."""
-
 
 class OpticsSettings(Settings):
     """The microscope's optics and detector. The defaults are a 300 kV instrument with an energy filter.

@@ -1,4 +1,4 @@
-"""Things in the ice that are no protein: membrane vesicles, gold beads, the carbon film about a hole.
+"""Things in the ice that are not protein: membrane vesicles, gold beads, the carbon film around a hole.
 
 All of it is given as the mass density of protein that scatters as much: volt over ice divided by 4.2 volt cubic angstrom
 per dalton. Mean inner potentials are field knowledge: ice 4.5 V, amorphous carbon 10.7 V, gold some 26 V over ice.
@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import erfc
 
-VOLT_PER_DENSITY = 4.2
-GOLD_DENSITY = 26.0 / VOLT_PER_DENSITY
-CARBON_DENSITY = (10.7 - 4.5) / VOLT_PER_DENSITY
+from frazil.simulation.structures.structure import VOLT_ANGSTROM3_PER_DALTON
+
+GOLD_DENSITY = 26.0 / VOLT_ANGSTROM3_PER_DALTON
+CARBON_DENSITY = (10.7 - 4.5) / VOLT_ANGSTROM3_PER_DALTON
 
 # A bilayer across: hydrated head groups 2.5 V over ice, tails 0.8 V, less where the two leaflets' ends meet.
 # Place from the middle (angstrom), sigma (angstrom), density (dalton per cubic angstrom).

@@ -122,6 +122,11 @@ class SpecimenSettings(Settings):
             offset_voxel=self.ice_offset_angstrom / voxel,
         )
 
+    @property
+    def ice_depth_angstrom(self) -> float:
+        """Thickness of the ice, which may be all of the tomogram."""
+        return self.ice_thickness_angstrom or self.shape_voxel[0] * self.voxel_size_angstrom
+
     def is_distractor(self, label: str) -> bool:
         """Return whether a class is left out of picks and masks."""
         own = {entry.label: entry.distractor for entry in self.structures}

@@ -233,8 +233,7 @@ class _Filling:
             if place is not None:
                 self._put(label, body, place)
                 return
-        extent = [edge * self._voxel for edge in self._settings.shape_voxel]
-        extent[0] = self._settings.ice_thickness_angstrom or extent[0]
+        extent = [self._settings.ice_depth_angstrom, *(edge * self._voxel for edge in self._settings.shape_voxel[1:])]
         share = self._canvas.filled_voxel / max(self._canvas.room_voxel, 1)
         fewer = "fewer particles" if self._settings.crowding is None else "less crowding"
         raise SimulationError(
