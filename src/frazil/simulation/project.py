@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -132,13 +133,12 @@ class SimulationProject:
                 shutil.rmtree(path, ignore_errors=True)
 
     def finish(self, *, shared: bool) -> None:
-        """Write `copick.json`, and `simulation.json` with all runs; leave nothing where no run was finished."""
+        """Write `copick.json`, and `simulation.json` with all runs; remove the latter if there is nothing at all."""
         if runs := self.runs():
             radii = {label: self.structures[label].radius_angstrom for label in self.labels}
             write_project_config(self.out, name=self.out.resolve().name, labels_radius_angstrom=radii, simulated=True)
             self._record(runs).write(self.folder.record_path)
-        elif not shared:
-            self.folder.clear()
+        elif not shared and not self.folder.written():
             self.folder.record_path.unlink(missing_ok=True)
 
     def runs(self) -> dict[str, RunRecord]:
@@ -201,40 +201,30 @@ class SimulationProject:
 
     def _write_files(self, root: Path, run: str, tomogram: SimulatedTomogram) -> Iterator[str]:
         """Write picks, masks and tomograms, and yield their places in the project; MRC copies go there at once."""
-        specimen, voxel_size_angstrom = tomogram.specimen, tomogram.specimen.voxel_size_angstrom
+        specimen = tomogram.specimen
+        shared: dict[str, Any] = {"run": run, "voxel_size_angstrom": specimen.voxel_size_angstrom, "simulated": True}
+        written = []
         for particles in specimen.placed:
             if len(particles):
                 picks = Picks(run, particles.structure.label, particles.centers_angstrom, particles.rotations)
-                path = write_picks(root, picks, user=USER, instances=particles.instances)
-                yield str(path.relative_to(root))
+                written.append(write_picks(root, picks, user=USER, instances=particles.instances))
         for name in SEGMENTATIONS:
-            path = write_segmentation(
-                root,
-                run=run,
-                volume=getattr(specimen, name),
-                voxel_size_angstrom=voxel_size_angstrom,
-                name=name,
-                user=USER,
-                simulated=True,
-            )
-            yield str(path.relative_to(root))
+            volume = getattr(specimen, name)
+            written.append(write_segmentation(root, volume=volume, name=name, user=USER, **shared))
         for name in self.parameters.types:
             volume = -specimen.density if name == "clean" else getattr(tomogram, name)
-            path = write_tomogram(
-                root,
-                run=run,
-                volume=volume,
-                voxel_size_angstrom=voxel_size_angstrom,
-                tomogram_type=name,
-                levels=min(self.parameters.levels, most_levels(volume.shape)),
-                tilt_range_degrees=None if name == "clean" else self.preset.microscope.tilts.taken_range_degrees,
-                simulated=True,
+            tilt_range = None if name == "clean" else self.preset.microscope.tilts.taken_range_degrees
+            levels = min(self.parameters.levels, most_levels(volume.shape))
+            written.append(
+                write_tomogram(
+                    root, volume=volume, tomogram_type=name, levels=levels, tilt_range_degrees=tilt_range, **shared
+                )
             )
-            yield str(path.relative_to(root))
             if self.parameters.mrc:
                 path = self.out / _MRC_FOLDER / name / f"{run}.mrc"
-                write_volume(path, volume, voxel_size_angstrom, simulated=True)
+                write_volume(path, volume, specimen.voxel_size_angstrom, simulated=True)
                 yield str(path.relative_to(self.out))
+        yield from (str(path.relative_to(root)) for path in written)
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def describe_run(
     tomogram: SimulatedTomogram, *, index: int | str, like_digest: str | None, files: tuple[str, ...]
 ) -> RunRecord:
     """Return the record of a simulated run."""
-    specimen, series = tomogram.specimen, tomogram.series
+    specimen = tomogram.specimen
     return RunRecord(
         index=index,
         like_digest=like_digest,
@@ -132,12 +132,8 @@ def describe_run(
         crowding=specimen.crowding,
         grey_factor=tomogram.grey_factor,
         tilt_series={
-            "angles_degrees": _rounded(series.angles_degrees),
-            "true_angles_degrees": _rounded(series.true_angles_degrees),
-            "dose_before_e_per_angstrom2": _rounded(series.dose_before_e_per_angstrom2),
-            "dose_e_per_angstrom2": series.dose_e_per_angstrom2,
-            "shifts_angstrom": _rounded(series.shifts_angstrom),
-            "defocus_um": _rounded(tomogram.defocus_um),
+            name: _rounded(value) if isinstance(value, np.ndarray) else value
+            for name, value in {**vars(tomogram.series), "defocus_um": tomogram.defocus_um}.items()
         },
         files=files,
     )

@@ -1,8 +1,8 @@
 """A stand-in for a denoising network: what DenoisET, cryoCARE and the like make of a reconstruction, in six numbers.
 
-Not a network, and it knows what a network can only guess: which part of a simulated tomogram is noise. It leaves a share of the
-noise, passes frequencies up to a resolution, shrinks what is faint more than what is strong, and holds back what is extreme, as
-regression to the mean does. The last two put a little power into the missing wedge, which is seen in denoised tomograms too.
+It is not a network, and it knows what a network can only guess: which part of a simulated tomogram is noise. It leaves a share of
+the noise, passes frequencies up to a resolution, shrinks faint grey values more than strong ones, and restrains extreme ones, as
+regression to the mean does. The last two put a little power into the missing wedge, as is seen in denoised tomograms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import Field
 
 from frazil.core.settings import Settings
 
-_MARGIN_VOXEL = 16  # of the low-pass along z, where a tomogram does not go on
+_MARGIN_VOXEL = 16  # of the low-pass along z, where a tomogram is not periodic
 
 
 class DenoiserSettings(Settings):
@@ -25,11 +25,11 @@ class DenoiserSettings(Settings):
     ----------
     noise_left : share of the noise's amplitude that stays.
     resolution_angstrom : where the low-pass ``1 / (1 + (s d)^n)`` has fallen to one half. Its square root is applied before
-        the grey values are restrained, and once more after it.
+        and after the grey values are restrained.
     steepness : n of the low-pass.
     shrinkage : grey values x become ``x^3 / (x^2 + tau^2)``; tau in standard deviations of the tomogram, 0 for none.
-    dark_saturation, bright_saturation : grey values level off towards these, in standard deviations: what is rare is
-        predicted too weak, and bright fringes most of all, since matter is dark.
+    dark_saturation, bright_saturation : grey values level off towards these, in standard deviations: networks predict
+        rare values too weakly, bright fringes most of all, since matter is dark.
     """
 
     noise_left: float = Field(0.65, ge=0, le=1)
@@ -63,7 +63,7 @@ def smooth_and_restrain(
         tomogram - tomogram.mean(dtype=np.float64).astype(np.float32), voxel_size_angstrom, settings
     )
     tomogram *= _restraint(tomogram, settings)
-    tomogram = _half_low_pass(tomogram, voxel_size_angstrom, settings)  # what was bent has overtones
+    tomogram = _half_low_pass(tomogram, voxel_size_angstrom, settings)  # bent grey values have overtones
     tomogram -= tomogram.mean(dtype=np.float64).astype(np.float32)
     return tomogram
 
@@ -71,7 +71,7 @@ def smooth_and_restrain(
 def _restraint(tomogram: Float[np.ndarray, "z y x"], settings: DenoiserSettings) -> Float[np.ndarray, "z y x"]:
     """Return the factor of each grey value: small where it is faint, and where it is extreme."""
     square = np.square(tomogram)
-    square /= max(square.mean(dtype=np.float64), np.finfo(np.float32).tiny)  # nothing at all stays nothing
+    square /= max(square.mean(dtype=np.float64), np.finfo(np.float32).tiny)  # zeros stay zeros
     dark, bright = (np.float32(limit**-2) for limit in (settings.dark_saturation, settings.bright_saturation))
     factor = 1 / np.sqrt(1 + square * np.where(tomogram > 0, bright, dark))
     if settings.shrinkage > 0:
@@ -98,9 +98,8 @@ def _half_low_pass(
     kz, ky = (scipy.fft.fftfreq(edge).astype(np.float32) / voxel_size_angstrom for edge in (padded, height))
     kx = scipy.fft.rfftfreq(width).astype(np.float32) / voxel_size_angstrom
     in_plane = ky[:, None] ** 2 + kx**2
-    for plane, frequency in zip(
-        spectrum, kz, strict=True
-    ):  # plane by plane: a full grid of gains would be another tomogram
+    # Plane by plane: a full grid of gains would take the memory of another tomogram.
+    for plane, frequency in zip(spectrum, kz, strict=True):
         plane *= np.sqrt(low_pass_gain(np.sqrt(in_plane + frequency**2), settings))
     filtered = scipy.fft.irfftn(spectrum, s=(padded, height, width), workers=torch.get_num_threads(), overwrite_x=True)
     return np.ascontiguousarray(filtered[before : before + depth])

@@ -1,4 +1,4 @@
-"""The microscope: what a tilt series and its reconstruction make of a specimen."""
+"""The microscope: tilt series of a specimen, and their reconstruction."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def take_tomogram(
 
     Parameters
     ----------
-    density : mass density over the ice, dalton per cubic angstrom; goes on periodically along y and x.
+    density : mass density over the ice, dalton per cubic angstrom; periodic along y and x.
     ice_thickness_angstrom : what electrons pass at tilt 0.
-    beside_angstrom : width of what is put between the opposite borders along y and x, and taken away in the end
-        (`close_sideways`), so that what is cut at one border does not end against what is at the other.
+    beside_angstrom : width of what is put between opposite borders along y and x, and removed in the end
+        (`close_sideways`), so that a particle cut at one border does not end abruptly at the other.
     """
     series = acquire(settings.tilts, generator)
     defocus_um = draw_defocus_um(settings.optics, len(series.angles_degrees), generator)
@@ -96,10 +96,10 @@ def take_tomogram(
 
 
 def close_sideways(density: Float[np.ndarray, "z y x"], margin_voxel: int) -> Float[np.ndarray, "z Y X"]:
-    """Return a volume that goes on periodically along y and x without a seam.
+    """Return a volume that is periodic along y and x without a seam.
 
-    Behind the last voxel its mirror image fades into the mirror image of what comes before the first. Edges grow by at
-    least `margin_voxel`, to a size that is fast to transform, and by their own length at most.
+    Behind the last voxel, its mirror image fades into the mirror image of what precedes the first. Edges grow by at least
+    `margin_voxel`, to a size that is fast to transform, and by at most their own length.
     """
     for axis in (1, 2):
         edge = density.shape[axis]
@@ -122,7 +122,7 @@ def image_filters(
     defocus_um: Float[np.ndarray, "n"],
     settings: MicroscopeSettings,
 ) -> tuple[Complex[Tensor, "tilt ky kx"], Float[Tensor, "tilt ky kx"]]:
-    """Return what turns projections (`project`) into corrected images, and what the correction does to noise.
+    """Return the filters that turn projections (`project`) into corrected images, and noise into corrected noise.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def image_noise(
     images = torch.empty(len(series.angles_degrees), height, width // 2 + 1, dtype=torch.complex64)
     stds = noise_std(series, voxel_size_angstrom, ice_thickness_angstrom, optics)
     cosines = np.cos(np.radians(series.true_angles_degrees))
-    for tilt, std in enumerate(stds * np.sqrt(cosines)):  # a tilted image shows the field of view on fewer pixels
+    for tilt, std in enumerate(stds * np.sqrt(cosines)):  # a tilted image has fewer pixels in the field of view
         white = torch.from_numpy(generator.standard_normal((height, width), dtype=np.float32))
         images[tilt] = float(std) * torch.fft.rfftn(white)
     return images
@@ -162,7 +162,7 @@ def image_noise(
 def _misalignment(
     shape_voxel: Sequence[int], voxel_size_angstrom: float, series: TiltSeries
 ) -> Complex[Tensor, "tilt ky kx"]:
-    """Return the phases of images that alignment has left shifted."""
+    """Return the phases of the shifts that alignment leaves."""
     _, height, width = shape_voxel
     shift_y, shift_x = torch.from_numpy(series.shifts_angstrom / voxel_size_angstrom).T[:, :, None, None]
     cosine = torch.from_numpy(np.cos(np.radians(series.true_angles_degrees)))[:, None, None]

@@ -32,9 +32,9 @@ class OpticsSettings(Settings):
     phase_shift_degrees : of a phase plate; 0 without one.
     defocus_um : lowest and highest mean defocus of a tilt series, underfocus positive; each series draws its own.
     defocus_jitter_um : standard deviation of the defocus of an image about the mean of its series.
-    contrast : share of the theory's contrast that images show. Theory, here as in other simulators, promises more than
-        microscopes give (inelastic scattering, charging, solvent, motion); tomograms that look real come out at about a half.
-    b_factor_angstrom2 : envelope ``exp(-B s^2 / 4)`` of drift, beam and what else blurs an image.
+    contrast : share of the theoretical contrast that images show. Theory, here as in other simulators, predicts more than
+        microscopes deliver (inelastic scattering, charging, solvent, motion); about one half looks real.
+    b_factor_angstrom2 : envelope ``exp(-B s^2 / 4)`` of drift, beam and whatever else blurs an image.
     radiation_damage : fade high frequencies with the dose before and during an image (Grant & Grigorieff 2015).
     detective_quantum_efficiency : of the detector at low frequency, where binned images live.
     mean_free_path_angstrom : of inelastic scattering in ice; scattered electrons end in the energy filter.
@@ -61,14 +61,14 @@ class OpticsSettings(Settings):
 
 
 class CorrectionSettings(Settings):
-    """What is done to the images before back-projection.
+    """How images are corrected before back-projection.
 
     Parameters
     ----------
-    ctf : ``none``, ``phase-flip``, or ``wiener``: division by the CTF, held back where ``1 / snr`` says that noise rules.
+    ctf : ``none``, ``phase-flip``, or ``wiener``: division by the CTF, damped where ``1 / snr`` says that noise dominates.
     wiener_snr : signal-to-noise ratio of power that the Wiener filter assumes at frequency 0.
     wiener_falloff_angstrom : the assumed ratio falls as ``exp(-s * falloff)`` with spatial frequency s.
-    dose_weighting : weigh each frequency of an image by what the dose has left of it.
+    dose_weighting : weight each frequency of an image by what the dose has left of it.
     tilt_weight : images are weighted with the cosine of their tilt to this power.
     """
 
@@ -88,7 +88,7 @@ def draw_defocus_um(settings: OpticsSettings, count: int, generator: np.random.G
 def contrast_transfer(
     frequency_squared: Float[Tensor, "..."], defocus_um: Float[Tensor, "..."], settings: OpticsSettings
 ) -> Float[Tensor, "..."]:
-    """Return the CTF, positive at low frequency in underfocus: there matter is dark, and ``-2 sigma V`` times this its contrast.
+    """Return the CTF, positive at low frequency in underfocus: matter is dark there; its contrast is ``-2 sigma V`` times this.
 
     Parameters
     ----------
@@ -113,14 +113,14 @@ def damage(
     """Return the amplitude that a dose leaves: ``exp(-N / 2 N_c(s))`` (Grant & Grigorieff 2015, eq. 2 and 5)."""
     if not settings.radiation_damage:
         return torch.ones_like(frequency_squared * dose_e_per_angstrom2)
-    # Measured at 300 kV; slower electrons do more harm: at 200 kV a specimen bears a fifth less, at 100 kV again (as RELION has it).
+    # Measured at 300 kV; slower electrons do more harm: at 200 kV a specimen bears a fifth less, at 100 kV another (as in RELION).
     tolerance = 1.0 if settings.voltage_kv >= 250 else 0.8 if settings.voltage_kv >= 150 else 0.64
     critical = tolerance * critical_exposure(frequency_squared.sqrt())
     return torch.exp(-dose_e_per_angstrom2 / (2 * critical))
 
 
 def interaction_radian_per_volt_angstrom(voltage_kv: float) -> float:
-    """Return sigma, the phase that a volt over an angstrom gives an electron: 6.53e-4 rad/(V A) at 300 kV."""
+    """Return sigma, the phase shift of an electron per volt and angstrom: 6.53e-4 rad/(V A) at 300 kV."""
     wavelength_angstrom = float(calculate_relativistic_electron_wavelength(voltage_kv * 1e3)) * 1e10
     rest_kev = 510.999
     return (
@@ -131,12 +131,7 @@ def interaction_radian_per_volt_angstrom(voltage_kv: float) -> float:
 def noise_std(
     series: TiltSeries, voxel_size_angstrom: float, ice_thickness_angstrom: float, settings: OpticsSettings
 ) -> Float[np.ndarray, "n"]:
-    """Return the standard deviation of the contrast of a pixel: the shot noise of the electrons that were counted.
-
-    Parameters
-    ----------
-    voxel_size_angstrom : edge of a pixel.
-    """
+    """Return the standard deviation of the contrast of a pixel of each image: the shot noise of the counted electrons."""
     path_angstrom = ice_thickness_angstrom / np.cos(np.radians(series.true_angles_degrees))
     passed = np.exp(-path_angstrom / settings.mean_free_path_angstrom)
     counted = series.dose_e_per_angstrom2 * voxel_size_angstrom**2 * passed * settings.detective_quantum_efficiency
@@ -167,7 +162,7 @@ def correction_filter(
     filters = filters * cosine**settings.tilt_weight
     if settings.dose_weighting:
         middle = torch.from_numpy(series.dose_before_e_per_angstrom2 + series.dose_e_per_angstrom2 / 2)
-        middle = middle - middle.min()  # what all images have lost falls out below; kept, it can leave 0 / 0
+        middle = middle - middle.min()  # what all images have lost cancels below, or leaves 0 / 0
         kept = damage(frequency_squared, middle[:, None, None], optics.model_copy(update={"radiation_damage": True}))
         # The weights at a frequency keep their mean square, so that the filter does not blur (ibid., eq. 9).
         filters = filters * kept / kept.square().mean(dim=0, keepdim=True).sqrt()

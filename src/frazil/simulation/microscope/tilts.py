@@ -1,4 +1,4 @@
-"""The tilt scheme: which tilts, in which order, and what differs between them by chance."""
+"""The tilt scheme: which tilts, in which order, and their random errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from frazil.core.settings import Settings
 from frazil.simulation.text import Pair
 
-_STEEPEST = 85  # a slab is not seen edge-on
+_STEEPEST = 85  # a slab cannot be imaged edge-on
 
 TiltOrder = Literal["dose-symmetric", "bidirectional", "one-way"]
 
@@ -25,13 +25,13 @@ class TiltSettings(Settings):
     ----------
     range_degrees : lowest and highest tilt.
     step_degrees : between two tilts.
-    axis : tilt axis in the tomogram. In the CZII tomograms it is y.
+    axis : tilt axis in the tomogram; y in those of CZII.
     order : ``dose-symmetric`` (0, +3, -3, +6, ...; Hagen et al. 2017), ``bidirectional`` (0 to the highest, then down) or
         ``one-way`` (lowest to highest). Late tilts carry the damage of the earlier ones.
     dose_e_per_angstrom2 : total dose, shared evenly by the tilts.
-    shift_error_angstrom : standard deviation of what alignment leaves of the shift of each image, along each of its two axes.
-    angle_error_degrees : standard deviation of the error of each tilt angle. It moves planes against each other; the image as
-        a whole keeps its width, as alignment sees to.
+    shift_error_angstrom : standard deviation of the shift of each image that alignment leaves, along each of its two axes.
+    angle_error_degrees : standard deviation of the error of each tilt angle. It shifts planes against each other; the image as
+        a whole keeps its width, since it is aligned.
     """
 
     range_degrees: Pair = (-45.0, 45.0)
@@ -64,13 +64,13 @@ class TiltSettings(Settings):
 
     @property
     def taken_range_degrees(self) -> tuple[float, float]:
-        """Lowest and highest tilt that is taken: a step that does not divide the range ends before its end."""
+        """Lowest and highest tilt that is taken: a step that does not divide the range stops short of its end."""
         return self.angles_degrees[0], self.angles_degrees[-1]
 
 
 @dataclass(frozen=True)
 class TiltSeries:
-    """What one tilt series did, in the order of acquisition.
+    """A tilt series, in the order of acquisition.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class TiltSeries:
     true_angles_degrees : `(n,)` tilts under which the specimen was seen.
     dose_before_e_per_angstrom2 : `(n,)` dose that the specimen had seen before each image.
     dose_e_per_angstrom2 : dose of an image.
-    shifts_angstrom : `(n, 2)` along the tilt axis and across it, in the image, of what each image shows after alignment.
+    shifts_angstrom : `(n, 2)` of each image after alignment, along the tilt axis and across it.
     """
 
     angles_degrees: Float[np.ndarray, "n"]

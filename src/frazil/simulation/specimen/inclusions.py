@@ -1,7 +1,7 @@
 """Things in the ice that are not protein: membrane vesicles, gold beads, the carbon film around a hole.
 
-All of it is given as the mass density of protein that scatters as much: volt over ice divided by 4.2 volt cubic angstrom
-per dalton. Mean inner potentials are field knowledge: ice 4.5 V, amorphous carbon 10.7 V, gold some 26 V over ice.
+Densities are those of protein that scatters as much: volt over ice divided by 4.2 volt cubic angstrom per dalton. Mean inner
+potentials are field knowledge: ice 4.5 V, amorphous carbon 10.7 V, gold some 26 V over ice.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class CarbonFilm:
     rim_angstrom: Float[np.ndarray, "n"]
     lowest_angstrom: float
     highest_angstrom: float
-    slope: tuple[float, float] = (0.0, 0.0)
+    slope: Float[np.ndarray, "2"]
 
     def add_to(
         self, density: Float[np.ndarray, "z y x"], solid: Bool[np.ndarray, "z y x"], voxel_size_angstrom: float
@@ -118,8 +118,9 @@ class CarbonFilm:
             angle, np.arange(len(self.rim_angstrom) + 1), np.append(self.rim_angstrom, self.rim_angstrom[0])
         )
         covered = _edge(self.hole_radius_angstrom + rim - np.hypot(y, x), voxel_size_angstrom).astype(np.float32)
-        rise = self.slope[0] * (y + self.hole_angstrom[0]) + self.slope[1] * (x + self.hole_angstrom[1])
-        across = 1 / math.sqrt(1 + self.slope[0] ** 2 + self.slope[1] ** 2)  # the way through along z is longer
+        slope_y, slope_x = self.slope.tolist()
+        rise = slope_y * (y + self.hole_angstrom[0]) + slope_x * (x + self.hole_angstrom[1])
+        across = 1 / math.sqrt(1 + slope_y**2 + slope_x**2)  # the way through along z is longer
         reach = 2 * voxel_size_angstrom / across
         first = max(math.floor((self.lowest_angstrom + rise.min() - reach) / voxel_size_angstrom), 0)
         last = min(math.ceil((self.highest_angstrom + rise.max() + reach) / voxel_size_angstrom), depth - 1)
@@ -159,7 +160,7 @@ def _outward(
 ) -> Float[np.ndarray, "z y x"]:
     """Return how far outside an ellipsoid each place lies: exact for a sphere, else to first order near the surface."""
     z, y, x = offset
-    # So small that they matter at the center only, which is no direction: there the shortest way out counts.
+    # So small that they matter only at the center, which has no direction: there the shortest way out counts.
     level, slope = np.float32(1e-12), np.float32(1e-12 / semi_axes.min() ** 2)
     for column, semi_axis in zip(rotation.T.astype(np.float32), semi_axes.astype(np.float32), strict=True):
         along = (column[0] * z + column[1] * y + column[2] * x) / semi_axis

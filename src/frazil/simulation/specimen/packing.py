@@ -1,12 +1,13 @@
 """Packing: solid bodies put one by one at random free places of the ice, never moved again.
 
-A body is drawn once, in one orientation and with one sub-voxel shift; only whole-voxel places are tried for it. First at
-random, which is quick while there is room; where that fails, one convolution per tile finds every free place there is. So a
-crowded specimen fills up to where the drawn body truly fits nowhere.
+A body is drawn once, in one orientation and with one sub-voxel shift, and tried at whole-voxel places: first at random, which
+is quick while there is room; if that fails, one convolution per tile finds every free place. So a crowded specimen fills up
+until the drawn body fits nowhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,8 +48,7 @@ class Body:
     @property
     def middle(self) -> Place:
         """The voxel of the box that is put at a place."""
-        z, y, x = (edge // 2 for edge in self.density.shape)
-        return (z, y, x)
+        return _place(edge // 2 for edge in self.density.shape)
 
     @cached_property
     def offsets(self) -> Int64[np.ndarray, "n 3"]:
@@ -74,13 +74,18 @@ def draw_body(
     return Body(density, solid, rotation, shift_voxel)
 
 
+def _place(numbers: Iterable[int]) -> Place:
+    z, y, x = numbers
+    return (z, y, x)
+
+
 def box_edge(structure: Structure, voxel_size_angstrom: float) -> int:
     """Return the edge of the box in which a structure is drawn, an odd number of voxels."""
     return 2 * int(np.ceil(structure.support_radius_angstrom / voxel_size_angstrom + 0.5)) + 1
 
 
 class Canvas:
-    """The specimen while it is being filled: what is solid, the density, and who is where.
+    """A specimen that is being filled: what is solid, the density, and which particle is where.
 
     Parameters
     ----------
@@ -115,7 +120,7 @@ class Canvas:
         return int(np.prod([-(-edge // _TILE_VOXEL) for edge in self.slab.shape_voxel[1:]]))
 
     def block(self, solid: Bool[np.ndarray, "z y x"]) -> None:
-        """Keep bodies off these voxels, before any is put: something else, such as a carbon film, is there."""
+        """Keep bodies off these voxels, before any is put: they hold something else, such as a carbon film."""
         inner = self.solid
         inner |= solid
         lowest, highest = self.slab.columns
@@ -127,7 +132,7 @@ class Canvas:
         return int(np.count_nonzero(body.solid & self._solid[self._around(body, place)]))
 
     def put(self, body: Body, place: Place, instance: int) -> None:
-        """Add a body. Where it overlaps another, as close picks do, the denser counts: matter does not share space.
+        """Add a body. Where it overlaps another, as close picks do, the denser one counts: matter does not share space.
 
         Parameters
         ----------
@@ -187,8 +192,7 @@ class Canvas:
             starts, candidates, begin = starts[free], candidates[free], end
         for start, candidate in zip(starts, candidates, strict=True):
             if not solid[start + steps[begin:]].any():
-                z, y, x = candidate.tolist()
-                return (z, y, x)
+                return _place(candidate.tolist())
         return None
 
     def _search(
@@ -203,14 +207,13 @@ class Canvas:
             stop = np.minimum(start + _TILE_VOXEL, high + 1)
             free = self._free_places(body, start, stop)
             if len(free):
-                z, y, x = free[generator.integers(len(free))].tolist()
-                return (z, y, x)
+                return _place(free[generator.integers(len(free))].tolist())
         return None
 
     def _free_places(
         self, body: Body, start: Int64[np.ndarray, "2"], stop: Int64[np.ndarray, "2"]
     ) -> Int64[np.ndarray, "n 3"]:
-        """Return all free places with y and x in a tile: those where body and solid voxels have no product."""
+        """Return all free places with y and x in a tile: those where no voxel of the body is solid already."""
         y, x = (np.arange(a, b) for a, b in zip(start, stop, strict=True))
         lowest, highest = self.slab.heights(y[:, None], x, body.offsets)
         bottom, top = int(lowest.min()), int(highest.max())
@@ -219,11 +222,9 @@ class Canvas:
         first, last = body.offsets.min(axis=0), body.offsets.max(axis=0)
         corner = np.array([bottom, *start]) + first + self._margin
         end = np.array([top + 1, *stop]) + last + self._margin
-        tile = self._solid[tuple(slice(int(a), int(b)) for a, b in zip(corner, end, strict=True))]
+        tile = self._solid[tuple(map(slice, corner, end))]
         middle = np.asarray(body.middle)
-        kernel = body.solid[
-            tuple(slice(int(a), int(b) + 1) for a, b in zip(middle + first, middle + last, strict=True))
-        ]
+        kernel = body.solid[tuple(map(slice, middle + first, middle + last + 1))]
         shared = fftconvolve(tile.astype(np.float32), kernel[::-1, ::-1, ::-1].astype(np.float32), mode="valid")
         z = np.arange(bottom, top + 1)[:, None, None]
         free = (shared < 0.5) & (z >= lowest) & (z <= highest)

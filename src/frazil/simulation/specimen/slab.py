@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 
 @dataclass(frozen=True)
 class Slab:
-    """The ice: all between two parallel planes, as far as the tomogram goes.
+    """The ice: everything between two parallel planes, up to the borders of the tomogram.
 
     Parameters
     ----------
@@ -42,15 +42,15 @@ class Slab:
 
     @cached_property
     def slope(self) -> Float[np.ndarray, "2"]:
-        """By how much the ice rises along y and along x, voxels a voxel; ice that fills the tomogram does not."""
+        """Rise of the ice along y and along x, voxels per voxel; zero for ice that fills the tomogram."""
         return np.zeros(2) if self.thickness_voxel is None else -self.normal[1:] / self.normal[0]
 
     def faces_at(
         self, y: Float[np.ndarray, "..."] | float, x: Float[np.ndarray, "..."] | float
     ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
-        """Return the lowest and the highest z of the ice at places (y, x), fractions allowed and outside too.
+        """Return the lowest and the highest z of the ice at points (y, x), which may be fractions, and outside the tomogram.
 
-        The border of the tomogram, half a voxel beyond a center, ends the ice; where it is outside, lowest is above highest.
+        The ice ends at the border of the tomogram, half a voxel beyond a center; if there is none, lowest is above highest.
         """
         depth, height, width = self.shape_voxel
         thickness = depth if self.thickness_voxel is None else self.thickness_voxel / self.normal[0]
@@ -76,7 +76,7 @@ class Slab:
 
     @cached_property
     def columns(self) -> tuple[Int64[np.ndarray, "y x"], Int64[np.ndarray, "y x"]]:
-        """The lowest and the highest voxel of ice at each (y, x); none where the lowest is above the highest."""
+        """The lowest and the highest voxel of ice at each (y, x); no ice where the lowest is above the highest."""
         _, height, width = self.shape_voxel
         return self.heights(np.arange(height)[:, None], np.arange(width), np.zeros((1, 3), dtype=np.int64))
 

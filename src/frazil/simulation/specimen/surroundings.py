@@ -1,4 +1,4 @@
-"""What else is in the ice besides particles: vesicles, gold beads, the edge of the carbon film, dissolved protein."""
+"""What is in the ice besides particles: vesicles, gold beads, the edge of the carbon film, dissolved protein."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from frazil.simulation.text import Pair
 _OBLATE = 1.12  # semi-axes of a vesicle differ from their mean by up to this factor
 _ATTEMPTS = 400
 
-# The rim of a hole is rough by so much, over so much of its length.
-_ROUGH_ANGSTROM = 25.0
-_ROUGH_OVER_ANGSTROM = 200.0
+_ROUGH_ANGSTROM = 25.0  # of the rim of a hole
+_ROUGH_OVER_ANGSTROM = 200.0  # along the rim
 _RIM_STEP_ANGSTROM = 50.0
 
 _MG_PER_ML = 6.022e-4  # dalton per cubic angstrom
@@ -115,7 +114,7 @@ def add_solid_things(
 def _draw_film(
     settings: SurroundingsSettings, slab: Slab, voxel_size_angstrom: float, generator: np.random.Generator
 ) -> CarbonFilm:
-    """Return a film at one face of the ice, whose rim crosses the tomogram between its middle and its border."""
+    """Return a film at one face of the ice; its rim crosses the tomogram between the middle and the border."""
     extent = np.asarray(slab.shape_voxel[1:]) * voxel_size_angstrom
     direction = generator.uniform(0, 2 * np.pi)
     toward = np.array([np.sin(direction), np.cos(direction)])
@@ -127,10 +126,9 @@ def _draw_film(
     rim_length = 2 * np.pi * settings.hole_radius_angstrom
     steps = max(16, int(rim_length / _RIM_STEP_ANGSTROM))
     rim = gaussian_filter1d(generator.standard_normal(steps), _ROUGH_OVER_ANGSTROM * steps / rim_length, mode="wrap")
-    slope_y, slope_x = slab.slope.tolist()
     bottom -= float(slab.slope @ (extent - voxel_size_angstrom)) / 2  # from the middle to where y and x are 0
     rough = rim * (_ROUGH_ANGSTROM / rim.std())
-    return CarbonFilm(hole, settings.hole_radius_angstrom, rough, bottom, bottom + thickness, (slope_y, slope_x))
+    return CarbonFilm(hole, settings.hole_radius_angstrom, rough, bottom, bottom + thickness, slab.slope)
 
 
 def add_background(
@@ -141,9 +139,9 @@ def add_background(
     slab: Slab,
     generator: np.random.Generator,
 ) -> None:
-    """Add dissolved protein to what else is in the ice, in place: globules of three grains each, as dense as protein.
+    """Add dissolved protein to the ice, in place: globules of three grains each, as dense as protein.
 
-    There is none in anything solid, and the sum is no denser than protein.
+    Solid things hold none, and the sum is no denser than protein.
 
     Parameters
     ----------
@@ -183,7 +181,7 @@ def _draw_globules(
     mg_per_ml: float, voxel_size_angstrom: float, slab: Slab, generator: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3 3"]]:
     """Return masses (dalton), centers (angstrom) and shapes of globules, evenly spread between the faces of the ice."""
-    # Sideways the ice goes on, and globules there reach into the tomogram; above and below there is none.
+    # The ice continues sideways, and globules there reach into the tomogram; above and below there is none.
     ends = [(-_BESIDE_ANGSTROM, edge * voxel_size_angstrom + _BESIDE_ANGSTROM) for edge in slab.shape_voxel[1:]]
     y, x = np.meshgrid(*(np.linspace(*pair, 65) for pair in ends))
     below, above = slab.faces_at(y / voxel_size_angstrom, x / voxel_size_angstrom)

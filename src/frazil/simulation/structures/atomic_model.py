@@ -113,10 +113,10 @@ def _scattering(model: gemmi.Model, edges_voxel: Int[np.ndarray, "3"]) -> Float[
 
 
 def _envelope(potential: Float[np.ndarray, "z y x"], volume_angstrom3: float) -> Float[np.ndarray, "z y x"]:
-    """Return the share of each voxel from which the particle keeps the ice.
+    """Return the share of each voxel from which the particle displaces the ice.
 
     It is 1 inside, also between atoms where no water fits, and falls off as the potential does: the envelope is the
-    potential, cut off at the height that gives the volume.
+    potential, clipped at the height that gives the right volume.
     """
     wanted = volume_angstrom3 / _GRID_ANGSTROM**3
     lowest, highest = 0.0, float(potential.sum(dtype=np.float64)) / wanted  # so high that nothing is cut off

@@ -167,7 +167,7 @@ def clean_map(
     """Return the particle of a map, bright on zero, and the voxels of its body.
 
     The background's level and noise are those of the border. The body is what lies above the contour that best tells two
-    kinds of voxels apart (Otsu 1979); what is connected to it and stands out of the noise belongs to the particle.
+    kinds of voxels apart (Otsu 1979); what is connected to it and above the noise belongs to the particle.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a structure is: a particle that can be drawn on any grid, and the solid body that nothing else can be inside of."""
+"""What a structure is: a particle that can be drawn on any grid, with a solid body that excludes everything else."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class StructureSettings(Settings):
 def solid_body(density: Float[np.ndarray, "z y x"], voxel_size_angstrom: float) -> Bool[np.ndarray, "z y x"]:
     """Return the voxels that count as the particle.
 
-    The body is what has more than a third of protein's density, or of its own highest where blur leaves less. A cavity
-    that opens only by pores narrower than 28 A belongs to it: nothing else can be inside a ferritin.
+    The body has more than a third of protein's density, or of its own highest density if blur leaves less. A cavity that
+    opens only by pores narrower than 28 A belongs to it: nothing else can be inside a ferritin.
 
     Parameters
     ----------
