@@ -70,7 +70,7 @@ def test_things_at_the_border_are_cut_and_what_is_there_stays():
 
 def test_a_film_is_there_outside_its_hole_and_between_its_faces():
     density, solid = empty(30, 40, 50)
-    film = CarbonFilm(np.array([195.0, -300.0]), 600.0, np.zeros(16), 52.0, 152.0)
+    film = CarbonFilm(np.array([195.0, -300.0]), 600.0, np.zeros(16), 52.0, 152.0, np.zeros(2))
     film.add_to(density, solid, 10.0)
     y, x = np.indices((40, 50)) * 10.0
     outside = np.hypot(y - 195, x + 300) > 600
@@ -87,7 +87,9 @@ def test_a_film_is_there_outside_its_hole_and_between_its_faces():
 def test_a_film_of_tilted_ice_rises():
     """As thick across as a level one, so more along z: 1 / cos of the tilt."""
     density, solid = empty(60, 30, 30)
-    CarbonFilm(np.array([-5000.0, 0.0]), 100.0, np.zeros(16), 100.0, 200.0, (0.75, 0.0)).add_to(density, solid, 10.0)
+    CarbonFilm(np.array([-5000.0, 0.0]), 100.0, np.zeros(16), 100.0, 200.0, np.array([0.75, 0.0])).add_to(
+        density, solid, 10.0
+    )
     along_z = density.sum(axis=0, dtype=float) * 10
     assert along_z == pytest.approx(CARBON_DENSITY * 100, rel=0.02)
     middle = (np.arange(60)[:, None, None] * density).sum(axis=0) / density.sum(axis=0) * 10
@@ -98,7 +100,7 @@ def test_a_rough_rim_moves_the_edge():
     density, solid = empty(10, 60, 60)
     rim = np.zeros(64)
     rim[:4] = 80.0  # about angle 0, towards +x
-    CarbonFilm(np.array([300.0, 0.0]), 300.0, rim, 0.0, 90.0).add_to(density, solid, 10.0)
+    CarbonFilm(np.array([300.0, 0.0]), 300.0, rim, 0.0, 90.0, np.zeros(2)).add_to(density, solid, 10.0)
     along_x, along_y = density[5, 30], density[5, :, 0]
     assert along_x[36] < 0.05 * CARBON_DENSITY < 0.5 * CARBON_DENSITY < along_x[40]
     assert along_y[59] < 0.6 * CARBON_DENSITY

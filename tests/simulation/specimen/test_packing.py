@@ -189,18 +189,6 @@ def test_overlapped_matter_is_not_there_twice():
     assert canvas.filled_voxel == 1
 
 
-def test_bodies_keep_off_what_spans_the_tomogram():
-    canvas = Canvas(Slab((8, 10, 10)), margin_voxel=4, cut_at_border=True)
-    film = np.zeros((8, 10, 10), dtype=bool)
-    film[:, :, :7] = True
-    canvas.block(film)
-    generator = numpy_generator(0, "places")
-    for number in range(1, 5):
-        canvas.put(HOOK, canvas.find_place(HOOK, generator), number)
-    assert not canvas.instances[film].any()
-    assert canvas.room_voxel == 240
-
-
 @pytest.mark.parametrize("label", ["ribosome", "thyroglobulin"])
 @pytest.mark.parametrize("voxel_size_angstrom", [10.0, 20.0])
 def test_a_drawn_body_holds_the_particle(label, voxel_size_angstrom):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.ndimage import affine_transform, distance_transform_edt
+from scipy.ndimage import affine_transform
 
 from frazil.core.errors import PickError, SimulationError
 from frazil.core.records import Picks, TomogramHeader
@@ -86,23 +86,6 @@ def test_bodies_lie_in_the_tilted_ice(crowded):
     assert np.abs(z).max() > 14.5  # the ice is tilted
 
 
-def test_centres_keep_their_distance(crowded):
-    """No two centres are nearer than the spheres that are wholly inside their bodies allow."""
-    inner = {}
-    for particles in crowded.placed:
-        body = draw_body(particles.structure, VOXEL_SIZE_ANGSTROM, np.eye(3), np.zeros(3))
-        inner[particles.structure.label] = (distance_transform_edt(body.solid)[body.middle] - 1.5) * VOXEL_SIZE_ANGSTROM
-    centers = np.concatenate([particles.centers_angstrom for particles in crowded.placed])
-    radii = np.concatenate([np.full(len(p), max(inner[p.structure.label], 0)) for p in crowded.placed])
-    apart = np.linalg.norm(centers[:, None] - centers[None], axis=-1)
-    np.fill_diagonal(apart, np.inf)
-    assert (apart >= radii[:, None] + radii[None]).all()
-    assert apart.min() > 50
-    shells = next(p for p in crowded.placed if p.structure.label == "virus-like-particle").centers_angstrom
-    between = np.linalg.norm(shells[:, None] - shells[None], axis=-1)
-    assert between[between > 0].min() > 220  # balls of 115 to 135 A
-
-
 def test_counts_instances_and_classes():
     specimen = build(particles_per_class="ribosome=2, apo-ferritin=5, thyroglobulin=1")
     assert counts(specimen) == {"apo-ferritin": 5, "ribosome": 2, "thyroglobulin": 1}
@@ -161,15 +144,6 @@ def test_model_mask_centre_and_rotation_agree_with_the_density(label):
     assert specimen.density[~mask].max() < 0.3  # a third of protein's 0.81, and of ice
     assert (specimen.density[mask] > 0.25).mean() > 0.9  # all but closed cavities
     assert specimen.density[mask].sum() > 0.8 * specimen.density.sum()
-
-
-def test_orientations_are_drawn_from_all_rotations():
-    specimen = build(shape_voxel=(40, 72, 72), particles_per_class="apo-ferritin=300")
-    rotations = specimen.placed[0].rotations
-    # Haar measure: every entry has mean 0 and mean square 1/3, and the square of the trace has mean 1.
-    assert np.abs(rotations.mean(axis=0)).max() < 4 * (1 / 3 / 300) ** 0.5
-    assert np.abs((rotations**2).mean(axis=0) - 1 / 3).max() < 0.08
-    assert (np.trace(rotations, axis1=1, axis2=2) ** 2).mean() == pytest.approx(1.0, abs=0.3)
 
 
 def test_preferred_orientations_follow_the_normal_of_the_ice():

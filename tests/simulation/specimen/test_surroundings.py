@@ -2,11 +2,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 from scipy.ndimage import binary_erosion, label
 
 from frazil.core.errors import SimulationError
-from frazil.simulation.specimen import surroundings
 from frazil.simulation.specimen.inclusions import CARBON_DENSITY, GOLD_DENSITY
 from frazil.simulation.specimen.slab import Slab
 from frazil.simulation.specimen.surroundings import SurroundingsSettings, add_background, add_solid_things
@@ -45,12 +43,6 @@ def along_normal(slab: Slab) -> np.ndarray:
     z, y, x = (axis - (edge - 1) / 2 for axis, edge in zip(np.indices(slab.shape_voxel), slab.shape_voxel, strict=True))
     rise_y, rise_x = np.tan(np.radians(slab.tilt_degrees))
     return (z - slab.offset_voxel - rise_y * y - rise_x * x) / np.sqrt(1 + rise_y**2 + rise_x**2)
-
-
-def test_nothing_is_drawn_where_nothing_is_asked_for():
-    nothing = draw()
-    assert not nothing.density.any()
-    assert nothing.solid is None
 
 
 def test_gold_beads_are_counted_and_lie_in_the_ice():
@@ -144,26 +136,6 @@ def test_there_is_no_dissolved_protein_in_solid_things():
     np.testing.assert_allclose(wet.density[deep], bare.density[deep], atol=0.02)
 
 
-def test_the_background_costs_as_much_as_it_has_globules(monkeypatch):
-    """Their number follows from the mass in the ice, and the mass is the one asked for."""
-    drawn = {}
-
-    def count(density, centers_voxel, masses, sigmas_voxel):
-        drawn[len(masses)] = float(masses.sum()) * VOXEL**3
-
-    monkeypatch.setattr(surroundings, "add_gaussians", count)
-    density = np.zeros((40, 100, 100), dtype=np.float32)
-    for concentration in (4.0, 40.0):
-        add_background(
-            density, nothing_solid(density), concentration, VOXEL, Slab(density.shape), np.random.default_rng(0)
-        )
-    (few, mass), (many, more) = sorted(drawn.items())
-    assert many == pytest.approx(10 * few, rel=0.05)
-    assert mass == pytest.approx(4.0 * 6.022e-4 * 400 * 1120**2)
-    assert more == pytest.approx(10 * mass)
-    assert 30_000 < 3 * mass / few < 70_000
-
-
 def test_dissolved_protein_follows_tilted_ice():
     density = np.mean([draw(i, slab=TILTED, background_protein_mg_per_ml=30).density for i in range(8)], axis=0)
     away = np.abs(along_normal(TILTED))
@@ -194,23 +166,3 @@ def test_dissolved_protein_is_never_denser_than_protein():
     add_background(wet, nothing_solid(wet), 200.0, VOXEL, SLAB, np.random.default_rng(0))
     np.testing.assert_array_equal(wet[:, :40], protein[:, :40])  # there is no room for more
     assert 0.6 < wet[:, 40:].max() < 1.0
-
-
-@pytest.mark.parametrize(
-    ("options", "part"),
-    [
-        ({"vesicle_radius_angstrom": "400,150"}, "smaller first"),
-        ({"vesicle_radius_angstrom": (20, 150)}, "at least 54 A"),
-        ({"vesicles": -1}, "vesicles"),
-        ({"gold_bead_diameter_angstrom": 0}, "gold_bead"),
-        ({"background_protein_mg_per_ml": -1}, "background"),
-        ({"carbon": True}, "carbon"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(options, part):
-    with pytest.raises(ValidationError, match=part):
-        SurroundingsSettings(**options)
-
-
-def test_settings_read_from_text():
-    assert SurroundingsSettings(vesicle_radius_angstrom="100,200").vesicle_radius_angstrom == (100.0, 200.0)

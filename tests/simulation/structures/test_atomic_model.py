@@ -1,11 +1,9 @@
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.core.errors import SimulationError, SourceError
+from frazil.core.errors import SimulationError
 from frazil.io.atoms import Atoms
 from frazil.simulation.structures.atomic_model import potential_over_ice, read_atomic_model
 from frazil.simulation.structures.structure import StructureSettings
@@ -148,13 +146,3 @@ def test_the_centre_of_mass_is_told_from_the_origin_of_the_model(tmp_path, scale
 def test_atoms_too_far_apart_are_refused(refuses):
     with refuses(SimulationError, "here", "5000 A apart", "at most 3000 A"):
         potential_over_ice(some_atoms([(0, 0, 0), (0, 0, 5000)], [6, 6]))
-
-
-def test_a_file_without_atoms_is_refused(tmp_path, refuses):
-    (tmp_path / "none.pdb").write_text("END\n")
-    with refuses(SourceError, "none.pdb", "no atoms"):
-        read_atomic_model(tmp_path / "none.pdb", StructureSettings(label="glycine"))
-
-
-def test_volumes_are_finite():
-    assert math.isfinite(float(potential_over_ice(some_atoms([(0, 0, 0)] * 3, [6, 7, 8])).sum()))

@@ -2,7 +2,6 @@ import gzip
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from frazil.core.errors import SimulationError, SourceError
 from frazil.io.mrc import write_volume
@@ -81,11 +80,6 @@ def test_a_map_of_a_known_species_has_its_mass_and_atoms_have_their_own(ball, tm
     assert mass_kda(tmp_path / "gly.pdb") == pytest.approx(0.057, rel=0.01)
 
 
-def test_built_ins_are_centred_on_their_mass():
-    (found,) = find_structures([StructureSettings(label="ribosome")]).values()
-    assert found.center_offset_angstrom.tolist() == [0, 0, 0]
-
-
 @pytest.mark.parametrize("name", ["gly.pdb", "gly.pdb.gz"])
 def test_atoms_are_a_structure(tmp_path, name):
     text = PDB.encode()
@@ -140,19 +134,3 @@ def test_files_that_are_no_structure_are_refused(tmp_path, refuses):
     (tmp_path / "none.cif").write_text("data_none\n")
     with refuses(SourceError, "none.cif", "no atoms"):
         find_structures([StructureSettings(label="thing", source=str(tmp_path / "none.cif"))])
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"mass_kda": 0},
-        {"radius_angstrom": -1},
-        {"scale": 0},
-        {"voxel_size_angstrom": 0},
-        {"contrast": "grey"},
-        {"masss": 1},
-    ],
-)
-def test_settings_that_cannot_be_are_refused(fault):
-    with pytest.raises(ValidationError):
-        StructureSettings(label="ribosome", **fault)

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from frazil.core.errors import SimulationError, SourceError
+from frazil.core.errors import SimulationError
 from frazil.io.mrc import write_volume
 from frazil.simulation.structures import density_map
 from frazil.simulation.structures.density_map import MapModel, clean_map
@@ -55,14 +55,6 @@ def test_a_map_is_placed_and_turned_as_its_closed_form(blob, voxel_size_angstrom
     assert drawn.sum() * voxel_size_angstrom**3 == pytest.approx(8000, rel=0.02)
 
 
-def test_a_quarter_turn_acts_on_zyx_vectors(blob):
-    """x goes to y and y to -x: what lies along +x lies along +y afterwards."""
-    rotation = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=float)
-    straight = blob.density((41, 41, 41), 9.0)
-    quarter = blob.density((41, 41, 41), 9.0, rotation=rotation)
-    np.testing.assert_allclose(quarter, straight.transpose(0, 2, 1)[:, :, ::-1], atol=0.01 * straight.max())
-
-
 def test_what_a_coarse_grid_cannot_hold_is_removed_and_not_folded_back():
     """A comb of planes 7 A apart is finer than voxels of 10 A can show: it must fade to its mean, not to another comb."""
     z = np.arange(120) * 1.4
@@ -71,12 +63,6 @@ def test_what_a_coarse_grid_cannot_hold_is_removed_and_not_folded_back():
     density = MapModel("comb", comb, 1.4, 100).density((15, 15, 15), 10.0)
     inner = density[5:10, 7, 7]
     assert np.ptp(inner) < 0.12 * inner.mean()
-
-
-def test_the_default_centre_is_the_box_centre(blob):
-    np.testing.assert_array_equal(
-        blob.density((30, 31, 32), 10.0), blob.density((30, 31, 32), 10.0, center_voxel=(15, 15, 16))
-    )
 
 
 def test_a_voxel_size_is_prepared_once(blob, monkeypatch):
@@ -166,12 +152,6 @@ def test_scale_enlarges_the_particle(tmp_path):
     assert read_map(tmp_path / "ball.mrc", label="ball", scale=1.25, mass_kda=480).mass_kda == 480
 
 
-def test_a_wrong_header_is_overruled(tmp_path):
-    write_volume(tmp_path / "ball.mrc", ball(9.0), 1.0)
-    model = read_map(tmp_path / "ball.mrc", label="ball", voxel_size_angstrom=8.0)
-    assert model.solid_radius_angstrom == pytest.approx(74, abs=7)
-
-
 def test_dust_is_no_part_of_the_particle():
     values = ball(8.0)
     values[2:4, 2:4, 2:4] = 1.0
@@ -198,8 +178,3 @@ def test_maps_without_voxel_size_or_particle_are_refused(tmp_path, refuses, valu
         mrc.voxel_size = voxel_size
     with refuses(SimulationError, "map.mrc", *parts):
         read_map(path, label="ball")
-
-
-def test_a_map_that_does_not_exist_is_refused(tmp_path, refuses):
-    with refuses(SourceError, "absent.mrc", "no such file"):
-        read_map(tmp_path / "absent.mrc", label="ball")

@@ -57,12 +57,6 @@ def test_gaussians_add_up_and_what_lies_outside_is_lost():
     assert density.sum() - 9**3 == pytest.approx(1 + 2 + 4 / 2, rel=1e-4)
 
 
-def test_no_gaussians_change_nothing():
-    density = np.zeros((3, 3, 3), dtype=np.float32)
-    add_gaussians(density, np.empty((0, 3)), np.empty(0), np.empty(0))
-    assert not density.any()
-
-
 @given(
     voxel_size_angstrom=st.floats(5, 16),
     shift=st.tuples(*[st.floats(-0.5, 0.5)] * 3),
@@ -139,14 +133,6 @@ def test_granularity_spreads_the_density_over_the_grain_size_and_is_always_the_s
     assert abs(correlation(6)) < 0.35
     again = ball(80.0, granularity=0.3, grain_size_angstrom=24.0).density((37, 37, 37), 6.0)
     np.testing.assert_array_equal(again, density)
-
-
-def test_symmetric_copies_are_identical():
-    model = GrainModel("tetramer", 60, 200, "D2", (Lobe((15, 18, 22), (20, 24, 20)),), granularity=0.4)
-    density = model.density((31, 31, 31), 5.0)
-    np.testing.assert_allclose(density[:, ::-1, ::-1], density, atol=3e-3)
-    np.testing.assert_allclose(density[::-1, ::-1, :], density, atol=3e-3)
-    assert not np.allclose(density[:, :, ::-1], density, atol=0.05)
 
 
 def test_a_scaled_particle_is_larger_and_as_heavy():
