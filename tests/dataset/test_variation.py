@@ -1,7 +1,5 @@
 """A varied box is bitwise what is cut from the tomogram, turned as a whole, at the place that its position names."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -54,7 +52,7 @@ def test_a_shifted_box_is_the_box_at_the_shifted_position(tomogram):
         center = np.rint(varied.position.numpy() * EXTENT).astype(int)
         shifts.update(enumerate(center - (20, 20, 30)))
         assert torch.equal(varied.volume[0], torch.from_numpy(cut(tomogram, center, 8)))
-        assert (varied.label, varied.index) == (item.label, item.index)
+        assert (varied.label, varied.box) == (item.label, item.box)
     assert shifts == {(axis, shift) for axis in range(3) for shift in range(-3, 4)}
 
 
@@ -108,5 +106,5 @@ def test_only_an_edge_that_the_network_takes_is_recommended(box, multiple, advic
 
 
 def test_an_unknown_position_stays_unknown(tomogram):
-    item = replace(box(tomogram, (20, 20, 30)), position=torch.full((3,), float("nan")))
+    item = box(tomogram, (20, 20, 30))._replace(position=torch.full((3,), float("nan")))
     assert Variation(8, 2, TURNS).vary(item, np.random.default_rng(0)).position.isnan().all()

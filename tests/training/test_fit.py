@@ -1,7 +1,6 @@
 """A run that was interrupted ends bitwise where one that never stopped ends; the losses are those of eq. 4."""
 
 import io
-from dataclasses import replace
 
 import pytest
 import torch
@@ -68,7 +67,7 @@ class BrokenFrom:
 
     def __getitem__(self, row):
         item = self.training_set[row]
-        return replace(item, volume=item.volume.index_fill(3, torch.tensor([0]), float("nan")))
+        return item._replace(volume=item.volume.index_fill(3, torch.tensor([0]), float("nan")))
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from frazil.core.records import Condition
 from frazil.dataset.tables import POSITION
 from frazil.volume.intensity import z_score
 
@@ -22,56 +20,27 @@ if TYPE_CHECKING:
     from frazil.dataset.store import BoxStore
 
 
-@dataclass(frozen=True)
-class Subtomogram:
-    """One z-scored box.
+class Subtomogram(NamedTuple):
+    """One z-scored box; several of them after torch's `default_collate`, each field with a leading batch dimension.
 
     Parameters
     ----------
     volume : `(1, z, y, x)` float32.
     label : number of the class, as `Subtomograms` counts them.
     position : `(3,)` zyx centre / extent of the tomogram, in [0, 1].
-    index : number of the box in the store.
+    box : its number in the store.
     extent_voxel : `(3,)` zyx extent of the tomogram in voxels of the box.
     """
 
     volume: Float[Tensor, "1 z y x"]
     label: int
     position: Float[Tensor, "3"]
-    index: int
+    box: int
     extent_voxel: Float[Tensor, "3"]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Several boxes.
-
-    Parameters
-    ----------
-    volumes : `(b, 1, z, y, x)` float32, z-scored.
-    condition : label and position of each.
-    indices : `(b,)` numbers of the boxes in the store.
-    """
-
-    volumes: Float[Tensor, "b 1 z y x"]
-    condition: Condition
-    indices: Int64[Tensor, "b"]
-
-    def __len__(self) -> int:
-        return int(self.indices.shape[0])
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the same batch on `device`."""
-        return replace(
-            self,
-            volumes=self.volumes.to(device),
-            condition=self.condition.to(device),
-            indices=self.indices.to(device),
-        )
-
-
 class Subtomograms(Dataset[Subtomogram]):
-    """The boxes of one split, z-scored (eq. 1).
+    """The boxes of one split, z-scored (eq. 1), with label and position. A `torch.utils.data.DataLoader` takes them as they are.
 
     Parameters
     ----------
@@ -80,7 +49,7 @@ class Subtomograms(Dataset[Subtomogram]):
     normalisation : ``padded`` takes mean and standard deviation over the whole box (the paper); ``measured`` over the
         measured voxels, and the others become 0.
     in_memory : read all boxes now (a box of 64^3 takes 1 MB); otherwise each is read when it is asked for.
-    classes : names in the order of their numbers, at least those of the store; None is `StoreDescription.labels`.
+    classes : names in the order of their numbers, at least those of the store; None takes `StoreDescription.labels`.
 
     Raises
     ------
@@ -125,15 +94,3 @@ class Subtomograms(Dataset[Subtomogram]):
         statistics = self.store.moments(box, self.normalisation)
         measured = self.store.measured(box) if self.normalisation == "measured" else None
         return torch.from_numpy(z_score(self.store.volume(box), statistics, measured))[None]
-
-
-def collate(items: Sequence[Subtomogram]) -> Batch:
-    """Put boxes into one batch."""
-    return Batch(
-        volumes=torch.stack([item.volume for item in items]),
-        condition=Condition(
-            label=torch.tensor([item.label for item in items], dtype=torch.int64),
-            position=torch.stack([item.position for item in items]),
-        ),
-        indices=torch.tensor([item.index for item in items], dtype=torch.int64),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,11 +100,11 @@ class Variation:
         (turn,) = draw_turns(1, self.turns, random)
         position = torch.from_numpy(np.float32(mirrored_position(item.position.numpy(), turn)))
         # cut last: voxel 0 of a turned box has no partner, and would show as a seam
-        return self._cut(replace(item, volume=turn_half(item.volume, turn), position=position), shift)
+        return self._cut(item._replace(volume=turn_half(item.volume, turn), position=position), shift)
 
     def _cut(self, item: Subtomogram, shift: Sequence[int]) -> Subtomogram:
         if self.edge_voxel is None:
             return item
         volume = crop_center(item.volume.numpy(), self.edge_voxel, shift)
         position = item.position + torch.tensor(shift, dtype=torch.float32) / item.extent_voxel
-        return replace(item, volume=torch.from_numpy(np.ascontiguousarray(volume)), position=position)
+        return item._replace(volume=torch.from_numpy(np.ascontiguousarray(volume)), position=position)

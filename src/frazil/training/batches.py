@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from frazil.core.records import NULL_LABEL, Condition
 from frazil.core.seeds import numpy_generator, torch_generator
 from frazil.core.settings import Preset
-from frazil.dataset.subtomograms import Subtomogram, Subtomograms, collate
+from frazil.dataset.subtomograms import Subtomogram, Subtomograms
 from frazil.dataset.variation import Variation
 from frazil.training.loader import AheadLoader, Waiting
 from frazil.training.plan import EpochPlan, MicroBatch
@@ -56,8 +56,9 @@ class NoisyBatch:
 
 
 def _assemble(items: Sequence[Subtomogram], t: list[int], noise: list[Tensor], share: float = 1.0) -> NoisyBatch:
-    batch = collate(items)
-    return NoisyBatch(batch.volumes, batch.condition, torch.tensor(t), torch.stack(noise), share)
+    batch = default_collate(list(items))
+    condition = Condition(batch.label, batch.position)
+    return NoisyBatch(batch.volume, condition, torch.tensor(t), torch.stack(noise), share)
 
 
 class TrainingBatches(Dataset[NoisyBatch]):
@@ -80,18 +81,18 @@ class TrainingBatches(Dataset[NoisyBatch]):
         items, levels, noises = [], [], []
         for row in batch.rows:
             item = self._varied(self.subtomograms[row], batch.epoch)
-            generator = torch_generator(self.settings.seed, "noise", batch.epoch, item.index)
+            generator = torch_generator(self.settings.seed, "noise", batch.epoch, item.box)
             levels.append(int(torch.randint(self.timesteps, (1,), generator=generator)))
             noises.append(torch.randn(item.volume.shape, generator=generator))
             # drawn last: the noise is the same with and without it
             hidden = bool(torch.rand(1, generator=generator) < self.settings.class_dropout)
-            items.append(replace(item, label=NULL_LABEL) if hidden else item)
+            items.append(item._replace(label=NULL_LABEL) if hidden else item)
         return _assemble(items, levels, noises, batch.share)
 
     def _varied(self, item: Subtomogram, epoch: int) -> Subtomogram:
         if not self.variation.varies:
             return self.variation.middle(item)
-        return self.variation.vary(item, numpy_generator(self.settings.seed, "variation", epoch, item.index))
+        return self.variation.vary(item, numpy_generator(self.settings.seed, "variation", epoch, item.box))
 
 
 class ValidationBatches(Dataset[NoisyBatch]):
@@ -110,7 +111,7 @@ class ValidationBatches(Dataset[NoisyBatch]):
         items, levels, noises = [], [], []
         for row, draw in pairs:
             item = self.variation.middle(self.subtomograms[row])
-            generator = torch_generator(self.settings.seed, "validation", item.index, draw)
+            generator = torch_generator(self.settings.seed, "validation", item.box, draw)
             stratum = draw + float(torch.rand(1, generator=generator))
             levels.append(min(int(stratum * self.timesteps / self.settings.validation_draws), self.timesteps - 1))
             noises.append(torch.randn(item.volume.shape, generator=generator))
