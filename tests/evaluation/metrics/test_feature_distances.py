@@ -3,7 +3,6 @@ import pytest
 import torch
 from torchmetrics.image.kid import poly_mmd
 
-from frazil.core.errors import ShapeError
 from frazil.evaluation.metrics.feature_distances import (
     frechet_distance,
     frechet_interval,
@@ -142,14 +141,6 @@ def test_drawing_a_sample_twice_adds_no_bias():
     one, other = random.standard_normal((30, 4)), random.standard_normal((30, 4))
     low, high = kernel_interval(one, other, random, replicates=2000)
     assert (low + high) / 2 == pytest.approx(kernel_distance(one, other), abs=0.3 * (high - low))
-
-
-@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
-def test_features_that_do_not_fit_are_refused(distance):
-    with pytest.raises(ShapeError, match=r"\(5, 3\) and \(5, 2\)"):
-        distance(np.zeros((5, 3)), np.zeros((5, 2)))
-    with pytest.raises(ShapeError, match=r"\(1, 3\)"):
-        distance(np.zeros((5, 3)), np.zeros((1, 3)))
 
 
 def test_draws_of_one_sample_alone_do_not_count():

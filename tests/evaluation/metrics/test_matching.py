@@ -171,11 +171,7 @@ def test_an_aligned_box_is_turned_then_shifted_and_filled():
     np.testing.assert_array_equal(odd, box[:7, :7, :7][::-1, ::-1])
 
 
-def test_it_refuses_other_shapes(refuses):
-    boxes = np.zeros((2, 16, 16, 16), dtype=np.float32)
-    with refuses(ShapeError, "(8, 8, 8)", "(16, 16, 16)", "equal cubes"):
-        nearest_boxes(boxes[:, :8, :8, :8], boxes)
-    with refuses(ShapeError, "(16, 16, 8)", "equal cubes"):
-        nearest_boxes(boxes[..., :8], boxes[..., :8])
+def test_tiny_boxes_are_refused(refuses):
+    boxes = np.zeros((2, 4, 4, 4), dtype=np.float32)
     with refuses(ShapeError, "4^3", "8 or more"):
-        nearest_boxes(boxes[:, :4, :4, :4], boxes[:, :4, :4, :4])
+        nearest_boxes(boxes, boxes)

@@ -23,8 +23,8 @@ def reference(one, other, **constants):
 
 
 def test_one_scale_agrees_with_scikit_image():
-    one, other = pair(24)
-    assert ms_ssim(one[None], other[None], scales=1)[0] == pytest.approx(reference(one, other), abs=1e-5)
+    one, other = pair(20)
+    assert ms_ssim(one[None], other[None])[0] == pytest.approx(reference(one, other), abs=1e-5)
 
 
 def test_two_scales_are_contrast_at_the_fine_one_and_all_at_the_coarse_one():
@@ -62,11 +62,3 @@ def test_a_box_has_as_many_scales_as_hold_the_window():
     assert [scale_count(edge) for edge in (11, 21, 22, 43, 44, 64, 88, 1000)] == [1, 1, 2, 2, 3, 3, 4, 5]
     with pytest.raises(ShapeError, match="boxes of 10 voxels are too small for structural similarity; use 11 or more"):
         scale_count(10)
-
-
-def test_volumes_that_do_not_fit_are_refused():
-    with pytest.raises(ShapeError, match=r"\(1, 16, 16, 16\) and \(1, 12, 12, 12\)"):
-        ms_ssim(np.zeros((1, 16, 16, 16), np.float32), np.zeros((1, 12, 12, 12), np.float32))
-    box = np.zeros((1, 16, 16, 16), np.float32)
-    with pytest.raises(ShapeError, match="too small for 2 scales; take 1 or fewer"):
-        ms_ssim(box, box, scales=2)

@@ -1,7 +1,7 @@
 """Embeddings of volumes that no training has touched: a random convolutional network and handcrafted numbers.
 
-A learned embedding sees what its classes differ in and can be fooled by what it never saw; these two cannot be learned against.
-All take `(n, z, y, x)` z-scored volumes and give `(n, d)` float32.
+A learned embedding sees what its classes differ in and can be fooled by what it never saw; nobody can train against these two.
+All take `(n, z, y, x)` z-scored cubes and give `(n, d)` float32.
 """
 
 from __future__ import annotations
@@ -29,16 +29,15 @@ class RandomEmbedding:
     """Channel means of a small convolutional network with random weights, the same on every machine and in every evaluation.
 
     Levels of [3^3 convolution, ReLU, mean over 2^3 voxels]; of each level the mean of every channel over the box and, weighted
-    with a Gaussian of an eighth of the edge, around the centre, where the particle is.
+    with a Gaussian of an eighth of the edge, around the center, where the particle is.
 
     Parameters
     ----------
     channels : of each level; twice their sum is the dimension.
-    seed : of the weights; another seed is another embedding, whose numbers cannot be compared.
     """
 
-    def __init__(self, channels: tuple[int, ...] = (8, 16, 32, 64), seed: int = 0) -> None:
-        random = numpy_generator(seed, "random embedding")
+    def __init__(self, channels: tuple[int, ...] = (8, 16, 32, 64)) -> None:
+        random = numpy_generator(0, "random embedding")
         self._weights: list[Tensor] = []
         self._biases: list[Tensor] = []
         for inputs, outputs in zip((1, *channels), channels, strict=False):
@@ -50,7 +49,7 @@ class RandomEmbedding:
         self.digest = hashlib.sha256(content).hexdigest()
         self.description = (
             f"random features: {len(channels)} levels of {'-'.join(map(str, channels))} channels, never trained, "
-            f"seed {seed}, weights {self.digest[:12]}"
+            f"seed 0, weights {self.digest[:12]}"
         )
 
     def __call__(self, volumes: Float32[np.ndarray, "n z y x"]) -> Float32[np.ndarray, "n d"]:
@@ -58,14 +57,9 @@ class RandomEmbedding:
 
         Raises
         ------
-        ShapeError : boxes that are no cubes, or too small for the levels.
+        ShapeError : boxes smaller than 16 voxels.
         """
-        edge = _cube_edge(volumes)
-        if edge < 2 ** len(self._weights):
-            raise ShapeError(
-                f"boxes of {edge} voxels are too small for {len(self._weights)} levels; "
-                f"use boxes of {2 ** len(self._weights)} voxels or more"
-            )
+        _check_edge(volumes)
         dimension = 2 * sum(len(bias) for bias in self._biases)
         features = np.empty((len(volumes), dimension), np.float32)
         with torch.inference_mode():
@@ -79,7 +73,7 @@ class RandomEmbedding:
         for weight, bias in zip(self._weights, self._biases, strict=True):
             values = torch.nn.functional.conv3d(values, weight, bias, padding=1).relu_()
             values = torch.nn.functional.avg_pool3d(values, 2)
-            near = torch.from_numpy(_centre_weights(values.shape[-1]))
+            near = torch.from_numpy(_center_weights(values.shape[-1]))
             parts += [values.mean(dim=(2, 3, 4)), (values * near).sum(dim=(2, 3, 4))]
         return torch.cat(parts, dim=1)
 
@@ -88,7 +82,7 @@ class HandcraftedEmbedding:
     """Numbers that a microscopist would look at, without any network.
 
     Log power in 8 shells of spatial frequency x (6 sectors of angle in the kz-kx plane, and the ky axis), mean grey value by
-    distance from the centre (in 3D, in the central XY slab, along the beam), spread, skew and kurtosis of grey values at three
+    distance from the center (in 3D, in the central XY slab, along the beam), spread, skew and kurtosis of grey values at three
     scales, and quantiles.
     """
 
@@ -101,11 +95,9 @@ class HandcraftedEmbedding:
 
         Raises
         ------
-        ShapeError : boxes that are no cubes, or smaller than 16 voxels, or a volume with constant grey values or NaN.
+        ShapeError : boxes smaller than 16 voxels, or a volume with constant grey values or NaN.
         """
-        edge = _cube_edge(volumes)
-        if edge < _SMALLEST_EDGE:
-            raise ShapeError(f"boxes of {edge} voxels are too small to describe; use boxes of {_SMALLEST_EDGE} or more")
+        _check_edge(volumes)
         parts = []
         for start in range(0, len(volumes), _BATCH):
             batch = np.ascontiguousarray(volumes[start : start + _BATCH], np.float32)
@@ -123,7 +115,7 @@ class Remembered:
 
     Parameters
     ----------
-    embedding : what is asked for the volumes not seen before; features are kept, volumes are not.
+    embedding : called for the volumes not seen before; features are kept, volumes are not.
     """
 
     def __init__(self, embedding: Embedding) -> None:
@@ -145,15 +137,13 @@ class Remembered:
         return np.stack([self._known[key] for key in keys])
 
 
-def _cube_edge(volumes: Float32[np.ndarray, "n z y x"]) -> int:
-    edges = set(volumes.shape[1:])
-    if volumes.ndim != 4 or len(edges) != 1:
-        raise ShapeError(f"volumes of shape {volumes.shape} are no cubes; give (n, z, y, x) with equal edges")
-    return int(volumes.shape[1])
+def _check_edge(volumes: Float32[np.ndarray, "n z y x"]) -> None:
+    if (edge := volumes.shape[1]) < _SMALLEST_EDGE:
+        raise ShapeError(f"boxes of {edge} voxels are too small to describe; use boxes of {_SMALLEST_EDGE} or more")
 
 
 @lru_cache(maxsize=8)
-def _centre_weights(edge: int) -> Float32[np.ndarray, "z y x"]:
+def _center_weights(edge: int) -> Float32[np.ndarray, "z y x"]:
     at = np.exp(-0.5 * ((np.arange(edge) - (edge - 1) / 2) / (edge / 8)) ** 2)
     weights = at[:, None, None] * at[:, None] * at
     return np.asarray(weights / weights.sum(), np.float32)
@@ -172,7 +162,7 @@ def _log_bands(batch: Float32[np.ndarray, "b z y x"]) -> Float[np.ndarray, "b ba
 
 
 def _profiles(batch: Float32[np.ndarray, "b z y x"]) -> Float[np.ndarray, "b bins"]:
-    """Return mean grey values by distance from the centre: in 3D, in the XY slab through it, and along z through it."""
+    """Return mean grey values by distance from the center: in 3D, in the XY slab through it, and along z through it."""
     return np.concatenate([_cell_means(batch, cells) for cells in _profile_cells(batch.shape[-1])], axis=1)
 
 
@@ -181,13 +171,13 @@ def _grey_values(batch: Float32[np.ndarray, "b z y x"]) -> Float[np.ndarray, "b 
     parts: list[np.ndarray] = []
     for scale in (1, 2, 4):
         values = batch.reshape(len(batch), -1)
-        centred = values - values.mean(axis=1, keepdims=True)
-        square = np.square(centred)
+        centered = values - values.mean(axis=1, keepdims=True)
+        square = np.square(centered)
         variance, third, fourth = (
-            power.mean(axis=1, dtype=np.float64) for power in (square, square * centred, np.square(square))
+            power.mean(axis=1, dtype=np.float64) for power in (square, square * centered, np.square(square))
         )
         if scale == 1 and not (variance > 0).all():
-            raise ShapeError("a volume has constant grey values, or some that are no numbers; leave it out")
+            raise ShapeError("a volume has constant grey values, or some that are not finite; leave it out")
         variance = np.maximum(variance, 1e-12)  # a fine pattern can vanish at a coarse scale
         kurtosis = np.maximum(fourth / variance**2, 1)  # never less
         parts += [np.sqrt(variance), third / variance**1.5, np.log(kurtosis)]

@@ -7,7 +7,6 @@ import scipy.linalg
 from jaxtyping import Float
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from frazil.core.errors import ShapeError
 from frazil.evaluation.metrics.bootstrap import REPLICATES, percentile_interval, times_drawn, unbiased_interval
 from frazil.evaluation.scores import Interval
 
@@ -17,12 +16,7 @@ def frechet_distance(one: Float[np.ndarray, "n d"], other: Float[np.ndarray, "m 
 
     Biased upwards by an amount that grows with d and falls with the counts: compare equal numbers, with many more samples
     than dimensions.
-
-    Raises
-    ------
-    ShapeError : features of different dimension, or fewer than two samples.
     """
-    _check(one, other, "Fréchet")
     (mean, covariance), (other_mean, other_covariance) = _moments(one), _moments(other)
     # tr (C1 C2)^(1/2) is the sum of the singular values of C1^(1/2) C2^(1/2): symmetric roots stay real and exact where a
     # covariance is singular, and equal covariances give 0 to rounding, which a root of the product does not
@@ -54,10 +48,6 @@ def kernel_distance(one: Float[np.ndarray, "n d"], other: Float[np.ndarray, "m d
     """Return the unbiased estimate (U-statistic) of the squared maximum mean discrepancy, kernel ``(x y / d + 1)^3``.
 
     0 on average for two sets of one distribution, so it can be negative.
-
-    Raises
-    ------
-    ShapeError : features of different dimension, or fewer than two samples.
     """
     return float(_kernel_distances(one, other, np.ones((1, len(one))), np.ones((1, len(other))))[0])
 
@@ -94,7 +84,6 @@ def _kernel_distances(
     other_weights: Float[np.ndarray, "r m"],
 ) -> Float[np.ndarray, "r"]:
     """Return the kernel distance for each row of weights (how often each sample counts)."""
-    _check(one, other, "kernel")
     x, y = one.astype(np.float64), other.astype(np.float64)
     within, across, other_within = (polynomial_kernel(a, b, degree=3, coef0=1) for a, b in ((x, x), (x, y), (y, y)))
     between = ((weights @ across) * other_weights).sum(axis=1) / (weights.sum(axis=1) * other_weights.sum(axis=1))
@@ -107,11 +96,3 @@ def _pair_mean(kernel: np.ndarray, weights: Float[np.ndarray, "r n"]) -> Float[n
     sums = ((weights @ kernel) * weights).sum(axis=1)
     # among few samples, a draw of one alone makes no pair
     return np.asarray(np.divide(sums, pairs, out=np.full(len(sums), np.nan), where=pairs > 0))
-
-
-def _check(one: np.ndarray, other: np.ndarray, name: str) -> None:
-    if one.shape[1:] != other.shape[1:] or min(len(one), len(other)) < 2:
-        raise ShapeError(
-            f"no {name} distance between features of shape {one.shape} and {other.shape}; "
-            "give two or more samples each, of one dimension"
-        )

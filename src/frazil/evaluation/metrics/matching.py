@@ -91,6 +91,20 @@ class Search:
         """All shifts along an axis."""
         return np.arange(-self.shift_voxel, self.shift_voxel + 1)
 
+    @cached_property
+    def waves(self) -> tuple[Tensor, Tensor]:
+        """Inverse Fourier transform along a whole and a half axis, at these few shifts alone: a tenth of the cost of all."""
+        edge = self.edge_voxel
+        phase = torch.outer(torch.from_numpy(self.lags).double(), torch.arange(edge, dtype=torch.float64))
+        wave = torch.polar(torch.ones_like(phase), phase * (2 * torch.pi / edge))
+        # the half spectrum: all but kx = 0 and Nyquist stand for their conjugates too
+        weight = torch.full((edge // 2 + 1,), 2.0, dtype=torch.float64)
+        weight[0] = 1
+        if edge % 2 == 0:
+            weight[-1] = 1
+        half = wave[:, : edge // 2 + 1] * weight / edge**3
+        return wave.to(torch.complex64), half.to(torch.complex64)
+
     def sampling(self, lags: Sequence[int] | np.ndarray) -> Float32[Tensor, "lag point voxel"]:
         """Return the weights that smooth a line with a triangle and sample it about D/2 + lag, inside the compared cube."""
         reach = (self.half_voxel - (self.spacing_voxel - 1)) // self.spacing_voxel
@@ -139,14 +153,9 @@ def nearest_boxes(
 
     Raises
     ------
-    ShapeError : volumes and boxes differ in shape, or are no cubes of 8 voxels or more.
+    ShapeError : boxes below 8^3 voxels.
     """
-    edges = set(volumes.shape[1:] + boxes.shape[1:])
-    if volumes.ndim != 4 or boxes.ndim != 4 or len(edges) != 1:
-        raise ShapeError(
-            f"volumes of {volumes.shape[1:]} against boxes of {boxes.shape[1:]} voxels; make them equal cubes"
-        )
-    search = Search.of_edge(edges.pop())
+    search = Search.of_edge(boxes.shape[-1])
     candidates = search.candidates if candidates is None else candidates
     rows = np.arange(len(volumes)) if rows is None else np.asarray(rows, dtype=np.int64)
     own = np.full(len(rows), -1) if own is None else np.asarray(own, dtype=np.int64)
@@ -216,7 +225,7 @@ def _screen(
 
 
 def _volume_codes(volumes: np.ndarray, rows: np.ndarray, search: Search) -> Float32[Tensor, "turn*n point"]:
-    """Sample volumes in all turns. The grid is centred on voxel D/2: a turn flips it."""
+    """Sample volumes in all turns. The grid is centerd on voxel D/2: a turn flips it."""
     sampling = search.sampling([0])[0]
     coarse = torch.stack([_apply(torch.from_numpy(volumes[[row]]), sampling)[0] for row in rows])
     return _unit(torch.cat([coarse.flip(axes) for axes in _FLIPS]).flatten(1))
@@ -255,13 +264,12 @@ def _refine(
 ) -> Matches:
     """Measure the distance to each chosen box in full resolution and sort by it."""
     matches = _empty(*chosen.shape)
-    inverse = _InverseTransform(search)
     for place, row in enumerate(rows):
         picked = chosen[place][chosen[place] >= 0]
         template = _templates(volumes[row], search)
         for start in range(0, len(picked), _REFINED_AT_ONCE):
             part = slice(start, min(start + _REFINED_AT_ONCE, len(picked)))
-            correlation = _correlations(template, boxes[picked[part]], search, inverse)
+            correlation = _correlations(template, boxes[picked[part]], search)
             best, where = correlation.flatten(1).max(dim=1)
             turn, *lag = np.unravel_index(where.numpy(), correlation.shape[1:])
             # volume(x) ~ box(R x + lag) = turned(x + R lag): the turned box moves by -R lag
@@ -295,19 +303,17 @@ def _templates(volume: np.ndarray, search: Search) -> Tensor:
     inside /= inside.norm().clamp(min=1e-6)
     turned = torch.zeros(len(TURNS), *volume.shape)
     for template, axes in zip(turned, _FLIPS, strict=True):
-        template[cube] = inside.flip(axes).float()  # the cube is centred on voxel D/2, like the turn
+        template[cube] = inside.flip(axes).float()  # the cube is centerd on voxel D/2, like the turn
     spectra: Tensor = torch.fft.rfftn(turned, dim=(1, 2, 3))
     return spectra.conj().resolve_conj()
 
 
-def _correlations(
-    templates: Tensor, boxes: np.ndarray, search: Search, inverse: _InverseTransform
-) -> Float32[Tensor, "k turn lag lag lag"]:
+def _correlations(templates: Tensor, boxes: np.ndarray, search: Search) -> Float32[Tensor, "k turn lag lag lag"]:
     """Return Pearson's correlation of the compared cube with each box, in each turn, at each shift."""
     values = torch.from_numpy(boxes.astype(np.float32))
     values = values - values.mean(dim=(1, 2, 3), keepdim=True)
     spectra = torch.fft.rfftn(values, dim=(1, 2, 3))
-    product = torch.stack([inverse(spectra * template) for template in templates], dim=1)
+    product = torch.stack([_at_lags(spectra * template, search) for template in templates], dim=1)
     window = torch.from_numpy(
         np.stack([np.isin(np.arange(search.edge_voxel) - lag, np.r_[search.cube]) for lag in search.lags])
     ).float()
@@ -319,24 +325,9 @@ def _correlations(
     return torch.where((spread > floor)[:, None], product / length.clamp(min=1e-6), torch.zeros(())).clamp(-1, 1)
 
 
-class _InverseTransform:
-    """The inverse real Fourier transform at a few small shifts alone: a tenth of the cost of all."""
-
-    def __init__(self, search: Search) -> None:
-        edge = search.edge_voxel
-        lags = torch.from_numpy(search.lags).double()
-        phase = torch.outer(lags, torch.arange(edge, dtype=torch.float64)) * (2 * torch.pi / edge)
-        wave = torch.polar(torch.ones_like(phase), phase)
-        # the half spectrum: all but kx = 0 and Nyquist stand for their conjugates too
-        weight = torch.full((edge // 2 + 1,), 2.0, dtype=torch.float64)
-        weight[0] = 1
-        if edge % 2 == 0:
-            weight[-1] = 1
-        self._whole = wave.to(torch.complex64)
-        self._half = (wave[:, : edge // 2 + 1] * weight / edge**3).to(torch.complex64)
-
-    def __call__(self, spectra: Tensor) -> Float32[Tensor, "n lag lag lag"]:
-        """Return the values at the shifts of `search`, zyx."""
-        lines = torch.einsum("zi,nijk->nzjk", self._whole, spectra)
-        planes = torch.einsum("yj,nzjk->nzyk", self._whole, lines)
-        return torch.einsum("xk,nzyk->nzyx", self._half, planes).real
+def _at_lags(spectra: Tensor, search: Search) -> Float32[Tensor, "n lag lag lag"]:
+    """Return the values of half spectra at the shifts of the search, zyx."""
+    whole, half = search.waves
+    lines = torch.einsum("zi,nijk->nzjk", whole, spectra)
+    planes = torch.einsum("yj,nzjk->nzyk", whole, lines)
+    return torch.einsum("xk,nzyk->nzyx", half, planes).real

@@ -71,16 +71,15 @@ class Measurements:
     def of(self, label: str) -> Measurements:
         """Return the numbers of one class."""
         rows = np.flatnonzero(self.labels == label)
-        curves = {name: values[rows] for name, values in self.curves.items()}
-        names = ("labels", "autocorrelation", "grey", "skew", "kurtosis", "wedge_power", "polar", "sphere")
-        return replace(self, curves=curves, **{name: getattr(self, name)[rows] for name in names})
+        taken = {name: values[rows] for name, values in vars(self).items() if isinstance(values, np.ndarray)}
+        return replace(self, **taken, curves={name: values[rows] for name, values in self.curves.items()})
 
 
 def measure(
     volumes: VolumeSet,
     *,
     tilt_range_degrees: TiltRange | None = None,
-    on_volume: Callable[[], None] | None = None,
+    on_volume: Callable[[], None] = lambda: None,
 ) -> Measurements:
     """Measure every volume of a set, in as many threads as there are cores.
 
@@ -98,11 +97,12 @@ def measure(
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         for numbers in threads.map(lambda volume: _measure_volume(volume, wedge), volumes.volumes):
             measured.append(numbers)
-            if on_volume:
-                on_volume()
+            on_volume()
     stacked = {name: np.stack([numbers[name] for numbers in measured]) for name in measured[0]}
     curves = {name: stacked.pop(name) for name in (*CURVES, "3D")}
-    return Measurements(labels=np.asarray(volumes.labels), curves=curves, at=_positions(volumes.volumes[0]), **stacked)
+    look = appearance(volumes.volumes[0])
+    at = {name: look.curve(name).at for name in CURVES}
+    return Measurements(labels=np.asarray(volumes.labels), curves=curves, at={**at, "3D": at["XY"]}, **stacked)
 
 
 def axis_autocorrelation(power: Float[np.ndarray, "kz ky kx"]) -> Float[np.ndarray, "3 lags"]:
@@ -174,11 +174,6 @@ def _measure_volume(
         "polar": polar_image(volume),
         "sphere": sphere_profile(volume),
     }
-
-
-def _positions(volume: Float32[np.ndarray, "z y x"]) -> dict[str, Float[np.ndarray, "bins"]]:
-    look = appearance(volume)
-    return {**{name: look.curve(name).at for name in CURVES}, "3D": look.curve("XY").at}
 
 
 def _wedge_regions(

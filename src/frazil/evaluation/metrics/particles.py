@@ -31,7 +31,7 @@ _PROFILE_3D = Metric(
     "profile_3d_correlation", "Radial profile in 3D, correlation with real", "higher", question="right class"
 )
 _CONTRAST = Metric("particle_contrast", "Contrast of the particle against its surroundings", "as real", unit="σ")
-_DEPTH = Metric("ring_depth", "Depth of the ring against its centre", "as real", unit="σ")
+_DEPTH = Metric("ring_depth", "Depth of the ring against its center", "as real", unit="σ")
 _RADIUS_VOXEL = Metric("ring_radius_voxel", "Radius of the ring in voxels", "as real", unit="voxel")
 _RADIUS_ANGSTROM = Metric("ring_radius_angstrom", "Radius of the ring in Å", "as real", unit="Å")
 _SPREAD = Metric("ring_spread_voxel", "Roundness: spread of the ring's radius over azimuth", "lower", unit="voxel")
@@ -58,7 +58,7 @@ def particle_plots(group: Group, voxel_size_angstrom: float) -> list[Plot]:
     """Return the mean profiles of one class, in XY and in 3D."""
     shells = group.measured["generated"].sphere.shape[1]
     radii = radii_voxel(2 * shells)
-    x_title = f"distance from the centre, voxels of {voxel_size_angstrom:.1f} Å"
+    x_title = f"distance from the center, voxels of {voxel_size_angstrom:.1f} Å"
     y_title = "mean grey value, σ (particles dark)"
     return [
         group.plot(name, f"Radial profile in {kind}", at, values, x_title=x_title, y_title=y_title)
@@ -98,7 +98,7 @@ def _ring_scores(group: Group, ring: Ring, voxel_size_angstrom: float) -> list[S
 def _contrast(group: Group, sphere: np.ndarray) -> Score:
     radius = particle_radius_voxel(sphere)
     if radius is None:
-        return group.unmeasured(_CONTRAST, "the mean of the held-out volumes has nothing dark at its centre")
+        return group.unmeasured(_CONTRAST, "the mean of the held-out volumes has nothing dark at its center")
     note = f"particle: {radius:.1f} voxels, to half of the darkest value of the held-out mean"
     return group.score(_CONTRAST, lambda one: local_contrasts(one.sphere, radius), note=note)
 

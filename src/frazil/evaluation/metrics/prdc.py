@@ -8,19 +8,18 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.distance import cdist
 
-from frazil.core.errors import ShapeError
 from frazil.evaluation.metrics.bootstrap import percentile_interval, times_drawn
 from frazil.evaluation.scores import Interval
 
-NEIGHBOURS = 5
+NEIGHBORS = 5
 """k of Naeem et al. section 4.2; also taken for precision and recall, so that all four use the same balls."""
 
 
 @dataclass(frozen=True)
-class Neighbourhoods:
-    """How two sets lie in each other's nearest-neighbour balls. The four numbers are the means of the four arrays.
+class Neighborhoods:
+    """How two sets lie in each other's nearest-neighbor balls. The four numbers are the means of the four arrays.
 
-    A sample's ball reaches to its k-th nearest neighbour in its own set, without its surface.
+    A sample's ball reaches to its k-th nearest neighbor in its own set, without its surface.
 
     Parameters
     ----------
@@ -48,29 +47,21 @@ class Neighbourhoods:
         return found
 
 
-def neighbourhoods(
-    real: Float[np.ndarray, "n d"], generated: Float[np.ndarray, "m d"], *, k: int = NEIGHBOURS
-) -> Neighbourhoods:
+def neighborhoods(
+    real: Float[np.ndarray, "n d"], generated: Float[np.ndarray, "m d"], *, k: int = NEIGHBORS
+) -> Neighborhoods:
     """Return how two sets of features lie in each other's balls.
 
     Parameters
     ----------
-    k : neighbours that a ball reaches to.
-
-    Raises
-    ------
-    ShapeError : features of different dimension, or a set of k samples or fewer.
+    real, generated : more than k samples each.
+    k : neighbors that a ball reaches to.
     """
-    if real.shape[1:] != generated.shape[1:] or min(len(real), len(generated)) <= k:
-        raise ShapeError(
-            f"no neighbourhoods of {k} for features of shape {real.shape} and {generated.shape}; "
-            f"give {k + 1} or more samples each, of one dimension"
-        )
     # Differences, not the faster scalar products: equal samples must be at distance 0 for their balls' surfaces to agree.
     between = cdist(real.astype(np.float64), generated.astype(np.float64))
     in_real = between < kth_distances(real, k=k)[:, None]
     in_generated = between < kth_distances(generated, k=k)
-    return Neighbourhoods(
+    return Neighborhoods(
         precision=np.any(in_real, axis=0),
         recall=np.any(in_generated, axis=1),
         density=in_real.sum(axis=0) / k,
@@ -79,7 +70,7 @@ def neighbourhoods(
 
 
 def kth_distances(
-    features: Float[np.ndarray, "n d"], references: Float[np.ndarray, "m d"] | None = None, *, k: int = NEIGHBOURS
+    features: Float[np.ndarray, "n d"], references: Float[np.ndarray, "m d"] | None = None, *, k: int = NEIGHBORS
 ) -> Float[np.ndarray, "n"]:
     """Return the distance of each row to its k-th nearest of `references`; without them, of the other rows."""
     itself = references is None

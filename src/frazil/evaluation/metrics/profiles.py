@@ -1,7 +1,7 @@
-"""Grey value by distance from the centre of the box, and the rings that hollow particles show.
+"""Grey value by distance from the center of the box, and the rings that hollow particles show.
 
 The missing wedge stretches everything along z, so rings are looked for in the plane XY. Neighbours, noise and the rounding of
-centres blur single volumes: a class is judged by its mean, and its volumes only by a contrast at a known radius.
+centers blur single volumes: a class is judged by its mean, and its volumes only by a contrast at a known radius.
 Particles are dark: negative in z-scored volumes.
 """
 
@@ -19,9 +19,9 @@ STEP_VOXEL = 0.5
 
 _DIRECTIONS = 36
 _SECTORS = 12
-_LEAST_RADIUS_VOXEL = 1.5  # anything smaller has no centre to speak of
+_LEAST_RADIUS_VOXEL = 1.5  # anything smaller has no center to speak of
 _HOLLOW = 0.5
-"""A ring is what has a centre nearer to the mean of the box than to the shell: half of the shell's contrast or more."""
+"""A ring is what has a center nearer to the mean of the box than to the shell: half of the shell's contrast or more."""
 
 
 def radii_voxel(box_size_voxel: int) -> Float[np.ndarray, "radii"]:
@@ -74,8 +74,8 @@ class Ring:
     Parameters
     ----------
     radius_voxel : of the darkest place.
-    depth : grey value at the centre minus that of the ring, in standard deviations of a volume; a full particle has none.
-    hollow : the centre is nearer to the mean of the box than to the ring.
+    depth : grey value at the center minus that of the ring, in standard deviations of a volume; a full particle has none.
+    hollow : the center is nearer to the mean of the box than to the ring.
     """
 
     radius_voxel: float
@@ -84,7 +84,7 @@ class Ring:
 
 
 def find_ring(profile: Float[np.ndarray, "radii"]) -> Ring:
-    """Return the ring at the darkest place of a mean profile in XY, 1.5 voxels or more from the centre."""
+    """Return the ring at the darkest place of a mean profile in XY, 1.5 voxels or more from the center."""
     radii = STEP_VOXEL * np.arange(len(profile))
     outward = np.flatnonzero(radii >= _LEAST_RADIUS_VOXEL)
     at = int(outward[np.argmin(profile[outward])])
@@ -94,7 +94,7 @@ def find_ring(profile: Float[np.ndarray, "radii"]) -> Ring:
 
 
 def ring_depths(rows: Float[np.ndarray, "rows radii"], expected: Ring) -> Float[np.ndarray, "rows"]:
-    """Return the depth of the ring in each mean profile: centre minus the darkest place near the expected radius."""
+    """Return the depth of the ring in each mean profile: center minus the darkest place near the expected radius."""
     first, last = _window(rows.shape[1], expected.radius_voxel)
     darkest = first + np.argmin(rows[:, first : last + 1], axis=1)
     return np.asarray(_center(rows, expected.radius_voxel) - _vertex(rows, darkest)[1])
@@ -104,7 +104,7 @@ def ring_radii(rows: Float[np.ndarray, "rows radii"], expected: Ring) -> Float[n
     """Return the radius of the ring in each mean profile, in voxels; NaN where there is none.
 
     There is one if the darkest place between 0.5 and 1.5 of the expected radius lies within that range, not at its ends, and
-    a quarter of the expected depth or more below the centre.
+    a quarter of the expected depth or more below the center.
     """
     first, last = _window(rows.shape[1], expected.radius_voxel)
     darkest = first + np.argmin(rows[:, first : last + 1], axis=1)
@@ -114,7 +114,7 @@ def ring_radii(rows: Float[np.ndarray, "rows radii"], expected: Ring) -> Float[n
 
 
 def ring_spreads(rows: Float[np.ndarray, "rows sectors radii"], expected: Ring) -> Float[np.ndarray, "rows"]:
-    """Return the standard deviation of the ring's radius over azimuth, in voxels; 0 is a circle around the centre.
+    """Return the standard deviation of the ring's radius over azimuth, in voxels; 0 is a circle around the center.
 
     NaN where the mean over azimuth has no ring.
     """
@@ -126,7 +126,7 @@ def ring_spreads(rows: Float[np.ndarray, "rows sectors radii"], expected: Ring) 
 
 
 def contrast_at_ring(profiles: Float[np.ndarray, "n radii"], expected: Ring) -> Float[np.ndarray, "n"]:
-    """Return the depth of each single volume at the expected radius: centre minus the ring of one voxel to either side.
+    """Return the depth of each single volume at the expected radius: center minus the ring of one voxel to either side.
 
     Unlike the darkest place, a mean at a given radius does not take noise for a ring.
     """
@@ -177,7 +177,7 @@ def _center(rows: Float[np.ndarray, "rows radii"], radius_voxel: float) -> Float
 def _vertex(
     rows: Float[np.ndarray, "rows radii"], at: Int64[np.ndarray, "rows"]
 ) -> tuple[Float[np.ndarray, "rows"], Float[np.ndarray, "rows"]]:
-    """Return radius (voxels) and value of the parabola's vertex through each row's minimum and its two neighbours."""
+    """Return radius (voxels) and value of the parabola's vertex through each row's minimum and its two neighbors."""
     row = np.arange(len(rows))
     last = rows.shape[1] - 1
     below, here, above = (rows[row, np.clip(at + side, 0, last)].astype(np.float64) for side in (-1, 0, 1))

@@ -29,29 +29,21 @@ def scale_count(edge_voxel: int) -> int:
     return min(int(np.log2(edge_voxel / window)) + 1, len(_SCALE_WEIGHTS))
 
 
-def ms_ssim(
-    one: Float32[np.ndarray, "b z y x"], other: Float32[np.ndarray, "b z y x"], *, scales: int | None = None
-) -> Float[np.ndarray, "b"]:
+def ms_ssim(one: Float32[np.ndarray, "b z y x"], other: Float32[np.ndarray, "b z y x"]) -> Float[np.ndarray, "b"]:
     """Return the multi-scale structural similarity of each volume of `one` with its partner in `other`; 1 if they are equal.
 
-    Windows lie wholly inside the box. The weights of Wang et al. are brought to a sum of 1 over the scales there are. A scale
-    whose contrasts disagree on average (a negative product) counts as 0.
+    Windows lie wholly inside the box. The weights of Wang et al. are scaled to a sum of 1 over the scales that fit, see
+    `scale_count`. A scale whose contrasts disagree on average (a negative product) counts as 0.
 
     Parameters
     ----------
     one, other : grey values scaled so that the range that matters is 0..1.
-    scales : how many; None takes as many as fit, see `scale_count`.
 
     Raises
     ------
-    ShapeError : different shapes, or boxes too small for the scales.
+    ShapeError : boxes below 11^3 voxels.
     """
-    if one.shape != other.shape or one.ndim != 4:
-        raise ShapeError(f"no similarity of volumes of shape {one.shape} and {other.shape}; give both as (b, z, y, x)")
-    fitting = scale_count(min(one.shape[1:]))
-    scales = scales or fitting
-    if scales > fitting:
-        raise ShapeError(f"boxes of {one.shape[1:]} voxels are too small for {scales} scales; take {fitting} or fewer")
+    scales = scale_count(one.shape[-1])
     weights = np.array(_SCALE_WEIGHTS[:scales]) / sum(_SCALE_WEIGHTS[:scales])
     x, y = (torch.from_numpy(np.ascontiguousarray(volumes, np.float32)) for volumes in (one, other))
     product = np.ones(len(one))

@@ -19,7 +19,7 @@ from frazil.evaluation.metrics.feature_distances import (
     kernel_interval,
 )
 from frazil.evaluation.metrics.metric import MINIMUM, Estimate, Metric, Role
-from frazil.evaluation.metrics.prdc import NEIGHBOURS, kth_distances, neighbourhoods
+from frazil.evaluation.metrics.prdc import NEIGHBORS, kth_distances, neighborhoods
 from frazil.evaluation.records import StageRecord
 from frazil.evaluation.scores import Better, Question, Score, known
 from frazil.evaluation.stages.feature_sets import FeatureSets, embed_sets, equal_numbers, volumes_to_embed
@@ -41,14 +41,14 @@ class _Kind:
     note: str = ""
 
 
-_BALLS = f"Balls reach to the {NEIGHBOURS}-th neighbour. Interval: bootstrap over the samples that it is a mean over."
+_BALLS = f"Balls reach to the {NEIGHBORS}-th neighbor. Interval: bootstrap over the samples that it is a mean over."
 _KINDS = {
     "frechet": _Kind("Frechet distance", "realistic", "lower", 2 * _SAMPLES_PER_DIMENSION),
     "kid": _Kind("Kernel distance (KID)", "realistic", "lower", MINIMUM, "Unbiased; bootstrap over both sets."),
-    "precision": _Kind("Precision", "realistic", "higher", 2 * NEIGHBOURS, _BALLS),
-    "recall": _Kind("Recall", "varied", "higher", 2 * NEIGHBOURS, _BALLS),
-    "density": _Kind("Density", "realistic", "as real", 2 * NEIGHBOURS, _BALLS),
-    "coverage": _Kind("Coverage", "varied", "higher", 2 * NEIGHBOURS, _BALLS),
+    "precision": _Kind("Precision", "realistic", "higher", 2 * NEIGHBORS, _BALLS),
+    "recall": _Kind("Recall", "varied", "higher", 2 * NEIGHBORS, _BALLS),
+    "density": _Kind("Density", "realistic", "as real", 2 * NEIGHBORS, _BALLS),
+    "coverage": _Kind("Coverage", "varied", "higher", 2 * NEIGHBORS, _BALLS),
 }
 
 
@@ -96,7 +96,7 @@ def typicality(embedded: FeatureSets) -> Float[np.ndarray, "n"]:
 
     Far from all that is real is 2 and more; a good sample, or a copy, is 1 or less. NaN where there are too few real volumes.
     """
-    if len(embedded.training) < NEIGHBOURS or not len(embedded.held_out):
+    if len(embedded.training) < NEIGHBORS or not len(embedded.held_out):
         return np.full(len(embedded.generated), np.nan)
     reference = embedded.training.values
     usual = float(np.median(kth_distances(embedded.held_out.values, reference)))
@@ -146,7 +146,7 @@ def _measured(
     if len(x) >= _KINDS["kid"].least:
         found["kid"] = Estimate(kernel_distance(x, y), kernel_interval(x, y, random) if random else None)
     if len(x) >= _KINDS["coverage"].least:
-        balls = neighbourhoods(y, x)
+        balls = neighborhoods(y, x)
         intervals = balls.intervals(random) if random else {}
         found |= {name: Estimate(mean, intervals.get(name)) for name, mean in balls.means().items()}
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -42,35 +42,14 @@ _NEAR_QUANTILE = 0.01
 _PLOT_POINTS = 121
 
 
-_RATIO = Metric(
-    "nearest_distance_ratio",
-    "Distance to the nearest training box, over that of held-out boxes",
-    "as real",
-    question="new",
-)
-_P = Metric(
-    "nearer_than_held_out_p",
-    "Chance of lying so near to training boxes without memorising (p)",
-    "higher",
-    question="new",
-)
-_CHANCE = Metric(
-    "nearer_than_held_out_chance",
-    "Chance to lie nearer than a held-out box of its class",
-    "as real",
-    question="new",
-)
-_AUTHENTIC = Metric("authpct", "Authentic volumes (AuthPct)", "as real", question="new", unit="%")
-_NEAR = Metric(
-    "unusually_near", "Volumes nearer than all but 1 % of held-out boxes", "as real", question="new", unit="%"
-)
-_COPIES = Metric("near_copies", "Near duplicates of one training box", "lower", question="new", unit="%")
-_SECOND = Metric(
-    "nearest_to_second_ratio",
-    "Distance to the nearest training box, over that to the second",
-    "as real",
-    question="new",
-)
+_new = partial(Metric, question="new")
+_RATIO = _new("nearest_distance_ratio", "Distance to the nearest training box, over that of held-out boxes", "as real")
+_P = _new("nearer_than_held_out_p", "Chance of lying so near to training boxes without memorising (p)", "higher")
+_CHANCE = _new("nearer_than_held_out_chance", "Chance to lie nearer than a held-out box of its class", "as real")
+_AUTHENTIC = _new("authpct", "Authentic volumes (AuthPct)", "as real", unit="%")
+_NEAR = _new("unusually_near", "Volumes nearer than all but 1 % of held-out boxes", "as real", unit="%")
+_COPIES = _new("near_copies", "Near duplicates of one training box", "lower", unit="%")
+_SECOND = _new("nearest_to_second_ratio", "Distance to the nearest training box, over that to the second", "as real")
 
 
 def memorisation(material: Material, on_step: OnStep = ignore) -> StageRecord:
@@ -87,8 +66,7 @@ def memorisation(material: Material, on_step: OnStep = ignore) -> StageRecord:
     ShapeError : boxes below 8^3 voxels.
     """
     sets = material.sets
-    lacking = _lacking(sets)
-    count = len(sets.generated)
+    count, lacking = len(sets.generated), _lacking(sets)
     all_metrics = (_RATIO, _P, _CHANCE, _AUTHENTIC, _NEAR, _COPIES, _SECOND)
     scores = tuple(metric.score(count=count, note=lacking) for metric in all_metrics)
     if count == 0 or len(sets.held_out) < MINIMUM or len(sets.training) < 2:
@@ -201,7 +179,7 @@ class _Found:
             _AUTHENTIC,
             lambda of: 100 * nearness.authentic(of),
             "Further from their nearest training box than that box is from its own nearest other (Alaa et al. 2022). Real: "
-            "held-out boxes. Neighbouring boxes share voxels, but at shifts beyond the search, and count as others; boxes with "
+            "held-out boxes. Neighboring boxes share voxels, but at shifts beyond the search, and count as others; boxes with "
             "the very same voxels do not count." + (f" {unknown} volumes could not be judged." if unknown else ""),
             real=nearness.held_out,
         )
