@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -71,7 +72,9 @@ class Measurements:
     def of(self, label: str) -> Measurements:
         """Return the numbers of one class."""
         rows = np.flatnonzero(self.labels == label)
-        taken = {name: values[rows] for name, values in vars(self).items() if isinstance(values, np.ndarray)}
+        taken: dict[str, Any] = {
+            name: values[rows] for name, values in vars(self).items() if isinstance(values, np.ndarray)
+        }
         return replace(self, **taken, curves={name: values[rows] for name, values in self.curves.items()})
 
 
@@ -101,7 +104,7 @@ def measure(
     stacked = {name: np.stack([numbers[name] for numbers in measured]) for name in measured[0]}
     curves = {name: stacked.pop(name) for name in (*CURVES, "3D")}
     look = appearance(volumes.volumes[0])
-    at = {name: look.curve(name).at for name in CURVES}
+    at: dict[str, np.ndarray] = {name: look.curve(name).at for name in CURVES}
     return Measurements(labels=np.asarray(volumes.labels), curves=curves, at={**at, "3D": at["XY"]}, **stacked)
 
 
