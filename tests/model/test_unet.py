@@ -103,7 +103,9 @@ def test_other_boxes_are_refused_with_the_edge_and_the_nearest_that_work(network
 def test_boxes_of_the_usual_sizes_fit_and_the_message_names_the_multiple(settings, multiple, refuses):
     for edge in (32, 64, 96, 128):
         check_box_size([edge] * 3, settings)
-    with refuses(ShapeError, "box edge z = 100", f"no multiple of {multiple}", f"halves it {settings.halvings} times"):
+    with refuses(
+        ShapeError, "box edge z = 100", f"not a multiple of {multiple}", f"halves it {settings.halvings} times"
+    ):
         check_box_size((100, 64, 64), settings)
 
 
@@ -181,56 +183,6 @@ def test_weights_are_spread_as_pytorch_spreads_them():
     assert torch.equal(network.bot.norm1.weight, torch.ones(128))
 
 
-def test_a_network_without_classes_is_refused(refuses):
-    with refuses(ShapeError, "label count 0", "at least one class"):
-        build_network(ModelSettings(), 0)
-
-
-def expected_parameters(settings, labels):
-    """Count by hand: 3^3 convolutions, norms (two numbers a channel), projections, 1^3 residual paths, embeddings."""
-    width = settings.embedding_width
-    joint = width if settings.conditioning == "sum" else 3 * width
-
-    def conv(a, b, edge):
-        return a * b * edge**3 + b
-
-    def block(a, b):
-        modulation = (joint + 1) * b * (2 if settings.modulation == "scale-shift" else 1)
-        return 2 * a + conv(a, b, 3) + 2 * b + conv(b, b, 3) + modulation + (conv(a, b, 1) if a != b else 0)
-
-    widths = [settings.base_channels * multiplier for multiplier in settings.channel_multipliers]
-    bands = 1 if settings.front_end == "none" else 8
-    total = labels * width + width + 3 * width + width + width**2 + width
-    if settings.conditioning == "sum":
-        total += 2 * (width**2 + width)
-    for finer, coarser in zip([bands, *widths], widths, strict=False):
-        total += block(finer, coarser) + conv(coarser, coarser, 3)
-    total += block(widths[-1], widths[-1])
-    if settings.attention_heads:
-        total += 2 * widths[-1] + conv(widths[-1], 4 * widths[-1], 1)
-    below = widths[-1]
-    for level in reversed(range(len(widths))):
-        total += conv(below, below, 2) + block(below + widths[level], widths[max(level - 1, 0)])
-        below = widths[max(level - 1, 0)]
-    return total + conv(below, bands, 3)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ModelSettings(),
-        ModelSettings(conditioning="sum"),
-        ModelSettings(base_channels=48, front_end="haar"),
-        ModelSettings(front_end="space-to-depth", channel_multipliers=(1, 2, 3, 4), attention_heads=4),
-        ModelSettings(channel_multipliers=(2,), modulation="scale-shift"),
-        EVERYTHING,
-    ],
-)
-def test_sizes_are_those_of_the_formula(settings):
-    network = empty_network(settings, 6, DiffusionSettings())
-    assert sum(parameter.numel() for parameter in network.parameters()) == expected_parameters(settings, 6)
-
-
 def flop(settings, edge):
     """Count on the meta device, where nothing is computed."""
     network = empty_network(settings, 6, DiffusionSettings())
@@ -242,16 +194,6 @@ def flop(settings, edge):
     ):
         network(torch.zeros(1, 1, edge, edge, edge), torch.zeros(1, dtype=torch.int64), condition)
     return sum(counter.get_flop_counts()["Global"].values())
-
-
-@pytest.mark.parametrize("front_end", ["none", "haar"])
-def test_cost_grows_with_the_voxels_and_attention_adds_little(front_end):
-    plain = ModelSettings(front_end=front_end)
-    attentive = plain.model_copy(update={"attention_heads": 4})
-    for edge in (32, 64, 96, 128):
-        assert flop(plain, edge) / edge**3 == pytest.approx(flop(plain, 64) / 64**3, rel=0.02)
-    # the square of the bottleneck's voxels: 16^3 in a box of 128^3, 8^3 behind a front end
-    assert flop(attentive, 128) / flop(plain, 128) < {"none": 1.015, "haar": 1.005}[front_end]
 
 
 def test_a_front_end_makes_a_pass_eight_times_cheaper():
@@ -290,11 +232,6 @@ def test_the_deviation_of_a_band_scales_what_the_network_says_of_it():
         bands = network.front_end.split(network(torch.randn(1, 1, 16, 16, 16), torch.tensor([5]), conditions(1)))
     expected = torch.tensor([1.0] * 7 + [0.01])[None, :, None, None, None].expand_as(bands)
     torch.testing.assert_close(bands, expected, atol=1e-6, rtol=1e-4)
-
-
-def test_preconditioning_without_a_noise_schedule_is_a_mistake():
-    with pytest.raises(ValueError, match="pass diffusion"):
-        build_network(EVERYTHING, 2)
 
 
 def everything(**changes):

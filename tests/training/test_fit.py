@@ -131,7 +131,7 @@ def test_deviations_from_the_settings_are_not_measured(new_run):
 @pytest.mark.parametrize("killed_at", [2, 5, 7])
 def test_killed_anywhere_the_same_call_goes_on_and_ends_bitwise_equal(new_run, training_set, monkeypatch, killed_at):
     monkeypatch.setattr(plan, "MAX_STEPS_PER_SEGMENT", 2)  # an epoch is two segments
-    monkeypatch.setattr(Saver.__init__, "__kwdefaults__", {"every_seconds": 0.0})
+    monkeypatch.setattr(Saver.__init__, "__kwdefaults__", {"end": None, "every_seconds": 0.0})
     whole, killed = new_run("whole"), new_run("killed")
     whole.training = killed.training = type(training_set)(32)
     expected = whole()

@@ -11,7 +11,6 @@ from frazil.training.hardware import RANKS, Hardware, is_first_process
     ("hardware", "gpus", "parts"),
     [
         (Hardware(accelerator="abacus"), 0, ("--accelerator abacus", "auto, cpu, gpu")),
-        (Hardware(accelerator="cpu", strategy="hope"), 0, ("--strategy hope", "ddp")),
         (Hardware(accelerator="gpu"), 0, ("--accelerator gpu", "--accelerator cpu")),
         (Hardware(accelerator="gpu", devices=4), 2, ("--devices 4", "--devices 2")),
     ],

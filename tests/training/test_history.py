@@ -46,14 +46,6 @@ def test_metrics_have_one_row_per_epoch_and_empty_cells_for_what_was_not_measure
     assert rows[1]["validation_loss_t100_199"] == ""
 
 
-@pytest.mark.parametrize("levels", [(), (0.1, None)])
-def test_a_record_survives_the_checkpoint(levels):
-    record = EpochRecord(3, 9, 90, 1.5, 0.4, 0.41, by_noise_level=levels)
-    assert EpochRecord.from_state(record.state()) == record
-    old = {name: value for name, value in record.state().items() if name != "waiting_seconds"}
-    assert EpochRecord.from_state(old).waiting_share == 0
-
-
 @pytest.mark.parametrize(
     ("losses", "best"),
     [([None], False), ([0.5], True), ([0.5, None], False), ([0.5, 0.6], False), ([0.5, None, 0.4], True)],

@@ -74,7 +74,6 @@ def train_command(
     accelerator: Annotated[str, _hardware(help="auto, cpu or gpu.")] = "auto",
     devices: Annotated[int, _hardware(min=1, help="Processes per node, one per GPU.")] = 1,
     num_nodes: Annotated[int, _hardware(min=1, help="Nodes; SLURM is detected.")] = 1,
-    strategy: Annotated[str, _hardware(help="Lightning strategy; auto is DDP for several devices.")] = "auto",
     workers: Annotated[int | None, _hardware(min=0, help="Processes per device that load boxes ahead.")] = None,
     max_time: Annotated[
         str | None, _hardware(metavar="TIME", help="Stop in time: minutes, HH:MM:SS or DD:HH:MM:SS.")
@@ -115,7 +114,6 @@ def train_command(
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
-        strategy=strategy,
         workers=workers,
         max_seconds=parse_duration(max_time) if max_time else None,
         force=force,

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from jaxtyping import Float64
 
 from frazil.core.errors import RequestError
 from frazil.model.noise import NoiseSchedule
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float64
+    from jaxtyping import Float
     from torch import Tensor
 
     from frazil.core.settings import DiffusionSettings, SamplerName
@@ -43,7 +44,7 @@ def _even_in_log_snr(sigmas: Float64[np.ndarray, "T"], steps: int) -> list[int]:
     """
     log_sigmas = np.log(sigmas)
     even = np.interp(np.linspace(log_sigmas[-1], log_sigmas[0], steps), log_sigmas, np.arange(len(sigmas)))
-    # neighbours that fall on one timestep are pushed apart, upwards, but not beyond the top
+    # neighbors that fall on the same timestep are pushed apart, upwards, but not beyond the top
     place = np.arange(steps)[::-1]
     apart = np.maximum.accumulate((np.rint(even).astype(int) - place)[::-1])[::-1] + place
     return np.minimum(apart, len(sigmas) - 1 - np.arange(steps)).tolist()  # type: ignore[no-any-return]
@@ -58,7 +59,7 @@ _FIELDS: dict[str, Any] = {
     "thresholding": False,
     "dynamic_thresholding_ratio": 1.0,
     "sample_max_value": float("inf"),
-    "timestep_spacing": "trailing",  # `_place` has the last word
+    "timestep_spacing": "trailing",  # overridden by `_place`
     "steps_offset": 0,
     "rescale_betas_zero_snr": False,
     "use_karras_sigmas": False,
@@ -94,52 +95,32 @@ _UNIPC: dict[str, Any] = {
 }
 
 
+_Places = Callable[[Float64[np.ndarray, "T"], int], list[int]]
+
+
 @dataclass(frozen=True)
 class _Recipe:
-    """How diffusers is told to be one of our samplers.
-
-    Parameters
-    ----------
-    scheduler : its class.
-    fields : its settings but for the noise schedule.
-    timesteps : where it stands.
-    usual_steps : what it needs; None is every timestep.
-    """
+    """A sampler in terms of diffusers: class, fields but for the noise schedule, timesteps, usual steps (None is all timesteps)."""
 
     scheduler: type
     fields: dict[str, Any]
-    timesteps: Callable[[Float64[np.ndarray, "T"], int], list[int]]
+    timesteps: _Places
     usual_steps: int | None
+
+
+def _dpm_solver(algorithm: str, order: int, timesteps: _Places, usual_steps: int | None) -> _Recipe:
+    fields = {**_DPM_SOLVER, "algorithm_type": algorithm, "solver_order": order}
+    return _Recipe(DPMSolverMultistepScheduler, fields, timesteps, usual_steps)
 
 
 # DDPM's posterior (eq. 3 of the paper) and DDIM are the first-order members of the DPM-Solver++ family: the tests
 # compare both with their closed forms. diffusers' own classes for them take the noise only from torch generators (DDPM), and
 # only step counts that divide T (DDIM).
 _RECIPES: dict[SamplerName, _Recipe] = {
-    "ddpm": _Recipe(
-        DPMSolverMultistepScheduler,
-        {**_DPM_SOLVER, "algorithm_type": "sde-dpmsolver++", "solver_order": 1},
-        _even_in_time,
-        None,
-    ),
-    "ddim": _Recipe(
-        DPMSolverMultistepScheduler,
-        {**_DPM_SOLVER, "algorithm_type": "dpmsolver++", "solver_order": 1},
-        _even_in_time,
-        50,
-    ),
-    "dpm++": _Recipe(
-        DPMSolverMultistepScheduler,
-        {**_DPM_SOLVER, "algorithm_type": "dpmsolver++", "solver_order": 2},
-        _even_in_log_snr,
-        20,
-    ),
-    "sde-dpm++": _Recipe(
-        DPMSolverMultistepScheduler,
-        {**_DPM_SOLVER, "algorithm_type": "sde-dpmsolver++", "solver_order": 2},
-        _even_in_log_snr,
-        30,
-    ),
+    "ddpm": _dpm_solver("sde-dpmsolver++", 1, _even_in_time, None),
+    "ddim": _dpm_solver("dpmsolver++", 1, _even_in_time, 50),
+    "dpm++": _dpm_solver("dpmsolver++", 2, _even_in_log_snr, 20),
+    "sde-dpm++": _dpm_solver("sde-dpmsolver++", 2, _even_in_log_snr, 30),
     "unipc": _Recipe(UniPCMultistepScheduler, _UNIPC, _even_in_log_snr, 20),
 }
 
@@ -190,10 +171,10 @@ class Solver:
         ----------
         x0_hat : the clean volumes that the network predicts from `x`.
         x : the volumes at this noise level.
-        noise : standard normal; demanded exactly where `draws_noise`.
+        noise : standard normal; required exactly if `draws_noise`.
         """
         if self.draws_noise != (noise is not None):  # without it diffusers would take global random numbers
-            raise TypeError(f"noise is {'demanded' if self.draws_noise else 'not for this sampler'}")
+            raise TypeError(f"noise is {'required' if self.draws_noise else 'not for this sampler'}")
         options = {"variance_noise": noise} if self.draws_noise else {}
         place = self._scheduler.step_index or 0
         return self._scheduler.step(x0_hat, self.timesteps[place], x, return_dict=False, **options)[0]  # type: ignore[no-any-return]

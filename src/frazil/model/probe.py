@@ -99,8 +99,8 @@ def probe(
     edge = _edge(network, box_size_voxel)
     network = network.to(device)
     x = torch.randn((1, 1, edge, edge, edge), generator=torch.Generator().manual_seed(0)).to(device)
-    t, condition = torch.tensor([500]).to(device), Condition(torch.tensor([0]), torch.full((1, 3), 0.5)).to(device)
-    t = t.clamp(max=len(network.schedule) - 1) if network.schedule is not None else t
+    t = torch.tensor([min(500, len(network.schedule) - 1)]).to(device)
+    condition = Condition(torch.tensor([0]), torch.full((1, 3), 0.5)).to(device)
 
     def once(compute: Compute) -> float:
         compute.lay_out(network)

@@ -1,4 +1,4 @@
-"""The conditional 3D U-Net, which predicts the clean volume x0; by default that of the paper (Passi & Cohen)."""
+"""The conditional 3D U-Net, which predicts the clean volume x0; by default the paper's (Passi & Cohen)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from frazil.core.errors import ShapeError
+from frazil.core.settings import DiffusionSettings
 from frazil.model.embed import ConditionEmbedding
 from frazil.model.layers import ConditionalResidualBlock, Double, Halve, SelfAttention, start_at_zero
 from frazil.model.noise import NoiseSchedule
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from frazil.core.records import Condition
-    from frazil.core.settings import DiffusionSettings, ModelSettings
+    from frazil.core.settings import ModelSettings
 
 
 def check_box_size(box_size_voxel: Sequence[int], settings: ModelSettings) -> None:
-    """Refuse a box that the network cannot halve as often as it must: once a level, and once in a front end.
+    """Refuse a box that the network cannot halve as often as it must: once per level, and once in a front end.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def check_box_size(box_size_voxel: Sequence[int], settings: ModelSettings) -> No
 
     Raises
     ------
-    ShapeError : an edge is no multiple of two to the power of `settings.halvings`.
+    ShapeError : an edge is not a multiple of two to the power of `settings.halvings`.
     """
     multiple = 2**settings.halvings
     for axis, edge in zip("zyx", box_size_voxel, strict=True):
@@ -45,8 +46,8 @@ def check_box_size(box_size_voxel: Sequence[int], settings: ModelSettings) -> No
             below, above = edge // multiple * multiple, (max(edge, 0) // multiple + 1) * multiple
             nearest = f"{below} or {above}" if below > 0 else f"{above}"
             raise ShapeError(
-                f"box edge {axis} = {edge} voxels is no multiple of {multiple}, but the network halves it "
-                f"{settings.halvings} times; the nearest that can: {nearest}"
+                f"box edge {axis} = {edge} voxels is not a multiple of {multiple}, but the network halves it "
+                f"{settings.halvings} times; the nearest that is: {nearest}"
             )
 
 
@@ -64,15 +65,15 @@ class ConditionalUNet(nn.Module):
     ----------
     settings : what is built.
     label_count : number of classes.
-    diffusion : the noise schedule that timesteps refer to; None where nothing is scaled by it.
+    diffusion : the noise schedule that timesteps refer to, which a preconditioned network scales by.
     """
 
-    def __init__(self, settings: ModelSettings, label_count: int, diffusion: DiffusionSettings | None) -> None:
+    def __init__(self, settings: ModelSettings, label_count: int, diffusion: DiffusionSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.schedule = None if diffusion is None else NoiseSchedule.from_settings(diffusion)
+        self.schedule = NoiseSchedule.from_settings(diffusion)
         self.checkpoint_activations = False
-        """Compute the activations of a block again for its gradients instead of keeping them."""
+        """Recompute the activations of a block for its gradients instead of keeping them."""
         self.front_end = FrontEnd(settings.front_end, settings.band_std)
         self.embed = ConditionEmbedding(label_count, settings.embedding_width, settings.conditioning)
         bands, levels = settings.bands, settings.level_channels
@@ -113,13 +114,13 @@ class ConditionalUNet(nn.Module):
 
         Parameters
         ----------
-        x_t : `(b, 1, z, y, x)` noisy z-scored volumes; every edge a multiple of two to the power of `settings.halvings`.
+        x_t : `(b, 1, z, y, x)` noisy z-scored volumes.
         t : `(b,)` timesteps, 0 is the least noise.
         condition : what each volume shows.
 
         Raises
         ------
-        ShapeError : an edge is no such multiple.
+        ShapeError : an edge that cannot be halved, see `check_box_size`.
         """
         check_box_size(x_t.shape[2:], self.settings)
         bands = self.front_end.split(x_t)
@@ -152,9 +153,8 @@ class ConditionalUNet(nn.Module):
         return block(*inputs)
 
     def _scales(self, t: Int64[Tensor, "b"]) -> Scales | None:
-        """Return the scales of input and output; None where they are all 1."""
+        """Return the scales of input and output; None if they are all 1."""
         if self.settings.preconditioning != "none":
-            assert self.schedule is not None
             scales = edm_scales if self.settings.preconditioning == "edm" else inverse_variance_scales
             return scales(self.schedule.abar(t), self.front_end.band_scale(t.device))
         return None if self.settings.front_end == "none" else plain_scales(self.front_end.band_scale(t.device))
@@ -173,13 +173,8 @@ def build_network(
     ----------
     settings : what is built.
     label_count : number of classes, at least 1.
-    diffusion : see `empty_network`.
+    diffusion : the noise schedule that timesteps refer to; None is the paper's. Only a preconditioned network depends on it.
     generator : on the CPU; None is a fresh generator of seed 0, so that the weights are always the same.
-
-    Raises
-    ------
-    ShapeError : no classes.
-    ValueError : preconditioning without a noise schedule.
     """
     network = empty_network(settings, label_count, diffusion).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0) if generator is None else generator
@@ -197,25 +192,9 @@ def build_network(
 def empty_network(
     settings: ModelSettings, label_count: int, diffusion: DiffusionSettings | None = None
 ) -> ConditionalUNet:
-    """Build the network on the meta device: names and shapes without memory, to be given weights at once.
-
-    Parameters
-    ----------
-    settings : what is built.
-    label_count : number of classes, at least 1.
-    diffusion : the noise schedule that timesteps refer to; only a preconditioned network needs it.
-
-    Raises
-    ------
-    ShapeError : no classes.
-    ValueError : preconditioning without a noise schedule.
-    """
-    if label_count < 1:
-        raise ShapeError(f"label count {label_count}: the network needs at least one class")
-    if diffusion is None and settings.preconditioning != "none":
-        raise ValueError(f"preconditioning {settings.preconditioning} needs to know the noise schedule; pass diffusion")
+    """Build the network on the meta device: names and shapes without memory, to be given weights; see `build_network`."""
     with torch.device("meta"):
-        return ConditionalUNet(settings, label_count, diffusion)
+        return ConditionalUNet(settings, label_count, diffusion or DiffusionSettings())
 
 
 def _draw_weights(layer: nn.Linear | nn.Conv3d | nn.ConvTranspose3d, generator: torch.Generator) -> None:

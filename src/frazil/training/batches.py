@@ -61,7 +61,15 @@ def _assemble(items: Sequence[Subtomogram], t: list[int], noise: list[Tensor], s
     return NoisyBatch(batch.volume, condition, torch.tensor(t), torch.stack(noise), share)
 
 
-class TrainingBatches(Dataset[NoisyBatch]):
+class _NoisyBoxes(Dataset[NoisyBatch]):
+    def __init__(self, subtomograms: Subtomograms, preset: Preset, variation: Variation) -> None:
+        self.subtomograms = subtomograms
+        self.settings = preset.training
+        self.timesteps = preset.diffusion.timesteps
+        self.variation = variation
+
+
+class TrainingBatches(_NoisyBoxes):
     """Indexed by `MicroBatch`: t uniform on 0..T-1 (the paper), noise standard normal; some labels are hidden.
 
     Parameters
@@ -70,12 +78,6 @@ class TrainingBatches(Dataset[NoisyBatch]):
     preset : seed, timesteps, and the share of labels that are replaced by `NULL_LABEL`, drawn anew in every epoch.
     variation : how boxes are cut and varied.
     """
-
-    def __init__(self, subtomograms: Subtomograms, preset: Preset, variation: Variation) -> None:
-        self.subtomograms = subtomograms
-        self.settings = preset.training
-        self.timesteps = preset.diffusion.timesteps
-        self.variation = variation
 
     def __getitem__(self, batch: MicroBatch) -> NoisyBatch:
         items, levels, noises = [], [], []
@@ -95,17 +97,11 @@ class TrainingBatches(Dataset[NoisyBatch]):
         return self.variation.vary(item, numpy_generator(self.settings.seed, "variation", epoch, item.box))
 
 
-class ValidationBatches(Dataset[NoisyBatch]):
+class ValidationBatches(_NoisyBoxes):
     """Indexed by pairs of box and draw. Every draw of a box has a fixed noise level, one in each stratum of 0..T-1, and fixed noise.
 
     The validation curve then moves only as the network does; boxes are cut as in training, but never varied.
     """
-
-    def __init__(self, subtomograms: Subtomograms, preset: Preset, variation: Variation) -> None:
-        self.subtomograms = subtomograms
-        self.settings = preset.training
-        self.timesteps = preset.diffusion.timesteps
-        self.variation = variation
 
     def __getitem__(self, pairs: list[tuple[int, int]]) -> NoisyBatch:
         items, levels, noises = [], [], []

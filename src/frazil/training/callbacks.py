@@ -1,9 +1,10 @@
-"""What happens around the steps of a training: adding up losses, saving, stopping in time, showing progress."""
+"""What happens around the steps of a training: adding up losses, saving and stopping in time, showing progress."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ class Bookkeeper(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs to go on counting."""
         return {
-            "records": [record.state() for record in self.records],
+            "records": [asdict(record) for record in self.records],
             "seconds": self.seconds,
             "waiting_seconds": self.waiting_seconds,
             "loss_sum": self.loss_sum,
@@ -144,11 +145,11 @@ class Bookkeeper(Callback):
     @classmethod
     def saved_records(cls, checkpoint: dict[str, Any]) -> list[EpochRecord]:
         """Return the records in a checkpoint."""
-        return [EpochRecord.from_state(state) for state in checkpoint["callbacks"][cls.__qualname__]["records"]]
+        return [EpochRecord(**state) for state in checkpoint["callbacks"][cls.__qualname__]["records"]]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
-        self.records = [EpochRecord.from_state(state) for state in state_dict["records"]]
+        self.records = [EpochRecord(**state) for state in state_dict["records"]]
         self.seconds = state_dict["seconds"]
         self.waiting_seconds = state_dict.get("waiting_seconds", 0.0)
         self.loss_sum = state_dict["loss_sum"]
@@ -162,13 +163,16 @@ def _sum_over_devices(trainer: pl.Trainer, pl_module: pl.LightningModule, value:
 
 
 class Saver(Callback):
-    """Saves at the end of a segment: the checkpoint with the newest bundle, and the bundle of the lowest validation loss.
+    """Saves at the end of a segment, and stops there in time.
+
+    A checkpoint is written with the newest bundle; the bundle of the lowest validation loss is kept beside it.
 
     Parameters
     ----------
     checkpoint : the file that a rerun resumes from; written at most every `every_seconds`, and always at the end.
     bookkeeper : knows the losses.
     save_bundle : writes the network, averaged if there is an average; its argument says whether it is the best one yet.
+    end : on the clock `time.monotonic`; training stops if another segment as long as the longest yet would not end before it.
     """
 
     def __init__(
@@ -177,58 +181,41 @@ class Saver(Callback):
         *,
         bookkeeper: Bookkeeper,
         save_bundle: Callable[[bool], None],
+        end: float | None = None,
         every_seconds: float = 60.0,
     ) -> None:
         self.checkpoint = checkpoint
         self.bookkeeper = bookkeeper
         self.save_bundle = save_bundle
+        self.end = float("inf") if end is None else end
         self.every_seconds = every_seconds
         self._saved = float("-inf")  # the first segment is saved, so that even a short run is not lost
         self._records = 0
+        self._longest = 0.0
+        self._began = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note which epochs were done before."""
+        """Note which epochs were done before; start the clock of the first segment."""
         self._records = len(self.bookkeeper.records)
+        self._began = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save what is due."""
+        """Stop if it is time, and save what is due."""
+        now = time.monotonic()
+        self._longest = max(self._longest, now - self._began)
+        self._began = now
+        if trainer.strategy.broadcast(now + self._longest > self.end):
+            trainer.should_stop = True
         records = self.bookkeeper.records
         if trainer.is_global_zero and len(records) > self._records and is_best(records):
             self.save_bundle(True)
         self._records = len(records)
         last = trainer.should_stop or segments_done(trainer) >= (trainer.max_epochs or 0)
-        due = bool(trainer.strategy.broadcast(time.monotonic() - self._saved >= self.every_seconds))
-        if last or due:
+        if last or trainer.strategy.broadcast(now - self._saved >= self.every_seconds):
             trainer.save_checkpoint(self.checkpoint)
             if trainer.is_global_zero:
                 self.save_bundle(False)
             self._saved = time.monotonic()
-
-
-class Deadline(Callback):
-    """Stops at the end of a segment, so early that another as long as the longest yet would not end after `end`.
-
-    Parameters
-    ----------
-    end : on the clock `time.monotonic`.
-    """
-
-    def __init__(self, end: float) -> None:
-        self.end = end
-        self._segment_began = time.monotonic()
-        self._longest = 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock of the first segment."""
-        self._segment_began = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Decide whether another segment fits."""
-        now = time.monotonic()
-        self._longest = max(self._longest, now - self._segment_began)
-        self._segment_began = now
-        if trainer.strategy.broadcast(now + self._longest > self.end):
-            trainer.should_stop = True
 
 
 class ProgressDisplay(Callback):

@@ -29,7 +29,7 @@ from frazil.training.batches import (
     training_loader,
     validation_loader,
 )
-from frazil.training.callbacks import Bookkeeper, Deadline, ProgressDisplay, Saver, segments_done
+from frazil.training.callbacks import Bookkeeper, ProgressDisplay, Saver, segments_done
 from frazil.training.checkpoint import SafeCheckpointIO, load_checkpoint
 from frazil.training.folder import CHECKPOINT_NAME
 from frazil.training.history import EpochRecord, MetricsWriter
@@ -96,19 +96,18 @@ def fit(
     def save(best: bool) -> None:
         write_bundle((average.averaged() if average else None) or task.network, bookkeeper.records, best)
 
-    callbacks: list[pl.Callback | None] = [
-        average,
+    callbacks: list[pl.Callback] = [
+        *([average] if average else []),
         bookkeeper,
         ProgressDisplay(progress, plan, epochs=settings.epochs, bookkeeper=bookkeeper),
-        None if job.end is None else Deadline(job.end),
-        Saver(checkpoint, bookkeeper=bookkeeper, save_bundle=save),
+        Saver(checkpoint, bookkeeper=bookkeeper, save_bundle=save, end=job.end),
     ]
     with _quiet_lightning(), closing(metrics):
         trainer = pl.Trainer(
             accelerator=job.hardware.chosen_accelerator,
             devices=job.hardware.devices,
             num_nodes=job.hardware.num_nodes,
-            strategy="ddp" if job.hardware.strategy == "auto" and job.hardware.processes > 1 else job.hardware.strategy,
+            strategy="ddp" if job.hardware.processes > 1 else "auto",
             precision=Compute.of(settings).precision,
             max_epochs=settings.epochs * plan.segments_per_epoch,
             accumulate_grad_batches=settings.accumulate,
@@ -120,7 +119,7 @@ def fit(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[callback for callback in callbacks if callback is not None],
+            callbacks=callbacks,
             plugins=_plugins(),
         )
         resumed = str(checkpoint) if checkpoint.exists() else None

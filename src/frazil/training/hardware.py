@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 
 import torch
-from lightning.pytorch.strategies import StrategyRegistry
 
 from frazil.core.errors import SettingsError
 
@@ -18,21 +17,19 @@ ACCELERATORS = ("auto", "cpu", "gpu")
 
 @dataclass(frozen=True)
 class Hardware:
-    """Lightning's own flags.
+    """Lightning's own flags; several processes share every batch (DDP).
 
     Parameters
     ----------
     accelerator : ``auto`` (CUDA if there is one, else the CPU: the noise schedule needs float64), ``cpu``, ``gpu``.
     devices : processes on each node.
     num_nodes : nodes.
-    strategy : ``auto`` is DDP if there is more than one process.
     workers : processes that prefetch batches for each device; 0 leaves it to a thread; None: 0 on a CPU, up to four with a GPU.
     """
 
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
-    strategy: str = "auto"
     workers: int | None = None
 
     @property
@@ -57,12 +54,10 @@ class Hardware:
 
         Raises
         ------
-        SettingsError : more GPUs than there are, or none; an accelerator or strategy that Lightning does not have.
+        SettingsError : more GPUs than there are, or none; an unknown accelerator.
         """
         if self.accelerator not in ACCELERATORS:
             raise SettingsError(f"--accelerator {self.accelerator}: unknown; pass one of {', '.join(ACCELERATORS)}")
-        if self.strategy not in (known := ["auto", *StrategyRegistry.available_strategies()]):
-            raise SettingsError(f"--strategy {self.strategy}: unknown to Lightning; pass one of {', '.join(known)}")
         gpus = torch.cuda.device_count()
         if self.accelerator == "gpu" and gpus == 0:
             raise SettingsError("--accelerator gpu: this machine has no GPU that torch can use; pass --accelerator cpu")

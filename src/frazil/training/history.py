@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from tensorboardX import SummaryWriter
 
@@ -45,22 +44,13 @@ class EpochRecord:
     seconds: float
     train_loss: float
     validation_loss: float | None = None
-    by_noise_level: tuple[float | None, ...] = field(default=())
+    by_noise_level: tuple[float | None, ...] = ()
     waiting_seconds: float = 0.0
 
     @property
     def waiting_share(self) -> float:
         """Share of the time that was spent waiting for boxes."""
         return self.waiting_seconds / self.seconds if self.seconds else 0.0
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> EpochRecord:
-        """Rebuild a record from a checkpoint."""
-        return cls(**{**state, "by_noise_level": tuple(state["by_noise_level"])})
-
-    def state(self) -> dict[str, Any]:
-        """Return plain values for a checkpoint."""
-        return asdict(self)
 
 
 def is_best(records: list[EpochRecord]) -> bool:

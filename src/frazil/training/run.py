@@ -55,7 +55,6 @@ def train(
     accelerator: str = "auto",
     devices: int = 1,
     num_nodes: int = 1,
-    strategy: str = "auto",
     workers: int | None = None,
     max_seconds: float | None = None,
     force: bool = False,
@@ -75,7 +74,6 @@ def train(
     accelerator : ``auto``, ``cpu`` or ``gpu``.
     devices : processes on each node.
     num_nodes : nodes; SLURM is detected.
-    strategy : of Lightning; ``auto`` is DDP for several processes.
     workers : processes that prefetch batches for each device; None: none on a CPU, up to four with a GPU.
     max_seconds : stop before this time; the same call resumes later.
     force : replace a run with other settings; the same run still resumes.
@@ -108,7 +106,7 @@ def train(
         options = {"keep_classes": keep_classes, "other_voxel_size": other_voxel_size}
         base = Start.match(Path(start), boxes, class_from=class_from or {}, **options)
         chosen = base.take_over(chosen)
-    hardware = Hardware(accelerator, devices, num_nodes, strategy, workers)
+    hardware = Hardware(accelerator, devices, num_nodes, workers)
     job = TrainingJob(Path(out), boxes, chosen, hardware, base, end)
     job.check()  # before a box is read or anything is written
     return TrainingRun(job.run, _train(job, force=force).finished)
