@@ -142,14 +142,6 @@ def test_the_note_and_the_caption_follow_what_is_drawn(store, drawn, tmp_path, m
     assert all("Flat parts were not measured" in caption for caption in drawn["captions"][3:])
 
 
-def test_the_seed_draws_the_examples(store, drawn, tmp_path):
-    names = []
-    for out, seed in (("a", 0), ("b", 0), ("c", 1)):
-        figures(tmp_path / out, store=store, examples=2, seed=seed)
-        names.append([tuple(rows[0].names) for rows in drawn["classes"].values()])
-    assert names[0] == names[1] != names[2]
-
-
 def test_captions_tell_what_the_reader_must_know(store, samples, drawn, tmp_path):
     figures(tmp_path / "figures", store=store, samples=samples)
     caption = drawn["captions"][0].replace("\u00a0", " ")
@@ -157,13 +149,6 @@ def test_captions_tell_what_the_reader_must_know(store, samples, drawn, tmp_path
     assert "Real boxes: drawn at random from store" in caption
     assert "ddpm, 1 steps, seed 0" in caption
     assert "trained on other boxes than these" in caption
-
-
-def test_samples_of_the_stores_own_bundle_are_said_to_be(make_bundle, store, drawn, tmp_path):
-    bundle = make_bundle(training_data_digest=BoxStore.open(store).digest)
-    sample(bundle, out=tmp_path / "own", label="all", device="cpu", steps=1, copick=False)
-    figures(tmp_path / "figures", store=store, samples=tmp_path / "own")
-    assert "trained on the training split of this store" in drawn["captions"][0]
 
 
 def test_simulated_boxes_are_never_called_real(store, drawn, tmp_path, monkeypatch):
@@ -197,24 +182,6 @@ def test_other_inputs_are_refused_and_replace_with_force(run, tmp_path, refuses)
     assert (out / "mine.txt").exists()
 
 
-def test_with_force_figures_that_are_no_longer_drawn_go(samples, run, drawn, tmp_path, monkeypatch):
-    out = tmp_path / "figures"
-    monkeypatch.setattr(workflow, "save_figure", lambda figure, path: (path.with_suffix(".png").write_text(""), path))
-    figures(out, run=run)
-    assert (out / "losses.png").exists()
-    figures(out, samples=samples, force=True)
-    assert {path.name for path in out.iterdir()} == {
-        "class-apo-ferritin.png", "class-ribosome.png", "overview.png", "figures.json", ".lock"
-    }  # fmt: skip
-
-
-def test_a_file_in_the_way_is_not_overwritten(run, tmp_path, refuses):
-    (tmp_path / "losses.png").write_text("mine")
-    with refuses(OutputError, str(tmp_path), "losses.png", "another folder"):
-        figures(tmp_path, run=run)
-    assert (tmp_path / "losses.png").read_text() == "mine"
-
-
 def test_nothing_to_draw_is_refused(tmp_path, store, refuses):
     with refuses(RequestError, "nothing to draw", "--store, --samples or --run"):
         figures(tmp_path / "figures")
@@ -239,13 +206,6 @@ def test_folders_that_are_something_else_are_refused(tmp_path, store, refuses):
         figures(tmp_path / "figures", samples=store)
     with refuses(CheckpointError, str(store / "metrics.csv"), "no such file"):
         figures(tmp_path / "figures", run=store)
-
-
-def test_a_damaged_sample_is_named(samples, tmp_path, refuses):
-    file = samples / "volumes" / "ribosome-00002.mrc"
-    file.write_bytes(file.read_bytes()[:2000])
-    with refuses(SourceError, str(file), "truncated"):
-        figures(tmp_path / "figures", samples=samples)
 
 
 def test_the_overview_shows_few_real_examples_beside_samples(store, samples, drawn, tmp_path):

@@ -91,16 +91,9 @@ def test_stages_that_are_asked_for_run_again(made, evaluation, tmp_path):
     assert len(sift(made, tmp_path / "kept", evaluation, only=("physics", "usefulness")).effect) == 2
 
 
-def test_filtering_twice_does_nothing_and_says_so(made, evaluation, tmp_path, capsys, contents):
-    first = sift(made, tmp_path / "kept", evaluation)
-    before = contents(tmp_path / "kept")
-    capsys.readouterr()
-    assert sift(made, tmp_path / "kept", evaluation) == first
-    assert contents(tmp_path / "kept") == before
-    assert "nothing to do" in capsys.readouterr().out
-
-
-def test_an_interrupted_filtering_goes_on(made, evaluation, tmp_path, monkeypatch):
+def test_an_interrupted_filtering_resumes_and_a_finished_one_does_nothing(
+    made, evaluation, tmp_path, monkeypatch, capsys
+):
     whole = sift(made, tmp_path / "whole", evaluation)
 
     def stop(*arguments, **options):
@@ -112,6 +105,9 @@ def test_an_interrupted_filtering_goes_on(made, evaluation, tmp_path, monkeypatc
             sift(made, tmp_path / "kept", evaluation)
     assert not json.loads((tmp_path / "kept" / "receipt.json").read_text())["complete"]
     assert sift(made, tmp_path / "kept", evaluation) == whole
+    assert "nothing to do" not in capsys.readouterr().out
+    assert sift(made, tmp_path / "kept", evaluation) == whole
+    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_another_filtering_is_replaced_only_by_force_and_only_what_it_wrote(made, evaluation, tmp_path, refuses):
@@ -160,22 +156,16 @@ def test_without_an_evaluation_real_boxes_are_needed(made, real_boxes, tmp_path,
     assert (tmp_path / "kept" / "evaluation-before" / "metrics.json").exists()
 
 
-def test_an_evaluation_of_other_volumes_is_refused(made, evaluation, tmp_path, refuses):
-    write_volume(made / "ribosome-00000.mrc", np.arange(512.0).reshape(8, 8, 8), 10.0125)
-    with refuses(RequestError, str(evaluation), "other volumes", "evaluate them again"):
-        sift(made, tmp_path / "kept", evaluation)
-
-
-def test_other_real_boxes_than_the_evaluations_are_refused(made, evaluation, make_box_store, tmp_path, refuses):
+def test_an_evaluation_of_something_else_is_refused(made, evaluation, real_boxes, make_box_store, tmp_path, refuses):
     other = make_box_store(name="other", seed=9)
-    with refuses(RequestError, str(other), "not the real boxes", "--real"):
+    with refuses(RequestError, str(other), "not the real boxes"):
         sift(made, tmp_path / "kept", evaluation, other)
-
-
-def test_an_evaluation_of_some_volumes_is_refused(made, real_boxes, tmp_path, refuses):
     evaluate(real_boxes, made, tmp_path / "some", limit=3)
-    with refuses(RequestError, "only 3 volumes", "--limit"):
+    with refuses(RequestError, str(tmp_path / "some"), "only 3 volumes"):
         sift(made, tmp_path / "kept", tmp_path / "some")
+    write_volume(made / "ribosome-00000.mrc", np.arange(512.0).reshape(8, 8, 8), 10.0125)
+    with refuses(RequestError, str(evaluation), "other volumes"):
+        sift(made, tmp_path / "kept", evaluation)
 
 
 def test_what_cannot_be_is_refused(made, evaluation, real_boxes, tmp_path, refuses):

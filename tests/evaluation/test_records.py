@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 
 import pytest
@@ -70,25 +69,6 @@ def test_scores_as_a_table(evaluation):
     assert [rows[0][name] for name in ("generator", "value", "real", "note")] == ["ours", "0.125", "0.05", "a, b"]
     assert (rows[0]["interval_low"], rows[0]["interval_high"], rows[0]["real_interval_low"]) == ("0.1", "0.2", "")
     assert (rows[1]["value"], rows[1]["label"]) == ("", "ribosome")
-
-
-def test_what_is_no_evaluation_is_refused(evaluation, tmp_path, refuses):
-    path = tmp_path / "metrics.json"
-    with refuses(SourceError, str(path), "no such file"):
-        read_evaluation(tmp_path)
-    path.write_text("{")
-    with refuses(SourceError, str(path), "damaged"):
-        read_evaluation(tmp_path)
-    path.write_text('{"kind": "recipe"}')
-    with refuses(SourceError, str(path), "'frazil evaluation'", "frazil evaluate"):
-        read_evaluation(tmp_path)
-    content = evaluation.model_dump(mode="json")
-    path.write_text(json.dumps(content | {"schema_version": 9, "verdict_of_the_future": 1}))
-    with refuses(SourceError, "schema version 9", "newer frazil", "upgrade"):
-        read_evaluation(tmp_path)
-    path.write_text(json.dumps(content | {"seed": "x"}))
-    with refuses(SourceError, str(path), "seed", "--force"):
-        read_evaluation(tmp_path)
 
 
 def test_a_damaged_sample_table_is_refused(tmp_path, refuses):

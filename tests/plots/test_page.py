@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from frazil.core.errors import OutputError
-from frazil.plots.page import MARGIN, Page, caption_height, point, save_figure, styled, wrap
+from frazil.plots.page import MARGIN, Page, caption_height, save_figure, styled, wrap
 
 
 def pixels(page):
@@ -82,7 +82,3 @@ def test_a_wrapped_caption_stays_on_the_page(width):
     assert not ink[:10].any()
     assert not ink[-MARGIN // 2 :].any()
     assert " ".join(lines).split() == text.split()
-
-
-def test_a_point_is_a_seventysecond_of_an_inch():
-    assert point(72) == 300

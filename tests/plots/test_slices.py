@@ -75,11 +75,6 @@ def test_one_grey_scale_a_row():
     assert f"−{-black:.1f}" in texts(page)
 
 
-def test_a_constant_volume_has_a_grey_scale_all_the_same():
-    black, white = grey_scale(np.full((1, 8, 8, 8), 3.0))
-    assert black < 3 < white
-
-
 @pytest.mark.parametrize(
     ("box_angstrom", "length_nm"), [(640.8, 20), (320, 10), (1281.6, 50), (100, 2), (20, 0.5), (5, 0.5)]
 )

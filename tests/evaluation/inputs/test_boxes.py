@@ -1,13 +1,12 @@
 """The voxels that are compared are those of the store and of the files, z-scored; what cannot be compared is refused."""
 
-import json
 
 import mrcfile
 import numpy as np
 import pytest
 
 from frazil.core.errors import RequestError, SourceError, StoreError
-from frazil.dataset.store import DESCRIPTION, BoxStore
+from frazil.dataset.store import BoxStore
 from frazil.evaluation.inputs.boxes import identical, read_sets
 from frazil.evaluation.inputs.generated import Reading, open_generated, open_real
 from frazil.evaluation.inputs.grid import Grid, common_grid
@@ -58,14 +57,6 @@ def test_few_samples_are_told(compare, make_volumes):
     assert any("fewer than 5 samples of apo-ferritin (4), ribosome (4)" in text for text in warnings)
     assert any("held-out boxes come from one tomogram: intervals hold for these" in text for text in warnings)
     assert any("8 samples are few" in text and "--count" in text for text in warnings)
-
-
-def test_a_simulated_reference_is_told(compare, make_volumes, real_boxes):
-    told = "these boxes are simulated"
-    assert not any(told in text for text in compare(make_volumes()).warnings)
-    described = json.loads((real_boxes / DESCRIPTION).read_text())
-    (real_boxes / DESCRIPTION).write_text(json.dumps(described | {"simulated": True}))
-    assert told in compare(make_volumes()).warnings[0]
 
 
 def test_padded_real_boxes_are_told(compare, make_volumes, real_boxes):
@@ -138,14 +129,6 @@ def test_real_boxes_are_cropped_to_smaller_generated_ones(compare, make_box_stor
     middle = store.volume(rows["box"].iloc[whole])[4:12, 4:12, 4:12]
     np.testing.assert_allclose(sets.training.volumes[whole], z_score(middle, moments(middle)), atol=1e-6)
     assert any("cropped to their middle 8^3" in text for text in compared.warnings)
-
-
-def test_larger_generated_volumes_are_cropped(compare, make_volumes):
-    folder = make_volumes(box=12)
-    compared = compare(folder, resample=True)
-    middle = read_volume(folder / "ribosome-00000.mrc")[2:10, 2:10, 2:10]
-    np.testing.assert_allclose(compared.sets.generated.volumes[4], z_score(middle, moments(middle)), atol=1e-6)
-    assert any("generated volumes were cropped to their middle 8^3" in text for text in compared.warnings)
 
 
 def test_a_padded_box_whose_middle_shows_nothing_is_refused(

@@ -44,21 +44,6 @@ def test_samples_of_frazil(samples, real):
     assert volumes.warnings == ()
 
 
-def test_a_model_that_saw_other_boxes_is_told(make_bundle, tmp_path, real):
-    sample(
-        make_bundle(),
-        out=tmp_path / "s",
-        label="ribosome",
-        count=2,
-        device="cpu",
-        steps=1,
-        copick=False,
-    )
-    (warning,) = open_generated(tmp_path / "s", real, Reading()).warnings
-    assert "was not trained on the training boxes" in warning
-    assert "new" in warning
-
-
 def test_samples_that_are_not_all_there(samples, real, refuses):
     manifest = json.loads((samples / "manifest.json").read_text())
     (samples / "manifest.json").write_text(json.dumps(manifest | {"complete": False}))
@@ -80,10 +65,6 @@ def test_a_folder_of_any_generator_also_with_a_manifest_of_its_own(make_volumes,
     volumes = open_generated(folder, real, Reading())
     assert (volumes.kind, len(volumes), volumes.grid.box_size_voxel) == ("folder of MRC files", 8, 8)
     assert volumes.grid.voxel_size_angstrom == pytest.approx(10.0125)
-
-
-def test_labels_are_called_as_the_real_boxes_call_them(make_volumes, real):
-    assert set(open_generated(make_volumes(labels=("apo_ferritin",)), real, Reading()).labels) == {"apo-ferritin"}
 
 
 def test_classes_that_are_not_real_are_refused(make_volumes, real, refuses):
@@ -132,11 +113,6 @@ def test_unreadable_volumes_and_folders_are_refused(make_volumes, real, tmp_path
         open_generated(tmp_path / "empty", real, Reading())
     with refuses(SourceError, "no such folder"):
         open_generated(tmp_path / "absent", real, Reading())
-
-
-def test_one_volume_is_too_few(make_volumes, real, refuses):
-    with refuses(RequestError, "1 volume", "--count 50"):
-        open_generated(make_volumes(count=1, labels=("ribosome",)), real, Reading())
 
 
 def test_another_store_is_judged_whole_and_the_same_one_is_refused(make_box_store, real, refuses):

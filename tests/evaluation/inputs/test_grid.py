@@ -15,11 +15,6 @@ def real(make_box_store):
     return BoxStore.open(make_box_store(box=16))
 
 
-def test_the_same_grid_is_taken_as_it_is(real):
-    assert common_grid(real, Path("x"), Grid(10.0125, 16), resample=False) == Grid(10.0125, 16)
-    assert common_grid(real, Path("x"), Grid(10.0120, 16), resample=False) == Grid(10.0125, 16)
-
-
 @pytest.mark.parametrize("there", [Grid(20.025, 16), Grid(10.0125, 24)])
 def test_another_grid_is_refused_unless_resampling_is_asked_for(real, there, refuses):
     parts = (

@@ -8,7 +8,6 @@ from importlib.resources import files
 
 import pytest
 
-from frazil.core.errors import OutputError
 from frazil.evaluation.examples import Examples
 from frazil.evaluation.report.page import write_comparison, write_report
 
@@ -125,19 +124,6 @@ def test_rivals_have_a_table_of_their_own_that_does_not_call_them_generated(tmp_
     assert "0.750" not in table(page, "Useful? All classes together.")
 
 
-def test_what_is_unmeasured_for_one_reason_is_one_row(tmp_path, evaluation, examples, score):
-    few = "9 volumes can be compared, 10 are needed"
-    scores = [
-        score(None, None, name=f"{name}_learned", title=name, label=label, note=few)
-        for name in ("kid", "density")
-        for label in "abc"
-    ]
-    write_report(tmp_path / "report.html", evaluation(scores=tuple(scores)), examples())
-    text = Outline((tmp_path / "report.html").read_text(encoding="utf-8")).text
-    assert text.count(few) == 1
-    assert "kid; density" in text
-
-
 def test_images_have_words(page):
     images = Outline(page).images
     assert len([image for image in images if image["alt"]]) == 8 + 1 + 3  # gallery, pair, plots
@@ -185,12 +171,6 @@ def test_report_without_pictures_plots_and_scores(tmp_path, evaluation, examples
     assert outline.open == []
     assert outline.text.count("Nothing was measured.") == 5
     assert "viewer" not in outline.ids
-
-
-def test_place_that_cannot_be_written(tmp_path, evaluation, examples, refuses):
-    (tmp_path / "file").write_text("")
-    with refuses(OutputError, "report.html", "choose another folder"):
-        write_report(tmp_path / "file" / "report.html", evaluation(), examples())
 
 
 def test_colours_of_text_stand_out_from_the_page():

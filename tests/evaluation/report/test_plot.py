@@ -64,13 +64,6 @@ def test_nothing_to_draw(plot):
     assert draw_plot(plot(Line(name="generated", y=(0.0, 1.0)), x=(0.0, 100.0))) is None
 
 
-def test_a_constant_line_is_inside_the_plot(plot, figures):
-    for value in (0.0, 5.0):
-        draw_plot(plot(Line(name="generated", y=(value,) * 3)))
-        low, high = figures[-1].axes[0].get_ylim()
-        assert low < value < high
-
-
 def test_distant_noise_leaves_the_plot_and_the_note_says_so(plot, figures):
     generated = Line(name="generated", y=(0.0, 1.0, 2.0))
     assert draw_plot(plot(generated, Line(name="noise", y=(100.0,) * 3))).note

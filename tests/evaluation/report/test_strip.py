@@ -18,12 +18,6 @@ def test_noise_and_real_stand_at_their_places_and_half_way_is_half_way(score):
     assert [marks(own)[kind].x for kind in ("noise", "generated", "real")] == [NOISE_X, (NOISE_X + REAL_X) / 2, REAL_X]
 
 
-def test_higher_is_better_runs_the_same_way(score):
-    own = strip(score(0.25, 0.75, noise=0.25, better="higher"))
-    assert marks(own)["generated"].x == NOISE_X
-    assert marks(own)["real"].x == REAL_X
-
-
 def test_distances_over_decades_are_logarithmic(score):
     own = strip(score(1.0, 0.1, noise=10.0))
     assert own.logarithmic
@@ -46,11 +40,6 @@ def test_negative_distance_within_the_interval_of_real_volumes_is_drawn_there(sc
     assert real.band[0] < generated.band[0] < generated.x < REAL_X < generated.band[1] < real.band[1]
 
 
-def test_distance_greater_than_a_tiny_one_of_real_volumes_lies_short_of_it(score):
-    own = strip(score(0.23, 0.04, real_interval=(-0.28, 0.54), noise=354.0))
-    assert marks(own)["generated"].x < marks(own)["real"].x == REAL_X
-
-
 @pytest.mark.parametrize("value", [0.1, 0.25, 0.26])
 def test_distance_near_zero_of_real_volumes_keeps_its_order(score, value):
     places = [
@@ -65,10 +54,6 @@ def test_noise_that_scores_better_than_real_is_no_failure(score):
     """White noise is far from every training box, and lies among real features by chance: not at the left of real."""
     assert strip(score(0.1, 1.0, noise=1.4, better="higher")) is None
     assert strip(score(0.98, 0.96, noise=1.0, shuffled=0.5, better="higher")) is None
-
-
-def test_noise_that_cannot_be_told_from_real_is_no_failure(score):
-    assert strip(score(-0.1, 0.2, real_interval=(-0.1, 0.6), noise=0.1, better="as real")) is None
 
 
 @pytest.mark.parametrize("better", ["lower", "higher", "as real"])

@@ -7,17 +7,12 @@ import pytest
 from frazil.evaluation.report.glossary import entries
 from frazil.evaluation.report.table import tables as tables_of
 from frazil.evaluation.report.table import written
-from frazil.evaluation.scores import QUESTIONS
 
 
 @pytest.fixture
 def tables(evaluation):
     """Return a function that lays out the scores of one evaluation."""
     return lambda scores: tables_of([evaluation(scores=tuple(scores))])
-
-
-def test_every_question_has_its_place_even_without_scores(score, tables):
-    assert [own.question for own in tables([score()])] == list(QUESTIONS)
 
 
 def test_pooled_metrics_are_rows_and_their_classes_stand_apart(score, tables):
