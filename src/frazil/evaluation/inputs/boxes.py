@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,19 +88,7 @@ def read_sets(
         )
     training, _ = _real_volumes(real, "train", grid, on_volume)
     sets = Sets(made, held_out, training, seed)
-    warnings = [
-        *_origin_warnings(real),
-        *generated.warnings,
-        *_grid_warnings(real, generated, grid),
-        *_class_warnings(real, sets),
-        *_run_warnings(real),
-        *_refuse_copies(generated.path, real.path, sets),
-    ]
-    if padded:
-        warnings.append(
-            f"{padded} of {len(held_out)} held-out boxes contain voxels that were not measured, which are flat in the comparison; "
-            "frazil curate --max-padding 0 leaves such boxes out"
-        )
+    warnings = tuple(_warnings(real, generated, grid, sets, padded))
 
     def described(volumes: VolumeSet, source: GeneratedVolumes | BoxStore, **fields: Any) -> SetDescription:
         return SetDescription(
@@ -117,7 +105,7 @@ def read_sets(
         described(made, generated, kind=generated.kind, note=generated.note, trained_on=generated.trained_on),
         described(held_out, real, kind="box store, held-out boxes"),
         described(training, real, kind="box store, training boxes"),
-        tuple(warnings),
+        warnings,
     )
 
 
@@ -143,13 +131,12 @@ def _generated_volumes(
     faults: dict[str, list[str]] = {"NaN or infinite voxels": [], "the same value in every voxel": []}
     for row, name in enumerate(generated.names):
         volume, measured = generated.read(row)
-        seen = volume if measured is None else volume[measured]
-        if not np.isfinite(seen).all():
+        if not np.isfinite(volume if measured is None else volume[measured]).all():
             faults["NaN or infinite voxels"].append(name)
-        elif not seen.size or seen.min() == seen.max():
+        elif (scored := _scored((volume, measured), generated.grid, grid)) is None:
             faults["the same value in every voxel"].append(name)
         else:
-            volumes[row] = _scored((volume, measured), generated.grid, grid)
+            volumes[row] = scored
         step()
     for what, names in faults.items():
         if names:
@@ -160,105 +147,85 @@ def _generated_volumes(
     return volumes
 
 
-def _scored(voxels: Voxels, old: Grid, new: Grid) -> Float32[np.ndarray, "z y x"]:
-    volume, measured = voxels
-    whole = measured is None or bool(measured.all())
-    if old != new:
-        volume, measured = on_grid((volume, None if whole else measured), old, new)
-    measured = None if whole else measured
-    return z_score(volume, moments(volume, measured), measured)
-
-
 def _real_volumes(real: BoxStore, split: str, grid: Grid, step: Callable[[], None]) -> tuple[VolumeSet, int]:
     """Read the boxes of a split; also return how many contain voxels that were not measured."""
     rows = real.particles.iloc[real.boxes(split)]
     old = Grid.of_store(real)
     volumes = np.empty((len(rows), *[grid.box_size_voxel] * 3), dtype=np.float32)
-    for row, box in enumerate(rows["box"]):
-        voxels = (real.volume(int(box)), real.measured(int(box)))
+    for row, box in enumerate(map(int, rows["box"])):
+        volume, measured = real.volume(box), real.measured(box)
         if old == grid:
-            volumes[row] = z_score(voxels[0], real.moments(int(box), "measured"), voxels[1])
+            volumes[row] = z_score(volume, real.moments(box, "measured"), measured)
+        elif (scored := _scored((volume, measured), old, grid)) is not None:
+            volumes[row] = scored
         else:
-            _check_middle(real, int(box), voxels, grid)
-            volumes[row] = _scored(voxels, old, grid)
+            raise StoreError(
+                f"{real.path}: box {box} has no measured voxels in its middle {grid.box_size_voxel}^3; curate it again with "
+                f"--box {grid.box_size_voxel}"
+            )
         step()
-    boxes = rows["box"].to_numpy()
-    found = VolumeSet(volumes, rows["label"].to_numpy(dtype=str), box_names(real, boxes), grid.voxel_size_angstrom)
+    names = box_names(real, rows["box"])
+    found = VolumeSet(volumes, rows["label"].to_numpy(dtype=str), names, grid.voxel_size_angstrom)
     return found, int((rows["padding"] > 0).sum())
 
 
-def _check_middle(real: BoxStore, box: int, voxels: Voxels, grid: Grid) -> None:
-    """Refuse a padded box whose cropped middle was not measured."""
-    volume, measured = on_grid(voxels, Grid.of_store(real), grid)
-    seen = volume[measured]
+def _scored(voxels: Voxels, old: Grid, new: Grid) -> Float32[np.ndarray, "z y x"] | None:
+    """Bring a box to the new grid and z-score it; None where nothing is left to see."""
+    volume, measured = voxels
+    measured = None if measured is None or measured.all() else measured
+    if old != new:
+        volume, measured = on_grid((volume, measured), old, new)
+    seen = volume if measured is None else volume[measured]
     if seen.size < 2 or seen.min() == seen.max():
-        raise StoreError(
-            f"{real.path}: box {box} has no measured voxels in its middle {grid.box_size_voxel}^3; curate it again with "
-            f"--box {grid.box_size_voxel}"
-        )
+        return None
+    return z_score(volume, moments(volume, measured), measured)
 
 
-def _origin_warnings(real: BoxStore) -> list[str]:
-    if not real.description.simulated:
-        return []
-    return [f"{real.path}: these boxes are simulated, not from a microscope; what is called real here is a simulation"]
-
-
-def _grid_warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid) -> list[str]:
-    warnings = []
-    if generated.grid.voxel_size_angstrom > grid.voxel_size_angstrom * (1 + SAME_VOXEL_SIZE):
-        warnings.append(
-            f"{generated.path}: voxels of {generated.grid.voxel_size_angstrom:g} A were resampled to {grid.voxel_size_angstrom:g} A; "
-            "finer detail, which they cannot have, counts against them. To compare at their voxel size, curate the real boxes "
-            f"with --resample-to {generated.grid.voxel_size_angstrom:g}"
+def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Sets, padded: int) -> Iterator[str]:
+    """Yield what a reader should know before all numbers."""
+    path, there, cropped = generated.path, generated.grid, f"cropped to their middle {grid.box_size_voxel}^3 voxels"
+    if real.description.simulated:
+        yield f"{real.path}: these boxes are simulated, not from a microscope; what is called real here is a simulation"
+    yield from generated.warnings
+    if there.voxel_size_angstrom > grid.voxel_size_angstrom * (1 + SAME_VOXEL_SIZE):
+        yield (
+            f"{path}: voxels of {there.voxel_size_angstrom:g} A were resampled to {grid.voxel_size_angstrom:g} A; finer detail, "
+            "which they cannot have, counts against them. To compare at their voxel size, curate the real boxes with "
+            f"--resample-to {there.voxel_size_angstrom:g}"
         )
     if grid.box_size_voxel != real.description.box_size_voxel:
-        warnings.append(f"{real.path}: real boxes were cropped to their middle {grid.box_size_voxel}^3 voxels")
-    if (
-        generated.grid.box_size_voxel * generated.grid.voxel_size_angstrom
-        > grid.box_size_voxel * grid.voxel_size_angstrom * 1.01
-    ):
-        warnings.append(
-            f"{generated.path}: generated volumes were cropped to their middle {grid.box_size_voxel}^3 voxels"
-        )
-    return warnings
-
-
-def _run_warnings(real: BoxStore) -> list[str]:
-    count = real.particles.iloc[real.boxes("validation")]["run"].nunique()
-    if not 0 < count < FEW_RUNS:
-        return []
-    held_out = "one tomogram" if count == 1 else f"{count} tomograms"
-    return [f"held-out boxes come from {held_out}: intervals hold for these alone"]
-
-
-def _class_warnings(real: BoxStore, sets: Sets) -> list[str]:
-    warnings = []
-    generated, held_out = class_counts(sets.generated.labels), class_counts(sets.held_out.labels)
-    if absent := [label for label in real.description.labels if label not in generated]:
-        warnings.append(f"not generated, so not compared: {', '.join(absent)}")
-    if unseen := [label for label in generated if label not in held_out]:
-        warnings.append(
-            f"no held-out boxes of {', '.join(unseen)}: these samples count only for variety and memorisation"
-        )
-    few = [f"{label} ({count})" for label, count in generated.items() if count < FEW_OF_A_CLASS]
-    if few:
-        warnings.append(
-            f"fewer than {FEW_OF_A_CLASS} samples of {', '.join(few)}: no separate numbers for these classes"
-        )
+        yield f"{real.path}: real boxes were {cropped}"
+    if there.box_size_voxel * there.voxel_size_angstrom > grid.box_size_voxel * grid.voxel_size_angstrom * 1.01:
+        yield f"{path}: generated volumes were {cropped}"
+    made, held_out = class_counts(sets.generated.labels), class_counts(sets.held_out.labels)
+    if absent := [label for label in real.description.labels if label not in made]:
+        yield f"not generated, so not compared: {', '.join(absent)}"
+    if unseen := [label for label in made if label not in held_out]:
+        yield f"no held-out boxes of {', '.join(unseen)}: these samples count only for variety and memorisation"
+    if few := [f"{label} ({count})" for label, count in made.items() if count < FEW_OF_A_CLASS]:
+        yield f"fewer than {FEW_OF_A_CLASS} samples of {', '.join(few)}: no separate numbers for these classes"
     if len(sets.generated) < FEW:
-        warnings.append(
+        yield (
             f"{len(sets.generated)} samples are few: intervals are wide, and some numbers need {FEW} or more; "
             "sample more with frazil sample --count"
         )
-    return warnings
+    runs = real.particles.iloc[real.boxes("validation")]["run"].nunique()
+    if runs < FEW_RUNS:
+        tomograms = "one tomogram" if runs == 1 else f"{runs} tomograms"
+        yield f"held-out boxes come from {tomograms}: intervals hold for these alone"
+    yield from _refuse_copies(path, real.path, sets)
+    if padded:
+        yield (
+            f"{padded} of {len(sets.held_out)} held-out boxes contain voxels that were not measured, which are flat in the "
+            "comparison; frazil curate --max-padding 0 leaves such boxes out"
+        )
 
 
-def _refuse_copies(path: Path, real: Path, sets: Sets) -> list[str]:
-    """Refuse generated volumes that are all real boxes; warn where some are held-out ones (copies of training boxes are
-    what the stage memorisation looks for).
+def _refuse_copies(path: Path, real: Path, sets: Sets) -> Iterator[str]:
+    """Refuse generated volumes that are all real boxes; warn where some are held-out ones.
+
+    Copies of training boxes are what the stage memorisation looks for.
     """
-    warnings = []
     for others, what in ((sets.training, "training"), (sets.held_out, "held-out")):
         same = identical(sets.generated.volumes, others.volumes)
         if same.all():
@@ -268,8 +235,7 @@ def _refuse_copies(path: Path, real: Path, sets: Sets) -> list[str]:
             )
         if same.any() and others is sets.held_out:
             first = sets.generated.names[int(np.flatnonzero(same)[0])]
-            warnings.append(
+            yield (
                 f"{path}: {int(same.sum())} of {len(same)} volumes are held-out boxes, voxel by voxel, e.g. {first}; they would be "
                 "compared with themselves, so leave them out"
             )
-    return warnings
