@@ -59,7 +59,7 @@ class SideBySide:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Answers and the scores of all classes together: one column per generator, and real volumes beside them."""
+        """Answers and the scores of all classes together: one column per generator, real volumes last."""
         rows: dict[str, list[str | float | None]] = {}
         for place, verdict in enumerate(self.evaluations[0].verdicts):
             rows[f"{verdict.question}?"] = [*(one.verdicts[place].answer for one in self.evaluations), ""]
@@ -77,7 +77,7 @@ class SideBySide:
         return table_html(self.table) + "".join(f"<p>{html.escape(caution)}</p>" for caution in self.cautions)
 
 
-def compare(folders: Sequence[Path], out: Path | None = None, *, force: bool = False) -> SideBySide:
+def compare(folders: Sequence[str | Path], out: str | Path | None = None, *, force: bool = False) -> SideBySide:
     """Put finished evaluations side by side.
 
     Parameters
@@ -94,14 +94,14 @@ def compare(folders: Sequence[Path], out: Path | None = None, *, force: bool = F
     """
     if len(folders) < 2:
         raise RequestError(f"--compare: {len(folders)} evaluation; name two or more folders that frazil evaluate wrote")
-    evaluations = _with_own_names([with_verdicts(read_evaluation(folder)) for folder in folders])
+    evaluations = _with_own_names([with_verdicts(read_evaluation(Path(folder))) for folder in folders])
     found = SideBySide(evaluations, tuple(cautions(evaluations)))
     for caution in found.cautions:
         warn(caution)
     say_table(found.table)
     say("↓ lower is better, ↑ higher is better, = best where real is")
     if out is not None:
-        _write(out, folders, found, force=force)
+        _write(Path(out), [Path(folder) for folder in folders], found, force=force)
     return found
 
 

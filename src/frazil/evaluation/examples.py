@@ -31,7 +31,7 @@ PERCENTILES = (0.5, 99.5)
 class Examples:
     """What the gallery, the viewer and the pictures of close pairs of a report show.
 
-    A byte b stands for the z-score ``grey_low + b / 255 * (grey_high - grey_low)``.
+    A byte b means the z-score ``grey_low + b / 255 * (grey_high - grey_low)``.
 
     Parameters
     ----------

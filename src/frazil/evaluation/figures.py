@@ -30,7 +30,7 @@ from frazil.sampling.manifest import MANIFEST_FILE, SampleEntry, SampleManifest
 from frazil.volume.intensity import z_score
 
 OVERVIEW_REAL = 3
-"""Real examples of a class in the overview, beside its samples."""
+"""Real examples per class in the overview, next to its samples."""
 
 _SUFFIXES = ("png", "pdf")
 
@@ -105,11 +105,11 @@ class Parts:
 
 
 def figures(
-    out: Path,
+    out: str | Path,
     *,
-    store: Path | None = None,
-    samples: Path | None = None,
-    run: Path | None = None,
+    store: str | Path | None = None,
+    samples: str | Path | None = None,
+    run: str | Path | None = None,
     examples: int = 5,
     seed: int = 0,
     force: bool = False,
@@ -136,7 +136,8 @@ def figures(
         raise RequestError("nothing to draw; pass --store, --samples or --run (or all of them)")
     if examples < 1:
         raise RequestError(f"examples {examples}: draw at least 1 per class")
-    parts = _read(store, samples, run)
+    out = Path(out)
+    parts = _read(*(None if path is None else Path(path) for path in (store, samples, run)))
     record = _record(parts, examples, seed)
     names = list(dict.fromkeys(file.rpartition(".")[0] for file in record.files))
     made = Figures(out, tuple(out / f"{name}.png" for name in names))

@@ -143,7 +143,7 @@ def filter_samples(
     real: str | Path | None = None,
     keep: float = 0.9,
     by: str | None = None,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     list_only: bool = False,
     copick: bool = True,
     force: bool = False,
@@ -169,14 +169,14 @@ def filter_samples(
     SourceError, StoreError : what cannot be read.
     OutputError : `out` holds something else, or cannot be written.
     """
-    generated, out, real = Path(generated), Path(out), None if real is None else Path(real)
+    generated, out = Path(generated), Path(out)
     if out.resolve() == generated.resolve():
         raise RequestError(
             f"--out {out}: holds the volumes themselves, none of which is removed; choose another folder"
         )
     evaluation = _evaluate_first(generated, real, out) if evaluation is None else Path(evaluation)
     before, samples = read_evaluation(evaluation), read_samples(evaluation)
-    if not (boxes := real or Path(before.held_out.path)).exists():
+    if not (boxes := Path(real or before.held_out.path)).exists():
         raise SourceError(f"{boxes}: the real boxes of the evaluation are gone; pass --real with their folder")
     store = open_real(boxes)
     reading = EvaluationInputs.read(evaluation / INPUTS_FILE, SourceError).reading
@@ -222,7 +222,7 @@ def filter_samples(
     return found
 
 
-def _evaluate_first(generated: Path, real: Path | None, out: Path) -> Path:
+def _evaluate_first(generated: Path, real: str | Path | None, out: Path) -> Path:
     if real is None:
         raise RequestError(
             f"{generated}: no numbers to filter by; run frazil evaluate REAL {generated} --out DIR and pass --evaluation DIR, "

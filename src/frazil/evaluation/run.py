@@ -81,7 +81,7 @@ def evaluate(
     generated: str | Path,
     out: str | Path,
     *,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     seed: int = 0,
     name: str | None = None,
     labels: Mapping[int, str] | None = None,
@@ -121,6 +121,7 @@ def evaluate(
     OutputError : `out` holds an evaluation of other inputs, or cannot be written.
     """
     real, generated, out = Path(real), Path(generated), Path(out)
+    only = (only,) if isinstance(only, str) else only
     if unknown := [stage for stage in only if stage not in STAGES]:
         raise RequestError(f"--only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(STAGES)}")
     if voxel_size_angstrom is not None and not 0 < voxel_size_angstrom < math.inf:

@@ -70,8 +70,16 @@ def verdicts(
         "right class": _by_aspects(scores, "right class"),
         "useful": _useful(scores),
     }
-    few = _few(count, held_out)
-    return tuple(_cautious(question, answer, sentence, few) for question, (answer, sentence) in answers.items())
+    short = [f"{number} {of}" for number, of in ((count, "samples"), (held_out, "held-out boxes")) if number < FEW]
+    few = f" Only {' and '.join(short)}: intervals are wide, and below {FEW} no answer is more than partly."
+    return tuple(
+        Verdict(
+            question=question,
+            answer="partly" if short and answer == "yes" else answer,
+            sentence=sentence + (few if short and answer != "not measured" else ""),
+        )
+        for question, (answer, sentence) in answers.items()
+    )
 
 
 _RINGS = "rings"
@@ -113,52 +121,39 @@ def aspects(scores: Sequence[Score], question: Question) -> list[Aspect]:
     Rings count where real volumes of the class have one. If generated volumes have none there, what cannot be measured falls short.
     """
     hollow = {score.label for score in scores if score.name.startswith("ring_radius_")}
-    own = [
-        score
-        for score in scores
-        if score.question == question
-        and _counted(score, scores) is not None
-        and (score.name != "ring_depth" or score.label in hollow)
-    ]
-    pooled = {score.name for score in own if score.label is None}
-    own = [score for score in own if score.label is None or score.name not in pooled]
+    shared = {score.label for score in scores if score.name.startswith("ring_share_") and score.value is not None}
+    graded: list[tuple[Score, Grade]] = []
+    for score in scores:
+        lost = score.name.startswith("ring_") and score.value is None and score.real is not None
+        given = "short" if lost and score.label in shared else grade(score)
+        if score.question == question and given is not None and (score.name != "ring_depth" or score.label in hollow):
+            graded.append((score, given))
+    pooled = {score.name for score, _ in graded if score.label is None}
+    graded = [own for own in graded if own[0].label is None or own[0].name not in pooled]
     found = []
     for name, beginnings in _ASPECTS[question].items():
-        members = [score for score in own if score.name.startswith(beginnings)]
-        # each class has its own ring: one that is right does not make up for one that is lost
-        labels = {score.label for score in members} if name == _RINGS else {None}
-        groups = [[one for one in members if name != _RINGS or one.label == label] for label in sorted(labels, key=str)]
-        graded = [_aspect(name, group, [_counted(one, scores) for one in group]) for group in groups if group]
-        if graded:
-            found.append(min(graded, key=lambda aspect: _WORST_FIRST.index(aspect.grade)))
+        members = [own for own in graded if own[0].name.startswith(beginnings)]
+        groups = [members]
+        if name == _RINGS:  # each class has its own ring: one that is right does not make up for one that is lost
+            labels = sorted({score.label for score, _ in members}, key=str)
+            groups = [[own for own in members if own[0].label == label] for label in labels]
+        rated = [_aspect(name, group) for group in groups if group]
+        if rated:
+            found.append(min(rated, key=lambda aspect: _WORST_FIRST.index(aspect.grade)))
     return found
 
 
 _WORST_FIRST: tuple[Grade, ...] = ("short", "near", "reaches")
 
 
-def _counted(score: Score, scores: Sequence[Score]) -> Grade | None:
-    """Grade a score. A missing ring is short if real volumes have one and the share of rings was measured."""
-    lost = score.name.startswith("ring_") and score.value is None and score.real is not None
-    if lost and any(
-        one.name.startswith("ring_share_") and one.label == score.label and one.value is not None for one in scores
-    ):
-        return "short"
-    return grade(score)
-
-
-def _aspect(name: str, members: Sequence[Score], grades: Sequence[Grade | None]) -> Aspect:
-    worst = next(kind for kind in _WORST_FIRST if kind in grades)
-    measured = [place for place, kind in enumerate(grades) if kind == worst and members[place].value is not None]
-    return Aspect(name, _together(grades), members[measured[0] if measured else grades.index(worst)])
-
-
-def _together(grades: Sequence[Grade | None]) -> Grade:
+def _aspect(name: str, graded: Sequence[tuple[Score, Grade]]) -> Aspect:
+    grades = [own for _, own in graded]
+    worst = [score for score, own in graded if own == min(grades, key=_WORST_FIRST.index)]
+    shown = next((score for score in worst if score.value is not None), worst[0])
     if grades.count("short") * 2 >= len(grades):
-        return "short"
-    if "short" not in grades and grades.count("reaches") >= 0.75 * len(grades):
-        return "reaches"
-    return "near"
+        return Aspect(name, "short", shown)
+    reaches = "short" not in grades and grades.count("reaches") >= 0.75 * len(grades)
+    return Aspect(name, "reaches" if reaches else "near", shown)
 
 
 def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, str]:
@@ -313,21 +308,3 @@ def _unmeasured(scores: Sequence[Score], question: Question) -> str:
         if notes
         else f"Not measured; run {_STAGES[question]}."
     )
-
-
-def _few(count: int, held_out: int) -> str:
-    """Say what there is too little of for an unqualified yes."""
-    short = [f"{number} {of}" for number, of in ((count, "samples"), (held_out, "held-out boxes")) if number < FEW]
-    return (
-        f" Only {' and '.join(short)}: intervals are wide, and below {FEW} no answer is more than partly."
-        if short
-        else ""
-    )
-
-
-def _cautious(question: Question, answer: Answer, sentence: str, few: str) -> Verdict:
-    """Qualify a yes that is based on few samples."""
-    if answer != "not measured" and few:
-        sentence += few
-        answer = "partly" if answer == "yes" else answer
-    return Verdict(question=question, answer=answer, sentence=sentence)

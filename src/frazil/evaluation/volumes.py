@@ -49,11 +49,11 @@ class VolumeSet:
 
 @dataclass(frozen=True)
 class Sets:
-    """What an evaluation compares, and the controls that it stands beside.
+    """What an evaluation compares, and its baselines.
 
     Parameters
     ----------
-    generated : to be judged.
+    generated : to be evaluated.
     held_out : real, unseen by the generator: the reference of every metric.
     training : real, all training boxes.
     seed : of everything that is drawn.

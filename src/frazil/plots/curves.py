@@ -1,4 +1,4 @@
-"""The paper's Figure 1: training and validation loss by epoch; beside it, the validation loss by noise level."""
+"""The paper's Figure 1: training and validation loss by epoch, and the validation loss by noise level."""
 
 from __future__ import annotations
 

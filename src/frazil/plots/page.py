@@ -114,7 +114,7 @@ def plain_axes(axes: Axes, x: str, y: str) -> None:
 
 @styled
 def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Save `figure` beside each other as `path` + ``.png`` and ``.pdf``; the same figure gives the same bytes.
+    """Save `figure` as `path` + ``.png`` and ``.pdf``; the same figure gives the same bytes.
 
     Raises
     ------

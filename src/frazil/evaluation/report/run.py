@@ -19,7 +19,7 @@ from frazil.evaluation.verdicts import with_verdicts
 _STYLES = {"yes": "green", "partly": "yellow", "no": "red", "not measured": "dim"}
 
 
-def report(folder: Path) -> Path:
+def report(folder: str | Path) -> Path:
     """Rewrite the report of a finished evaluation, and return the HTML file.
 
     Parameters
@@ -31,7 +31,7 @@ def report(folder: Path) -> Path:
     SourceError : no evaluation, damaged, or of a newer schema.
     OutputError : the place cannot be written.
     """
-    path = write_html(folder)
+    path = write_html(Path(folder))
     say_written(path, "the report: open it in a browser")
     return path
 

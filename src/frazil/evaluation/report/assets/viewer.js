@@ -58,7 +58,7 @@
   function showCut() {
     const share = Number(cut.value) / 100;
     find("v-cut-out").textContent = share ? `${cut.value} %` : "closed";
-    // depth runs over the cube's edge of 1 about its centre; 2 is no cut
+    // depth runs over the cube's edge of 1 about its center; 2 is no cut
     render.setClipPlane(share ? [0.5 - share, 200, 20] : [2, 0, 0]);
   }
 
