@@ -1,6 +1,5 @@
 """Examples are drawn at random, the closest pairs are aligned, and all come back as they were written."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,6 +1,5 @@
 """The voxels that are compared are those of the store and of the files, z-scored; what cannot be compared is refused."""
 
-
 import mrcfile
 import numpy as np
 import pytest
