@@ -262,11 +262,14 @@ def _write_star(project: Project, levels: int) -> None:
     _write_mrc(project)
     headers = {run: read_header(project.path / f"{run}.mrc") for run in project.runs}
     for label in project.labels:
+        picks = [some for some in project.picks if some.label == label]
         write_particles(
             project.path / f"{label}.star",
-            [picks for picks in project.picks if picks.label == label],
+            picks,
             headers=headers,
             voxel_size_angstrom=project.voxel_size_angstrom,
+            box_size_voxel=64,
+            image_names=[[f"{label}.mrc"] * len(some) for some in picks],
         )
 
 

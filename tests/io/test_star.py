@@ -14,6 +14,13 @@ from frazil.io.tables import center_angstrom
 HEADER = TomogramHeader("TS_1", (30, 40, 50), 10.0, "TS_1.mrc")
 HEADERS = {"TS_1": HEADER}
 
+
+def write(path, picks):
+    """Write picks with the image of each."""
+    names = [[f"volumes/{number}.mrc"] * len(some) for number, some in enumerate(picks)]
+    write_particles(path, picks, headers=HEADERS, voxel_size_angstrom=10.0, box_size_voxel=64, image_names=names)
+
+
 OPTICS = """
 data_optics
 
@@ -109,7 +116,7 @@ def test_what_is_written_is_read(tmp_path, centers, angles):
     if angles is not None:
         rotations = Rotation.from_euler("ZYX", [angles] * len(centers), degrees=True).as_matrix()
     path = tmp_path / "round.star"
-    write_particles(path, [Picks("TS_1", "ribosome", centers, rotations)], headers=HEADERS, voxel_size_angstrom=10.0)
+    write(path, [Picks("TS_1", "ribosome", centers, rotations)])
     (read,) = placed(path)
     assert read.label == "ribosome"
     np.testing.assert_allclose(read.centers_angstrom, centers, atol=1e-6)
@@ -122,14 +129,7 @@ def test_what_is_written_is_read(tmp_path, centers, angles):
 def test_relion_finds_what_it_needs(tmp_path):
     path = tmp_path / "particles.star"
     picks = [Picks("TS_1", "ribosome", np.array([[150.0, 200.0, 260.0]])), Picks("TS_1", "apo", np.zeros((1, 3)))]
-    write_particles(
-        path,
-        picks,
-        headers=HEADERS,
-        voxel_size_angstrom=10.0,
-        box_size_voxel=64,
-        image_names=[["volumes/0.mrc"], ["volumes/1.mrc"]],
-    )
+    write(path, picks)
     blocks = starfile.read(path)
     assert blocks["general"].iloc[0].to_dict() == {"rlnTomoSubTomosAre2DStacks": 0}
     optics = blocks["optics"].iloc[0]
@@ -149,15 +149,14 @@ def test_relion_finds_what_it_needs(tmp_path):
     }
     assert (second["rlnTomoParticleName"], second["rlnClassNumber"]) == ("TS_1/2", 1)
     again = tmp_path / "again.star"
-    write_particles(again, picks, headers=HEADERS, voxel_size_angstrom=10.0)
-    write_particles(path, picks, headers=HEADERS, voxel_size_angstrom=10.0)
+    write(again, picks)
     assert path.read_text() == again.read_text()  # no time of day in it
 
 
 def test_angles_at_the_pole_are_written_without_a_warning(tmp_path):
     turned = Rotation.from_euler("z", [[30.0]], degrees=True).as_matrix()[:, ::-1, ::-1]  # zyx
     path = tmp_path / "pole.star"
-    write_particles(path, [Picks("TS_1", "a", np.zeros((1, 3)), turned)], headers=HEADERS, voxel_size_angstrom=10.0)
+    write(path, [Picks("TS_1", "a", np.zeros((1, 3)), turned)])
     (read,) = placed(path)
     np.testing.assert_allclose(read.rotations, turned, atol=1e-6)
 
@@ -208,7 +207,7 @@ def test_text_that_is_no_particle_list(tmp_path, text, parts, refuses):
 def test_picks_that_cannot_be_written(tmp_path, refuses):
     path = tmp_path / "out.star"
     with refuses(PickError, "out.star", "no picks"):
-        write_particles(path, [], headers={}, voxel_size_angstrom=10.0)
+        write(path, [])
     with refuses(PickError, "out.star", "not finite", "leave them out"):
-        write_particles(path, [Picks("TS_1", "a", np.full((1, 3), np.nan))], headers=HEADERS, voxel_size_angstrom=10.0)
+        write(path, [Picks("TS_1", "a", np.full((1, 3), np.nan))])
     assert not path.exists()

@@ -15,15 +15,15 @@ from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
 from frazil.io.checks import refuse_picks_beyond_unit_voxels, refuse_unknown_voxel_size, select
 from frazil.io.mrc import read_header, read_volume
-from frazil.io.sources import OpenedSource
+from frazil.io.sources import Source
 from frazil.io.star import is_particle_file, read_particles
 from frazil.io.tables import TablePicks, read_picks
 
 SUFFIXES = (".mrc", ".rec")
 
 
-class MrcSource(OpenedSource):
-    """MRC tomograms and a table of picks. See `frazil.io.sources.Source`.
+class MrcSource(Source):
+    """MRC tomograms and a table of picks.
 
     A run is called as the table calls it. Its tomogram is ``<run>.mrc``, RELION's ``rec_<run>.mrc`` or Warp's
     ``<run>_10.00Apx.mrc``; ``.rec`` is taken too. Tomograms that no pick names are runs as well.
@@ -35,48 +35,28 @@ class MrcSource(OpenedSource):
         self._table = table
 
     def runs(self) -> list[str]:
-        """Names of the runs, sorted."""
+        """See `Source.runs`."""
         return sorted(self._files)
 
     def picks(self) -> list[Picks]:
-        """All picks that pass the filters, sorted by run and label; NaN centres where the tomogram is missing.
-
-        Raises
-        ------
-        PickError : the filters leave nothing, or name what does not exist.
-        SourceError : a tomogram cannot be read, or its voxel size cannot be.
-        """
+        """See `Source.picks`. Raises SourceError where a tomogram cannot be read, or its voxel size is not valid."""
         return list(self._picks)
 
     def radii_angstrom(self) -> dict[str, float]:
-        """Empty: tables of picks do not say."""
+        """Return nothing: tables of picks do not say."""
         return {}
 
     def header(self, run: str) -> TomogramHeader:
-        """Shape and voxel size of the run's tomogram.
-
-        Raises
-        ------
-        MissingTomogramError : the tomogram is missing (what exists is named).
-        SourceError : it is no MRC, or its voxel size cannot be.
-        """
+        """See `Source.header`."""
         header = read_header(self._file(run), self._settings.voxel_size_angstrom)
         if self._settings.voxel_size_angstrom is None and self.kind == "MRC + CSV":
             refuse_unknown_voxel_size(header)
         return replace(header, run=run, tilt_range_degrees=self._settings.tilt_range_degrees)
 
     def read(self, run: str) -> Tomogram:
-        """Read the run's tomogram, whole. MRC has no chunks: one chunk, present.
-
-        Raises
-        ------
-        SourceError : as for `header`, or the file is truncated.
-        """
-        header = self.header(run)
-        volume = read_volume(self._file(run))
-        return Tomogram(
-            header=header, volume=volume, chunk_voxel=header.shape_voxel, chunk_present=np.ones((1, 1, 1), dtype=bool)
-        )
+        """See `Source.read`. MRC has no chunks: one chunk, present."""
+        header, volume = self.header(run), read_volume(self._file(run))
+        return Tomogram(header, volume, chunk_voxel=header.shape_voxel, chunk_present=np.ones((1, 1, 1), dtype=bool))
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
@@ -131,7 +111,7 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
 
     Raises
     ------
-    SourceError : no tables, or tables to choose from; or a level, type or spacing is chosen, which MRC files lack.
+    SourceError : no tables, or several; or a level, type or spacing is chosen, which MRC files lack.
     PickError : a table cannot be used.
     """
     for option, value in (
@@ -140,7 +120,7 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
         ("--voxel-spacing", settings.voxel_spacing_angstrom),
     ):
         if value is not None:
-            raise SourceError(f"{path}: MRC files leave nothing to choose by {option} {value}; leave it out")
+            raise SourceError(f"{path}: MRC files have no {option} {value}; leave it out")
     if settings.picks_file is not None:
         tables = [Path(settings.picks_file)]
         if not tables[0].is_file():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from frazil.core.errors import SourceError
@@ -26,8 +27,14 @@ def _reopened(path: Path, settings: SourceSettings, token: str) -> Source:
     return open_source(path, settings)
 
 
-class OpenedSource:
-    """Base of the sources. A copy in another process is not a pickle of all that was read, but opened again."""
+class Source(ABC):
+    """Annotated tomograms, whatever their format. Picks and headers are cheap; voxels come one tomogram at a time.
+
+    A copy in another process is not a pickle of all that was read: the source is opened again there.
+    """
+
+    kind: str
+    """What the source is, in words."""
 
     def __init__(self, path: Path, settings: SourceSettings) -> None:
         self.path = path
@@ -37,32 +44,41 @@ class OpenedSource:
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self.path, self._settings, self._token)
 
-
-class Source(Protocol):
-    """Annotated tomograms, whatever their format. Picks and headers are cheap; voxels come one tomogram at a time."""
-
-    path: Path
-    kind: str
-
+    @abstractmethod
     def runs(self) -> list[str]:
-        """Names of the runs, sorted."""
-        ...
+        """Return the names of the runs, sorted."""
 
+    @abstractmethod
     def picks(self) -> list[Picks]:
-        """All picks that pass the filters, sorted by run and label; NaN where a missing tomogram hides the scale."""
-        ...
+        """Return all picks that pass the filters, sorted by run and label; NaN where a missing tomogram hides the scale.
 
+        Raises
+        ------
+        PickError : picks are damaged, a filter names what does not exist, or the filters leave nothing.
+        """
+
+    @abstractmethod
     def radii_angstrom(self) -> dict[str, float]:
-        """Radius of the particle of each class that the source gives one for; empty where the format does not say."""
-        ...
+        """Return the radius of the particle of each class that the source gives one for."""
 
+    @abstractmethod
     def header(self, run: str) -> TomogramHeader:
-        """Shape and voxel size of the run's tomogram. Raises MissingTomogramError where it is not there."""
-        ...
+        """Return what is known of the run's tomogram without reading its voxels.
 
+        Raises
+        ------
+        MissingTomogramError : it is missing, or there are several to choose from (what exists is named).
+        SourceError : its metadata are damaged, or its voxel size is not valid.
+        """
+
+    @abstractmethod
     def read(self, run: str) -> Tomogram:
-        """Read the run's tomogram once, whole. Raises SourceError where it cannot be read."""
-        ...
+        """Read the run's tomogram, whole.
+
+        Raises
+        ------
+        SourceError : as for `header`, or it cannot be read.
+        """
 
 
 def open_source(path: Path, settings: SourceSettings) -> Source:

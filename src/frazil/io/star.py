@@ -43,7 +43,7 @@ _TEXT = (LABEL, "rlnTomoName", "rlnTomoParticleName", "rlnImageName")
 
 
 def is_particle_file(path: Path) -> bool:
-    """Tell particles from RELION's other STAR files (tomograms, tilt series, optimisation sets) by their columns."""
+    """Return whether a STAR file lists particles, and not tomograms, tilt series or optimisation sets."""
     return any(f"_{column}" in path.read_text(encoding="utf-8", errors="replace") for column in CENTERED)
 
 
@@ -80,11 +80,8 @@ def write_particles(
     *,
     headers: Mapping[str, TomogramHeader],
     voxel_size_angstrom: float,
-    box_size_voxel: int | None = None,
-    image_names: Sequence[Sequence[str]] | None = None,
-    voltage_kv: float = 300.0,
-    spherical_aberration_mm: float = 2.7,
-    amplitude_contrast: float = 0.07,
+    box_size_voxel: int,
+    image_names: Sequence[Sequence[str]],
 ) -> None:
     """Write picks as RELION 5 particles with an optics table, whole or not at all.
 
@@ -94,11 +91,10 @@ def write_particles(
     Parameters
     ----------
     headers : tomogram of every run in `picks`; coordinates count from its centre.
-    voxel_size_angstrom : of the images, or of the tomograms where there are no images.
+    voxel_size_angstrom : of the images.
     box_size_voxel : edge of the images.
-    image_names : MRC of every pick, as RELION should see it from the folder that it runs in; one list a member of
+    image_names : MRC of every pick, as RELION should see it from the folder that it runs in; one list per member of
         `picks`.
-    voltage_kv, spherical_aberration_mm, amplitude_contrast : RELION wants them in every optics table.
 
     Raises
     ------
@@ -112,9 +108,10 @@ def write_particles(
     optics = {
         "rlnOpticsGroup": 1,
         "rlnOpticsGroupName": "opticsGroup1",
-        "rlnVoltage": voltage_kv,
-        "rlnSphericalAberration": spherical_aberration_mm,
-        "rlnAmplitudeContrast": amplitude_contrast,
+        # RELION wants a microscope in every optics table
+        "rlnVoltage": 300.0,
+        "rlnSphericalAberration": 2.7,
+        "rlnAmplitudeContrast": 0.07,
         "rlnTomoTiltSeriesPixelSize": voxel_size_angstrom,
         "rlnTomoSubtomogramBinning": 1.0,
         "rlnImagePixelSize": voxel_size_angstrom,
@@ -123,7 +120,7 @@ def write_particles(
     }
     blocks = {
         "general": pd.DataFrame([{"rlnTomoSubTomosAre2DStacks": 0}]),
-        "optics": pd.DataFrame([optics | ({"rlnImageSize": box_size_voxel} if box_size_voxel is not None else {})]),
+        "optics": pd.DataFrame([optics | {"rlnImageSize": box_size_voxel}]),
         "particles": pd.DataFrame(_rows(picks, headers, image_names)),
     }
     # The first line of starfile tells the time, so no two files would be equal.
@@ -132,22 +129,24 @@ def write_particles(
 
 
 def _rows(
-    picks: Sequence[Picks], headers: Mapping[str, TomogramHeader], image_names: Sequence[Sequence[str]] | None
+    picks: Sequence[Picks], headers: Mapping[str, TomogramHeader], image_names: Sequence[Sequence[str]]
 ) -> list[dict[str, Any]]:
     classes = sorted({some.label for some in picks})
     oriented = all(some.rotations is not None for some in picks if len(some))
-    images = iter([name for names in image_names for name in names]) if image_names is not None else None
     counts: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
-    for some in picks:
+    for some, images in zip(picks, image_names, strict=True):
         offsets = (some.centers_angstrom - center_angstrom(headers[some.run]))[:, ::-1]  # zyx -> xyz
-        angles = _angles(some.rotations) if oriented and some.rotations is not None else None
-        for index, offset in enumerate(offsets):
+        angles = _angles(some.rotations) if oriented and some.rotations is not None else np.zeros((len(some), 0))
+        for offset, turns, image in zip(offsets.tolist(), angles.tolist(), images, strict=True):
             counts[some.run] += 1
             row: dict[str, Any] = {"rlnTomoName": some.run, "rlnTomoParticleName": f"{some.run}/{counts[some.run]}"}
-            row |= {"rlnOpticsGroup": 1} | dict(zip(CENTERED, offset.tolist(), strict=True))
-            row |= dict(zip(ANGLES, angles[index].tolist(), strict=True)) if angles is not None else {}
-            row |= {"rlnImageName": next(images)} if images is not None else {}
+            row |= (
+                {"rlnOpticsGroup": 1}
+                | dict(zip(CENTERED, offset, strict=True))
+                | dict(zip(ANGLES, turns, strict=False))
+            )
+            row |= {"rlnImageName": image}
             rows.append(row | {"rlnClassNumber": classes.index(some.label) + 1, LABEL: some.label})
     return rows
 
@@ -176,11 +175,9 @@ def _blocks(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise PickError(f"{path}: no such file; check the path") from None
     except Exception as fault:  # starfile lets through whatever pandas and shlex raise on damaged text
-        raise PickError(
-            f"{path}: damaged, it is no STAR file ({one_line(fault)}); export the particles again"
-        ) from None
+        raise PickError(f"{path}: damaged, not a STAR file ({one_line(fault)}); export the particles again") from None
     if not blocks:
-        raise PickError(f"{path}: no data blocks, so it is no STAR file; export the particles again")
+        raise PickError(f"{path}: no data blocks, so it is not a STAR file; export the particles again")
     return blocks
 
 
@@ -205,7 +202,7 @@ def _labels(table: pd.DataFrame, path: Path) -> list[str]:
     labels = [clean_name(name) for name in names]
     if not all(labels):
         raise PickError(
-            f"{path}, particle {labels.index('') + 1}: {names[labels.index('')]!r} is no class name; use letters "
+            f"{path}, particle {labels.index('') + 1}: {names[labels.index('')]!r} is not a class name; use letters "
             "and digits"
         )
     return labels

@@ -1,4 +1,8 @@
-"""Writing a copick project: its configuration, tomograms, picks and segmentations. `copick_source` reads one."""
+"""Writing a copick project: its configuration, tomograms, picks and segmentations. `frazil.io.copick.source` reads one.
+
+copick's own writers are not used: they round the voxel size to the three decimals of the folder, leave out chunks of zeros
+(which then read as not measured), compress in several threads, so that bytes vary, and are not atomic.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +43,8 @@ def write_project_config(
     OutputError : the place cannot be written.
     """
     objects = [
-        {
-            "name": check_name(label, "class", PickError),
-            "is_particle": True,
-            "label": number,
-            "radius": float(labels_radius_angstrom[label]),
-        }
-        for number, label in enumerate(sorted(labels_radius_angstrom), start=1)
+        {"name": check_name(label, "class", PickError), "is_particle": True, "label": number, "radius": float(radius)}
+        for number, (label, radius) in enumerate(sorted(labels_radius_angstrom.items()), start=1)
     ]
     config = {
         "config_type": "filesystem",
@@ -152,30 +151,24 @@ def write_segmentation(
     voxel_size_angstrom: float,
     name: str,
     user: str,
-    session: str = "0",
-    multilabel: bool = True,
     simulated: bool = False,
 ) -> Path:
-    """Write a label volume in the unsigned integer type it has, whole or not at all.
+    """Write a volume of labels in the unsigned integer type it has, whole or not at all.
 
     Parameters
     ----------
     volume : `(z, y, x)` numbers of `write_project_config`, 0 is background.
-    name : copick's name of the segmentation; with `multilabel` false, the class it shows.
+    name : copick's name of the segmentation.
     simulated : kept in the metadata for readers that know frazil.
 
     Raises
     ------
     OutputError : a name is not copick's, or the place cannot be written.
-    TypeError : the volume is not of an unsigned integer type.
     """
-    if np.asarray(volume).dtype.kind != "u":
-        raise TypeError(f"a segmentation holds unsigned integers, not {np.asarray(volume).dtype}")
     check_run(run, OutputError)
-    for text, what in ((user, "user"), (session, "session"), (name, "segmentation")):
-        check_name(text, what, OutputError)
-    suffix = "-multilabel" if multilabel else ""
-    path = _run_folder(root, run) / "Segmentations" / f"{voxel_size_angstrom:.3f}_{user}_{session}_{name}{suffix}.zarr"
+    check_name(user, "user", OutputError)
+    check_name(name, "segmentation", OutputError)
+    path = _run_folder(root, run) / "Segmentations" / f"{voxel_size_angstrom:.3f}_{user}_0_{name}-multilabel.zarr"
     return write_pyramid(path, volume, voxel_size_angstrom, simulated=simulated)
 
 

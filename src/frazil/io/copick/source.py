@@ -17,7 +17,7 @@ from frazil.core.version import SIMULATED_BY
 from frazil.io.checks import UNKNOWN_ANGSTROM, refuse_picks_beyond_unit_voxels, select
 from frazil.io.copick.picks import CopickConfigFSSpec, CopickRootFSSpec, copick, pick_files, reading
 from frazil.io.ome_zarr import Pyramid, open_pyramid
-from frazil.io.sources import OpenedSource
+from frazil.io.sources import Source
 
 _SPACING_TOLERANCE = 5e-4
 """Folders give the voxel spacing with three decimals."""
@@ -25,8 +25,8 @@ _SPACING_TOLERANCE = 5e-4
 RUNS = "ExperimentRuns"
 
 
-class CopickSource(OpenedSource):
-    """A tree of `ExperimentRuns`, read through copick. See `frazil.io.sources.Source`."""
+class CopickSource(Source):
+    """A tree of `ExperimentRuns`, read through copick."""
 
     def __init__(self, path: Path, kind: str, root: Any, settings: SourceSettings) -> None:
         super().__init__(path, settings)
@@ -34,34 +34,23 @@ class CopickSource(OpenedSource):
         self._root = root
 
     def runs(self) -> list[str]:
-        """Names of the runs, sorted."""
+        """See `Source.runs`."""
         return sorted(self._runs)
 
     def picks(self) -> list[Picks]:
-        """All picks that pass the filters, sorted by run, label, user and session."""
+        """See `Source.picks`; also sorted by user and session."""
         return list(self._picks)
 
     def radii_angstrom(self) -> dict[str, float]:
-        """Radius of each class whose object in the configuration has one."""
+        """See `Source.radii_angstrom`."""
         return {thing.name: float(thing.radius) for thing in self._root.config.pickable_objects if thing.radius}
 
     def header(self, run: str) -> TomogramHeader:
-        """Shape and voxel size of the chosen level of the run's tomogram.
-
-        Raises
-        ------
-        MissingTomogramError : the tomogram or the level is missing (what exists is named), or the choice is not unique.
-        SourceError : the metadata are damaged, or the voxel size cannot be.
-        """
+        """See `Source.header`; of the chosen level."""
         return self._header(run, self._pyramid(run))
 
     def read(self, run: str) -> Tomogram:
-        """Read the chosen level of the run's tomogram, whole, and which of its chunks are on disk.
-
-        Raises
-        ------
-        SourceError : as for `header`, or a chunk cannot be read.
-        """
+        """See `Source.read`; the chosen level, and which of its chunks are on disk."""
         pyramid = self._pyramid(run)
         level = self._settings.level
         with reading(pyramid.origin):
@@ -107,21 +96,15 @@ class CopickSource(OpenedSource):
             if wanted_type in (None, kind)
             and (wanted_spacing is None or abs(spacing - wanted_spacing) < _SPACING_TOLERANCE)
         ]
-        there = (
-            ", ".join(f"{kind} at voxel spacing {spacing:.3f}" for spacing, kind in sorted(self._tomograms)) or "none"
-        )
         if len(left) == 1:
             return left[0]
-        asked = " ".join(
-            [
-                *([wanted_type] if wanted_type else []),
-                *([f"at voxel spacing {wanted_spacing:.3f}"] if wanted_spacing else []),
-            ]
-        )
+        found = [f"{kind} at voxel spacing {spacing:.3f}" for spacing, kind in sorted(self._tomograms)]
+        there = ", ".join(found) or "none"
         if not left:
+            spacing = f"at voxel spacing {wanted_spacing:.3f}" if wanted_spacing else ""
+            asked = " ".join(word for word in ("no tomogram", wanted_type, spacing) if word)
             raise MissingTomogramError(
-                f"{self.path}: no tomogram {asked}".rstrip()
-                + f"; there are: {there}; pass --tomogram-type and --voxel-spacing of these"
+                f"{self.path}: {asked}; there are: {there}; pass --tomogram-type and --voxel-spacing of these"
             )
         raise AmbiguousTomogramError(
             f"{self.path}: several tomograms to choose from: {there}; pass --tomogram-type and --voxel-spacing"
@@ -184,7 +167,9 @@ def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> C
     """
     config = read_json(config_path, SourceError)
     if not {"pickable_objects", "config_type"} & set(config):
-        raise SourceError(f"{config_path}: no pickable_objects in it, so it is no copick configuration; check the path")
+        raise SourceError(
+            f"{config_path}: it has no pickable_objects, so it is not a copick configuration; check the path"
+        )
     config.setdefault("config_type", "filesystem")
     for key in ("static_root", "overlay_root"):
         if isinstance(root := config.get(key), str):
@@ -194,12 +179,7 @@ def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> C
 
 
 def open_tree(path: Path, kind: str, settings: SourceSettings, *, static: Path, overlay: Path) -> CopickSource:
-    """Open folders in copick's layout that have no configuration.
-
-    Parameters
-    ----------
-    static, overlay : the folders that hold ``ExperimentRuns``; they may be the same, and one of them may be missing.
-    """
+    """Open folders in copick's layout that have no configuration; `static` and `overlay` may be the same, one may be missing."""
     config = CopickConfigFSSpec(
         pickable_objects=[], overlay_root=f"local://{overlay.resolve()}", static_root=f"local://{static.resolve()}"
     )
