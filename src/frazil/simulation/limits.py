@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from frazil.core.errors import SimulationError
 from frazil.core.machine import machine_memory
 from frazil.simulation.specimen.packing import box_edge
-from frazil.simulation.structures.structure import Structure
+from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.text import joined
 
 _SHORTEST_EDGE_VOXEL = 8  # of the coarsest resolution of a tomogram

@@ -38,7 +38,7 @@ from frazil.simulation.record import (
     describe_structures,
 )
 from frazil.simulation.specimen.specimen import Likeness
-from frazil.simulation.structures.structure import Structure
+from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.tomogram import SimulatedTomogram, simulate_tomogram
 
 USER = "simulated"

@@ -13,7 +13,7 @@ from frazil.core.version import __version__
 from frazil.simulation.microscope.denoiser import DenoiserSettings
 from frazil.simulation.microscope.microscope import MicroscopeSettings
 from frazil.simulation.specimen.settings import SpecimenSettings
-from frazil.simulation.structures.structure import Structure
+from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.tomogram import SimulatedTomogram
 
 RECORD_FILE = "simulation.json"

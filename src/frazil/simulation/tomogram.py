@@ -16,7 +16,7 @@ from frazil.simulation.microscope.microscope import take_tomogram
 from frazil.simulation.microscope.tilts import TiltSeries
 from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.specimen.specimen import Likeness, Specimen, build_specimen
-from frazil.simulation.structures.structure import Structure
+from frazil.simulation.structures.catalog import Structure
 
 BESIDE_ANGSTROM = 500.0
 """Width of what is put between opposite borders; streaks and halos are faint that far away."""

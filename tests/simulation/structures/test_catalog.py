@@ -6,10 +6,10 @@ import pytest
 from frazil.core.errors import SimulationError, SourceError
 from frazil.io.mrc import write_volume
 from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
-from frazil.simulation.structures.catalog import find_structures
+from frazil.simulation.structures.catalog import Structure, find_structures
 from frazil.simulation.structures.density_map import MapModel
 from frazil.simulation.structures.grains import GrainModel
-from frazil.simulation.structures.structure import Structure, StructureSettings, solid_body
+from frazil.simulation.structures.structure import StructureSettings, solid_body
 
 PDB = """\
 ATOM      1  N   GLY A   1       0.000   0.000   0.000  1.00 50.00           N

@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float, Int64
 from scipy.signal import fftconvolve
 
 from frazil.simulation.specimen.slab import Slab
-from frazil.simulation.structures.structure import Structure, solid_body
+from frazil.simulation.structures.catalog import Structure
+from frazil.simulation.structures.structure import solid_body
 
 Place = tuple[int, int, int]
 """Voxel of the tomogram, zyx."""

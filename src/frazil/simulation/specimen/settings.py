@@ -12,8 +12,8 @@ from frazil.core.settings import Settings
 from frazil.simulation.specimen.slab import Slab
 from frazil.simulation.specimen.surroundings import SurroundingsSettings
 from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
-from frazil.simulation.structures.catalog import find_structures
-from frazil.simulation.structures.structure import Structure, StructureSettings
+from frazil.simulation.structures.catalog import Structure, find_structures
+from frazil.simulation.structures.structure import StructureSettings
 from frazil.simulation.text import Pair, Shape, joined
 
 _MOST_CROWDED = 0.3  # share of the ice

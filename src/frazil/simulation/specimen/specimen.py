@@ -14,7 +14,7 @@ from frazil.simulation.specimen.orientations import preferred_rotation, random_r
 from frazil.simulation.specimen.packing import Body, Canvas, Place, box_edge, draw_body
 from frazil.simulation.specimen.settings import SpecimenSettings, specimen_structures
 from frazil.simulation.specimen.surroundings import add_background, add_solid_things
-from frazil.simulation.structures.structure import Structure
+from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.text import joined
 
 _ROTATIONS = (8, 32)  # fewest and most that are tried where a body fits nowhere

@@ -11,9 +11,12 @@ from frazil.io.atoms import ATOM_SUFFIXES, is_atoms
 from frazil.io.checks import check_name
 from frazil.simulation.structures.atomic_model import read_atomic_model
 from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
-from frazil.simulation.structures.density_map import read_map
+from frazil.simulation.structures.density_map import MapModel, read_map
 from frazil.simulation.structures.grains import GrainModel
-from frazil.simulation.structures.structure import Structure, StructureSettings
+from frazil.simulation.structures.structure import StructureSettings
+
+Structure = GrainModel | MapModel
+"""A particle that can be drawn as a mass density over ice on any grid; see `GrainModel.density`."""
 
 _MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
 _BUILT_IN = PARTICLES | DISTRACTORS

@@ -27,7 +27,7 @@ _SOLID_VOXEL_ANGSTROM = 6.0  # coarse enough to be quick, fine enough for the po
 
 @dataclass(frozen=True, eq=False)
 class MapModel:
-    """A particle given by voxels; a `Structure`. It is placed by its center of mass, not by the middle of its box.
+    """A particle given by voxels. It is placed by its center of mass, not by the middle of its box.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class MapModel:
 
     @property
     def center_offset_angstrom(self) -> Float[np.ndarray, "3"]:
-        """From the origin to the center of mass, zyx, in the particle's own orientation and at its scale."""
+        """From the origin to the center of mass, where picks are, zyx, in the particle's own orientation and at its scale."""
         origin = [edge // 2 for edge in self.volume.shape] if self.origin_voxel is None else self.origin_voxel
         return np.asarray((self.center_voxel - np.asarray(origin)) * self.voxel_size_angstrom)
 
@@ -86,7 +86,7 @@ class MapModel:
         rotation: Float[np.ndarray, "3 3"] | None = None,
         center_voxel: Sequence[float] | None = None,
     ) -> Float[np.ndarray, "z y x"]:
-        """Return the mass density; see `Structure.density`."""
+        """Return the mass density; see `GrainModel.density`."""
         prepared = self._prepared.get(voxel_size_angstrom)
         if prepared is None:
             prepared = self._prepared[voxel_size_angstrom] = self._prepare(voxel_size_angstrom)

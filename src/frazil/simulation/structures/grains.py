@@ -71,7 +71,7 @@ class Lobe:
 
 @dataclass(frozen=True)
 class GrainModel:
-    """A particle that can be drawn on any grid; a `Structure`.
+    """A particle that can be drawn on any grid.
 
     Parameters
     ----------
@@ -138,7 +138,14 @@ class GrainModel:
         rotation: Float[np.ndarray, "3 3"] | None = None,
         center_voxel: Sequence[float] | None = None,
     ) -> Float[np.ndarray, "z y x"]:
-        """Return the mass density, averaged over each voxel; see `Structure.density`."""
+        """Return the mass density over ice, averaged over each voxel: dalton per cubic angstrom, float32.
+
+        Parameters
+        ----------
+        shape_voxel : zyx.
+        rotation : object -> grid, acting on zyx vectors; None leaves the particle as it is.
+        center_voxel : zyx position of the center of mass, fractions allowed; None is the box center N // 2.
+        """
         centers, masses = self.grains
         if rotation is not None:
             centers = centers @ np.asarray(rotation).T

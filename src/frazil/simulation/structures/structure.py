@@ -1,9 +1,8 @@
-"""What a structure is: a particle that can be drawn on any grid, with a solid body that excludes everything else."""
+"""What all structures share: how one is asked for, and what counts as its solid body, which excludes everything else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -20,51 +19,6 @@ VOLT_ANGSTROM3_PER_DALTON = 4.2
 """Potential over ice of a dalton of protein: (8.0 - 4.6) V at 0.81 Da/A^3; RNA comes within a tenth of it."""
 
 _PORE_ANGSTROM = 14.0  # half the width of an opening that no protein's edge reaches through
-
-
-class Structure(Protocol):
-    """Anything that can be drawn as a mass density over ice: dalton per cubic angstrom, its integral is the mass."""
-
-    @property
-    def label(self) -> str:
-        """Class name, as copick takes it."""
-
-    @property
-    def radius_angstrom(self) -> float:
-        """Radius for scoring, which goes into the project's config; the enclosing radius if none is known."""
-
-    @property
-    def mass_kda(self) -> float:
-        """Integral of the density."""
-
-    @property
-    def center_offset_angstrom(self) -> Float[np.ndarray, "3"]:
-        """From the origin of its source to its center of mass, where picks are, zyx; see `StructureSettings`."""
-
-    @property
-    def solid_radius_angstrom(self) -> float:
-        """Radius of the sphere about the center that holds the solid body."""
-
-    @property
-    def support_radius_angstrom(self) -> float:
-        """Radius beyond which the density is zero."""
-
-    def density(
-        self,
-        shape_voxel: tuple[int, int, int],
-        voxel_size_angstrom: float,
-        *,
-        rotation: Float[np.ndarray, "3 3"] | None = None,
-        center_voxel: Sequence[float] | None = None,
-    ) -> Float[np.ndarray, "z y x"]:
-        """Return the mass density, dalton per cubic angstrom, float32.
-
-        Parameters
-        ----------
-        shape_voxel : zyx.
-        rotation : object -> grid, acting on zyx vectors; None leaves the particle as it is.
-        center_voxel : zyx position of the center of mass, fractions allowed; None is the box center N // 2.
-        """
 
 
 class StructureSettings(Settings):
