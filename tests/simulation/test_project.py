@@ -61,7 +61,7 @@ def test_the_name_of_a_preset_decides_nothing(written):
 
 
 def test_a_damaged_record_of_a_run_makes_it_again(written):
-    (written.out / "ExperimentRuns/SIM_000/run.json").write_text('{"index')
+    (written.out / "ExperimentRuns/SIM_000/tomogram.json").write_text('{"index')
     assert written.missing(PLANS) == PLANS
 
 

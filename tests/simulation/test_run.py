@@ -230,7 +230,7 @@ def test_a_tomogram_depends_on_the_seed_and_its_index_alone(project, tmp_path):
     other = digests(tmp_path / "other" / "ExperimentRuns" / "SIM_000")
     assert other.keys() == one.keys()
     changed = {name for name in one if other[name] != one[name]}
-    assert changed == {name for name in one if name.startswith("Picks/") or name.endswith(("/0/0/0", "run.json"))}
+    assert changed == {name for name in one if name.startswith("Picks/") or name.endswith(("/0/0/0", "tomogram.json"))}
 
 
 def test_workers_write_the_same_bytes(project, tmp_path):
@@ -283,28 +283,31 @@ def test_interrupted_it_goes_on(project, tmp_path, monkeypatch):
     assert [path.name for path in (out / "ExperimentRuns").iterdir()] == ["SIM_000"]
     assert list(manifest(out)["runs"]) == ["SIM_000"]
     monkeypatch.undo()
-    kept = (out / "ExperimentRuns/SIM_000/run.json").stat().st_mtime_ns
+    kept = (out / "ExperimentRuns/SIM_000/tomogram.json").stat().st_mtime_ns
     simulate(out, preset=SMALL, count=2, seed=11, **EVERYTHING)
     assert digests(out / "ExperimentRuns") == digests(project / "ExperimentRuns")
-    assert (out / "ExperimentRuns/SIM_000/run.json").stat().st_mtime_ns == kept
+    assert (out / "ExperimentRuns/SIM_000/tomogram.json").stat().st_mtime_ns == kept
 
 
 @pytest.mark.parametrize(
     "gone",
     [
         "VoxelSpacing20.000/clean.zarr",
-        "run.json",
+        "tomogram.json",
         "Picks/simulated_0_ribosome.json",
-        "Segmentations/20.000_simulated_0_classes-multilabel.zarr",
         "../../mrc/denoised/SIM_001.mrc",
     ],
 )
 def test_a_run_that_lost_a_file_is_simulated_again(project, copied, gone):
     path = copied / "ExperimentRuns" / "SIM_001" / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    kept = (copied / "ExperimentRuns/SIM_000/run.json").stat().st_mtime_ns
+    own = copied / "ExperimentRuns/SIM_001/Picks/me_1_ribosome.json"
+    own.write_text("my picks")
+    kept = (copied / "ExperimentRuns/SIM_000/tomogram.json").stat().st_mtime_ns
     simulate(copied, preset=SMALL, count=2, seed=11, **EVERYTHING)
-    assert (copied / "ExperimentRuns/SIM_000/run.json").stat().st_mtime_ns == kept
+    assert (copied / "ExperimentRuns/SIM_000/tomogram.json").stat().st_mtime_ns == kept
+    assert own.read_text() == "my picks"
+    own.unlink()
     after, before = digests(copied), digests(project)
     for name in ("copick.json", ".lock"):  # the first says where it lies
         del after[name], before[name]

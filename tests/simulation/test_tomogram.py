@@ -98,8 +98,3 @@ def test_like_picks_it_takes_their_places_and_their_grid():
     (only,) = simulated.specimen.placed
     assert np.allclose(only.centers_angstrom, centers)
     assert np.allclose(only.rotations, turn)
-
-
-def test_every_part_is_timed(tomogram):
-    assert list(tomogram.seconds) == ["specimen", "microscope", "denoiser"]
-    assert all(seconds > 0 for seconds in tomogram.seconds.values())

@@ -1,6 +1,6 @@
 """The folder that `frazil simulate` writes: a copick project, MRC copies on request, and `simulation.json`.
 
-Each run is simulated in a folder of its own and moved into place when it is whole, with its record (`run.json`), so any
+Each run is simulated in a folder of its own and moved into place when it is whole, with its record (`tomogram.json`), so any
 number of processes can work on one project. `simulation.json` gathers the records.
 """
 
@@ -192,9 +192,12 @@ class SimulationProject:
                 run_folder = Path(scratch) / _RUNS_FOLDER / plan.run
                 write_json(run_folder / RUN_FILE, record.model_dump(mode="json"))
                 final.parent.mkdir(exist_ok=True)
-                if final.exists():  # a run that lost a file
-                    shutil.rmtree(final)
-                run_folder.replace(final)
+                if final.exists():  # a run that lost a file; others may have put picks of their own there
+                    (final / RUN_FILE).unlink(missing_ok=True)
+                    shutil.copytree(run_folder, final, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RUN_FILE))
+                    (run_folder / RUN_FILE).replace(final / RUN_FILE)
+                else:
+                    run_folder.replace(final)
         except FrazilError as error:
             raise type(error)(f"{plan.run}: {error}") from None
         return tomogram.seconds | {"writing": time.perf_counter() - start}

@@ -1,4 +1,4 @@
-"""`simulation.json`, which says what a simulated project holds, and `run.json`, which says it of one run."""
+"""`simulation.json`, which says what a simulated project holds, and `tomogram.json`, which says it of one run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.tomogram import SimulatedTomogram
 
 RECORD_FILE = "simulation.json"
-RUN_FILE = "run.json"
+RUN_FILE = "tomogram.json"
 
 TYPES = {
     "wbp": "weighted back-projection, CTF-corrected, noise and all; grey values, matter dark",

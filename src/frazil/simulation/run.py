@@ -20,7 +20,7 @@ from frazil.simulation.limits import check_grids, check_memory
 from frazil.simulation.preset import SimulationPreset, load_simulation_preset
 from frazil.simulation.project import USER, RunPlan, SimulationProject
 from frazil.simulation.record import TYPES, Parameters
-from frazil.simulation.specimen.settings import specimen_structures
+from frazil.simulation.specimen.settings import SpecimenSettings, specimen_structures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,21 +124,14 @@ def simulate(
     if unknown := [name for name in types if name not in TYPES]:
         raise SettingsError(f"types {', '.join(unknown)}: no such tomogram type; choose from {', '.join(TYPES)}")
     chosen = load_simulation_preset(preset, settings).with_structures(structures or {})
-    specimen, start = chosen.specimen, first or 0
-    picked = None
-    if like is None:
-        plans = [RunPlan(run_name(index), index) for index in range(start, start + (count or 1))]
-    else:
-        like = like if isinstance(like, LikeOptions) else LikeOptions(Path(like))
-        every, picked = plan_like(like, specimen)
-        plans = every[start : None if count is None else start + count]
-        if not plans:
-            raise SettingsError(f"first {start}: {like.project} has {len(every)} runs; give a lower one")
+    specimen = chosen.specimen
+    if isinstance(like, (str, Path)):
+        like = LikeOptions(Path(like))
+    plans, picked = _plan(specimen, like, first or 0, count)
     found = specimen_structures(specimen, picked=picked)
     if unused := [entry.label for entry in specimen.structures if entry.label not in found]:
         warn(f"structure of {', '.join(unused)} not used: none of it is asked for, see --particles-per-class")
-    grids = [plan.grid(chosen) for plan in plans]
-    check_grids(grids, found.values(), levels=levels)
+    check_grids([plan.grid(chosen) for plan in plans], found.values(), levels=levels)
     sources = [entry.source for entry in specimen.structures if entry.source and entry.label in found]
     parameters = Parameters(
         seed=seed,
@@ -157,9 +150,16 @@ def simulate(
     return _simulate(project, plans, shared=first is not None, workers=workers, dask=dask, force=force)
 
 
-def run_name(index: int) -> str:
-    """Return the copick run of tomogram `index`."""
-    return f"SIM_{index:03d}"
+def _plan(
+    specimen: SpecimenSettings, like: LikeOptions | None, first: int, count: int | None
+) -> tuple[list[RunPlan], list[str] | None]:
+    """Return the tomograms to simulate, and the picked classes of the project that they are like."""
+    if like is None:
+        return [RunPlan(f"SIM_{index:03d}", index) for index in range(first, first + (count or 1))], None
+    plans, picked = plan_like(like, specimen)
+    if first >= len(plans):
+        raise SettingsError(f"first {first}: {like.project} has {len(plans)} runs; give a lower one")
+    return plans[first : None if count is None else first + count], picked
 
 
 def _simulate(

@@ -104,18 +104,6 @@ def test_a_tomogram_is_float32_of_any_size_and_leaves_the_specimen_alone(shape):
     np.testing.assert_array_equal(density, before)
 
 
-def test_the_generator_decides():
-    settings = MicroscopeSettings(
-        tilts=TiltSettings(shift_error_angstrom=8, angle_error_degrees=0.5),
-        optics=OpticsSettings(defocus_jitter_um=0.05),
-    )
-    first, again, other = (take(ball(), settings, seed) for seed in (0, 0, 1))
-    for name in ("signal", "noise", "defocus_um"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
-        assert not np.array_equal(getattr(first, name), getattr(other, name))
-    assert abs(np.corrcoef(first.noise.ravel(), other.noise.ravel())[0, 1]) < 0.05
-
-
 def test_a_displaced_specimen_gives_the_displaced_tomogram():
     """By whole voxels: around the border sideways, and along the beam as far as the slab goes; whatever the microscope does."""
     settings = MicroscopeSettings(tilts=TiltSettings(range_degrees=(-30, 51), shift_error_angstrom=8))
@@ -224,16 +212,6 @@ def test_pixels_of_an_image_have_the_variance_of_counted_electrons():
     assert (power / (variance * pixels)).mean() == pytest.approx(1, abs=0.015)
     real = np.fft.irfft2(images[0], s=(60, 80))
     assert real.var() == pytest.approx(variance[0], rel=0.06)
-
-
-def test_shot_noise_is_white_and_independent_from_tilt_to_tilt():
-    images = noise_images(acquire(TiltSettings(), numpy_generator(0, "tilts")))
-    power = (np.abs(images / images.std(axis=(1, 2), keepdims=True)) ** 2).mean(axis=0)
-    assert power[:, 1:20].mean() == pytest.approx(power[:, 20:40].mean(), rel=0.02)
-    assert power[:15].mean() == pytest.approx(power[15:30].mean(), rel=0.02)
-    flat = images[:, :, 1:40].reshape(len(images), -1)
-    correlation = np.abs(np.corrcoef(flat))
-    assert correlation[~np.eye(len(images), dtype=bool)].max() < 5 / math.sqrt(flat.shape[1])
 
 
 def test_the_spectrum_of_the_noise_follows_the_lines_of_the_tilts():

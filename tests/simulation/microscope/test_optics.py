@@ -76,16 +76,6 @@ def test_protein_scatters_as_its_atoms_do():
 # --- contrast transfer
 
 
-def test_the_first_zero_of_a_plain_lens():
-    """1 / sqrt(lambda defocus): 26.25 A at 3.5 um and 300 kV."""
-    zero = 1 / math.sqrt(0.019687 * 35000)
-    assert 1 / zero == pytest.approx(26.25, abs=0.01)
-    before, after = ctf([0.99 * zero, 1.01 * zero], 3.5, PLAIN)
-    assert before > 0 > after
-    assert abs(ctf(zero, 3.5, PLAIN)) < 1e-4
-    assert ctf(zero / math.sqrt(2), 3.5, PLAIN) == pytest.approx(1, abs=1e-4)  # half way in s^2 all is transferred
-
-
 @pytest.mark.parametrize(
     ("voltage", "aberration", "amplitude", "shift", "defocus"),
     [

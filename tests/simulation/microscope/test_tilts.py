@@ -84,12 +84,6 @@ def test_dose_adds_up_in_the_order_of_acquisition(settings):
     assert series.angles_degrees.tolist() == order_tilts(settings.angles_degrees, settings.order)
 
 
-def test_without_errors_the_stage_is_where_it_says():
-    series = acquire(TiltSettings(), numpy_generator(0, "tilts"))
-    np.testing.assert_array_equal(series.true_angles_degrees, series.angles_degrees)
-    assert not series.shifts_angstrom.any()
-
-
 def test_errors_have_their_standard_deviation_and_follow_the_generator():
     settings = TiltSettings(
         range_degrees=(-60, 60), step_degrees=0.1, angle_error_degrees=0.4, shift_error_angstrom=7.0

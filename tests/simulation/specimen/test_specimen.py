@@ -162,16 +162,6 @@ def test_preferred_orientations_follow_the_normal_of_the_ice():
     assert (np.abs(along[:, 0]) < 0.8).any()  # far from z itself
 
 
-def test_the_same_generator_gives_the_same_specimen_and_another_one_does_not():
-    first, again, other = build(seed=7), build(seed=7), build(seed=8)
-    np.testing.assert_array_equal(first.density, again.density)
-    np.testing.assert_array_equal(first.instances, again.instances)
-    for a, b, c in zip(first.placed, again.placed, other.placed, strict=True):
-        np.testing.assert_array_equal(a.centers_angstrom, b.centers_angstrom)
-        np.testing.assert_array_equal(a.rotations, b.rotations)
-        assert not np.isclose(a.rotations, c.rotations).all(axis=(1, 2)).any()
-
-
 def test_particles_keep_off_the_surroundings():
     """Gold and vesicles are in the density, and no body is on them; the rest of the ice is what can be crowded."""
     things = {"gold_beads": 3, "vesicles": 1, "vesicle_radius_angstrom": (120, 140)}

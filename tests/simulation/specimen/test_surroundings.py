@@ -92,19 +92,6 @@ def test_the_carbon_edge_lies_at_one_face_and_leaves_most_of_the_hole(seed):
     assert label(covered)[1] == 1
 
 
-def test_a_seed_draws_the_same_again_and_another_does_not():
-    options = {
-        "vesicles": 1,
-        "vesicle_radius_angstrom": (60, 90),
-        "carbon_edge": True,
-        "background_protein_mg_per_ml": 5,
-    }
-    first, again, other = draw(1, **options), draw(1, **options), draw(2, **options)
-    np.testing.assert_array_equal(first.density, again.density)
-    np.testing.assert_array_equal(first.solid, again.solid)
-    assert not np.array_equal(first.density, other.density)
-
-
 def test_the_background_has_the_concentration_asked_for_and_stays_in_the_ice():
     drawn = draw(background_protein_mg_per_ml=30)
     assert drawn.solid is None

@@ -60,13 +60,6 @@ def test_a_map_is_a_structure(ball):
     assert recalled.solid_radius_angstrom == pytest.approx(80, abs=8)
 
 
-def test_a_file_of_a_known_species_keeps_its_radius_for_scoring(ball):
-    (found,) = find_structures([StructureSettings(label="ribosome", source=str(ball))]).values()
-    assert found.radius_angstrom == 150
-    (asked,) = find_structures([StructureSettings(label="ribosome", source=str(ball), radius_angstrom=80)]).values()
-    assert asked.radius_angstrom == 80
-
-
 def test_a_map_of_a_known_species_has_its_mass_and_atoms_have_their_own(ball, tmp_path):
     (tmp_path / "gly.pdb").write_text(PDB)
 
@@ -74,7 +67,8 @@ def test_a_map_of_a_known_species_has_its_mass_and_atoms_have_their_own(ball, tm
         (found,) = find_structures([StructureSettings(label="ribosome", source=str(source), **options)]).values()
         return found.mass_kda
 
-    assert mass_kda(ball) == PARTICLES["ribosome"].mass_kda
+    (found,) = find_structures([StructureSettings(label="ribosome", source=str(ball))]).values()
+    assert (found.mass_kda, found.radius_angstrom) == (PARTICLES["ribosome"].mass_kda, 150)
     assert mass_kda(ball, scale=1.1) == pytest.approx(PARTICLES["ribosome"].mass_kda * 1.1**3)
     assert mass_kda(ball, mass_kda=7) == 7
     assert mass_kda(tmp_path / "gly.pdb") == pytest.approx(0.057, rel=0.01)

@@ -50,7 +50,3 @@ def test_what_blur_has_thinned_is_still_a_body():
     body = solid_body(density, 5.0)
     assert body[15, 15, 15]
     assert 0.1 * body.size > body.sum() > 50
-
-
-def test_nothing_is_no_body():
-    assert not solid_body(np.zeros((5, 5, 5), dtype=np.float32), 10.0).any()
