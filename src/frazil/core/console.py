@@ -16,11 +16,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(highlight=False)
+console = Console(highlight=False, force_jupyter=False)
 """For results (standard output)."""
 
-error_console = Console(stderr=True, highlight=False)
-"""For errors, warnings and progress bars (standard error), so that output can be piped."""
+error_console = Console(stderr=True, highlight=False, force_jupyter=False)
+"""For errors, warnings and progress bars (standard error), so that output can be piped. Plain text in notebooks: widgets need a
+package that most people don't have."""
 
 
 def say(text: str) -> None:

@@ -138,6 +138,7 @@ def evaluate(
         resample=resample,
         seed=seed,
     )
+    real, generated, out = Path(real), Path(generated), Path(out)
     store = open_real(real)
     volumes = open_generated(generated, store, reading)
     inputs = _inputs(store, volumes, common_grid(store, generated, volumes.grid, resample=resample), reading)

@@ -48,8 +48,8 @@ _CURVES_NAME = "calibration"
 
 
 def calibrate(
-    real: Path,
-    out: Path,
+    real: str | Path,
+    out: str | Path,
     *,
     preset: SimulationPreset | str | Path = "czii",
     name: str = "calibrated",
@@ -95,6 +95,7 @@ def calibrate(
             "a fit takes some hundreds"
         )
     start = load_simulation_preset(preset)
+    real, out = Path(real), Path(out)
     pieces = read_pieces(open_source(real, source_settings or SourceSettings()), runs)
     for piece in pieces:
         z, y, x = piece.real.shape
