@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from frazil.sampling.run import sample
     from frazil.sampling.samples import Samples
     from frazil.sampling.stream import SampleStream
+    from frazil.simulation.calibration.run import calibrate
     from frazil.simulation.run import simulate
     from frazil.training.run import train
 
@@ -40,6 +41,7 @@ __all__ = [
     "SampleStream",
     "Samples",
     "__version__",
+    "calibrate",
     "curate",
     "evaluate",
     "filter_samples",
@@ -57,6 +59,7 @@ _HOMES = {
     "SampleFolder": "sampling.folder",
     "SampleStream": "sampling.stream",
     "Samples": "sampling.samples",
+    "calibrate": "simulation.calibration.run",
     "curate": "dataset.run",
     "evaluate": "evaluation.run",
     "filter_samples": "evaluation.filter",
