@@ -30,6 +30,8 @@ class Sentences(griffe.Extension):
             title, body = section[1], section[2]
             if title == "Returns" and not ITEM.match(body):
                 items = f":\n{textwrap.indent(body, '    ')}"  # a sentence: no name, and the type is in the signature
+            elif title == "Raises":
+                items = ITEM.sub(lambda item: "\n".join(f"{name}\n    {item[2]}" for name in item[1].split(", ")), body)
             elif title == "Parameters" and fields:
                 title, items = "Attributes", ITEM.sub(lambda item: _fields(obj, item), body)
             else:

@@ -1,4 +1,4 @@
-"""Every notebook of the documentation runs, on small data. In this process, because a Jupyter kernel each would take longer than the work."""
+"""Every notebook of the documentation runs on small data: in this process, because starting a Jupyter kernel takes longer than the work."""
 
 import ast
 import json
