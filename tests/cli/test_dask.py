@@ -2,15 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import time
 from threading import Thread
-
-import pytest
-
-SIMULATE = (
-    "simulate --preset small --shape 24,32,32 --voxel-size 20 --ice-thickness full --particles-per-class 1 --count 4"
-)
 
 
 def digests(folder):
@@ -31,13 +26,22 @@ def kill_a_worker_once_there_is(pattern, folder, cluster):
     return thread
 
 
-@pytest.mark.parametrize(("command", "first_result"), [(SIMULATE, "ExperimentRuns/*/Picks/*")])
-def test_bytes_are_the_same_though_a_worker_is_killed(command, first_result, run, dask_cluster, tmp_path):
-    alone, shared = tmp_path / "alone" / "out", tmp_path / "shared" / "out"
-    code, _, err = run(*command.split(), alone)
-    assert code == 0, err
-    killing = kill_a_worker_once_there_is(first_result, shared, dask_cluster)
-    code, _, err = run(*command.split(), shared, "--dask", dask_cluster.scheduler_address)
-    assert code == 0, err
-    assert not killing.is_alive()
-    assert digests(shared) == digests(alone)
+def test_bytes_are_the_same_though_a_worker_is_killed(run, dask_cluster, make_bundle, tmp_path):
+    out = {verb: tmp_path / verb for verb in ("simulate", "curate", "sample")}
+    tiny = "--shape 24,32,32 --voxel-size 20 --ice-thickness full --particles-per-class 1 --count 4"
+    boxes = "--tomogram-type denoised --box 16 --validation-run SIM_003"
+    for first_result, command in {
+        "ExperimentRuns/*/Picks/*": f"simulate {out['simulate']} --preset small {tiny}",
+        "runs/*": f"curate {out['simulate']} --out {out['curate']} {boxes}",
+        "volumes/*.mrc": f"sample {make_bundle()} --out {out['sample']} --label all --count 4 --batch-size 1",
+    }.items():
+        written = out[command.split()[0]]
+        code, _, err = run(*command.split())
+        assert code == 0, err
+        alone = digests(written)
+        shutil.rmtree(written)
+        killing = kill_a_worker_once_there_is(first_result, written, dask_cluster)
+        code, _, err = run(*command.split(), "--dask", dask_cluster.scheduler_address)
+        assert code == 0, err
+        assert not killing.is_alive()
+        assert digests(written) == alone
