@@ -38,23 +38,10 @@ def test_turned_gaussians_have_the_closed_form_distance_of_two_dimensions():
     assert found == pytest.approx(expected, rel=1e-10)
 
 
-def test_samples_of_gaussians_come_near_the_distance_of_the_gaussians():
-    random = np.random.default_rng(0)
-    one = random.standard_normal((20_000, 3)) * [1, 2, 3]
-    other = random.standard_normal((20_000, 3)) * [2, 2, 1] + [1, 0, 0]
-    assert frechet_distance(one, other) == pytest.approx(1 + 1 + 4, rel=0.03)
-
-
 def test_equal_sets_have_distance_zero_also_where_the_covariance_is_singular():
     values = np.random.default_rng(0).standard_normal((10, 40)) * 100
     assert frechet_distance(values, values[::-1]) == pytest.approx(0, abs=1e-5)  # of a trace of 400,000
     assert frechet_distance(values[:, :3], values[:, :3]) == pytest.approx(0, abs=1e-8)
-
-
-def test_the_order_of_the_sets_does_not_matter():
-    random = np.random.default_rng(1)
-    one, other = random.standard_normal((40, 5)), random.standard_normal((30, 5)) * 2
-    assert frechet_distance(one, other) == pytest.approx(frechet_distance(other, one), rel=1e-12)
 
 
 def test_the_frechet_interval_holds_the_true_distance_about_as_often_as_it_says():
@@ -112,15 +99,6 @@ def test_the_kernel_distance_is_unbiased_on_random_splits_of_one_set():
     pairs = (features @ features.T / 6 + 1) ** 3
     other_pairs = (pairs.sum() - np.trace(pairs)) / (40 * 39)
     assert 2 * (diagonal - other_pairs) / 20 > 20 * error
-
-
-def test_the_kernel_distance_sees_a_shift_grow():
-    random = np.random.default_rng(3)
-    one, other = random.standard_normal((60, 5)), random.standard_normal((60, 5))
-    distances = [kernel_distance(one, other + shift) for shift in (0, 0.5, 1, 2)]
-    assert distances == sorted(distances)
-    # the mean shift alone, through the linear term of the kernel: 3 |shift|^2 / d
-    assert distances[1] > 3 * 0.5**2
 
 
 def test_the_kernel_interval_holds_zero_for_one_distribution_and_not_for_two():

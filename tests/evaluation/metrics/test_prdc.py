@@ -61,18 +61,6 @@ def test_a_collapsed_set_loses_recall_and_coverage_alone():
     assert bad["precision"] == 1
 
 
-def test_timid_samples_have_more_density_than_real_ones():
-    random = np.random.default_rng(0)
-    real, fresh = random.standard_normal((2, 200, 20))
-    assert neighborhoods(real, 0.5 * fresh).means()["density"] > 1.2 * neighborhoods(real, fresh).means()["density"]
-
-
-def test_noise_far_away_has_nothing():
-    random = np.random.default_rng(0)
-    found = neighborhoods(random.standard_normal((30, 3)), random.standard_normal((30, 3)) + 100).means()
-    assert found == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
-
-
 def test_distances_to_neighbours_agree_with_scikit_learn():
     random = np.random.default_rng(0)
     features, references = random.standard_normal((30, 4)), random.standard_normal((20, 4))

@@ -52,12 +52,6 @@ def test_partners_are_compared_each_for_itself_and_either_way():
     assert both == pytest.approx(ms_ssim(other, one), abs=1e-6)
 
 
-def test_noise_has_little_in_common_and_a_negative_has_nothing():
-    one, other = np.random.default_rng(0).random((2, 1, 24, 24, 24), dtype=np.float32)
-    assert ms_ssim(one, other)[0] < 0.2
-    assert ms_ssim(one, 1 - one)[0] == 0
-
-
 def test_a_box_has_as_many_scales_as_hold_the_window():
     assert [scale_count(edge) for edge in (11, 21, 22, 43, 44, 64, 88, 1000)] == [1, 1, 2, 2, 3, 3, 4, 5]
     with pytest.raises(ShapeError, match="boxes of 10 voxels are too small for structural similarity; use 11 or more"):

@@ -82,6 +82,7 @@ def test_fresh_samples_are_as_varied_as_real_ones():
         assert low < real_high
         assert real_low < high
     assert found["ms_ssim", None].noise < 0.1
+    assert found["ms_ssim", None].value == pytest.approx(np.mean([found["ms_ssim", label].value for label in "ab"]))
     assert found["ms_ssim", None].count == 40
     assert "80 pairs" in found["ms_ssim", None].note
     assert "among 20" in found["vendi_corner", "a"].note
@@ -94,11 +95,6 @@ def test_a_collapsed_set_is_more_alike_and_holds_fewer_different_volumes():
         assert found["vendi_corner", label].interval[1] < found["vendi_corner", label].real_interval[0]
     assert found["vendi_corner", "a"].value == pytest.approx(1, abs=0.1)
     assert found["vendi_corner", None].value == pytest.approx(2, abs=1)
-
-
-def test_all_classes_together_is_the_mean_of_the_classes():
-    found = scores(smooth(40, 9))
-    assert found["ms_ssim", None].value == pytest.approx(np.mean([found["ms_ssim", label].value for label in "ab"]))
 
 
 def test_a_class_of_few_volumes_is_not_measured_and_says_so():
@@ -120,5 +116,3 @@ def test_the_same_sets_give_the_same_numbers_and_progress_ends_at_one():
     assert scores(smooth(20, 9), told.append) == scores(smooth(20, 9))
     assert told == sorted(told)
     assert told[-1] == 1.0
-    assert 0 < told[0] < 0.2
-    assert len(told) > 10

@@ -75,15 +75,6 @@ def test_fresh_draws_are_as_near_as_held_out_boxes(fresh_section):
     assert np.median(fresh_section.per_sample["memorisation"]) == pytest.approx(0, abs=0.05)
 
 
-def test_every_class_has_its_ratio_and_all_answer_one_question(fresh_section):
-    for label in ("big", "small"):
-        score = value(fresh_section, "nearest_distance_ratio", label)
-        assert score.value == pytest.approx(1, abs=0.1)
-        assert score.count == 15
-    assert {score.question for score in fresh_section.scores} == {"new"}
-    assert all(score.note for score in fresh_section.scores if score.label is None)
-
-
 def test_planted_copies_are_caught_with_box_turn_and_shift(fresh):
     planted = {
         3: (11, "identity", (1, -2, 0)),
@@ -227,16 +218,6 @@ def test_too_few_volumes_are_told_and_nothing_is_made_up(fresh, part, count, not
     assert len(section.close_pairs) == (4 if (part, count) == ("generated", 4) else 0)
 
 
-def test_a_class_that_training_lacks_is_no_error(fresh):
-    big = fresh.training.of("big")
-    section = memorisation(Material(replace(fresh, training=big)))
-    assert (
-        value(section, "nearest_distance_ratio", "small").value
-        > value(section, "nearest_distance_ratio", "big").value / 2
-    )
-    assert value(section, "nearest_distance_ratio", "small").real is None
-
-
 def test_the_plot_holds_the_share_nearer_than_each_ratio(fresh, fresh_section):
     (plot,) = fresh_section.plots
     assert len(plot.x_title) <= 44  # fits under the axis on one line
@@ -252,12 +233,9 @@ def test_the_plot_holds_the_share_nearer_than_each_ratio(fresh, fresh_section):
 
 def test_it_is_deterministic_and_tells_its_progress(fresh, fresh_section):
     told = []
-    again = memorisation(Material(fresh), told.append)
-    assert again.scores == fresh_section.scores
-    assert again.close_pairs == fresh_section.close_pairs
+    assert memorisation(Material(fresh), told.append) == fresh_section
     assert told == sorted(told)
     assert told[-1] == 1
-    assert told[0] < 0.2
     assert len(told) > 30
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from frazil.core.seeds import derive_seed, numpy_generator
 from frazil.evaluation.stages.material import ignore
-from frazil.evaluation.stages.usefulness.arms import CentralCubes, Plan, of_classes, share_name, train_arm
+from frazil.evaluation.stages.usefulness.arms import CentralCubes, Plan, of_classes, train_arm
 from frazil.evaluation.stages.usefulness.rivals import class_radii_voxel, copy_paste
 from frazil.evaluation.volumes import Sets, VolumeSet
 from frazil.volume.turns import TURNS
@@ -72,6 +72,10 @@ def test_every_arm_holds_what_it_is_named_for(cubes):
     assert found["all_real"] == (14, 0, {"a": 9, "b": 5})
     assert found["all_generated"] == (14, 11, {"a": 15, "b": 10})
     assert found["every_class"] == (21, 0, {"a": 9, "b": 5, "c": 7})
+    assert [arm.name for arm in plan(cubes).arms(0) if arm.turns == TURNS] == ["turns"]
+    without_floors = contents(plan(cubes, floors=False))
+    assert {*found} - {*without_floors} == {"noise", "shuffled"}
+    assert [*contents(plan(cubes, classes=("a",)))] == ["every_class"]
 
 
 def test_volumes_are_cut_as_far_as_a_classifier_sees(cubes):
@@ -108,12 +112,6 @@ def test_whole_boxes_are_pasted_before_they_are_cut(cubes):
     assert list(pasted.labels) == list(whole.labels)
 
 
-def test_only_the_rival_is_turned(cubes):
-    turned = {arm.name: arm.turns for arm in plan(cubes).arms(0)}
-    assert turned.pop("turns") == TURNS
-    assert set(turned.values()) == {("identity",)}
-
-
 def test_the_judge_knows_every_class_and_all_real_volumes(cubes):
     assert plan(cubes).judge == "every_class"
     alike = plan(cubes, real_classes=("a", "b"))
@@ -124,15 +122,6 @@ def test_the_judge_knows_every_class_and_all_real_volumes(cubes):
     equal = plan(as_many, real_classes=("a", "b"))
     assert equal.judge == "real"
     assert not {"all_real", "all_generated", "every_class"} & {arm.name for arm in equal.arms(0)}
-
-
-def test_without_two_generated_classes_there_is_nothing_to_compare(cubes):
-    assert [arm.name for arm in plan(cubes, classes=("a",)).arms(0)] == ["every_class"]
-
-
-def test_floors_can_be_left_out(cubes):
-    names = {arm.name for arm in plan(cubes, floors=False).arms(0)}
-    assert not {"noise", "shuffled"} & names
 
 
 def test_an_outcome_counts_held_out_volumes_of_the_arms_classes(cubes):
@@ -158,12 +147,3 @@ def test_an_outcome_counts_held_out_volumes_of_the_arms_classes(cubes):
     assert list(outcome.labels) == list(small.sets.held_out.labels)
     assert outcome.right.all()
     assert outcome.classifier.card.counts == {"a": 6, "b": 5}
-
-
-def test_shares_are_named_in_percent():
-    assert [share_name(share) for share in (0.25, 0.5, 1.0, 2.0)] == [
-        "generated_25",
-        "generated_50",
-        "generated_100",
-        "generated_200",
-    ]

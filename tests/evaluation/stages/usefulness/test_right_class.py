@@ -90,11 +90,3 @@ def test_an_unknown_class_has_no_accuracy_and_a_reason(scores):
     assert unknown.value is None
     assert "0 generated" in unknown.note
     assert "5 are needed" in unknown.note
-
-
-def test_few_volumes_of_a_class_have_no_accuracy():
-    generated = volumes_of([SURE_A] * 4 + [SURE_B] * 6, ["a"] * 4 + ["b"] * 6)
-    found = right_class_scores([Reader()], Sets(generated, generated, generated))
-    few = next(score for score in found if score.label == "a")
-    assert few.value is None
-    assert "4 generated" in few.note
