@@ -145,7 +145,7 @@ def test_the_network_sees_the_timesteps_of_the_solver():
 
 
 def test_one_generator_a_sample_is_demanded(network, refuses):
-    with refuses(RequestError, "3 generators", "2 samples", "one generator a sample"):
+    with refuses(RequestError, "3 generators", "2 samples", "one per sample"):
         sample_volumes(network, condition_of(2), box_size_voxel=8, generators=generators(3), settings=PAPER)
 
 

@@ -62,8 +62,7 @@ def exact_variances(stds, sampler, steps, **options):
         box_size_voxel=(1, 1, steps + 1),  # the first noise, and that of every step
         generators=[Basis() for _ in stds],
         settings=PAPER,
-        sampling=SamplingSettings(sampler=sampler, steps=steps),
-        **options,
+        sampling=SamplingSettings(sampler=sampler, steps=steps, **options),
     )
     return weights.double().square().sum(dim=(1, 2, 3, 4)).numpy() / np.square(stds)
 
@@ -228,8 +227,7 @@ def sample_mixture(label, count, sampler, steps, **options):
         box_size_voxel=MIXTURE.edge,
         generators=generators(count),
         settings=PAPER,
-        sampling=SamplingSettings(sampler=sampler, steps=steps),
-        **options,
+        sampling=SamplingSettings(sampler=sampler, steps=steps, **options),
     )
 
 

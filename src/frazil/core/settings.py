@@ -117,8 +117,8 @@ class ModelSettings(Settings):
     embedding_width : width of each of the three condition vectors.
     groups : groups of every GroupNorm except the two of the first residual block.
     first_block_groups : groups of the second GroupNorm of the first residual block; its first one has one group per band of the
-        front end. The authors' network has 1 (preset `paper`, imported weights); None is `groups`, as in every bundle written
-        before this setting existed.
+        front end. The authors' network has 1 (preset `paper`, imported weights); left out, it is `groups`, as in every bundle
+        written before this setting existed.
     front_end : ``haar`` and ``space-to-depth`` losslessly turn a box into 8 bands of half its edge, so that the network works at
         half the resolution (`frazil.model.wavelet`).
     band_std : standard deviation of each of the 8 bands in the training boxes (named by `BANDS` in `frazil.model.wavelet`);

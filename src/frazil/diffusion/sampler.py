@@ -39,15 +39,15 @@ def sample_volumes(
 ) -> Float[Tensor, "b 1 z y x"]:
     """Sample one volume for every row of `condition`.
 
-    Noise comes from one generator a sample, by NumPy: the same on every device. On the CPU a sample is bitwise the same volume
-    in every batch; on other devices the kernels may round differently from batch size to batch size.
+    Noise comes from one NumPy generator per sample: the same on every device. On the CPU a sample is bitwise the same volume in
+    every batch; on other devices the kernels may round differently for different batch sizes.
 
     Parameters
     ----------
     network : x0_hat(x_t, t, condition).
     condition : `(b,)` labels and `(b, 3)` positions.
     box_size_voxel : edge of a cube, or the three edges zyx.
-    generators : one a sample; drives its first noise and the noise of every step.
+    generators : one per sample; drives its first noise and the noise of every step.
     settings : the noise schedule that the network was trained with.
     sampling : sampler, steps and guidance; None is ``ddpm`` without guidance. Outside its interval of noise levels, both ends
         included, the prediction is not guided (`guided_prediction`).
@@ -56,12 +56,12 @@ def sample_volumes(
 
     Raises
     ------
-    RequestError : not one generator a sample, or a step count that the sampler cannot take.
+    RequestError : not one generator per sample, or a step count that the sampler cannot take.
     """
     device = torch.device(device)
     edges = (box_size_voxel,) * 3 if isinstance(box_size_voxel, int) else tuple(box_size_voxel)
     if len(generators) != len(condition):
-        raise RequestError(f"{len(generators)} generators for {len(condition)} samples; pass one generator a sample")
+        raise RequestError(f"{len(generators)} generators for {len(condition)} samples; pass one per sample")
 
     def noise() -> Float[Tensor, "b 1 z y x"]:
         drawn = [generator.standard_normal((1, *edges), dtype=np.float32) for generator in generators]
@@ -88,14 +88,14 @@ def guided_prediction(
 ) -> Float[Tensor, "b 1 z y x"]:
     """Predict the clean volumes, moved away from what the network predicts without a label (Ho & Salimans 2022).
 
-    Guidance in a limited interval of noise levels is Kynkaanniemi et al. 2024: at high noise it makes the samples of a class
-    alike, at low noise it does nothing.
+    Guidance in a limited interval of noise levels is from Kynkaanniemi et al. 2024: at high noise, guidance makes the samples of a
+    class alike; at low noise it does nothing.
 
     Parameters
     ----------
     network : trained with a share of its labels hidden, unless `scale` is 1.
-    scale : 1 is the conditional prediction, 0 the one without a label, above 1 exaggerates what sets the class apart. Any but 0
-        and 1 take two passes, one after the other: one pass of twice the batch is no faster and takes twice the memory.
+    scale : 1 is the conditional prediction, 0 the one without a label, above 1 exaggerates what sets the class apart. Any value but
+        0 and 1 takes two passes, one after the other: one pass of twice the batch is no faster and takes twice the memory.
     """
     if scale == 1:
         return network(x_t, t, condition).float()

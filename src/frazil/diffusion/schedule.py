@@ -1,4 +1,4 @@
-"""The samplers: the noise levels at which each stands, and the steps it takes. The only importer of diffusers."""
+"""The samplers: their noise levels and their steps. The only module that imports diffusers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def noise_levels(settings: DiffusionSettings) -> Float64[np.ndarray, "T"]:
-    """Return sigma = sqrt((1 - abar) / abar) of every timestep: the noise's standard deviation where the data's is 1."""
+    """Return sigma = sqrt((1 - abar) / abar) of every timestep: the noise's standard deviation if the data's is 1."""
     abar = NoiseSchedule.from_settings(settings).alphas_cumprod.numpy()
     return np.sqrt((1 - abar) / abar)  # type: ignore[no-any-return]
 
@@ -126,11 +126,11 @@ _RECIPES: dict[SamplerName, _Recipe] = {
 
 
 def resolve_steps(sampler: SamplerName, settings: DiffusionSettings, steps: int | None) -> int:
-    """Return how many steps a sampler takes; every step is one network evaluation, or two where it is guided.
+    """Return how many steps a sampler takes; every step is one network evaluation, or two if it is guided.
 
     Parameters
     ----------
-    steps : as asked for; None is all timesteps for ``ddpm`` (the paper), 50 for ``ddim``, 30 for ``sde-dpm++``, 20 for ``dpm++``
+    steps : as requested; None is all timesteps for ``ddpm`` (the paper), 50 for ``ddim``, 30 for ``sde-dpm++``, 20 for ``dpm++``
         and ``unipc``: the fewest, by tens, that keep the variance of voxel noise within 5 % (docs/performance.md); ``ddim`` never
         does.
 

@@ -1,4 +1,4 @@
-"""Norm, scale and shift, SiLU: what stands before every convolution, as one step that keeps little and is fast in bf16."""
+"""Norm, scale and shift, SiLU: what precedes every convolution, as one step that keeps little memory and is fast in bf16."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def norm_silu(
 ) -> Float[Tensor, "b c z y x"]:
     """Return ``SiLU(norm(x) * factor + shift)``; without `factor` and `shift`, ``SiLU(norm(x))``.
 
-    Bitwise the same for a volume in every batch, as the layers of `frazil.model.steady` are. Training in bf16 on the CPU takes
-    gradients of its own, `_NormSiLU`.
+    Bitwise the same for a volume in every batch, like the layers of `frazil.model.steady`. Training in bf16 on the CPU has gradients
+    of its own (`_NormSiLU`).
 
     Parameters
     ----------
-    factor, shift : both or none.
+    factor, shift : both or neither.
     """
     if x.device.type == "cpu" and x.dtype == torch.bfloat16 and torch.is_grad_enabled():
         return _NormSiLU.apply(  # type: ignore[no-untyped-call, no-any-return]
@@ -47,7 +47,7 @@ class _NormSiLU(torch.autograd.Function):
     """`norm_silu` with gradients in closed form.
 
     PyTorch's backward pass of GroupNorm is some ten times slower than its forward pass for bf16 with the channels last, and the
-    three steps keep four volumes where the input alone will do: the rest is an affine map a channel, computed again.
+    three steps keep four volumes where the input is enough: the rest is an affine map per channel, which is recomputed.
     """
 
     @staticmethod
@@ -72,7 +72,7 @@ class _NormSiLU(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, factor, shift, rstd = ctx.saved_tensors
         exact = rstd.dtype
-        # numbers a channel, (b, c): with n for the normalised x, z = k n + offset
+        # one number per channel, (b, c): with n for the normalised x, z = k n + offset
         gain = torch.ones(x.shape[:2], dtype=exact) if factor is None else factor.to(exact).flatten(1)
         k = gain * weight
         offset = gain * bias + (0 if shift is None else shift.to(exact).flatten(1))
@@ -94,7 +94,7 @@ class _NormSiLU(torch.autograd.Function):
 
 
 def _group_norm(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the normalised volume, and mean and 1 / deviation of each group in the precision of `weight`."""
+    """Return the normalized volume, and mean and 1 / deviation of each group in the precision of `weight`."""
     return torch.ops.aten.native_group_norm(  # type: ignore[no-any-return]
         x, weight, bias, x.shape[0], x.shape[1], x[0, 0].numel(), groups, eps
     )
@@ -113,5 +113,5 @@ def _spread(values: Float[Tensor, "b c"], x: Tensor) -> Tensor:
 
 
 def _sum_over_space(x: Tensor, dtype: torch.dtype) -> Float[Tensor, "b c"]:
-    """Sum line by line first: each bf16 sum is rounded once, and no copy of `x` in float32 is made."""
+    """Sum line by line first: each bf16 sum is rounded once, and `x` is never copied to float32."""
     return x.permute(0, 2, 3, 4, 1).sum(3).to(dtype).sum((1, 2))  # the channels last: then the sum runs along memory

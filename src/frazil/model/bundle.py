@@ -47,7 +47,7 @@ class BundleCard(Document):
     preset : all settings that the network was built and trained with.
     labels : class names, in the order of the class indices.
     box_size_voxel : edge of the training boxes.
-    voxel_size_angstrom : of the training boxes; None if unknown (imported weights), sampling must then be told.
+    voxel_size_angstrom : of the training boxes; None if unknown (imported weights): sampling then has to be given it.
     tilt_range_degrees : lowest and highest tilt of the training tomograms; None if unknown.
     normalisation : which voxels gave the statistics of the training boxes' z-score; the same as the preset's.
     moments : typical mean and standard deviation of a training box in the tomograms' grey values; None if unknown.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def sinusoid(t: Int64[Tensor, "b"], width: int) -> Float[Tensor, "b w"]:
     """Embed timesteps as sines, then cosines, of frequencies ``10000^(-i / (width/2 - 1))``.
 
-    Always float32: in bf16 neighbouring timesteps would coincide.
+    Always float32: in bf16 neighboring timesteps would coincide.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ class ConditionEmbedding(nn.Module):
     ``concat`` (the paper): the sinusoid of t, a linear projection of the one-hot class and an MLP of the position, side
     by side. ``sum`` (the authors' code and weights): the sinusoid also passes an MLP, and the three vectors are added.
 
-    Nulls, for training without a condition and for guidance: `NULL_LABEL` is a one-hot row of zeros, so that only the
-    projection's bias remains; a position with NaN contributes a vector of zeros. A null label means something only to a
-    network that met it in training (`TrainingSettings.class_dropout`).
+    Nulls, for training without a condition and for guidance: `NULL_LABEL` is a one-hot row of zeros, which leaves only the
+    projection's bias; a position with NaN contributes a vector of zeros. A null label means something only to a network that
+    saw it in training (`TrainingSettings.class_dropout`).
 
     Parameters
     ----------

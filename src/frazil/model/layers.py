@@ -21,7 +21,7 @@ _Layer = TypeVar("_Layer", bound=nn.Module)
 
 
 def start_at_zero(layer: _Layer) -> _Layer:
-    """Set the layer's parameters to zero, and mark it, so that whoever draws the weights of a network leaves them there."""
+    """Set the layer's parameters to zero, and mark it so that `build_network` leaves them at zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     layer.starts_at_zero = True  # type: ignore[assignment]
@@ -37,7 +37,7 @@ class ConditionalResidualBlock(nn.Module):
 
     Parameters
     ----------
-    in_channels, out_channels : where they differ, the residual path is a 1^3 convolution; else it has no parameters.
+    in_channels, out_channels : if they differ, the residual path is a 1^3 convolution; else it has no parameters.
     condition_width : length of the condition vector.
     in_groups, out_groups : groups of the first and the second GroupNorm.
     modulation : how the condition enters.
@@ -79,9 +79,9 @@ class ConditionalResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every voxel looks at every other one of its volume: ``x + out(attention(norm(x)))`` (Dhariwal & Nichol 2021).
+    """Every voxel attends to every other one of its volume: ``x + out(attention(norm(x)))`` (Dhariwal & Nichol 2021).
 
-    The cost grows with the square of the voxels, so it belongs where the box is smallest. It starts as the identity.
+    The cost grows with the square of the number of voxels, so it belongs where the box is smallest. It starts as the identity.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ class NoiseSchedule:
         return cls(betas, torch.cumprod(1 - betas, dim=0))
 
     def abar(self, t: Int64[Tensor, "b"]) -> Float64[Tensor, "b"]:
-        """Return abar_t of every timestep, on the device of `t`, where a copy is kept: a copy at every step makes a GPU wait."""
+        """Return abar_t of every timestep, on the device of `t`; a copy is kept there, since copying at every step makes a GPU wait."""
         if t.device == self.alphas_cumprod.device:
             return self.alphas_cumprod.index_select(0, t)
         if t.device not in self._elsewhere:

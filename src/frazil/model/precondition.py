@@ -1,4 +1,4 @@
-"""Scales around a network: what it sees, what it says, and how much of the noisy volume passes beside it, by noise level."""
+"""Scales around a network: of its input, of its output, and of the noisy volume that bypasses it, by noise level."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 NETWORK_ERROR = 0.018
-"""Error of a network of preset `fast` at the lowest noise, as the standard deviation of a voxel of a z-scored box. Measured were 0.046
-over all frequencies; the finest, for which it is there, err less, and what passes brings its noise along. Chosen by what samples look
-like (docs/performance.md). Bundles do not carry it: another value would be another network, and wants another name in the settings."""
+"""Error of a network of preset `fast` at the lowest noise, as the standard deviation of a voxel of a z-scored box. 0.046 was measured
+over all frequencies; the finest ones, which matter here, err less, and what bypasses the network carries noise. Chosen by the look of
+samples (docs/performance.md). Bundles do not store it: another value would be another network, and needs another name in the settings."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ def inverse_variance_scales(
 ) -> Scales:
     """Return the scales that weigh two estimates of x0 by their precision: the network's, and the noisy volume itself.
 
-    A network that says x0 in full smooths what is faintest, at every noise level alike: it errs by some e. ``x_t / sqrt(abar)``
+    A network that predicts all of x0 smooths what is faintest, at every noise level alike: it errs by some e. ``x_t / sqrt(abar)``
     errs by ``sigma = sqrt((1 - abar) / abar)``, which is less once the noise is low. Two estimates with independent errors are
-    best averaged with weights 1 / e^2 and 1 / sigma^2. With ``v = abar e^2 + 1 - abar`` and a band's standard deviation s, in
-    whose units the network speaks::
+    best averaged with weights 1 / e^2 and 1 / sigma^2. With ``v = abar e^2 + 1 - abar`` and a band's standard deviation s, which
+    is the unit of the network's output::
 
         skip = sqrt(abar) e^2 / v     into = 1     out = s (1 - abar) / v
 
-    Where sigma is far above e the network speaks alone, as with `plain_scales`: it can be put around one that was trained so.
+    Where sigma is far above e, only the network counts, as with `plain_scales`: so it can be put around a network trained with those.
 
     Parameters
     ----------
@@ -81,6 +81,6 @@ def inverse_variance_scales(
 
 
 def plain_scales(std: Float[Tensor, "bands"]) -> Scales:
-    """Return the scales of a network that speaks in units of each band's standard deviation, at every noise level alike."""
+    """Return the scales of a network whose output is in units of each band's standard deviation, at every noise level alike."""
     out = std.float()[None, :, None, None, None]
     return Scales(out.new_zeros(1), out.new_ones(1), out)

@@ -1,7 +1,7 @@
-"""Layers that compute one volume the same way in every batch, so that a sample does not depend on its neighbours.
+"""Layers that compute one volume the same way in every batch, so that a sample does not depend on its neighbors.
 
-On the CPU, PyTorch chooses kernels by batch size, and they round differently. The layers here have the weights, names and
-results of their plain forms; without gradients on the CPU they take the same kernel for every batch size.
+On the CPU, PyTorch chooses kernels by batch size, and they round differently. These layers have the weights, names and results of
+their plain forms; without gradients on the CPU they use the same kernel for every batch size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PLAIN_KERNEL_LIMIT = 20480
-"""PyTorch gives a lone float32 volume of at most so many lines (channel, z, y) to a plain kernel, not to oneDNN."""
+"""PyTorch gives a lone float32 volume of at most this many lines (channel, z, y) to a plain kernel, not to oneDNN."""
 
 
 def _choice_matters(x: Tensor) -> bool:
@@ -28,7 +28,7 @@ def _choice_matters(x: Tensor) -> bool:
 
 
 def _as_in_a_batch(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Convolve; a lone small volume goes as one of a pair, which is also faster than PyTorch's kernel for it."""
+    """Convolve; a lone small volume is passed as one of a pair, which is also faster than PyTorch's kernel for it."""
     plain = len(x) == 1 and math.prod(x.shape[1:4]) <= _PLAIN_KERNEL_LIMIT and not torch.is_autocast_enabled("cpu")
     if plain and _choice_matters(x):
         return convolve(x.expand(2, *x.shape[1:]))[:1]
@@ -36,7 +36,7 @@ def _as_in_a_batch(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def one_by_one(operation: Callable[..., Tensor], x: Float[Tensor, "b ..."], *more: Float[Tensor, "b ..."]) -> Tensor:
-    """Apply `operation` to each volume (with its part of `more`) alone where the batch could change its rounding.
+    """Apply `operation` to each volume (with its part of `more`) separately if the batch could change its rounding.
 
     Threads then divide one volume and never the batch. That matters to GroupNorm with the channels last, where every
     thread sums over its own part; to SiLU, where PyTorch takes another exponential at the end of a part; and to attention.
@@ -47,9 +47,9 @@ def one_by_one(operation: Callable[..., Tensor], x: Float[Tensor, "b ..."], *mor
 
 
 def _weight_gradient_fails_in_bf16(x: Tensor) -> bool:
-    """Tell whether oneDNN's bf16 weight gradient would read memory that it never wrote: where an edge is 1 or 2 voxels.
+    """Return whether oneDNN's bf16 weight gradient would read memory that it never wrote: if an edge is 1 or 2 voxels.
 
-    Boxes of 8^3 and 16^3 come down to such edges. The gradient is then often NaN, or merely wrong (torch 2.13, x86).
+    Boxes of 8^3 and 16^3 are halved to such edges. The gradient is then often NaN, or merely wrong (torch 2.13, x86).
     """
     training = x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
     return training and min(x.shape[2:]) <= 2
@@ -72,7 +72,7 @@ class SteadyConv3d(nn.Conv3d):
 class ExactConv3d(SteadyConv3d):
     """`SteadyConv3d` whose result is float32 under autocast too.
 
-    On the CPU its gradients are those of bf16, like those of the layers before it, so that only the result pays for float32.
+    On the CPU its gradients are bf16, like those of the layers before it, so that only the result costs float32.
     """
 
     def forward(self, input: Float[Tensor, "b c z y x"]) -> Float[Tensor, "b out_c z y x"]:

@@ -55,7 +55,7 @@ class ConditionalUNet(nn.Module):
     """Encoder, bottleneck, mirrored decoder with skip connections; every block sees the condition.
 
     The paper's has three levels. With base channels c they have c, 2c and 4c channels, the bottleneck 4c. The decoder counts
-    from the bottleneck up: ``dec1`` stands opposite ``enc3``. With c = 32, six classes and ``sum`` conditioning: 3,420,067
+    from the bottleneck up: ``dec1`` is opposite ``enc3``. With c = 32, six classes and ``sum`` conditioning: 3,420,067
     parameters.
 
     The network proper works on the bands of a front end (`frazil.model.wavelet`), its input and output scaled
@@ -167,7 +167,7 @@ def build_network(
     *,
     generator: torch.Generator | None = None,
 ) -> ConditionalUNet:
-    """Build the network with fresh weights, drawn as PyTorch's layers draw theirs but from `generator` alone.
+    """Build the network with fresh weights, drawn like those of PyTorch's layers, but only from `generator`.
 
     Parameters
     ----------

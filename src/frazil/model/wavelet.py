@@ -1,4 +1,4 @@
-"""Front ends: orthonormal transforms of a box into 8 bands of half its edges, so that a network works at half the resolution.
+"""Front ends: orthonormal transforms of a box into 8 bands of half its edges, so that the network works at half the resolution.
 
 Orthonormal means that nothing is lost, white noise stays white, and a squared error is the same in bands and in voxels.
 """
@@ -26,7 +26,7 @@ _FINEST_FIRST = (4, 3, 2)  # x, y, z: the axis that is split last counts most in
 
 
 def haar_split(x: Float[Tensor, "b 1 z y x"]) -> Float[Tensor, "b 8 half_z half_y half_x"]:
-    """Split volumes into their Haar bands: normalised sums (L) and differences (H, even minus odd) of neighbours.
+    """Split volumes into their Haar bands: normalized sums (L) and differences (H, even minus odd) of neighbors.
 
     Sums of pairs, not a matrix product: a volume is then bitwise the same in every batch (`frazil.model.steady`).
     """
@@ -59,7 +59,7 @@ def depth_to_space(bands: Float[Tensor, "b 8 z y x"]) -> Float[Tensor, "b 1 doub
 
 
 class FrontEnd(nn.Module):
-    """A transform with the standard deviation of its bands, which in the Haar bands of a tomogram differ some fortyfold.
+    """A transform, with the standard deviation of its bands: those of a tomogram's Haar bands differ some fortyfold.
 
     `std` is a buffer: it is saved with the weights. Without a front end there is neither transform nor buffer, and the one
     band, the z-scored volume itself, has a standard deviation of 1.

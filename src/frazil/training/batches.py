@@ -75,7 +75,7 @@ class TrainingBatches(_NoisyBoxes):
     Parameters
     ----------
     subtomograms : the training boxes.
-    preset : seed, timesteps, and the share of labels that are replaced by `NULL_LABEL`, drawn anew in every epoch.
+    preset : seed, timesteps, and the share of labels that are replaced by `NULL_LABEL`, drawn again in every epoch.
     variation : how boxes are cut and varied.
     """
 

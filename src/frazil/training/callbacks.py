@@ -134,7 +134,7 @@ class Bookkeeper(Callback):
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a resumed run needs to go on counting."""
+        """Return what a resumed run needs to continue counting."""
         return {
             "records": [asdict(record) for record in self.records],
             "seconds": self.seconds,
@@ -148,7 +148,7 @@ class Bookkeeper(Callback):
         return [EpochRecord(**state) for state in checkpoint["callbacks"][cls.__qualname__]["records"]]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Continue counting."""
         self.records = [EpochRecord(**state) for state in state_dict["records"]]
         self.seconds = state_dict["seconds"]
         self.waiting_seconds = state_dict.get("waiting_seconds", 0.0)
@@ -244,7 +244,7 @@ class ProgressDisplay(Callback):
         return f"{self._boxes / max(time.monotonic() - self._began, 1e-9):.2f} boxes/s"
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar where the run stands."""
+        """Open the bar at the run's current step."""
         total = self.epochs * self.plan.steps_per_epoch
         self._task = self.progress.add_task("training", total=total, completed=trainer.global_step)
         self._shown = len(self.bookkeeper.records)
@@ -282,7 +282,7 @@ class ProgressDisplay(Callback):
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the bar where the run stands."""
+        """Leave the bar at the run's last step."""
         self._move(trainer)
 
     def _move(self, trainer: pl.Trainer, **changes: Any) -> None:

@@ -28,7 +28,7 @@ def choose_compute(job: TrainingJob, *, kept: Compute | None) -> tuple[TrainingJ
 
     Parameters
     ----------
-    kept : of an earlier call of the same run, which goes on as it began.
+    kept : of an earlier call of the same run, which stays as it began.
     """
     training = job.preset.training
     among = candidates(training.precision, training.memory_format, kept=kept)

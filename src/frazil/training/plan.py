@@ -1,6 +1,6 @@
 """Which box is in which batch: a pure function of (seed, epoch), the same whatever was interrupted and however many devices share it.
 
-An **epoch** shows every training box once. It is cut into **segments** of a fixed number of optimiser steps, because a run can be
+An **epoch** shows every training box once. It is cut into **segments** of a fixed number of optimizer steps, because a run can be
 resumed exactly only where a segment ends: what a kill can cost is one segment, not one epoch.
 """
 
@@ -37,14 +37,14 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """How the boxes of an epoch are dealt to optimiser steps, devices and accumulated passes.
+    """How the boxes of an epoch are dealt to optimizer steps, devices and accumulated passes.
 
     Parameters
     ----------
     boxes : number of training boxes.
-    batch_size : boxes per optimiser step over all devices; batches are of equal size or one smaller, never larger.
+    batch_size : boxes per optimizer step over all devices; batches are of equal size or one smaller, never larger.
     devices : processes that share a batch.
-    accumulate : forward passes per optimiser step on each device.
+    accumulate : forward passes per optimizer step on each device.
     seed : shuffles every epoch differently.
 
     Raises
@@ -70,7 +70,7 @@ class EpochPlan:
     def segments_per_epoch(self) -> int:
         """Segments in an epoch: as few as keep them short, such that equal segments do not make the smallest batch smaller.
 
-        It does not depend on devices, so a run may go on with another number of them.
+        It does not depend on devices, so a run may resume with another number of them.
         """
         steps = math.ceil(self.boxes / self.batch_size)
         fewest = math.ceil(steps / MAX_STEPS_PER_SEGMENT)
@@ -81,12 +81,12 @@ class EpochPlan:
 
     @property
     def steps_per_segment(self) -> int:
-        """Optimiser steps in a segment."""
+        """Optimizer steps in a segment."""
         return math.ceil(math.ceil(self.boxes / self.batch_size) / self.segments_per_epoch)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch; at most `segments_per_epoch - 1` more than ``ceil(boxes / batch_size)``."""
+        """Optimizer steps in an epoch; at most `segments_per_epoch - 1` more than ``ceil(boxes / batch_size)``."""
         return self.segments_per_epoch * self.steps_per_segment
 
     def segment(self, number: int, *, rank: int = 0) -> list[MicroBatch]:

@@ -37,7 +37,7 @@ class DenoisingTask(pl.LightningModule):
         return denoising_loss(self.network, batch.volumes, batch.condition, batch.t, batch.noise, self.noise_schedule)
 
     def transfer_batch_to_device(self, batch: NoisyBatch, device: torch.device, dataloader_idx: int) -> NoisyBatch:
-        """Start the copy and go on; Lightning's own would wait for all that the GPU still has to do."""
+        """Start the copy without waiting; Lightning's own waits for all that the GPU still has to do."""
         return batch.to(device, non_blocking=True)
 
     def training_step(self, batch: NoisyBatch, batch_idx: int) -> dict[str, Any]:
