@@ -55,9 +55,8 @@ class CurationPlan:
     particles : `annotated_particles` with `CENTER_VOXEL`, `POSITION`, `BOX_CENTER` (NaN without a tomogram),
         `duplicate`, and `reason`, which is empty for those that are to be cut.
     labels : classes asked for, sorted; also those without a pick.
-    radii_angstrom : class -> radius, where the source says.
-    headers : run -> header of its tomogram.
-    missing : run -> why it has no tomogram.
+    radii_angstrom : by class, where the source says.
+    headers, missing : by run: the header of its tomogram, or why it has none.
     voxel_size_angstrom : of the boxes; NaN where nothing says it.
     tilt_range_degrees : of all tomograms; None where it is not known or differs.
     digest : of everything that decides which boxes there are and what is in them.
@@ -95,13 +94,13 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
 
     Parameters
     ----------
-    source : opened *without* a filter by label, because all classes count as neighbours.
+    source : opened *without* a filter by label, because all classes count as neighbors.
 
     Raises
     ------
     PickError : a class is asked for that the source does not have.
-    SourceError : a tomogram is damaged, or its voxel size cannot be.
-    SettingsError : the tomograms differ in voxel size and none is asked for.
+    SourceError : a tomogram is damaged, or its voxel size is not valid.
+    SettingsError : the tomograms differ in voxel size, and none is requested.
     """
     picks = source.picks()
     known = sorted({some.label for some in picks})
@@ -112,6 +111,7 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
     particles = annotated_particles(picks)
     headers, missing = _find_headers(source, sorted(particles["run"].unique()))
     voxel_size = settings.voxel_size_angstrom or _common_voxel_size(headers)
+    tilts = {header.tilt_range_degrees for header in headers.values()}
     return CurationPlan(
         source_path=source.path,
         source_kind=source.kind,
@@ -123,7 +123,7 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
         headers=headers,
         missing=missing,
         voxel_size_angstrom=voxel_size,
-        tilt_range_degrees=_common_tilt_range(headers),
+        tilt_range_degrees=tilts.pop() if len(tilts) == 1 else None,
         digest=_digest(particles, headers, source_settings, settings),
     )
 
@@ -139,10 +139,10 @@ def check_plan(plan: CurationPlan) -> None:
     SettingsError : a validation run does not exist.
     """
     if not len(plan.particles):
-        raise PickError(f"{plan.source_path}: its pick files hold no particle; check the path, --user and --session")
+        raise PickError(f"{plan.source_path}: its pick files have no particles; check the path, --user and --session")
     empty = sorted(set(plan.source_settings.labels) - set(plan.particles["label"]))
     if empty:
-        raise PickError(f"{plan.source_path}: label {', '.join(empty)} was asked for and has no picks; leave it out")
+        raise PickError(f"{plan.source_path}: label {', '.join(empty)} was requested and has no picks; leave it out")
     if not plan.headers:
         first = next(iter(plan.missing.values()))
         others = sum(why != first for why in plan.missing.values())
@@ -163,11 +163,9 @@ def plan_warnings(plan: CurationPlan) -> list[str]:
     """Return what a user should know before the boxes are cut, one line each; where nothing can be cut, `check_plan` says why."""
     lines = _missing_lines(plan) if plan.headers else []
     lines += [f"label {count.label} has no picks" for count in plan.counts() if not count.found]
-    annotators = plan.particles.loc[
-        plan.particles["label"].isin(plan.labels), ["run", "label", "user", "session"]
-    ].drop_duplicates()
-    several = int((annotators.groupby(["run", "label"]).size() > 1).sum())
-    if several:
+    asked = plan.particles[plan.particles["label"].isin(plan.labels)]
+    annotators = asked[["run", "label", "user", "session"]].drop_duplicates()
+    if several := int((annotators.groupby(["run", "label"]).size() > 1).sum()):
         people = annotators[["user", "session"]].drop_duplicates().sort_values(["user", "session"])
         names = ", ".join(f"{user or '-'} (session {session or '-'})" for user, session in people.to_numpy())
         lines.append(
@@ -187,12 +185,11 @@ def _missing_lines(plan: CurationPlan) -> list[str]:
         same[re.sub(rf"(?<![A-Za-z0-9]){re.escape(run)}(?![A-Za-z0-9])", "*", why)].append(run)
     lines = []
     for runs in same.values():
-        picks, why = sum(int(per_run[run]) for run in runs), plan.missing[runs[0]]
-        if len(runs) == 1:
-            lines.append(f"{runs[0]} has no tomogram, its {picks} picks are left out: {why}")
-        else:
-            names = ", ".join([*runs[:_MOST_NAMED], *(["..."] if len(runs) > _MOST_NAMED else [])])
-            lines.append(f"{len(runs)} runs have no tomogram ({names}), their {picks} picks are left out: {why}")
+        names = ", ".join([*runs[:_MOST_NAMED], *(["..."] if len(runs) > _MOST_NAMED else [])])
+        who = (
+            f"{names} has no tomogram, its" if len(runs) == 1 else f"{len(runs)} runs have no tomogram ({names}), their"
+        )
+        lines.append(f"{who} {per_run[runs].sum()} picks are left out: {plan.missing[runs[0]]}")
     return lines
 
 
@@ -217,11 +214,6 @@ def _common_voxel_size(headers: dict[str, TomogramHeader]) -> float:
             f"{largest} {sizes[largest]:.3f} A); pass --resample-to {sizes[largest]:.3f} to bring all boxes to one"
         )
     return sizes[min(sizes)]
-
-
-def _common_tilt_range(headers: dict[str, TomogramHeader]) -> TiltRange | None:
-    tilts = {header.tilt_range_degrees for header in headers.values()}
-    return tilts.pop() if len(tilts) == 1 else None
 
 
 def _ratio(header: TomogramHeader, voxel_size_angstrom: float) -> float:
@@ -288,10 +280,7 @@ def _refuse_outside(plan: CurationPlan) -> None:
 
 
 def _digest(
-    particles: pd.DataFrame,
-    headers: dict[str, TomogramHeader],
-    source_settings: SourceSettings,
-    settings: CurateSettings,
+    particles: pd.DataFrame, headers: dict[str, TomogramHeader], source: SourceSettings, settings: CurateSettings
 ) -> str:
     """Return the digest of what decides the boxes; where the source lies does not."""
     content = {
@@ -300,7 +289,7 @@ def _digest(
             run: [*header.shape_voxel, header.voxel_size_angstrom, header.tilt_range_degrees]
             for run, header in headers.items()
         },
-        "source": source_settings.model_dump(mode="json", exclude={"picks_file"}),
+        "source": source.model_dump(mode="json", exclude={"picks_file"}),
         "cutting": settings.model_dump(mode="json", include=CUTTING),
     }
     return text_digest(json.dumps(content, sort_keys=True))

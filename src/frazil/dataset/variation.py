@@ -28,7 +28,7 @@ def margin_voxel(settings: TrainingSettings) -> int:
 
 
 def largest_edge(settings: TrainingSettings, *, box_size_voxel: int, edge_multiple: int) -> int:
-    """Return the largest multiple of `edge_multiple` that boxes of `box_size_voxel` have room for; 0 where there is none."""
+    """Return the largest multiple of `edge_multiple` that boxes of `box_size_voxel` have room for; 0 if there is none."""
     return max(0, box_size_voxel - 2 * margin_voxel(settings)) // edge_multiple * edge_multiple
 
 

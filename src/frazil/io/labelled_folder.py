@@ -15,8 +15,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -33,15 +33,8 @@ _NUMBERED_CLASS = re.compile(r"(?:.*[-_])?class[-_]?(\d+)$", re.IGNORECASE)
 _NUMBERED_FILE = re.compile(r"(.+?)[-_]+\d+$")
 
 
-@dataclass(frozen=True)
-class LabelledFile:
-    """One volume.
-
-    Parameters
-    ----------
-    file : relative to the folder, with forward slashes.
-    label : class name.
-    """
+class LabelledFile(NamedTuple):
+    """A volume, relative to its folder and with forward slashes, and its class."""
 
     file: str
     label: str
@@ -103,18 +96,17 @@ def write_labels(folder: Path, files: Sequence[LabelledFile]) -> None:
     ------
     OutputError : the place cannot be written.
     """
-    table = pd.DataFrame([(file.file, file.label) for file in files], columns=list(COLUMNS))
-    write_text(folder / LABELS_FILE, table.to_csv(index=False, lineterminator="\n"))
+    write_text(
+        folder / LABELS_FILE, pd.DataFrame(files, columns=list(COLUMNS)).to_csv(index=False, lineterminator="\n")
+    )
 
 
 def _find(folder: Path) -> list[str]:
     try:
         if not folder.is_dir():
-            said = (
-                "this is a file; name the folder that holds it" if folder.exists() else "no such folder; check the path"
-            )
-            raise SourceError(f"{folder}: {said}")
-        if not os.access(folder, os.R_OK | os.X_OK):
+            fault = "this is a file; name its folder" if folder.exists() else "no such folder; check the path"
+            raise SourceError(f"{folder}: {fault}")
+        if not os.access(folder, os.R_OK | os.X_OK):  # its files would be overlooked
             raise SourceError(f"{folder}: permission denied; make it readable")
         found = sorted(
             path.relative_to(folder).as_posix()
@@ -150,21 +142,18 @@ def _label(folder: Path, file: str, classes: Mapping[int, str], known_labels: Se
     if numbered := _NUMBERED_CLASS.match(path.stem):
         return _numbered(folder / file, int(numbered.group(1)), classes, known_labels)
     start = _NUMBERED_FILE.match(path.stem)
-    told = [path.parent.name] if path.parent.name else []
-    told += [start.group(1)] if start else []
+    named = [name for name in (path.parent.name, start.group(1) if start else "") if name]
     known = {clean_name(label) for label in known_labels}
-    told_and_known = [label for label in told if clean_name(label) in known]
-    if len({clean_name(label) for label in told_and_known}) > 1:
+    named_and_known = [label for label in named if clean_name(label) in known]
+    table = f"write {LABELS_FILE} with the columns {', '.join(COLUMNS)}"
+    if len({clean_name(label) for label in named_and_known}) > 1:
+        raise SourceError(f"{folder / file}: the folder says {named[0]}, the name {named[1]}; {table}")
+    if not named:
         raise SourceError(
-            f"{folder / file}: the folder says {told[0]}, the name {told[1]}; write {LABELS_FILE} "
-            f"with the columns {', '.join(COLUMNS)}"
+            f"{folder / file}: its name does not say its class; name it like ribosome-00001.mrc, put it into a folder ribosome, "
+            f"or {table}"
         )
-    if not told:
-        raise SourceError(
-            f"{folder / file}: its name does not say its class; call it like ribosome-00001.mrc, put it into a folder ribosome, "
-            f"or write {LABELS_FILE} with the columns {', '.join(COLUMNS)}"
-        )
-    return (told_and_known or told)[0]
+    return (named_and_known or named)[0]
 
 
 def _numbered(path: Path, number: int, classes: Mapping[int, str], known_labels: Sequence[str]) -> str:
