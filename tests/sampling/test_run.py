@@ -118,7 +118,7 @@ def test_a_finished_request_is_left_alone(bundle, tmp_path, monkeypatch, capsys,
     stop_after(monkeypatch, 0, AssertionError("sampled again"))
     assert sample(bundle, out=out, **CPU, force=force) == first
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
-    assert "all 5 samples already exist, nothing to do" in capsys.readouterr().out
+    assert "all 5 samples already exist; nothing to do" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("batches", "force"), [(0, False), (2, True)])

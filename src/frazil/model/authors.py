@@ -176,7 +176,7 @@ def _existing(out: Path, card: BundleCard) -> Bundle:
         raise OutputError(
             f"{out}: holds another bundle ({'; '.join(different)}); pass --force to replace it, or choose another folder"
         )
-    say(f"{out}: already imported, nothing to do")
+    say(f"{out}: already imported; nothing to do")
     return bundle
 
 

@@ -132,7 +132,7 @@ def sample(
             _gather(output, request)
         finished = output.finished()
         if len(finished) == len(request) and output.is_complete(request, copick=copick):
-            say(f"{output.path}: all {len(request)} samples already exist, nothing to do")
+            say(f"{output.path}: all {len(request)} samples already exist; nothing to do")
             return SampleFolder.open(output.path)
         if 0 < len(finished) < len(request):
             say(f"{output.path}: {len(finished)} of {len(request)} samples already exist; resuming")

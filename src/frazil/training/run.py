@@ -213,7 +213,7 @@ def _announce(job: TrainingJob, training: Subtomograms, validation: Subtomograms
 def _report(job: TrainingJob, result: Fit) -> None:
     run, epochs = job.run, job.preset.training.epochs
     if result.was_finished:
-        say(f"{run}: all {epochs} epochs are done, nothing to do; raise --epochs to train on")
+        say(f"{run}: all {epochs} epochs are finished; nothing to do (raise --epochs to continue)")
         return
     if not result.records:
         say("stopped before the end of the first epoch; rerun the same command to resume")
