@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frazil.core.errors import RequestError
-from frazil.sampling.request import Request, expand_labels, parse_interval, parse_position, read_requests, take
+from frazil.sampling.request import Request, expand, parse_interval, parse_position, read_requests
 
 
 def test_positions_are_flipped_to_zyx():
@@ -28,9 +28,11 @@ def test_an_interval_is_two_numbers(text):
 def test_a_table_is_read(tmp_path):
     path = tmp_path / "requests.csv"
     path.write_text("label,x,y,z,count\nribosome,0.1,0.2,0.3,5\nall,0.5,0.5,0.5,1\n")
-    first, second = read_requests(path)
+    first, _ = read_requests(path)
     assert first == Request(label="ribosome", position=(0.3, 0.2, 0.1), count=5)
-    assert expand_labels([first, second], ("a", "b")) == [first, Request(label="a"), Request(label="b")]
+    asked = expand((), None, None, path, first=None, known=("a", "b"))
+    assert asked == [first, Request(label="a"), Request(label="b")]
+    assert [request.count for request in expand((), None, 4, path, first=3, known=("a", "b"))] == [2, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,9 @@ def test_a_part_of_a_table_is_these_samples_of_it(counts, data):
     labels = [request.label for request in table for _ in range(request.count)]
     first = data.draw(st.integers(0, len(labels) - 1))
     count = data.draw(st.integers(1, len(labels) + 1))
-    taken = [request.label for request in take(table, first, count) for _ in range(request.count)]
+    taken = [
+        request.label for request in expand((), None, count, table, first=first, known=()) for _ in range(request.count)
+    ]
     assert taken == labels[first : first + count]
     with pytest.raises(RequestError, match=f"first {len(labels)}: "):
-        take(table, len(labels), 1)
+        expand((), None, 1, table, first=len(labels), known=())

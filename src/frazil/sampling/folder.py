@@ -10,6 +10,7 @@ DIR/part-*               the same for a range of samples, until the whole reques
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from frazil.core.console import say, warn
 from frazil.core.errors import OutputError, SourceError
 from frazil.core.files import file_digest, output_errors
 from frazil.core.folder import OutputFolder
@@ -27,7 +29,14 @@ from frazil.io.checks import clean_name
 from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_config, write_tomogram
 from frazil.io.mrc import read_volume, write_volume
 from frazil.io.star import write_particles
-from frazil.sampling.manifest import MANIFEST_FILE, REQUEST_FILE, SampleEntry, SampleManifest, SampleRequest
+from frazil.sampling.manifest import (
+    MANIFEST_FILE,
+    REQUEST_FILE,
+    SampleEntry,
+    SampleManifest,
+    SampleRequest,
+    request_differences,
+)
 from frazil.sampling.samples import Samples, describe, slices_html
 
 VOLUMES = "volumes"
@@ -144,6 +153,40 @@ class SampleOutput(OutputFolder[SampleRequest]):
         return not copick or all(
             _pick_file(self.path, sample_name(index, label), label).exists() for index, label, _ in request.samples()
         )
+
+    def gather(self, request: SampleRequest) -> None:
+        """Take over what calls for parts of `request` have sampled in folders of their own.
+
+        Raises
+        ------
+        OutputError : a part cannot be read, or not moved.
+        """
+        wanted = {index: (label, position) for index, label, position in request.samples()}
+        entries, gathered = self.named(), []
+        for path in sorted(file.parent for file in self.path.glob(f"part-*/{MANIFEST_FILE}")):
+            whole = {"requests": request.requests, "first": 0}
+            part = SampleRequest.read(path / REQUEST_FILE, OutputError).model_copy(update=whole)
+            manifest = SampleManifest.read(path / MANIFEST_FILE, OutputError)
+            if request_differences(part, request) or any(
+                wanted.get(entry.index) != (entry.label, entry.position) for entry in manifest.samples
+            ):
+                warn(f"{path}: not a part of this request, left alone")
+                continue
+            with output_errors(self.path):
+                (self.path / VOLUMES).mkdir(exist_ok=True)
+                for entry in manifest.samples:
+                    if (path / entry.file).exists():
+                        (path / entry.file).replace(self.path / entry.file)
+            entries |= {entry.index: entry for entry in manifest.samples}
+            gathered.append(path)
+        if not gathered:
+            return
+        samples = tuple(entries[index] for index in sorted(entries))
+        manifest.model_copy(update={"complete": False, "samples": samples}).write(self.path / MANIFEST_FILE)
+        with output_errors(self.path):
+            for path in gathered:
+                shutil.rmtree(path)
+        say(f"{self.path}: gathered {len(gathered)} parts")
 
 
 def sample_name(index: int, label: str) -> str:

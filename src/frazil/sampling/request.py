@@ -67,32 +67,58 @@ class Request(Settings):
             raise RequestError(f"count {self.count} of {self.label}: ask for at least 1 sample")
 
 
-def expand_labels(requests: Sequence[Request], labels: Sequence[str]) -> list[Request]:
-    """Replace the label ``all`` by every class."""
-    return [
-        request.model_copy(update={"label": label})
-        for request in requests
-        for label in (labels if request.label == "all" and "all" not in labels else [request.label])
-    ]
+def expand(
+    label: str | Sequence[str],
+    position: Position | None,
+    count: int | None,
+    requests: str | Path | Sequence[Request] | None,
+    *,
+    first: int | None,
+    known: Sequence[str],
+) -> list[Request]:
+    """Return what is asked for, class by class: labels that share a position and a count, or a table; or a part of it.
 
-
-def take(requests: Sequence[Request], first: int, count: int) -> list[Request]:
-    """Return the requests for samples `first` to ``first + count - 1`` of all that `requests` ask for, or up to the last.
+    Parameters
+    ----------
+    first : number of the first sample; with it `count` is the number of samples from there on.
+    known : classes of the bundle, for which ``all`` stands.
 
     Raises
     ------
-    RequestError : there is no sample `first`.
+    RequestError : labels and a table at once, a part of several labels, or a part that is not in the table.
     """
+    if requests is None:
+        place = CENTER if position is None else position
+        labels = [label] if isinstance(label, str) else label
+        asked = [Request(label=name, position=place, count=1 if count is None else count) for name in labels]
+    else:
+        asked = read_requests(requests) if isinstance(requests, str | Path) else list(requests)
+        if label or position is not None or (count is not None and first is None):
+            raise RequestError("label, position and count: are in the table of requests; leave them out")
+    rows = [
+        request.model_copy(update={"label": name})
+        for request in asked
+        for name in (known if request.label == "all" and "all" not in known else [request.label])
+    ]
+    if first is None or (requests is None and len(rows) == 1):
+        return rows
+    if requests is None:
+        raise RequestError(f"first {first}: name one label, or give a table of requests, so that samples have a number")
+    return _part(rows, first, 1 if count is None else count)
+
+
+def _part(requests: Sequence[Request], first: int, count: int) -> list[Request]:
+    """Return the requests for samples `first` to ``first + count - 1`` of all that `requests` ask for, or up to the last."""
     total = sum(request.count for request in requests)
     if not 0 <= first < total:
         raise RequestError(f"first {first}: the table asks for {total} samples, numbered from 0; choose one of them")
-    taken, start = [], 0
+    part, start = [], 0
     for request in requests:
         lowest, highest = max(first, start), min(first + count, start + request.count)
         if lowest < highest:
-            taken.append(request.model_copy(update={"count": highest - lowest}))
+            part.append(request.model_copy(update={"count": highest - lowest}))
         start += request.count
-    return taken
+    return part
 
 
 def parse_position(text: str) -> Position:

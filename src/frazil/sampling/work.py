@@ -1,0 +1,142 @@
+"""Batches of samples, written as they are done, in this process or in workers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from frazil.core.allocator import keep_freed_memory
+from frazil.core.console import progress_bar
+from frazil.core.errors import RequestError
+from frazil.core.executor import executor
+from frazil.model.devices import bytes_per_box, memory_of
+from frazil.sampling.folder import write_samples
+from frazil.sampling.generator import ParticleGenerator
+from frazil.sampling.manifest import MANIFEST_FILE, Sample, SampleEntry, SampleManifest, SampleRequest
+
+MANIFEST_SECONDS = 5.0
+"""The manifest names every sample, so it is not written after every batch: a kill costs this much work at most."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know to sample a batch and write it.
+
+    Parameters
+    ----------
+    bundle, device, voxel_size_angstrom : see `ParticleGenerator`.
+    out : folder of samples.
+    """
+
+    bundle: Path
+    device: str
+    voxel_size_angstrom: float | None
+    request: SampleRequest
+    out: Path
+
+    def work(self, batch: Sequence[Sample]) -> list[SampleEntry]:
+        """Sample and write one batch, in a worker."""
+        generator = _opened(self.bundle, self.device, self.voxel_size_angstrom, self.request.bundle_digest)
+        return [entry for some in _write(generator, self, [batch]) for entry in some]
+
+
+@lru_cache(maxsize=1)
+def _opened(bundle: Path, device: str, voxel_size_angstrom: float | None, digest: str) -> ParticleGenerator:
+    """Open a bundle, once for all batches of a worker; the worker takes one of the GPUs, where there are any."""
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        identity = multiprocessing.current_process()._identity or (1,)
+        device = f"cuda:{(identity[-1] - 1) % torch.cuda.device_count()}"
+    generator = ParticleGenerator.from_bundle(bundle, device=device, voxel_size_angstrom=voxel_size_angstrom)
+    if generator.digest != digest:
+        raise RequestError(f"{bundle}: changed since the sampling began; rerun the command")
+    return generator
+
+
+def _write(
+    generator: ParticleGenerator,
+    job: Job,
+    batches: Sequence[Sequence[Sample]],
+    on_step: Callable[[int], None] | None = None,
+) -> Generator[list[SampleEntry]]:
+    """Sample batches and write them as they are done."""
+    if generator.device.type == "cpu":
+        per_box = bytes_per_box(generator.card.preset.model, generator.box_size_voxel, job.request.precision)
+        keep_freed_memory(min(job.request.batch_size, len(job.request)) * per_box, memory_of(generator.device))
+    with closing(generator.run(job.request, batches, on_step=on_step)) as parts:
+        for samples in parts:
+            yield write_samples(job.out, job.request, samples)
+
+
+def _spread(
+    job: Job, batches: Sequence[Sequence[Sample]], workers: int, dask: str | None
+) -> Generator[list[SampleEntry]]:
+    """Let workers sample batches and write them."""
+    with executor(workers=workers, dask=dask) as pool:
+        for _, entries in pool.run(job.work, batches):
+            yield entries
+
+
+def sample_missing(
+    generator: ParticleGenerator, job: Job, finished: Mapping[int, SampleEntry], *, workers: int, dask: str | None
+) -> SampleManifest:
+    """Sample what is missing, in this process or in workers, and return the complete manifest, not yet written.
+
+    Samples that no manifest names yet after a kill are computed again, to the same bytes.
+    """
+    entries = dict(finished)
+    batches = job.request.batches(finished)
+    named, written = len(entries), time.monotonic()
+
+    def write_manifest() -> None:
+        nonlocal named, written
+        _manifest(generator, job, entries, complete=False).write(job.out / MANIFEST_FILE)
+        named, written = len(entries), time.monotonic()
+
+    alone = workers == 1 and dask is None
+    bar = progress_bar()
+    bar.disable = not batches
+    total = sum(map(len, batches))
+    task = bar.add_task("steps" if alone else "samples", total=total * (job.request.steps or 1) if alone else total)
+    here = _write(generator, job, batches, lambda count: bar.advance(task, count))
+    with bar, closing(here if alone else _spread(job, batches, workers, dask)) as made:
+        try:
+            for some in made:
+                entries |= {entry.index: entry for entry in some}
+                if not alone:
+                    bar.advance(task, len(some))
+                if time.monotonic() - written >= MANIFEST_SECONDS:
+                    write_manifest()
+        finally:  # Ctrl-C and errors lose nothing
+            if len(entries) > named:
+                write_manifest()
+    return _manifest(generator, job, entries, complete=True)
+
+
+def _manifest(
+    generator: ParticleGenerator, job: Job, entries: Mapping[int, SampleEntry], *, complete: bool
+) -> SampleManifest:
+    card, center = generator.card, generator.box_size_voxel // 2
+    return SampleManifest(
+        complete=complete,
+        bundle=job.bundle.resolve().name,
+        bundle_digest=generator.digest,
+        provenance=card.provenance,
+        labels=generator.labels,
+        voxel_size_angstrom=generator.voxel_size_angstrom,
+        box_size_voxel=generator.box_size_voxel,
+        tilt_range_degrees=card.tilt_range_degrees,
+        normalisation=card.normalisation,
+        training_data_digest=card.training_data_digest,
+        training_moments=card.moments,
+        particle_centre_voxel=(center, center, center),
+        precision=job.request.precision,
+        memory_format=job.request.memory_format,
+        samples=tuple(entries[index] for index in sorted(entries)),
+    )
