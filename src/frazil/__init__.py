@@ -1,6 +1,6 @@
 """frazil: learn from annotated cryo-electron tomograms, generate realistic, labelled particle volumes.
 
-The commands of the command line are functions here, with the same options: `simulate`, `curate`, `train`, `sample`, `evaluate`,
+The commands of the command line are functions here, with the same options: `simulate`, `calibrate`, `curate`, `train`, `sample`, `evaluate`,
 `filter_samples`. ``frazil.load().sample(label="ribosome", count=5)`` samples in memory; `BoxDataset` and `SampleStream` feed a training
 loop. In Python, positions and shapes are **zyx**.
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from frazil.sampling.samples import Samples
     from frazil.sampling.stream import SampleStream
     from frazil.simulation.calibration.run import calibrate
+    from frazil.simulation.calibration.run import calibrate
     from frazil.simulation.run import simulate
     from frazil.training.run import train
 
@@ -41,6 +42,7 @@ __all__ = [
     "SampleStream",
     "Samples",
     "__version__",
+    "calibrate",
     "calibrate",
     "curate",
     "evaluate",
@@ -59,6 +61,7 @@ _HOMES = {
     "SampleFolder": "sampling.folder",
     "SampleStream": "sampling.stream",
     "Samples": "sampling.samples",
+    "calibrate": "simulation.calibration.run",
     "calibrate": "simulation.calibration.run",
     "curate": "dataset.run",
     "evaluate": "evaluation.run",

@@ -23,7 +23,7 @@ def test_boxes_are_those_of_the_training_with_their_mask(real_boxes, normalisati
     for box, item in zip((boxes[row] for row in range(len(boxes))), training, strict=True):
         assert torch.equal(box["volume"], item.volume)
         assert torch.equal(box["position"], item.position)
-        assert (box["label"], box["index"]) == (item.label, item.index)
+        assert (box["label"], box["index"]) == (item.label, item.box)
         np.testing.assert_array_equal(box["measured"][0], store.measured(box["index"]))
 
 
