@@ -1,8 +1,8 @@
 """frazil: learn from annotated cryo-electron tomograms, generate realistic, labelled particle volumes.
 
-The commands of the command line are functions here, with the same options: `simulate`, `calibrate`, `curate`, `train`, `sample`, `evaluate`,
-`filter_samples`. ``frazil.load().sample(label="ribosome", count=5)`` samples in memory; `BoxDataset` and `SampleStream` feed a training
-loop. In Python, positions and shapes are **zyx**.
+The commands of the command line are functions here, with the same options: `simulate`, `calibrate`, `curate`, `train`, `sample`,
+`evaluate`, `filter_samples`. ``frazil.load().sample(label="ribosome", count=5)`` samples in memory; `BoxDataset` and `SampleStream`
+feed a training loop. In Python, positions and shapes are **zyx**.
 
 Nothing heavy is imported until it is used: ``import frazil`` takes milliseconds.
 """
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from frazil.sampling.samples import Samples
     from frazil.sampling.stream import SampleStream
     from frazil.simulation.calibration.run import calibrate
-    from frazil.simulation.calibration.run import calibrate
     from frazil.simulation.run import simulate
     from frazil.training.run import train
 
@@ -42,7 +41,6 @@ __all__ = [
     "SampleStream",
     "Samples",
     "__version__",
-    "calibrate",
     "calibrate",
     "curate",
     "evaluate",
@@ -61,7 +59,6 @@ _HOMES = {
     "SampleFolder": "sampling.folder",
     "SampleStream": "sampling.stream",
     "Samples": "sampling.samples",
-    "calibrate": "simulation.calibration.run",
     "calibrate": "simulation.calibration.run",
     "curate": "dataset.run",
     "evaluate": "evaluation.run",
