@@ -24,7 +24,7 @@ def test_czii_is_the_acquisition_of_the_challenge():
     assert czii.specimen.amounts == {label: round(count / 7) for label, count in picks.items()}
     tilts, optics = czii.microscope.tilts, czii.microscope.optics
     assert (len(tilts.angles_degrees), tilts.angles_degrees[0], tilts.angles_degrees[-1]) == (31, -45, 45)
-    assert (tilts.order, tilts.axis, tilts.dose_e_per_angstrom2) == ("dose-symmetric", "y", 62.93)
+    assert (tilts.order, tilts.dose_e_per_angstrom2) == ("dose-symmetric", 62.93)
     assert (optics.voltage_kv, optics.spherical_aberration_mm, optics.phase_shift_degrees) == (300, 2.7, 0)
     assert 5e-6 <= czii.grey_std <= 9e-6  # of the denoised training tomograms, whatever the fit says
 
@@ -66,15 +66,15 @@ def test_concentrations_replace_the_counts_of_a_preset_and_counts_its_concentrat
 def test_structures_from_files_replace_those_of_the_preset(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(
-        'base = "small"\n[[specimen.structures]]\nlabel = "ribosome"\nscale = 0.9\n'
-        '[[specimen.structures]]\nlabel = "apo-ferritin"\nscale = 1.1\n'
+        'base = "small"\n[[specimen.structures]]\nlabel = "ribosome"\nmass_kda = 900\n'
+        '[[specimen.structures]]\nlabel = "apo-ferritin"\nmass_kda = 500\n'
     )
     preset = load_simulation_preset("mine.toml").with_structures({"ribosome": "a.mrc", "ball": tmp_path / "b.mrc"})
-    entries = {entry.label: (entry.source, entry.scale) for entry in preset.specimen.structures}
+    entries = {entry.label: (entry.source, entry.mass_kda) for entry in preset.specimen.structures}
     assert entries == {
-        "apo-ferritin": (None, 1.1),
-        "ribosome": (str(tmp_path / "a.mrc"), 1.0),
-        "ball": (str(tmp_path / "b.mrc"), 1.0),
+        "apo-ferritin": (None, 500),
+        "ribosome": (str(tmp_path / "a.mrc"), None),
+        "ball": (str(tmp_path / "b.mrc"), None),
     }
 
 

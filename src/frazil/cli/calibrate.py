@@ -49,7 +49,6 @@ def calibrate_command(
         ),
     ] = None,
     evaluations: Annotated[int, _search(help="Simulations of each piece in the search.")] = 400,
-    replicates: Annotated[int, _search(help="Simulations to average per evaluation.")] = 1,
     checks: Annotated[int, _search(help="Simulations of each piece with new seeds, after the fit.")] = 5,
     seed: Annotated[int, _search(help="Seed of the simulations.")] = 0,
 ) -> None:
@@ -78,7 +77,6 @@ def calibrate_command(
         runs=run or (),
         fine_fall_dex=fall,
         evaluations=evaluations,
-        replicates=replicates,
         checks=checks,
         seed=seed,
         force=force,

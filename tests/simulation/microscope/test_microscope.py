@@ -117,21 +117,6 @@ def test_a_displaced_specimen_gives_the_displaced_tomogram():
     np.testing.assert_allclose(take(up, settings).signal[3:], take(centred, settings).signal[:-3], atol=tolerance)
 
 
-def test_the_other_tilt_axis_is_the_same_with_y_and_x_swapped():
-    settings = MicroscopeSettings(
-        tilts=TiltSettings(range_degrees=(-30, 51), axis="x", shift_error_angstrom=8, angle_error_degrees=0.3)
-    )
-    about_y = settings.model_copy(update={"tilts": settings.tilts.model_copy(update={"axis": "y"})})
-    density = ball(center_voxel=(9, 5, 30)) + ball(center_voxel=(15, 12, 20), sigma_voxel=1.3)
-    first = take(density, about_y)
-    second = take(np.ascontiguousarray(density.swapaxes(1, 2)), settings)
-    np.testing.assert_allclose(second.signal, first.signal.swapaxes(1, 2), atol=1e-9)
-    np.testing.assert_allclose(second.noise, first.noise.swapaxes(1, 2), atol=1e-9)
-
-    drawn = take(ball((32, 32, 32)), perfect(axis="x")).signal  # streaks lie in the plane of z and y
-    assert np.abs(drawn[4, :, 16]).max() > 1.5 * np.abs(drawn[4, 16, :]).max()
-
-
 # --- damage and correction
 
 

@@ -38,7 +38,7 @@ def test_what_is_written_reads_back(amounts, crowding, thickness):
         **amounts,
         crowding=crowding,
         ice_thickness_angstrom=thickness,
-        structures=({"label": "ribosome", "scale": 0.9}, {"label": "own", "source": "own.mrc", "distractor": True}),
+        structures=({"label": "ribosome", "mass_kda": 4000}, {"label": "own", "source": "own.mrc", "distractor": True}),
     )
     assert SpecimenSettings.model_validate(settings.model_dump(mode="json")) == settings
     assert SpecimenSettings.model_validate_json(settings.model_dump_json()) == settings
@@ -62,8 +62,8 @@ def test_structures_are_those_that_are_named():
         "ribosome",
         "apo-ferritin",
     ]
-    scaled = small(particles_per_class="ribosome=1", structures=[{"label": "ribosome", "scale": 0.5}])
-    assert specimen_structures(scaled)["ribosome"].mass_kda == pytest.approx(PARTICLES["ribosome"].mass_kda / 8)
+    changed = small(particles_per_class="ribosome=1", structures=[{"label": "ribosome", "mass_kda": 4000}])
+    assert specimen_structures(changed)["ribosome"].mass_kda == 4000
 
 
 def test_picked_classes_stand_for_the_annotated_ones():

@@ -117,30 +117,18 @@ def test_a_file_becomes_a_structure_with_the_mass_of_its_sequence(tmp_path):
     assert np.unravel_index(density.argmax(), density.shape) == (6, 6, 6)
     assert glycine.radius_angstrom == glycine.solid_radius_angstrom < 15
     asked = read_atomic_model(
-        tmp_path / "gly.pdb", StructureSettings(label="glycine", mass_kda=2.0, radius_angstrom=9.0, scale=2.0)
+        tmp_path / "gly.pdb", StructureSettings(label="glycine", mass_kda=2.0, radius_angstrom=9.0)
     )
     assert (asked.mass_kda, asked.radius_angstrom) == (2.0, 9.0)
-    assert asked.support_radius_angstrom > glycine.support_radius_angstrom + 5
 
 
-def test_scale_enlarges_the_particle_and_its_mass(tmp_path):
-    (tmp_path / "gly.pdb").write_text(PDB)
-    plain, larger = (
-        read_atomic_model(tmp_path / "gly.pdb", StructureSettings(label="glycine", scale=scale)) for scale in (1.0, 2.0)
-    )
-    assert larger.mass_kda == pytest.approx(8 * plain.mass_kda)
-    sums = [model.density((21, 21, 21), 5.0).sum(dtype=float) for model in (plain, larger)]
-    assert sums[1] == pytest.approx(8 * sums[0], rel=0.02)
-
-
-@pytest.mark.parametrize("scale", [1.0, 2.0])
-def test_the_centre_of_mass_is_told_from_the_origin_of_the_model(tmp_path, scale):
+def test_the_center_of_mass_is_told_from_the_origin_of_the_model(tmp_path):
     """Atoms of one element in a row: their mean, zyx."""
     line = "ATOM  {0:5d}  C   ALA A{0:4d}    {1:8.3f}{2:8.3f}{3:8.3f}  1.00 50.00           C\n"
     places = [(100.0 + 4 * i, -20.0, 7.0) for i in range(6)]
     (tmp_path / "row.pdb").write_text("".join(line.format(i + 1, *place) for i, place in enumerate(places)) + "END\n")
-    model = read_atomic_model(tmp_path / "row.pdb", StructureSettings(label="row", scale=scale))
-    assert model.center_offset_angstrom == pytest.approx(np.multiply((7.0, -20.0, 110.0), scale), abs=0.1)
+    model = read_atomic_model(tmp_path / "row.pdb", StructureSettings(label="row"))
+    assert model.center_offset_angstrom == pytest.approx((7.0, -20.0, 110.0), abs=0.1)
 
 
 def test_atoms_too_far_apart_are_refused(refuses):

@@ -36,27 +36,21 @@ def test_built_in_structures_are_found_by_label():
     assert found["rubisco"] == DISTRACTORS["rubisco"]
 
 
-def test_mass_radius_and_scale_of_a_built_in_can_be_changed():
-    (found,) = find_structures(
-        [StructureSettings(label="apo-ferritin", mass_kda=500, radius_angstrom=70, scale=1.1)]
-    ).values()
+def test_mass_and_radius_of_a_built_in_can_be_changed():
+    (found,) = find_structures([StructureSettings(label="apo-ferritin", mass_kda=500, radius_angstrom=70)]).values()
     assert isinstance(found, GrainModel)
     assert (found.mass_kda, found.radius_angstrom) == (500, 70)
-    assert found.solid_radius_angstrom == pytest.approx(1.1 * PARTICLES["apo-ferritin"].solid_radius_angstrom, rel=0.05)
-    (larger,) = find_structures([StructureSettings(label="apo-ferritin", scale=1.1)]).values()
-    assert larger.mass_kda == pytest.approx(480 * 1.1**3)
-    assert larger.radius_angstrom == pytest.approx(66)
 
 
 def test_a_map_is_a_structure(ball):
-    settings = StructureSettings(label="ball", source=str(ball), mass_kda=200, scale=1.5, contrast="black")
+    settings = StructureSettings(label="ball", source=str(ball), mass_kda=200, contrast="black")
     (found,) = find_structures([settings]).values()
     assert isinstance(found, MapModel)
     assert found.label == "ball"
     assert found.mass_kda == 200
-    assert found.solid_radius_angstrom == pytest.approx(60, abs=6)
+    assert found.solid_radius_angstrom == pytest.approx(40, abs=6)
     assert found.radius_angstrom == found.solid_radius_angstrom
-    (recalled,) = find_structures([settings.model_copy(update={"voxel_size_angstrom": 10.0, "scale": 1.0})]).values()
+    (recalled,) = find_structures([settings.model_copy(update={"voxel_size_angstrom": 10.0})]).values()
     assert recalled.solid_radius_angstrom == pytest.approx(80, abs=8)
 
 
@@ -69,7 +63,6 @@ def test_a_map_of_a_known_species_has_its_mass_and_atoms_have_their_own(ball, tm
 
     (found,) = find_structures([StructureSettings(label="ribosome", source=str(ball))]).values()
     assert (found.mass_kda, found.radius_angstrom) == (PARTICLES["ribosome"].mass_kda, 150)
-    assert mass_kda(ball, scale=1.1) == pytest.approx(PARTICLES["ribosome"].mass_kda * 1.1**3)
     assert mass_kda(ball, mass_kda=7) == 7
     assert mass_kda(tmp_path / "gly.pdb") == pytest.approx(0.057, rel=0.01)
 

@@ -138,18 +138,9 @@ def test_the_centre_of_mass_is_told_from_the_middle_of_the_box(tmp_path):
     """A pick less the turned offset is where the box's voxel N // 2 came to lie."""
     values = np.roll(ball(5.0), (4, -3, 2), axis=(0, 1, 2))
     write_volume(tmp_path / "ball.mrc", values, 8.0)
-    model = read_map(tmp_path / "ball.mrc", label="ball", scale=1.5)
+    model = read_map(tmp_path / "ball.mrc", label="ball")
     # An even edge: the ball's middle is half a voxel before N // 2.
-    assert model.center_offset_angstrom == pytest.approx(np.multiply((3.5, -3.5, 1.5), 12.0), abs=0.1)
-
-
-def test_scale_enlarges_the_particle(tmp_path):
-    write_volume(tmp_path / "ball.mrc", ball(9.0), 8.0)
-    plain = read_map(tmp_path / "ball.mrc", label="ball")
-    larger = read_map(tmp_path / "ball.mrc", label="ball", scale=1.25)
-    assert larger.solid_radius_angstrom == pytest.approx(1.25 * plain.solid_radius_angstrom, abs=6)
-    assert larger.mass_kda == pytest.approx(1.25**3 * plain.mass_kda)
-    assert read_map(tmp_path / "ball.mrc", label="ball", scale=1.25, mass_kda=480).mass_kda == 480
+    assert model.center_offset_angstrom == pytest.approx(np.multiply((3.5, -3.5, 1.5), 8.0), abs=0.1)
 
 
 def test_dust_is_no_part_of_the_particle():

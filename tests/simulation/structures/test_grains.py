@@ -135,14 +135,6 @@ def test_granularity_spreads_the_density_over_the_grain_size_and_is_always_the_s
     np.testing.assert_array_equal(again, density)
 
 
-def test_a_scaled_particle_is_larger_and_as_heavy():
-    larger = LOPSIDED.scaled(1.5)
-    assert larger.mass_kda == LOPSIDED.mass_kda
-    extent, before = (np.linalg.norm(model.grains[0], axis=1).max() for model in (larger, LOPSIDED))
-    assert extent == pytest.approx(1.5 * before, rel=0.1)
-    assert LOPSIDED.scaled(1.0) == LOPSIDED
-
-
 def test_solid_and_support_radius_hold_the_particle():
     density = LOPSIDED.density((41, 41, 41), 4.0)
     radius = 4.0 * np.linalg.norm(np.indices(density.shape) - 20, axis=0)

@@ -106,12 +106,11 @@ class PreparedPiece:
     ----------
     preset : where the fit starts, and what it leaves alone.
     seed : of orientations, background and noise.
-    replicate : number of the simulation of this piece; each has other orientations and noise.
     """
 
-    def __init__(self, piece: Piece, preset: SimulationPreset, seed: int, replicate: int = 0) -> None:
+    def __init__(self, piece: Piece, preset: SimulationPreset, seed: int) -> None:
         self._piece = piece
-        self._seed = (seed, "calibration", piece.run, replicate)
+        self._seed = (seed, "calibration", piece.run, 0)
         self._real = Measured.of(piece.real)
         settings = piece.preset(with_numbers(preset, {_BACKGROUND: 0.0})).specimen
         specimen = build_specimen(settings, numpy_generator(*self._seed, "specimen"), like=piece.likeness())

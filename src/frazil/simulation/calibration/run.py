@@ -57,7 +57,6 @@ def calibrate(
     runs: Sequence[str] = (),
     fine_fall_dex: float | None = None,
     evaluations: int = 400,
-    replicates: int = 1,
     checks: int = 5,
     seed: int = 0,
     force: bool = False,
@@ -75,7 +74,6 @@ def calibrate(
     fine_fall_dex : where real voxels are coarser than the simulated ones, and only then needed: how far the real in-plane
         power falls from 0.1 to 0.45 cycles per fine voxel, in dex, if that is known from elsewhere.
     evaluations : simulations that the search may make.
-    replicates : simulations of each piece in the search.
     checks : simulations of each piece with fresh seeds, after the fit.
     force : start over where `out` holds another calibration.
 
@@ -86,7 +84,7 @@ def calibrate(
     OutputError : `out` holds something else.
     """
     check_name(name, "--name", SettingsError)
-    for option, number in (("evaluations", evaluations), ("replicates", replicates), ("checks", checks)):
+    for option, number in (("evaluations", evaluations), ("checks", checks)):
         if number < 1:
             raise SettingsError(f"--{option} {number}: nothing to do; ask for at least 1")
     if evaluations <= len(FITTED):
@@ -100,7 +98,7 @@ def calibrate(
     for piece in pieces:
         z, y, x = piece.real.shape
         say(f"{piece.run}: {z} x {y} x {x} measured voxels of {piece.voxel_size_angstrom:.3f} A (z, y, x)")
-    problem = _problem(pieces, start, seed, replicates, fine_fall_dex)
+    problem = _problem(pieces, start, seed, fine_fall_dex)
     record = CalibrationRecord(problem=problem, fitted={}, checks=())
     owns = (EVALUATIONS_FILE, f"{name}.toml", *(f"{_CURVES_NAME}.{suffix}" for suffix in ("png", "pdf")))
     folder = OutputFolder(out, RECORD_FILE, CalibrationRecord, owns)
@@ -112,7 +110,7 @@ def calibrate(
     with folder.held():
         if earlier() is None:
             folder.start(record)
-        prepared = [PreparedPiece(piece, start, seed, number) for piece in pieces for number in range(replicates)]
+        prepared = [PreparedPiece(piece, start, seed) for piece in pieces]
         numbers = _fit(prepared, start, out / EVALUATIONS_FILE, evaluations, fine_fall_dex)
         # Three digits: more would be noise, and a preset is read by people.
         rounded = {key: float(f"{value:.3g}") for key, value in _read(with_numbers(start, numbers)).items()}
@@ -197,7 +195,7 @@ def _read(preset: SimulationPreset) -> dict[str, float]:
 
 
 def _problem(
-    pieces: Sequence[Piece], start: SimulationPreset, seed: int, replicates: int, fine_fall_dex: float | None
+    pieces: Sequence[Piece], start: SimulationPreset, seed: int, fine_fall_dex: float | None
 ) -> dict[str, Any]:
     """Return everything that the search depends on."""
     return {
@@ -215,6 +213,5 @@ def _problem(
         ],
         "start": start.model_dump(mode="json"),
         "seed": seed,
-        "replicates": replicates,
         "fine_fall_dex": fine_fall_dex,
     }

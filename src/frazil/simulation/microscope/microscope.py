@@ -74,22 +74,18 @@ def take_tomogram(
     """
     series = acquire(settings.tilts, generator)
     defocus_um = draw_defocus_um(settings.optics, len(series.angles_degrees), generator)
-    about_x = settings.tilts.axis == "x"
     _, height, width = density.shape
     if beside_angstrom > 0:
         density = close_sideways(density, math.ceil(beside_angstrom / voxel_size_angstrom))
-    specimen = torch.from_numpy(np.ascontiguousarray(density.swapaxes(1, 2)) if about_x else density)
-    del density
-    shape_voxel = tuple(specimen.shape)
+    shape_voxel = density.shape
     signal_filter, noise_filter = image_filters(shape_voxel, voxel_size_angstrom, series, defocus_um, settings)
-    signal = project(specimen, series.true_angles_degrees.tolist()) * signal_filter
+    signal = project(torch.from_numpy(density), series.true_angles_degrees.tolist()) * signal_filter
     noise = image_noise(shape_voxel, voxel_size_angstrom, ice_thickness_angstrom, series, settings.optics, generator)
     noise *= noise_filter
-    del specimen
+    del density  # it is large
 
     def reconstructed(images: Complex[Tensor, "tilt ky kx"]) -> Float[np.ndarray, "z y x"]:
         volume = back_project(images, shape_voxel, series.angles_degrees.tolist()).numpy()
-        volume = volume.swapaxes(1, 2) if about_x else volume
         return np.ascontiguousarray(volume[:, :height, :width])
 
     return Acquisition(reconstructed(signal), reconstructed(noise), series, defocus_um)

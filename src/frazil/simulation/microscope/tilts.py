@@ -25,7 +25,6 @@ class TiltSettings(Settings):
     ----------
     range_degrees : lowest and highest tilt.
     step_degrees : between two tilts.
-    axis : tilt axis in the tomogram; y in those of CZII.
     order : ``dose-symmetric`` (0, +3, -3, +6, ...; Hagen et al. 2017), ``bidirectional`` (0 to the highest, then down) or
         ``one-way`` (lowest to highest). Late tilts carry the damage of the earlier ones.
     dose_e_per_angstrom2 : total dose, shared evenly by the tilts.
@@ -36,7 +35,6 @@ class TiltSettings(Settings):
 
     range_degrees: Pair = (-45.0, 45.0)
     step_degrees: float = 3.0
-    axis: Literal["y", "x"] = "y"
     order: TiltOrder = "dose-symmetric"
     dose_e_per_angstrom2: float = Field(63.0, gt=0)
     shift_error_angstrom: float = Field(0.0, ge=0)

@@ -41,16 +41,10 @@ def read_atomic_model(path: Path, settings: StructureSettings) -> MapModel:
     SimulationError : the atoms are too far apart for a particle.
     """
     atoms = read_atoms(path, assembly=settings.assembly)
-    mass_kda = settings.mass_kda or atoms.mass_dalton / 1000 * settings.scale**3
+    mass_kda = settings.mass_kda or atoms.mass_dalton / 1000
     origin = (_MARGIN_ANGSTROM - atoms.positions_angstrom.min(axis=0)) / _GRID_ANGSTROM
-    return MapModel(
-        settings.label,
-        potential_over_ice(atoms),
-        _GRID_ANGSTROM * settings.scale,
-        mass_kda,
-        settings.radius_angstrom,
-        origin,
-    )
+    potential = potential_over_ice(atoms)
+    return MapModel(settings.label, potential, _GRID_ANGSTROM, mass_kda, settings.radius_angstrom, origin)
 
 
 def potential_over_ice(atoms: Atoms) -> Float[np.ndarray, "z y x"]:

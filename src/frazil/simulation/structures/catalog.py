@@ -46,11 +46,8 @@ def _built_in(entry: StructureSettings) -> GrainModel:
             f"{entry.label}: no such structure; choose from {', '.join(_BUILT_IN)}, or give a file with a map or atoms"
         )
     model = _BUILT_IN[entry.label]
-    return replace(
-        model.scaled(entry.scale),
-        mass_kda=entry.mass_kda or model.mass_kda * entry.scale**3,
-        radius_angstrom=entry.radius_angstrom or model.radius_angstrom * entry.scale,
-    )
+    mass_kda, radius_angstrom = entry.mass_kda or model.mass_kda, entry.radius_angstrom or model.radius_angstrom
+    return replace(model, mass_kda=mass_kda, radius_angstrom=radius_angstrom)
 
 
 def _from_file(entry: StructureSettings, path: Path) -> Structure:

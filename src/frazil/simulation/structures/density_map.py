@@ -60,7 +60,7 @@ class MapModel:
 
     @property
     def center_offset_angstrom(self) -> Float[np.ndarray, "3"]:
-        """From the origin to the center of mass, where picks are, zyx, in the particle's own orientation and at its scale."""
+        """From the origin to the center of mass, where picks are, zyx, in the particle's own orientation."""
         origin = [edge // 2 for edge in self.volume.shape] if self.origin_voxel is None else self.origin_voxel
         return np.asarray((self.center_voxel - np.asarray(origin)) * self.voxel_size_angstrom)
 
@@ -139,7 +139,7 @@ def read_map(path: Path, settings: StructureSettings) -> MapModel:
         size = " x ".join(map(str, shape))
         raise SimulationError(f"{path}: a flat image of {size} voxels (z, y, x); give {name} a three-dimensional map")
     try:
-        voxel_size = read_header(path, settings.voxel_size_angstrom).voxel_size_angstrom * settings.scale
+        voxel_size = read_header(path, settings.voxel_size_angstrom).voxel_size_angstrom
     except SourceError as fault:
         what, _, _ = str(fault).partition(";")  # its remedy is for tomograms
         raise SimulationError(

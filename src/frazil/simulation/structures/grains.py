@@ -8,7 +8,7 @@ so a particle costs as much as it has grains.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -158,21 +158,6 @@ class GrainModel:
             np.full(len(masses), self.sigma_angstrom / voxel_size_angstrom),
         )
         return density
-
-    def scaled(self, factor: float) -> GrainModel:
-        """Return the particle enlarged by a factor, of the same mass."""
-
-        def times(vector: Triple) -> Triple:
-            z, y, x = vector
-            return factor * z, factor * y, factor * x
-
-        return replace(
-            self,
-            lobes=tuple(
-                replace(lobe, center_angstrom=times(lobe.center_angstrom), semi_axes_angstrom=times(lobe.semi_axes_angstrom))
-                for lobe in self.lobes
-            ),
-        )  # fmt: skip
 
     def _coverage(self, points: Float[np.ndarray, "n 3"], copies: Float[np.ndarray, "g 3 3"]) -> Float[np.ndarray, "n"]:
         """Count the lobes, with their symmetric copies, that hold each point: each gives its share of the density."""

@@ -31,14 +31,12 @@ class StructureSettings(Settings):
     ----------
     label : class name; the built-in structure of that label if there is no `source`.
     source : density map (.mrc, .map) or atoms (.cif, .pdb, also .gz); None takes the built-in structure.
-    mass_kda : None takes the mass of the atoms times the cube of `scale`; without atoms that of the built-in structure of
-        the same label, also for a map, times the cube of `scale`; else the volume of the map above its contour times
-        protein's 0.81 Da/A^3.
-    radius_angstrom : for scoring; None takes that of the built-in structure times `scale`, or the enclosing radius.
+    mass_kda : None takes the mass of the atoms; without atoms that of the built-in structure of the same label, also for a
+        map; else the volume of the map above its contour times protein's 0.81 Da/A^3.
+    radius_angstrom : for scoring; None takes that of the built-in structure, or the enclosing radius.
     contrast : of a map; ``white`` if the particle is brighter than its surroundings.
     voxel_size_angstrom : of a map whose header lacks it or is wrong.
     assembly : name of a biological assembly of an atomic model; None takes the atoms as they are.
-    scale : enlarges the particle by this factor, and its mass by the cube; a given mass or radius stays.
     distractor : in the ice, but not annotated.
     """
 
@@ -49,7 +47,6 @@ class StructureSettings(Settings):
     contrast: Literal["auto", "white", "black"] = "auto"
     voxel_size_angstrom: float | None = Field(None, gt=0)
     assembly: str | None = None
-    scale: float = Field(1.0, gt=0)
     distractor: bool = False
 
 
