@@ -1,8 +1,8 @@
 """frazil: learn from annotated cryo-electron tomograms, generate realistic, labelled particle volumes.
 
 The commands of the command line are functions here, with the same options: `simulate`, `calibrate`, `curate`, `train`, `sample`,
-`evaluate`, `filter_samples`. ``frazil.load().sample(label="ribosome", count=5)`` samples in memory; `BoxDataset` and `SampleStream`
-feed a training loop. In Python, positions and shapes are **zyx**.
+`evaluate`, `compare`, `filter_samples`, `figures`. ``frazil.load().sample(label="ribosome", count=5)`` samples in memory; `BoxDataset`
+and `SampleStream` feed a training loop. In Python, positions and shapes are **zyx**.
 
 Nothing heavy is imported until it is used: ``import frazil`` takes milliseconds.
 """
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from frazil.dataset.boxes import BoxDataset
     from frazil.dataset.run import curate
     from frazil.dataset.store import BoxStore
+    from frazil.evaluation.compare import compare
+    from frazil.evaluation.figures import figures
     from frazil.evaluation.filter import filter_samples
     from frazil.evaluation.run import evaluate
     from frazil.sampling.folder import SampleFolder
@@ -42,8 +44,10 @@ __all__ = [
     "Samples",
     "__version__",
     "calibrate",
+    "compare",
     "curate",
     "evaluate",
+    "figures",
     "filter_samples",
     "load",
     "sample",
@@ -60,8 +64,10 @@ _HOMES = {
     "SampleStream": "sampling.stream",
     "Samples": "sampling.samples",
     "calibrate": "simulation.calibration.run",
+    "compare": "evaluation.compare",
     "curate": "dataset.run",
     "evaluate": "evaluation.run",
+    "figures": "evaluation.figures",
     "filter_samples": "evaluation.filter",
     "sample": "sampling.run",
     "simulate": "simulation.run",

@@ -9,6 +9,7 @@ from frazil.core.errors import SourceError
 from frazil.evaluation.examples import (
     PER_CLASS,
     Examples,
+    ExampleSet,
     binned,
     make_examples,
     read_examples,
@@ -23,15 +24,12 @@ from frazil.evaluation.volumes import Sets, VolumeSet
 @pytest.fixture
 def examples():
     random = np.random.default_rng(0)
+    generated = random.integers(0, 256, (2, 4, 4, 4), dtype=np.uint8)
     return Examples(
-        generated=random.integers(0, 256, (2, 4, 4, 4), dtype=np.uint8),
-        generated_names=("ribosome-00000", "β-amylase-00001"),
-        generated_labels=("ribosome", "β-amylase"),
-        real=random.integers(0, 256, (1, 4, 4, 4), dtype=np.uint8),
-        real_names=("TS_1 box 3",),
-        real_labels=("ribosome",),
-        pair_sample=np.zeros((0, 3, 4, 4), dtype=np.uint8),
-        pair_box=np.zeros((0, 3, 4, 4), dtype=np.uint8),
+        generated=ExampleSet(generated, ("ribosome-00000", "β-amylase-00001"), ("ribosome", "β-amylase")),
+        real=ExampleSet(generated[:0], (), ()),
+        pair_sample=generated[None, :, 0].repeat(2, axis=1)[:, :3],
+        pair_box=generated[None, :, 1].repeat(2, axis=1)[:, :3],
         grey_low=-5.5,
         grey_high=3.25,
     )
@@ -40,11 +38,13 @@ def examples():
 def test_round_trip(examples, tmp_path):
     write_examples(tmp_path / "examples.npz", examples)
     found = read_examples(tmp_path / "examples.npz")
-    for name in ("generated", "real", "pair_sample", "pair_box"):
+    for kind, own in found.sets.items():
+        expected = examples.sets[kind]
+        np.testing.assert_array_equal(own.volumes, expected.volumes)
+        assert own.volumes.dtype == np.uint8
+        assert (own.names, own.labels) == (expected.names, expected.labels)
+    for name in ("pair_sample", "pair_box", "grey_low", "grey_high"):
         np.testing.assert_array_equal(getattr(found, name), getattr(examples, name))
-        assert getattr(found, name).dtype == np.uint8
-    for name in ("generated_names", "generated_labels", "real_names", "real_labels", "grey_low", "grey_high"):
-        assert getattr(found, name) == getattr(examples, name)
 
 
 def test_nothing_is_pickled_and_the_same_examples_give_the_same_bytes(examples, tmp_path):
@@ -111,12 +111,14 @@ def sets():
 
 def test_five_of_each_generated_class_are_drawn_by_the_seed(sets):
     examples = make_examples(sets, ())
-    assert examples.generated_labels == ("a",) * PER_CLASS + ("b",) * PER_CLASS == examples.real_labels
-    assert examples.generated_names != sets.generated.names[::2][:PER_CLASS] + sets.generated.names[1::2][:PER_CLASS]
-    assert make_examples(sets, ()).generated_names == examples.generated_names
-    for row, name in enumerate(examples.generated_names):
+    assert examples.generated.labels == ("a",) * PER_CLASS + ("b",) * PER_CLASS == examples.real.labels
+    assert examples.generated.names != sets.generated.names[::2][:PER_CLASS] + sets.generated.names[1::2][:PER_CLASS]
+    assert make_examples(sets, ()).generated.names == examples.generated.names
+    for row, name in enumerate(examples.generated.names):
         volume = sets.generated.volumes[sets.generated.names.index(name)]
-        np.testing.assert_array_equal(examples.generated[row], to_grey(volume, examples.grey_low, examples.grey_high))
+        np.testing.assert_array_equal(
+            examples.generated.volumes[row], to_grey(volume, examples.grey_low, examples.grey_high)
+        )
     assert examples.pair_sample.shape == (0, 3, 8, 8)
 
 

@@ -85,7 +85,7 @@ def test_what_is_written(judge, tmp_path):
     assert list(samples) == ["name", "label", "physics number", "memorisation number"]
     assert np.isnan(samples["physics number"][1])
     examples = read_examples(out / "examples.npz")
-    assert examples.generated_labels == ("apo-ferritin",) * 4 + ("ribosome",) * 4
+    assert examples.generated.labels == ("apo-ferritin",) * 4 + ("ribosome",) * 4
     assert examples.pair_sample.shape == examples.pair_box.shape == (1, 3, 8, 8)
     assert (out / "report.html").read_text() == "report"
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from frazil.evaluation.grades import grade
 from frazil.evaluation.scores import Evaluation, Score, SetDescription, Verdict
 from frazil.evaluation.verdicts import aspects, verdicts, with_verdicts
 
@@ -34,86 +33,6 @@ def realistic(value, *, ring=1.0, **fields):
         ),
     ]
     return [*found, *ring_scores]
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(0.5, "reaches"), (2.0, "reaches"), (2.1, "near"), (5.0, "near"), (5.1, "short")]
-)
-def test_a_distance_is_held_against_the_floor(value, expected):
-    assert grade(score(value=value)) == expected
-
-
-def test_a_distance_a_tenth_of_the_way_to_noise_is_near():
-    assert grade(score(value=10.9, noise=101.0)) == "near"
-    assert grade(score(value=11.1, noise=101.0)) == "short"
-
-
-def test_an_unbiased_distance_may_have_a_floor_below_zero():
-    assert grade(score("kid_learned", -0.02, -0.01)) == "reaches"
-    assert grade(score("kid_learned", 0.01, -0.01, noise=1.0)) == "near"
-    assert (
-        grade(score("kid_learned", 0.01, -0.01, noise=1.0, interval=(-0.005, 0.03), real_interval=(-0.02, 0.001)))
-        == "reaches"
-    )
-    assert grade(score("kid_learned", 0.3, -0.01, noise=1.0)) == "short"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "real", "noise", "expected"),
-    [
-        ("frechet_handcrafted", 203.4, 3.1, 2653.4, "short"),  # `paper` after half an hour, docs/results.md
-        ("frechet_random", 105.3, 10.5, 3075.6, "short"),
-        ("frechet_learned", 10.0, 0.3, 213.7, "short"),
-        ("frechet_handcrafted", 38.1, 3.1, 2653.4, "near"),  # and `fast`
-        ("kid_random", 0.0099, 0.0, 1.0, "near"),
-        ("kid_random", 0.0101, 0.0, 1.0, "short"),
-    ],
-)
-def test_of_squared_distances_a_tenth_of_the_way_counts_by_their_roots(name, value, real, noise, expected):
-    assert grade(score(name, value, real, noise=noise)) == expected
-
-
-def test_wide_intervals_do_not_bring_a_far_distance_near():
-    assert grade(score(value=50.0, interval=(0.5, 100.0), real_interval=(0.5, 2.0))) == "short"
-    assert grade(score(value=4.0, interval=(1.5, 6.0), real_interval=(0.5, 2.0))) == "reaches"
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(1.2, "reaches"), (0.86, "reaches"), (0.84, "near"), (0.61, "near"), (0.59, "short")]
-)
-def test_a_share_is_held_against_the_real_one(value, expected):
-    assert grade(score("precision_learned", value, better="higher")) == expected
-
-
-def test_a_share_counts_from_what_a_failure_reaches():
-    chance = {"better": "higher", "noise": 0.1, "shuffled": 0.5}
-    assert grade(score("class_accuracy", 0.92, **chance)) == "near"  # 0.08 of 0.5 lost: 16 %
-    assert grade(score("class_accuracy", 0.93, **chance)) == "reaches"
-    assert grade(score("class_accuracy", 0.7, **chance)) == "short"
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(1.1, "reaches"), (1.3, "near"), (0.7, "near"), (1.5, "short"), (-1.0, "short")]
-)
-def test_as_real_counts_on_both_sides(value, expected):
-    assert grade(score("ring_depth", value, better="as real")) == expected
-
-
-def test_intervals_that_meet_lift_by_one_grade_where_real_is_the_aim():
-    wide = {"better": "as real", "interval": (-0.6, 0.5), "real_interval": (-0.1, 0.7)}
-    assert grade(score("ring_depth", -0.1, 0.2, **wide)) == "near"
-    assert grade(score("ring_depth", 0.14, 0.2, **wide)) == "reaches"
-
-
-def test_wide_intervals_do_not_lift_a_low_share():
-    wide = {"better": "higher", "interval": (0.0, 0.6), "real_interval": (0.4, 1.0)}
-    assert grade(score("recall_learned", 0.3, 0.7, **wide)) == "short"
-    assert grade(score("recall_learned", 0.5, 0.7, **wide)) == "reaches"
-
-
-@pytest.mark.parametrize(("value", "real"), [(None, 1.0), (1.0, None)])
-def test_what_was_not_measured_has_no_grade(value, real):
-    assert grade(score(value=value, real=real)) is None
 
 
 def test_all_as_real_is_a_yes():

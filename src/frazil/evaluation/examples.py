@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,15 @@ PERCENTILES = (0.5, 99.5)
 
 
 @dataclass(frozen=True)
+class ExampleSet:
+    """A few volumes of each class, with the name and class of each."""
+
+    volumes: UInt8[np.ndarray, "n z y x"]
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Examples:
     """What the gallery, the viewer and the pictures of close pairs of a report show.
 
@@ -35,56 +44,55 @@ class Examples:
 
     Parameters
     ----------
-    generated, real : `(m, z, y, x)` and `(n, z, y, x)` volumes, a few of each class; the real ones are held out.
-    generated_names, real_names : what a reader finds each by.
-    generated_labels, real_labels : class of each.
+    generated, real : the real ones are held out.
     pair_sample : `(p, 3, D, D)` central XY, XZ and YZ slices of the generated volume of each of the closest pairs, closest first.
     pair_box : `(p, 3, D, D)` the same of the training box, turned and shifted onto it.
     grey_low, grey_high : z-score at byte 0 and at byte 255.
     """
 
-    generated: UInt8[np.ndarray, "m z y x"]
-    generated_names: tuple[str, ...]
-    generated_labels: tuple[str, ...]
-    real: UInt8[np.ndarray, "n z y x"]
-    real_names: tuple[str, ...]
-    real_labels: tuple[str, ...]
+    generated: ExampleSet
+    real: ExampleSet
     pair_sample: UInt8[np.ndarray, "p 3 u v"]
     pair_box: UInt8[np.ndarray, "p 3 u v"]
     grey_low: float
     grey_high: float
 
+    @property
+    def sets(self) -> dict[str, ExampleSet]:
+        """The volumes by what they are."""
+        return {"generated": self.generated, "real": self.real}
+
+    @property
+    def labels(self) -> list[str]:
+        """All classes, sorted."""
+        return sorted({*self.generated.labels, *self.real.labels})
+
 
 def make_examples(sets: Sets, close_pairs: Sequence[ClosePair]) -> Examples:
     """Draw up to 5 generated and 5 held-out volumes of each generated class by the seed, and cut slices of the closest pairs."""
     low, high = (float(value) for value in np.percentile(sets.held_out.volumes[:, ::2, ::2, ::2], PERCENTILES))
-    generated = _drawn(sets.generated, sets, "generated")
-    real = _drawn(sets.held_out, sets, "real")
     pairs = close_pairs[:PAIRS]
     samples, boxes = np.empty((2, len(pairs), *sets.generated.volumes.shape[1:]), dtype=np.float32)
     for place, pair in enumerate(pairs):
         samples[place], boxes[place] = pair_volumes(sets, pair)
+
+    def drawn(volumes: VolumeSet, purpose: str) -> ExampleSet:
+        rows: list[int] = []
+        for label in sets.generated.classes:
+            own = np.flatnonzero(volumes.labels == label)
+            chosen = numpy_generator(sets.seed, "evaluation examples", purpose, label).permutation(own)[:PER_CLASS]
+            rows.extend(sorted(map(int, chosen)))
+        some = volumes.subset(rows)
+        return ExampleSet(to_grey(some.volumes, low, high), some.names, tuple(map(str, some.labels)))
+
     return Examples(
-        generated=to_grey(generated.volumes, low, high),
-        generated_names=generated.names,
-        generated_labels=tuple(map(str, generated.labels)),
-        real=to_grey(real.volumes, low, high),
-        real_names=real.names,
-        real_labels=tuple(map(str, real.labels)),
+        generated=drawn(sets.generated, "generated"),
+        real=drawn(sets.held_out, "real"),
         pair_sample=_slices(samples, low, high),
         pair_box=_slices(boxes, low, high),
         grey_low=low,
         grey_high=high,
     )
-
-
-def _drawn(volumes: VolumeSet, sets: Sets, purpose: str) -> VolumeSet:
-    rows: list[int] = []
-    for label in sets.generated.classes:
-        own = np.flatnonzero(volumes.labels == label)
-        drawn = numpy_generator(sets.seed, "evaluation examples", purpose, label).permutation(own)[:PER_CLASS]
-        rows.extend(sorted(map(int, drawn)))
-    return volumes.subset(rows)
 
 
 def _slices(volumes: Float32[np.ndarray, "p z y x"], low: float, high: float) -> UInt8[np.ndarray, "p 3 u v"]:
@@ -117,10 +125,12 @@ def write_examples(path: Path, examples: Examples) -> None:
     ------
     OutputError : the place cannot be written.
     """
-    arrays: dict[str, Any] = {field.name: np.asarray(getattr(examples, field.name)) for field in fields(Examples)}
-    for name, value in arrays.items():
-        if name.endswith(("_names", "_labels")):
-            arrays[name] = value.astype(np.str_)  # also where there are none
+    arrays: dict[str, Any] = {}
+    for kind, own in examples.sets.items():
+        texts = {"names": np.array(own.names, dtype=np.str_), "labels": np.array(own.labels, dtype=np.str_)}
+        arrays |= {kind: own.volumes, **{f"{kind}_{name}": values for name, values in texts.items()}}
+    for name in ("pair_sample", "pair_box", "grey_low", "grey_high"):
+        arrays[name] = np.asarray(getattr(examples, name))
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, schema_version=np.int64(SCHEMA_VERSION), kind=np.asarray(KIND), **arrays)
 
@@ -147,12 +157,12 @@ def read_examples(path: Path) -> Examples:
         raise SourceError(f"{path}: not {KIND}; name a folder that frazil evaluate wrote")
     if (version := int(arrays.pop("schema_version"))) > SCHEMA_VERSION:
         raise SourceError(f"{path}: schema version {version} was written by a newer frazil; upgrade frazil")
-    if missing := [field.name for field in fields(Examples) if field.name not in arrays]:
-        raise SourceError(f"{path}: damaged, {', '.join(missing)} is missing; run frazil evaluate again")
-    return Examples(**{field.name: _as_declared(arrays[field.name], str(field.type)) for field in fields(Examples)})
-
-
-def _as_declared(array: np.ndarray, kind: str) -> Any:
-    if kind.startswith("tuple"):
-        return tuple(array.tolist())
-    return float(array) if kind == "float" else array
+    try:
+        sets = {
+            kind: ExampleSet(arrays[kind], *(tuple(arrays[f"{kind}_{part}"].tolist()) for part in ("names", "labels")))
+            for kind in ("generated", "real")
+        }
+        low, high = float(arrays["grey_low"]), float(arrays["grey_high"])
+        return Examples(sets["generated"], sets["real"], arrays["pair_sample"], arrays["pair_box"], low, high)
+    except KeyError as missing:
+        raise SourceError(f"{path}: damaged, {missing} is missing; run frazil evaluate again") from None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from frazil.core.seeds import numpy_generator
-from frazil.evaluation.examples import Examples, to_grey
+from frazil.evaluation.examples import Examples, ExampleSet, to_grey
 from frazil.evaluation.scores import ClosePair, Evaluation, Line, Plot, Score, SetDescription, StageCost, Verdict
 
 LABELS = ("apo-ferritin", "ribosome")
@@ -127,12 +127,8 @@ def examples() -> Callable[..., Examples]:
         middle = box // 2
         slices = np.stack([generated[0][middle], generated[0][:, middle], generated[0][:, :, middle]])[None]
         return Examples(
-            generated=generated,
-            generated_names=(NASTY, *(f"sample {number}" for number in range(1, len(own)))),
-            generated_labels=own,
-            real=real,
-            real_names=tuple(f"box {number}" for number in range(len(own))),
-            real_labels=own,
+            generated=ExampleSet(generated, (NASTY, *(f"sample {number}" for number in range(1, len(own)))), own),
+            real=ExampleSet(real, tuple(f"box {number}" for number in range(len(own))), own),
             pair_sample=slices,
             pair_box=255 - slices,
             grey_low=LOW,

@@ -27,7 +27,7 @@ def test_png_keeps_every_grey_value():
 def test_slices_stand_upright_beneath_each_other(examples):
     """The beam points up: the first row of the XZ slice, z = 0, is its lowest."""
     shown = examples(box=16)
-    volume = shown.generated[0]
+    volume = shown.generated.volumes[0]
     picture = pixels(gallery(shown, 10.0).classes[0].generated[0].picture)
     assert picture.shape == (3 * 16 + 4, 16)
     assert np.array_equal(picture[:16], volume[8][::-1])
@@ -61,7 +61,7 @@ def test_large_slices_are_averaged(examples, monkeypatch):
     shown = examples(box=16)
     picture = pixels(gallery(shown, 10.0).classes[0].generated[0].picture)
     assert picture.shape == (3 * 8 + 4, 8)
-    corner = shown.generated[0][8][:2, :2].mean()
+    corner = shown.generated.volumes[0][8][:2, :2].mean()
     assert picture[7, 0] == pytest.approx(corner, abs=0.51)
 
 

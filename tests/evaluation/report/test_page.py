@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pytest
 
-from frazil.evaluation.examples import Examples
+from frazil.evaluation.examples import Examples, ExampleSet
 from frazil.evaluation.report.page import write_comparison, write_report
 
 LIMIT_BYTES = 12_000_000
@@ -161,10 +161,8 @@ def test_incompressible_volumes_of_many_classes_stay_below_the_limit(tmp_path, e
 
 def test_report_without_pictures_plots_and_scores(tmp_path, evaluation, examples):
     some = examples()
-    empty = Examples(
-        generated=some.generated[:0], generated_names=(), generated_labels=(), real=some.real[:0], real_names=(),
-        real_labels=(), pair_sample=some.pair_sample[:0], pair_box=some.pair_box[:0], grey_low=-1.0, grey_high=1.0,
-    )  # fmt: skip
+    none = ExampleSet(some.generated.volumes[:0], (), ())
+    empty = Examples(none, none, some.pair_sample[:0], some.pair_box[:0], grey_low=-1.0, grey_high=1.0)
     bare = evaluation(scores=(), plots=(), close_pairs=(), stages=(), warnings=())
     write_report(tmp_path / "report.html", bare, empty)
     outline = Outline((tmp_path / "report.html").read_text(encoding="utf-8"))

@@ -32,7 +32,7 @@ def test_the_page_is_made_from_metrics_and_examples(drawn, real_boxes, make_volu
     assert (out / "report.html").read_text() == "page"
     evaluation, examples = drawn[0]
     assert evaluation == read_evaluation(out)
-    assert examples.generated_names == read_examples(out / "examples.npz").generated_names
+    assert examples.generated.names == read_examples(out / "examples.npz").generated.names
     code, text, _ = run("report", out)
     assert (code, str(out / "report.html") in text) == (0, True)
 

@@ -33,7 +33,7 @@ def test_all_volumes_are_embedded_where_there_is_room(examples):
     assert own.binning == 1
     assert len(own.volumes) == 8
     for volume in own.volumes:
-        assert np.array_equal(voxels(volume.data), getattr(shown, volume.kind)[volume.row])
+        assert np.array_equal(voxels(volume.data), shown.sets[volume.kind].volumes[volume.row])
 
 
 def test_without_room_every_class_keeps_its_first_real_and_generated_volume(examples, monkeypatch):
@@ -54,7 +54,7 @@ def test_large_boxes_are_averaged_until_they_fit(examples, monkeypatch):
     assert own.binning == 2
     first = voxels(own.volumes[0].data)
     assert first.shape == (8, 8, 8)
-    assert first[0, 0, 0] == pytest.approx(shown.generated[0][:2, :2, :2].mean(), abs=0.51)
+    assert first[0, 0, 0] == pytest.approx(shown.generated.volumes[0][:2, :2, :2].mean(), abs=0.51)
 
 
 def test_surface_lies_between_particle_and_ice(examples):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from frazil.evaluation.examples import Examples, binned
+from frazil.evaluation.examples import Examples, ExampleSet, binned
 from frazil.evaluation.scores import ClosePair
 from frazil.plots.slices import PLANES, central_slices, scale_bar_nm
 
@@ -74,14 +74,12 @@ class PairPicture:
 
 def gallery(examples: Examples, voxel_size_angstrom: float) -> Gallery:
     """Return the examples class by class; as many of each as the budget allows, at least one."""
-    labels = sorted({*examples.real_labels, *examples.generated_labels})
-    both = (examples.real_labels, examples.generated_labels)
-    most = max((part.count(label) for part in both for label in labels), default=0)
-    classes = _class_rows(examples, labels, most)
+    most = max((own.labels.count(label) for own in examples.sets.values() for label in own.labels), default=0)
+    classes = _class_rows(examples, most)
     while most > 1 and sum(len(one.picture) for row in classes for one in (*row.real, *row.generated)) > BUDGET_BYTES:
         most -= 1
-        classes = _class_rows(examples, labels, most)
-    edge = examples.generated.shape[-1]
+        classes = _class_rows(examples, most)
+    edge = examples.generated.volumes.shape[-1]
     shown_edge = edge // math.ceil(edge / _LARGEST_VOXEL)
     bar_nm = scale_bar_nm(edge * voxel_size_angstrom)
     return Gallery(
@@ -110,21 +108,19 @@ def png_uri(image: UInt8[np.ndarray, "v h"]) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
-def _class_rows(examples: Examples, labels: Sequence[str], most: int) -> list[ClassRow]:
+def _class_rows(examples: Examples, most: int) -> list[ClassRow]:
     return [
-        ClassRow(label, _shown(examples, "real", label, most), _shown(examples, "generated", label, most))
-        for label in labels
+        ClassRow(label, **{kind: _shown(own, kind, label, most) for kind, own in examples.sets.items()})
+        for label in examples.labels
     ]
 
 
-def _shown(examples: Examples, kind: str, label: str, most: int) -> list[Shown]:
-    volumes, names, labels = (getattr(examples, kind + part) for part in ("", "_names", "_labels"))
-    rows = [row for row, own in enumerate(labels) if own == label][:most]
+def _shown(own: ExampleSet, kind: str, label: str, most: int) -> list[Shown]:
     shown = []
-    for row in rows:
-        slices = [_upright(plane) for plane in central_slices(volumes[row]).values()]
-        alt = f"{kind} {label}, {names[row]}: central slices in {', '.join(PLANES)}"
-        shown.append(Shown(kind, row, names[row], png_uri(_joined(slices, axis=0)), alt))
+    for row in [row for row, given in enumerate(own.labels) if given == label][:most]:
+        slices = [_upright(plane) for plane in central_slices(own.volumes[row]).values()]
+        alt = f"{kind} {label}, {own.names[row]}: central slices in {', '.join(PLANES)}"
+        shown.append(Shown(kind, row, own.names[row], png_uri(_joined(slices, axis=0)), alt))
     return shown
 
 

@@ -9,7 +9,6 @@ import base64
 import gzip
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -63,11 +62,10 @@ class Viewer:
 
 def viewer(examples: Examples) -> Viewer:
     """Choose volumes: the first of every class and kind, then the second, and so on, while they fit into the budget."""
-    order = list(_in_turn(examples))
-    labels = {*examples.real_labels, *examples.generated_labels}
+    order = _in_turn(examples)
     binning = 1
     chosen = _fitting(examples, order, binning)
-    while len(chosen) < min(2 * len(labels), len(order)) and binning < 8:
+    while len(chosen) < min(2 * len(examples.labels), len(order)) and binning < 8:
         binning *= 2
         chosen = _fitting(examples, order, binning)
     chosen.sort(key=lambda volume: (volume.label, volume.kind, volume.row))
@@ -89,18 +87,14 @@ def _packed(content: bytes) -> str:
     return base64.b64encode(gzip.compress(content, compresslevel=6, mtime=0)).decode("ascii")
 
 
-def _in_turn(examples: Examples) -> Iterator[tuple[str, int]]:
-    labels = sorted({*examples.real_labels, *examples.generated_labels})
-    rows = {
-        (kind, label): [row for row, own in enumerate(getattr(examples, f"{kind}_labels")) if own == label]
-        for kind in ("generated", "real")
-        for label in labels
-    }
-    for place in range(max((len(own) for own in rows.values()), default=0)):
-        for label in labels:
-            for kind in ("generated", "real"):
-                if place < len(rows[kind, label]):
-                    yield kind, rows[kind, label][place]
+def _in_turn(examples: Examples) -> list[tuple[str, int]]:
+    """Return kind and row of all volumes: the first of every class and kind, then the second, and so on."""
+    order = [
+        (own.labels[:row].count(label), label, kind, row)
+        for kind, own in examples.sets.items()
+        for row, label in enumerate(own.labels)
+    ]
+    return [(kind, row) for _, _, kind, row in sorted(order)]
 
 
 def _fitting(examples: Examples, order: list[tuple[str, int]], binning: int) -> list[Embedded]:
@@ -108,12 +102,12 @@ def _fitting(examples: Examples, order: list[tuple[str, int]], binning: int) -> 
     chosen: list[Embedded] = []
     left = BUDGET_BYTES
     for kind, row in order:
-        data = _packed(_npy(binned(getattr(examples, kind)[row], binning)))
+        own = examples.sets[kind]
+        data = _packed(_npy(binned(own.volumes[row], binning)))
         left -= len(data)
         if left < 0:
             break
-        names, labels = getattr(examples, f"{kind}_names"), getattr(examples, f"{kind}_labels")
-        chosen.append(Embedded(kind, row, names[row], labels[row], data))
+        chosen.append(Embedded(kind, row, own.names[row], own.labels[row], data))
     return chosen
 
 
@@ -126,9 +120,9 @@ def _npy(volume: UInt8[np.ndarray, "z y x"]) -> bytes:
 
 def _surface(examples: Examples) -> float:
     """Return a z-score between ice and the darkest voxels of all volumes; particles are dark."""
-    both = [volumes.ravel() for volumes in (examples.generated, examples.real) if len(volumes)]
-    if not both:
+    shown = np.concatenate([own.volumes.ravel() for own in examples.sets.values()])
+    if not len(shown):
         return -1.0
-    byte = float(np.percentile(np.concatenate(both), _DENSEST_PERCENT))
+    byte = float(np.percentile(shown, _DENSEST_PERCENT))
     densest = examples.grey_low + byte / 255 * (examples.grey_high - examples.grey_low)
     return min(_SURFACE_SHARE * densest, -0.1)
