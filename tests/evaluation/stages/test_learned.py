@@ -58,7 +58,7 @@ def test_a_damaged_one_is_learned_again(sets, trained, tmp_path, capsys):
     embedding.path.write_bytes(b"x")
     learned(tmp_path, sets)
     assert len(trained) == 2
-    assert "learned again" in capsys.readouterr().err
+    assert "training it again" in capsys.readouterr().err
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(sets, trained, tmp_path, capsys):

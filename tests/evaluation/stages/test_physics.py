@@ -221,7 +221,7 @@ def test_too_few_of_a_class_and_a_class_without_held_out_ones_have_no_numbers():
     assert all(score.value is not None for score in section.scores if score.label != "hollow")
 
     section = physics(Material(Sets(pieces(3), HELD_OUT.of("full"), TRAINING)))
-    assert section.warnings == ("hollow: no volume is held out, so the physics of this class is not judged",)
+    assert section.warnings == ("hollow: no held-out volumes; no physics scores for this class",)
     spectrum = next(score for score in section.scores if score.name == "spectrum_xy_dex")
     assert spectrum.count == 14
     assert len(section.per_sample["spectrum"]) == 28

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import scipy.stats
@@ -17,6 +18,10 @@ from frazil.evaluation.volumes import Sets, VolumeSet
 
 SAME_VOXELS = 1e-3
 """Below this distance two boxes hold the same voxels: rounding makes 1e-6, another particle never less than 0.1."""
+
+COPY = 0.5
+"""A copy is less than half as far away as a held-out box of its class, and less than half as far as the next training box; of a box
+with a twin the next says nothing."""
 
 _HELD_OUT_AT_MOST = 600
 _NOISE_AT_MOST = 50  # noise is noise
@@ -75,27 +80,13 @@ class Nearness:
     doubled: Bool[np.ndarray, "m"]
     searched: int
 
-    def authentic(self, nearest: Nearest) -> Float[np.ndarray, "n"]:
-        """Return 1 for authentic volumes: further from their nearest training box than it is from its own nearest; else 0.
-
-        Alaa et al. 2022, section 3.3. NaN where the training box has no other.
-        """
-        other = self.to_other[nearest.box]
-        return np.where(np.isnan(other), np.nan, nearest.distance > other)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Distances of held-out boxes, class by class; all together for a class with fewer than `MINIMUM`."""
-
-    distances: dict[str, Float[np.ndarray, "m"]]
-    pooled: Float[np.ndarray, "m"]
-
-    @classmethod
-    def of(cls, held_out: Nearest) -> Reference:
-        """Collect the distances of held-out boxes."""
-        own = {str(label): held_out.distance[held_out.labels == label] for label in np.unique(held_out.labels)}
-        return cls({label: values for label, values in own.items() if len(values) >= MINIMUM}, held_out.distance)
+    @cached_property
+    def reference(self) -> dict[str, Float[np.ndarray, "m"]]:
+        """Distances of held-out boxes by class, of classes with `MINIMUM` or more."""
+        labels, counts = np.unique(self.held_out.labels, return_counts=True)
+        return {
+            str(label): self.held_out.distance[self.held_out.labels == label] for label in labels[counts >= MINIMUM]
+        }
 
     def strata(self, nearest: Nearest, label: str | None = None, *, pooled: bool = True) -> list[Stratum]:
         """Return distances of a set, or of one class of it, each with the held-out distances to compare them with.
@@ -107,18 +98,40 @@ class Reference:
         names = nearest.labels.astype(str)
         wanted = np.isfinite(nearest.distance) & ((names == label) if label is not None else True)
         found = [
-            (nearest.distance[wanted & (names == name)], self.distances[name])
-            for name in sorted(self.distances)
+            (nearest.distance[wanted & (names == name)], self.reference[name])
+            for name in sorted(self.reference)
             if (wanted & (names == name)).any()
         ]
-        rest = wanted & ~np.isin(names, list(self.distances))
-        return [*found, (nearest.distance[rest], self.pooled)] if pooled and rest.any() else found
+        rest = wanted & ~np.isin(names, list(self.reference))
+        return [*found, (nearest.distance[rest], self.held_out.distance)] if pooled and rest.any() else found
 
     def ratios(self, nearest: Nearest) -> Float[np.ndarray, "n"]:
-        """Return each distance over the median held-out distance of its class."""
-        medians = [float(np.median(self.distances.get(str(label), self.pooled))) for label in nearest.labels]
+        """Return each distance over the median held-out distance of its class, or of all if it has too few."""
+        medians = [float(np.median(self.reference.get(str(of), self.held_out.distance))) for of in nearest.labels]
         # a held-out set that is in the training set has the median 0
         return np.asarray(nearest.distance / np.maximum(medians, SAME_VOXELS))
+
+    def to_second(self, nearest: Nearest) -> Float[np.ndarray, "n"]:
+        """Return the distance to the nearest box over that to the second; two that are both the same are no copy of one."""
+        ratio = nearest.distance / np.maximum(nearest.second, SAME_VOXELS)
+        return np.where(nearest.second > SAME_VOXELS, ratio, 1.0)
+
+    def authentic(self, nearest: Nearest) -> Float[np.ndarray, "n"]:
+        """Return 1 for authentic volumes: further from their nearest training box than it is from its own nearest; else 0.
+
+        Alaa et al. 2022, section 3.3. NaN where the training box has no other.
+        """
+        other = self.to_other[nearest.box]
+        return np.where(np.isnan(other), np.nan, nearest.distance > other)
+
+    def copies(self, nearest: Nearest) -> Bool[np.ndarray, "n"]:
+        """Return which volumes copy one training box. The second nearest of a copy is the twin, if the box has one."""
+        ratios = self.ratios(nearest)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            to_twin = self.to_other[nearest.box] * ratios / nearest.distance  # in the same units: medians of the class
+        alone = (self.to_second(nearest) < COPY) | (nearest.distance <= SAME_VOXELS)
+        twin = self.doubled[nearest.box] | (to_twin < COPY)
+        return np.asarray((ratios < COPY) & (alone | twin))
 
 
 def measure_nearness(sets: Sets, on_volumes: Callable[[float], None]) -> Nearness:

@@ -95,9 +95,7 @@ def find_ring(profile: Float[np.ndarray, "radii"]) -> Ring:
 
 def ring_depths(rows: Float[np.ndarray, "rows radii"], expected: Ring) -> Float[np.ndarray, "rows"]:
     """Return the depth of the ring in each mean profile: center minus the darkest place near the expected radius."""
-    first, last = _window(rows.shape[1], expected.radius_voxel)
-    darkest = first + np.argmin(rows[:, first : last + 1], axis=1)
-    return np.asarray(_center(rows, expected.radius_voxel) - _vertex(rows, darkest)[1])
+    return np.asarray(_center(rows, expected.radius_voxel) - _vertex(rows, _darkest(rows, expected))[1])
 
 
 def ring_radii(rows: Float[np.ndarray, "rows radii"], expected: Ring) -> Float[np.ndarray, "rows"]:
@@ -107,7 +105,7 @@ def ring_radii(rows: Float[np.ndarray, "rows radii"], expected: Ring) -> Float[n
     a quarter of the expected depth or more below the center.
     """
     first, last = _window(rows.shape[1], expected.radius_voxel)
-    darkest = first + np.argmin(rows[:, first : last + 1], axis=1)
+    darkest = _darkest(rows, expected)
     inside = (darkest > first) & (darkest < last)
     radius, _ = _vertex(rows, darkest)
     return np.where(inside & (ring_depths(rows, expected) >= expected.depth / 4), radius, np.nan)
@@ -118,9 +116,8 @@ def ring_spreads(rows: Float[np.ndarray, "rows sectors radii"], expected: Ring) 
 
     NaN where the mean over azimuth has no ring.
     """
-    first, last = _window(rows.shape[2], expected.radius_voxel)
     flat = rows.reshape(-1, rows.shape[2])
-    radius, _ = _vertex(flat, first + np.argmin(flat[:, first : last + 1], axis=1))
+    radius, _ = _vertex(flat, _darkest(flat, expected))
     spread = radius.reshape(rows.shape[:2]).std(axis=1)
     return np.where(np.isfinite(ring_radii(rows.mean(axis=1), expected)), spread, np.nan)
 
@@ -165,6 +162,11 @@ def _window(count: int, radius_voxel: float) -> tuple[int, int]:
     """Return the first and the last index of the radii where a ring is looked for."""
     first = round(max(0.5 * radius_voxel, _LEAST_RADIUS_VOXEL) / STEP_VOXEL)
     return first, min(round(1.5 * radius_voxel / STEP_VOXEL), count - 1)
+
+
+def _darkest(rows: Float[np.ndarray, "rows radii"], expected: Ring) -> Int64[np.ndarray, "rows"]:
+    first, last = _window(rows.shape[1], expected.radius_voxel)
+    return np.asarray(first + np.argmin(rows[:, first : last + 1], axis=1))
 
 
 def _center(rows: Float[np.ndarray, "rows radii"], radius_voxel: float) -> Float[np.ndarray, "rows"]:

@@ -81,7 +81,7 @@ def vendi_score(kernel: Float[np.ndarray, "n n"], counts: Int64[np.ndarray, "n"]
 
 
 def vendi_interval(kernel: Float[np.ndarray, "n n"], random: np.random.Generator) -> Interval:
-    """Return the 95 % bootstrap interval of `vendi_score`; the loss by samples drawn twice is put back."""
+    """Return the 95 % bootstrap interval of `vendi_score`; corrected for samples drawn twice."""
     times = times_drawn(len(kernel), random, _VENDI_REPLICATES)
     low, high = unbiased_interval(vendi_score(kernel), np.array([vendi_score(kernel, counts) for counts in times]))
     return max(low, 1.0), min(high, float(len(kernel)))
@@ -122,7 +122,7 @@ def _similarity_scores(sets: Sets, advance: Callable[[float], None]) -> Iterator
             found[role] = Estimate(mean, None if role == "noise" else percentile_interval(drawn))
             if role == "generated":
                 pair_count = sum(pairs.count for pairs in classes)
-                note = f"1 where all are equal. {pair_count} pairs of {scales} scales; bootstrap over volumes."
+                note = f"1 if all are equal. {pair_count} pairs of {scales} scales; bootstrap over volumes."
                 note += " Classes count alike." if len(classes) > 1 else ""
         few = f"Not measured: {count} generated volumes, {MINIMUM} of a class are needed."
         yield _SIMILARITY.score(found, label=label, count=count, note=note or few)
@@ -183,6 +183,6 @@ def _vendi_score(name: str, embedded: FeatureSets, label: str | None, seed: int)
         {"generated": estimate(generated, "value"), "real": estimate(real, "real"), "noise": estimate(noise, None)},
         label=label,
         count=count,
-        note=f"Effective number of different volumes among {count}; Gaussian kernel as wide as the median distance of real "
-        "ones. Interval: bootstrap, the loss by volumes drawn twice put back.",
+        note=f"Effective number of different volumes among {count}; Gaussian kernel as wide as the median distance between real "
+        "volumes. Interval: bootstrap, corrected for volumes drawn twice.",
     )

@@ -26,7 +26,7 @@ from frazil.evaluation.stages.feature_sets import FeatureSets, embed_sets, equal
 from frazil.evaluation.stages.material import Material, OnStep, count_steps, ignore
 
 _SAMPLES_PER_DIMENSION = 4  # of the Fréchet distance: fewer, and the covariance is mostly chance
-_FEW = 50  # below, a value is read with its interval or not at all
+_FEW = 50  # below, a value says little without its interval
 _GROUP_COST = 10  # comparing a group takes about as long as embedding so many volumes
 
 
@@ -161,13 +161,13 @@ def _note(key: str, embedded: FeatureSets, count: int, real_count: int, dimensio
     if key == "frechet":
         parts.append(
             f"Over the {dimensions} strongest of {embedded.components.shape[1]} features' principal axes of the training boxes, "
-            f"{_SAMPLES_PER_DIMENSION} samples for each or more; compare it with the number of real volumes beside it, not "
-            "across classes. Interval: bootstrap over both sets, its upward bias taken off."
+            f"{_SAMPLES_PER_DIMENSION} samples for each or more; compare it with the real number, not across classes. "
+            "Interval: bootstrap over both sets, corrected for its upward bias."
         )
     if count < _FEW:
         parts.append(f"Few samples ({count}): go by the interval.")
     if real_count != count:
-        parts.append(f"The number of real volumes is from {real_count} of them, there are no more.")
+        parts.append(f"The real number is from {real_count} volumes, as many as there are.")
     if label is None and embedded.description:
         parts.append(f"{embedded.description[0].upper()}{embedded.description[1:]}.")
     return " ".join(parts)

@@ -61,7 +61,7 @@ class LearnedEmbedding:
             try:
                 self._classifier = Classifier.load(self.path)
             except BundleError as fault:  # it is only a copy of what can be learned again
-                warn(f"{fault}; it is learned again")
+                warn(f"{fault}; training it again")
         return self._classifier is not None
 
     def learn(self, sets: Sets, on_step: OnStep) -> None:
@@ -70,7 +70,7 @@ class LearnedEmbedding:
         try:
             self._classifier.save(self.path)
         except OutputError as fault:
-            warn(f"the learned embedding is not kept ({fault}); set {CACHE_VARIABLE} to a folder that can be written")
+            warn(f"the learned embedding was not saved ({fault}); set {CACHE_VARIABLE} to a writable folder")
 
     @property
     def description(self) -> str:

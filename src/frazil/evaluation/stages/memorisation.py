@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float, Float32
 
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.metrics.bootstrap import drawn_again, percentile_interval
@@ -21,7 +21,6 @@ from frazil.evaluation.metrics.nearness import (
     SAME_VOXELS,
     Nearest,
     Nearness,
-    Reference,
     measure_nearness,
     median_ratio,
     rank_test,
@@ -34,10 +33,6 @@ from frazil.evaluation.volumes import Sets
 from frazil.volume.turns import TURNS
 
 _PAIRS = 10
-_COPY = 0.5
-"""A copy is less than half as far away as a held-out box of its class, and less than half as far as the next training box; of a box
-with a twin the next says nothing."""
-
 _NEAR_QUANTILE = 0.01
 _PLOT_POINTS = 121
 
@@ -73,7 +68,7 @@ def memorisation(material: Material, on_step: OnStep = ignore) -> StageRecord:
         return StageRecord(scores=scores)
     nearness = measure_nearness(sets, count_steps(on_step, volumes_to_search(sets)))
     on_step(1.0)
-    found = _Found(sets, nearness, Reference.of(nearness.held_out))
+    found = _Found(sets, nearness)
     return StageRecord(
         scores=scores if lacking else (*found.ratio_scores(), *found.rank_scores(), *found.share_scores()),
         plots=() if lacking else (found.plot(),),
@@ -107,12 +102,11 @@ class _Found:
 
     sets: Sets
     nearness: Nearness
-    reference: Reference
 
     @cached_property
     def ratios(self) -> Float[np.ndarray, "n"]:
         """Distance ratios of the generated volumes."""
-        return self.reference.ratios(self.nearness.generated)
+        return self.nearness.ratios(self.nearness.generated)
 
     @cached_property
     def judged(self) -> dict[Role, Nearest]:
@@ -128,9 +122,9 @@ class _Found:
         sets = self.sets
         search = Search.of_edge(sets.generated.volumes.shape[-1])
         note = (
-            f"Median. Distance: 1 - correlation of the central {2 * search.half_voxel + 1}^3 voxels, the best over shifts up to "
-            f"{search.shift_voxel} voxels and half turns about x, y, z. Over the median of the held-out boxes of its class, of all "
-            f"where it has fewer than {MINIMUM}. Bootstrap over both. Smooth volumes lie nearer to all boxes, copies or not."
+            f"Median. Distance: 1 - correlation of the central {2 * search.half_voxel + 1}^3 voxels, the best over shifts of up "
+            f"to {search.shift_voxel} voxels and half turns about x, y, z; over the median of the held-out boxes of the class (of "
+            f"all, if it has fewer than {MINIMUM}). Bootstrap over both. Smooth volumes are nearer to all boxes, copies or not."
         )
         yield _RATIO.score(self._median_ratios(None), count=len(sets.generated), note=note)
         for label in sets.generated.classes if len(sets.generated.classes) > 1 else ():
@@ -144,7 +138,7 @@ class _Found:
         return {
             role: median_ratio(strata, numpy_generator(self.sets.seed, "memorisation ratio", role, label or ""))
             for role, of in self.judged.items()
-            if (strata := self.reference.strata(of, label))
+            if (strata := self.nearness.strata(of, label))
         }
 
     def rank_scores(self) -> Iterator[Score]:
@@ -152,15 +146,15 @@ class _Found:
         tests = {
             role: rank_test(strata, numpy_generator(self.sets.seed, "memorisation ranks", role))
             for role, of in self.judged.items()
-            if (strata := self.reference.strata(of, pooled=False))
+            if (strata := self.nearness.strata(of, pooled=False))
         }
-        few = [name for name in self.sets.generated.classes if name not in self.reference.distances]
+        few = [name for name in self.sets.generated.classes if name not in self.nearness.reference]
         left_out = f" Without {', '.join(few)}: fewer than {MINIMUM} held-out boxes." if few else ""
         count = len(self.sets.generated)
         yield _P.score(
             {role: Estimate(p) for role, (p, _) in tests.items()},
             count=count,
-            note="One-sided rank test (Mann-Whitney) against held-out boxes, within classes, which are joined after van Elteren. "
+            note="One-sided rank test (Mann-Whitney) against held-out boxes, within classes, combined with van Elteren's weights. "
             "Boxes of one tomogram are not quite independent: read it together with the chance to lie nearer."
             + left_out,
         )
@@ -172,8 +166,8 @@ class _Found:
 
     def share_scores(self) -> Iterator[Score]:
         """Return what is said of single volumes: how many are authentic, unusually near, or copies."""
-        nearness, reference = self.nearness, self.reference
-        limit = float(np.quantile(reference.ratios(nearness.held_out), _NEAR_QUANTILE))
+        nearness = self.nearness
+        limit = float(np.quantile(nearness.ratios(nearness.held_out), _NEAR_QUANTILE))
         unknown = int(np.isnan(nearness.authentic(nearness.generated)).sum())
         yield self._share(
             _AUTHENTIC,
@@ -185,17 +179,17 @@ class _Found:
         )
         yield self._share(
             _NEAR,
-            lambda of: 100 * (reference.ratios(of) < limit),
+            lambda of: 100 * (nearness.ratios(of) < limit),
             f"Distance ratio below {limit:.3f}, the 1 % quantile of {len(nearness.held_out.box)} held-out boxes.",
         )
         yield self._share(
             _COPIES,
-            lambda of: 100 * self._is_copy(of),
+            lambda of: 100 * nearness.copies(of),
             "Less than half as far from a training box as held-out boxes are, and less than half as far as from the second: "
             "smoothness alone does not make a copy. Where the box has a twin among the training boxes, the first alone decides.",
         )
         note = "Median. Near 1 without copies, near 0 for copies. Real: held-out boxes."
-        yield self._share(_SECOND, _to_second, note, real=nearness.held_out)
+        yield self._share(_SECOND, nearness.to_second, note, real=nearness.held_out)
 
     def _share(
         self, metric: Metric, of: Callable[[Nearest], np.ndarray], note: str, *, real: Nearest | None = None
@@ -210,14 +204,6 @@ class _Found:
                 drawn = statistic(drawn_again(values, random), axis=1)
                 found[role] = Estimate(float(statistic(values)), percentile_interval(drawn))
         return metric.score(found, count=len(self.sets.generated), note=note)
-
-    def _is_copy(self, of: Nearest) -> Bool[np.ndarray, "n"]:
-        """Return which volumes copy one training box. The second nearest of a copy is the twin, if the box has one."""
-        ratios = self.reference.ratios(of)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            to_twin = self.nearness.to_other[of.box] * ratios / of.distance  # in the same units: medians of the class
-        twin = self.nearness.doubled[of.box] | (to_twin < _COPY)
-        return np.asarray((ratios < _COPY) & ((_to_second(of) < _COPY) | (of.distance <= SAME_VOXELS) | twin))
 
     def close_pairs(self) -> tuple[ClosePair, ...]:
         """Return the pairs of the lowest distance ratios."""
@@ -242,7 +228,7 @@ class _Found:
             "real training": self.nearness.training,
             "noise": self.nearness.noise,
         }
-        ratios = {name: self.reference.ratios(of) for name, of in sets.items()}
+        ratios = {name: self.nearness.ratios(of) for name, of in sets.items()}
         last = max(1.5, float(np.nanmax(ratios["generated"])), float(np.nanmax(ratios["real held-out"])))
         x = np.linspace(0, 1.05 * last, _PLOT_POINTS)
         lines = []
@@ -276,7 +262,7 @@ class _Found:
                 f"{same.sum()} of {len(same)} generated volumes are training boxes, voxel for voxel ({first(same)}); "
                 "check that GENERATED is not the training data"
             )
-        copies = self._is_copy(generated) & ~same
+        copies = self.nearness.copies(generated) & ~same
         if copies.any():
             yield (
                 f"{copies.sum()} of {len(copies)} generated volumes are near duplicates of a training box ({first(copies)}); "
@@ -293,8 +279,3 @@ class _Found:
                 f"{twins} of {self.nearness.searched} training boxes hold the same voxels as another, which then does not "
                 "count as the nearest other; curate again without doubled picks"
             )
-
-
-def _to_second(of: Nearest) -> Float[np.ndarray, "n"]:
-    """Return the distance to the nearest box over that to the second; two that are both the same are no copy of one."""
-    return np.where(of.second > SAME_VOXELS, of.distance / np.maximum(of.second, SAME_VOXELS), 1.0)

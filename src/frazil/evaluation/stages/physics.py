@@ -74,9 +74,7 @@ def physics(material: Material, on_step: OnStep = ignore) -> StageRecord:
     return StageRecord(
         scores=tuple(scores),
         plots=tuple(plots),
-        warnings=tuple(
-            f"{label}: no volume is held out, so the physics of this class is not judged" for label in missing
-        ),
+        warnings=tuple(f"{label}: no held-out volumes; no physics scores for this class" for label in missing),
         per_sample={name: known(values) for name, values in spreads.items()},
     )
 
@@ -171,22 +169,15 @@ def _scores(everything: Group, tilt_range_degrees: TiltRange | None) -> Iterator
 
 def _plots(everything: Group, voxel_size_angstrom: float) -> Iterator[Plot]:
     one = everything.measured["generated"]
+    frequency, power = f"cycles per voxel of {voxel_size_angstrom:.1f} Å", "log₁₀ power"
     for name in SPECTRA:
+        title = f"Power spectrum in {name}"
         yield everything.plot(
-            f"spectrum_{name.lower()}",
-            f"Power spectrum in {name}",
-            one.at[name],
-            _curve(name),
-            x_title=f"cycles per voxel of {voxel_size_angstrom:.1f} Å",
-            y_title="log₁₀ power",
+            f"spectrum_{name.lower()}", title, one.at[name], _curve(name), x_title=frequency, y_title=power
         )
+    angle, over = "angle to kx in the kz-kx plane, degrees", "log₁₀ power over that at kx"
     yield everything.plot(
-        "wedge_profile",
-        "Missing wedge",
-        one.at["wedge"],
-        _curve("wedge"),
-        x_title="angle to kx in the kz-kx plane, degrees",
-        y_title="log₁₀ power over that at kx",
+        "wedge_profile", "Missing wedge", one.at["wedge"], _curve("wedge"), x_title=angle, y_title=over
     )
     yield everything.plot(
         "grey_values",
@@ -197,15 +188,11 @@ def _plots(everything: Group, voxel_size_angstrom: float) -> Iterator[Plot]:
         y_title="log₁₀ share per σ",
         drawn=lambda share: np.log10(share, out=np.full(len(share), np.nan), where=share > 0),
     )
+    lags = np.arange(one.autocorrelation.shape[2], dtype=np.float64)
+    lag, height = f"lag, voxels of {voxel_size_angstrom:.1f} Å", "autocorrelation"
     for axis, name in enumerate("zyx"):
-        yield everything.plot(
-            f"autocorrelation_{name}",
-            f"Autocorrelation along {name}",
-            np.arange(one.autocorrelation.shape[2], dtype=np.float64),
-            _along(axis),
-            x_title=f"lag, voxels of {voxel_size_angstrom:.1f} Å",
-            y_title="autocorrelation",
-        )
+        title = f"Autocorrelation along {name}"
+        yield everything.plot(f"autocorrelation_{name}", title, lags, _along(axis), x_title=lag, y_title=height)
 
 
 def _wedge_in_words(tilt_range_degrees: TiltRange | None) -> str:

@@ -61,9 +61,9 @@ def run_stage(
     """
     costs: list[StageCost] = []
     if stage.learned and not learned.find():
-        with _measured("embedding", costs), _line(bar, "learning the embedding") as on_step:
+        with _measured("embedding", costs, bar) as on_step:
             learned.learn(material.sets, on_step)
-    with _measured(name, costs), _line(bar, name) as on_step:
+    with _measured(name, costs, bar) as on_step:
         found = stage.run(material, on_step)
     quick = material.quick and stage.has_quick
     record = found.model_copy(update={"quick": quick, "costs": tuple(costs)})
@@ -72,21 +72,15 @@ def run_stage(
 
 
 @contextmanager
-def _line(bar: Progress, text: str) -> Iterator[OnStep]:
-    """Add a line to the bar; yield the function that takes the share done."""
-    task = bar.add_task(text, total=1.0)
-    yield lambda share: bar.update(task, completed=min(share, 1.0))
-    bar.update(task, completed=1.0)
-
-
-@contextmanager
-def _measured(name: str, costs: list[StageCost]) -> Iterator[None]:
-    """Add the seconds of the block, and the highest memory of the whole process meanwhile."""
+def _measured(name: str, costs: list[StageCost], bar: Progress) -> Iterator[OnStep]:
+    """Show the share done of the block on a line of the bar; add its seconds and the highest memory of the process."""
     with suppress(OSError):  # forget the peak; where that is not allowed, it is the peak since the start
         Path("/proc/self/clear_refs").write_text("5")
+    task = bar.add_task(name, total=1.0)
     start = time.monotonic()
-    yield
+    yield lambda share: bar.update(task, completed=min(share, 1.0))
     seconds = time.monotonic() - start
+    bar.update(task, completed=1.0)
     costs.append(StageCost(name=name, seconds=round(seconds, 2), peak_memory_gb=round(_peak_memory_gb(), 3)))
 
 
