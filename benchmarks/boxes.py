@@ -1,4 +1,4 @@
-"""What a voxel costs in boxes of 32^3 to 128^3, and what memory they take: tables for docs/performance.md.
+"""What a voxel costs in boxes of 32^3 to 128^3, and what memory they take: tables for docs/lab/performance.md.
 
     python benchmarks/boxes.py [--rounds 5] [--edges 32,48,64,96,128]
 

@@ -1,4 +1,4 @@
-"""How fast networks generate and train at 64^3, each as a ratio to the paper's plain implementation: tables for docs/performance.md.
+"""How fast networks generate and train at 64^3, each as a ratio to the paper's plain implementation: tables for docs/lab/performance.md.
 
     python benchmarks/network.py [--rounds 5] [--box 64]
 

@@ -1,4 +1,4 @@
-"""How far the variance of sampled voxel noise is off, by sampler and steps: the table in docs/performance.md.
+"""How far the variance of sampled voxel noise is off, by sampler and steps: the table in docs/lab/performance.md.
 
     python benchmarks/samplers.py [--steps 10 15 20 30 50]
 

@@ -97,7 +97,7 @@ def test_variance_of_voxel_noise_is_kept_within_5_percent(sampler, steps):
     ],
 )
 def test_variance_errors_are_those_of_the_published_table(sampler, steps, percent):
-    """docs/performance.md. The last 3 % at 0.05 are the last step's: the schedule ends at a noise of 0.01."""
+    """docs/lab/performance.md. The last 3 % at 0.05 are the last step's: the schedule ends at a noise of 0.01."""
     errors = 100 * (exact_variances((0.05, 0.2, 1.0), sampler, steps) - 1)
     np.testing.assert_allclose(errors, percent, atol=0.1)
 

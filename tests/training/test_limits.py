@@ -54,7 +54,7 @@ def test_a_pass_that_does_not_fit_is_refused_with_what_would(make_job, memory, r
 
 @pytest.mark.parametrize(
     ("edge", "boxes", "precision", "checkpoint", "gib"),
-    [  # peak of the process (docs/performance.md)
+    [  # peak of the process (docs/lab/performance.md)
         (64, 1, "bf16-mixed", False, 0.46),
         (64, 4, "bf16-mixed", False, 0.71),
         (64, 16, "bf16-mixed", False, 1.41),

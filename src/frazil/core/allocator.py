@@ -24,7 +24,7 @@ def keep_freed_memory(needed_bytes: int, memory_bytes: int) -> bool:
     """Have glibc keep what is freed, and serve large blocks from it; return whether it does.
 
     By default it returns blocks above 32 MB to the system at once and pays for every page of the next one again: between a tenth and
-    two fifths of the CPU time of a network (docs/performance.md). The change lasts as long as the process, so a notebook or somebody
+    two fifths of the CPU time of a network (docs/lab/performance.md). The change lasts as long as the process, so a notebook or somebody
     else's program is left alone (`own_process`); without glibc nothing happens.
 
     Parameters

@@ -131,7 +131,7 @@ def resolve_steps(sampler: SamplerName, settings: DiffusionSettings, steps: int 
     Parameters
     ----------
     steps : as requested; None is all timesteps for ``ddpm`` (the paper), 50 for ``ddim``, 30 for ``sde-dpm++``, 20 for ``dpm++``
-        and ``unipc``: the fewest, by tens, that keep the variance of voxel noise within 5 % (docs/performance.md); ``ddim`` never
+        and ``unipc``: the fewest, by tens, that keep the variance of voxel noise within 5 % (docs/lab/performance.md); ``ddim`` never
         does.
 
     Raises

@@ -1,4 +1,4 @@
-"""How a score compares with real volumes: it *reaches* them, is *near* them, or falls *short*. See also docs/evaluation.md."""
+"""How a score compares with real volumes: it *reaches* them, is *near* them, or falls *short*. See also docs/explanation/evaluation.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer to each question in a word, by rules that are given here and in docs/evaluation.md, and a sentence with the numbers.
+"""The answer to each question in a word, by rules given here and in docs/explanation/evaluation.md, and a sentence with the numbers.
 
 Scores, graded by `frazil.evaluation.grades`, are grouped into aspects of a question, so that five spectra do not outvote one ring.
 The answer counts aspects.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NETWORK_ERROR = 0.018
 """Error of a network of preset `fast` at the lowest noise, as the standard deviation of a voxel of a z-scored box. 0.046 was measured
 over all frequencies; the finest ones, which matter here, err less, and what bypasses the network carries noise. Chosen by the look of
-samples (docs/performance.md). Bundles do not store it: another value would be another network, and needs another name in the settings."""
+samples (docs/lab/performance.md). Bundles do not store it: another value would be another network and needs another name."""
 
 
 @dataclass(frozen=True)
