@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from frazil.core.records import Picks, TomogramHeader
 from frazil.core.seeds import numpy_generator
 from frazil.simulation.microscope.denoiser import denoise
 from frazil.simulation.microscope.microscope import take_tomogram
 from frazil.simulation.preset import load_simulation_preset
-from frazil.simulation.specimen.specimen import Likeness
 from frazil.simulation.tomogram import BESIDE_ANGSTROM, simulate_tomogram
 
 OPTIONS = {
@@ -85,16 +83,3 @@ def test_specimen_and_microscope_draw_apart(tomogram):
     emptier = simulate_tomogram(other(specimen__surroundings__background_protein_mg_per_ml=0), 5, 3)
     assert places(emptier) == places(tomogram)
     assert not np.array_equal(emptier.specimen.density, tomogram.specimen.density)
-
-
-def test_like_picks_it_takes_their_places_and_their_grid():
-    header = TomogramHeader("TS_1", (36, 40, 44), 14.0, "somewhere")
-    centers = np.array([[240.0, 280.0, 300.0]])
-    turn = np.array([[[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]])
-    like = Likeness(header, [Picks("TS_1", "thyroglobulin", centers, turn)])
-    simulated = simulate_tomogram(PRESET, 0, "TS_1", like=like)
-    assert simulated.denoised.shape == (36, 40, 44)
-    assert simulated.specimen.voxel_size_angstrom == 14.0
-    (only,) = simulated.specimen.placed
-    assert np.allclose(only.centers_angstrom, centers)
-    assert np.allclose(only.rotations, turn)

@@ -145,7 +145,7 @@ def simulate(
         denoiser=chosen.denoiser,
         grey_std=chosen.grey_std,
     )
-    labels = sorted(picked or (label for label in found if not specimen.is_distractor(label)))
+    labels = sorted(found.keys() - specimen.distractors(found))
     project = SimulationProject(Path(out), chosen, parameters, found, labels)
     return _simulate(project, plans, shared=first is not None, workers=workers, dask=dask, force=force)
 

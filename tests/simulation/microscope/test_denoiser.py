@@ -60,12 +60,6 @@ def test_a_wave_along_the_beam_passes_with_its_gain_away_from_the_faces():
     np.testing.assert_allclose(denoised[20:60], gain * sine[20:60], atol=1e-4)
 
 
-def test_voxels_of_half_the_size_have_twice_the_frequency():
-    fine = denoise(volume(0), nothing(), 5.0, restrained(resolution_angstrom=20, shrinkage=0))
-    coarse = denoise(volume(0), nothing(), 10.0, restrained(resolution_angstrom=40, shrinkage=0))
-    np.testing.assert_allclose(fine, coarse, atol=1e-9)
-
-
 def test_noise_left_scales_the_noise_and_nothing_else():
     signal, noise = volume(0), volume(1)
     alone, noisy = denoise(signal, nothing(), 10.0, LINEAR), denoise(nothing(), noise, 10.0, PASS_ALL)
@@ -125,10 +119,6 @@ def test_a_tomogram_of_any_size_has_mean_zero_and_leaves_its_parts_alone(setting
     np.testing.assert_array_equal(signal, before[0])
     np.testing.assert_array_equal(noise, before[1])
     np.testing.assert_array_equal(denoise(signal, noise, 10.0, settings), denoised)
-
-
-def test_empty_ice_without_noise_stays_nothing():
-    assert not denoise(nothing(), volume(0), 10.0, restrained(noise_left=0)).any()
 
 
 def test_a_steep_low_pass_cuts():

@@ -187,20 +187,7 @@ def test_shot_noise_by_hand():
     assert stds[1:] == pytest.approx([1 / math.sqrt(200 * 0.8 * math.exp(-1.0))] * 2)  # at 60 degrees the path is twice
 
 
-def test_noise_follows_the_true_tilt():
-    tilts = series(angle_error_degrees=5)
-    expected = noise_std(tilts, 10.0, 2000.0, OpticsSettings())
-    path = np.log(expected**2 * tilts.dose_e_per_angstrom2 * 100 * 0.8)
-    np.testing.assert_allclose(2000 / 3100 / path, np.cos(np.radians(tilts.true_angles_degrees)))
-
-
 # --- correction
-
-
-def test_without_correction_images_stay_as_they_are():
-    squared = frequencies_squared(9, tilts=31)
-    transfer = torch.linspace(-1, 1, 9, dtype=torch.float64).expand(31, 1, 9)
-    assert torch.equal(correction(transfer, squared, series()), torch.ones_like(transfer))
 
 
 def test_phase_flip_gives_every_frequency_the_right_sign_and_keeps_its_strength():

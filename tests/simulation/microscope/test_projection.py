@@ -25,19 +25,6 @@ def gaussian(shape_voxel, center_voxel, sigma_voxel) -> torch.Tensor:
     return torch.from_numpy(np.exp(-distance / (2 * sigma_voxel**2)).astype(np.float32))
 
 
-def solid(shape_voxel, center_voxel, radius_voxel) -> np.ndarray:
-    """Return the share of each voxel that a ball (a disc in two dimensions) fills: 5 samples an edge."""
-    offsets = (np.arange(5) - 2) / 5
-    axes = [
-        (np.arange(edge)[:, None] + offsets).ravel() - center
-        for edge, center in zip(shape_voxel, center_voxel, strict=True)
-    ]
-    inside = sum(np.square(axis) for axis in np.meshgrid(*axes, indexing="ij", sparse=True)) <= radius_voxel**2
-    for axis, edge in enumerate(shape_voxel):
-        inside = inside.reshape(*inside.shape[:axis], edge, 5, *inside.shape[axis + 1 :]).mean(axis + 1)
-    return inside
-
-
 def plane_frequencies(shape_voxel, tilt_degrees) -> tuple[np.ndarray, ...]:
     """Return (kz, ky, kx) of the central plane that a tilt measures."""
     ky = np.fft.fftfreq(shape_voxel[1])[:, None]
@@ -88,22 +75,6 @@ def test_a_gaussian_projects_to_a_gaussian(shape):
         closed = (2 * np.pi) ** 1.5 * sigma**3 * np.exp(-2 * np.pi**2 * sigma**2 * (ky**2 + in_image**2))
         closed = closed * placed(frequencies, shape, center) * (in_image <= 0.5)
         np.testing.assert_allclose(image, closed, atol=2e-4 * closed.real.max())
-
-
-def test_a_ball_projects_to_its_closed_form():
-    """3 (sin q - q cos q) / q^3 with q = 2 pi k R, times the sinc of a voxel along each axis."""
-    shape, center, radius = (40, 36, 48), (22.0, 17.0, 25.0), 9.0
-    images = project(torch.from_numpy(solid(shape, center, radius).astype(np.float32)), TILTS).numpy()
-    volume = 4 / 3 * np.pi * radius**3
-    for tilt, image in zip(TILTS, images, strict=True):
-        kz, ky, kx = frequencies = plane_frequencies(shape, tilt)
-        k = np.sqrt(ky**2 + (kx / math.cos(math.radians(tilt))) ** 2)
-        q = 2 * np.pi * np.maximum(k, 1e-3) * radius
-        closed = 3 * volume * (np.sin(q) - q * np.cos(q)) / q**3 * np.sinc(kz) * np.sinc(ky) * np.sinc(kx)
-        difference = np.abs(image - closed * placed(frequencies, shape, center))
-        assert difference[k < 0.3].max() < 2e-3 * volume
-        outer = (k > 0.15) & (k < 0.3)
-        assert np.linalg.norm(difference[outer]) < 0.05 * np.linalg.norm(closed[outer])
 
 
 @pytest.mark.parametrize("tilt", [30.0, -30.0, 55.0])

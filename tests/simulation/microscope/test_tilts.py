@@ -65,14 +65,6 @@ def test_every_tilt_is_taken_once_and_next_to_one_taken_before(settings):
 
 
 @given(settings=schemes())
-def test_dose_symmetric_changes_sides_while_there_are_two(settings):
-    taken = np.asarray(order_tilts(settings.angles_degrees, "dose-symmetric"))
-    sides = np.sign(taken[1:] - taken[0])
-    both = 2 * int(min((sides > 0).sum(), (sides < 0).sum()))
-    np.testing.assert_array_equal(sides[:both], np.tile([1, -1], both // 2))
-
-
-@given(settings=schemes())
 def test_dose_adds_up_in_the_order_of_acquisition(settings):
     series = acquire(settings, numpy_generator(0, "tilts"))
     count = len(settings.angles_degrees)

@@ -65,18 +65,6 @@ def test_what_a_coarse_grid_cannot_hold_is_removed_and_not_folded_back():
     assert np.ptp(inner) < 0.12 * inner.mean()
 
 
-def test_a_voxel_size_is_prepared_once(blob, monkeypatch):
-    first = blob.density((20, 20, 20), 11.0)
-
-    def refuse(self, voxel_size_angstrom):
-        raise AssertionError("prepared again")
-
-    monkeypatch.setattr(MapModel, "_prepare", refuse)
-    np.testing.assert_array_equal(blob.density((20, 20, 20), 11.0), first)
-    with pytest.raises(AssertionError, match="prepared again"):
-        blob.density((20, 20, 20), 12.0)
-
-
 def test_solid_and_support_radius_hold_the_particle(blob):
     density = blob.density((61, 61, 61), 7.0)
     radius = 7.0 * np.linalg.norm(np.indices(density.shape) - 30, axis=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -128,9 +128,13 @@ class SpecimenSettings(Settings):
         return self.ice_thickness_angstrom or self.shape_voxel[0] * self.voxel_size_angstrom
 
     def is_distractor(self, label: str) -> bool:
-        """Return whether a class is left out of picks and masks."""
+        """Return whether a class is one that is left out of picks and masks."""
         own = {entry.label: entry.distractor for entry in self.structures}
         return own.get(label, label in DISTRACTORS)
+
+    def distractors(self, structures: Collection[str]) -> list[str]:
+        """Return which of these classes are in the ice but in no picks and masks; a class that is only picked is not."""
+        return [label for label in self.amounts if self.is_distractor(label) and label in structures]
 
     def is_ice_too_thick(self, shape_voxel: tuple[int, int, int], voxel_size_angstrom: float) -> bool:
         """Return whether the ice is thicker than a tomogram of another shape and voxel size."""

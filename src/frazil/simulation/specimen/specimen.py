@@ -118,7 +118,7 @@ def build_specimen(
     """
     if structures is None:
         structures = specimen_structures(settings, picked=None if like is None else [some.label for some in like.picks])
-    distractors = [label for label in settings.amounts if settings.is_distractor(label) and label in structures]
+    distractors = settings.distractors(structures)
     if like is None:
         filling = _Filling(settings, structures, distractors, generator)
         filling.fill(list(settings.amounts))
