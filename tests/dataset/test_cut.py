@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from frazil.core.records import Tomogram, TomogramHeader
-from frazil.dataset.cut import Box, cut_box
+from frazil.dataset.cut import CutBox, cut_box
 from frazil.dataset.tables import Reason
 from frazil.volume.intensity import moments
 
@@ -54,7 +54,7 @@ def test_an_absent_chunk_is_padding_whatever_it_reads_as(volume):
 
 def test_too_much_padding(volume):
     assert cut(volume, [1, 12, 12], max_padding=0.3) is Reason.PADDED
-    assert isinstance(cut(volume, [1, 12, 12], max_padding=0.375), Box)
+    assert isinstance(cut(volume, [1, 12, 12], max_padding=0.375), CutBox)
 
 
 def test_nothing_on_disk(volume):

@@ -16,7 +16,6 @@ from frazil.core.errors import RequestError
 from frazil.core.settings import Normalisation
 from frazil.dataset.store import BoxStore
 from frazil.dataset.tables import POSITION
-from frazil.volume.intensity import z_score
 
 
 class Box(TypedDict):
@@ -84,12 +83,9 @@ class BoxDataset(Dataset[Box]):
     def __getitem__(self, row: int) -> Box:
         index = int(self.indices[row])
         particle = self.store.particles.iloc[index]
-        measured = self.store.measured(index)
-        statistics = self.store.moments(index, self.normalisation)
-        volume = z_score(self.store.volume(index), statistics, measured if self.normalisation == "measured" else None)
         return Box(
-            volume=torch.from_numpy(volume)[None],
-            measured=torch.from_numpy(measured)[None],
+            volume=torch.from_numpy(self.store.z_scored(index, self.normalisation))[None],
+            measured=torch.from_numpy(self.store.measured(index))[None],
             label=self.labels.index(particle["label"]),
             position=torch.from_numpy(particle[POSITION].to_numpy(dtype=np.float32)),
             index=index,

@@ -26,7 +26,7 @@ from frazil.core.executor import executor
 from frazil.core.files import atomic_path, file_digest, output_errors, read_json, write_json
 from frazil.core.folder import OutputFolder
 from frazil.core.settings import CurateSettings, SourceSettings
-from frazil.dataset.cut import Box, cut_box
+from frazil.dataset.cut import CutBox, cut_box
 from frazil.dataset.description import DESCRIPTION, StoreDescription, read_description, store_digest
 from frazil.dataset.plan import CUTTING
 from frazil.dataset.split import split_boxes
@@ -261,7 +261,7 @@ class _Cutter:
                 chosen = slice(first, first + batch)
                 writes = []
                 for particle, one in zip(job.particles[chosen], pool.map(cut, job.centers_voxel[chosen]), strict=True):
-                    if isinstance(one, Box):
+                    if isinstance(one, CutBox):
                         writes.append(pool.submit(_write_box, arrays, box, one))
                         rows.append({"particle": particle, "reason": Reason.KEPT.value, **_numbers(one)})
                         box += 1
@@ -272,11 +272,11 @@ class _Cutter:
             write_json(folder / _CUT, {"run": job.run, "particles": rows})
 
 
-def _numbers(box: Box) -> dict[str, float]:
+def _numbers(box: CutBox) -> dict[str, float]:
     return dict(zip(MOMENTS, (box.padding, *box.padded_moments, *box.measured_moments), strict=True))
 
 
-def _write_box(arrays: dict[str, Any], number: int, box: Box) -> None:
+def _write_box(arrays: dict[str, Any], number: int, box: CutBox) -> None:
     arrays["volume"][number] = box.volume
     if not box.measured.all():
         arrays["measured"][number] = box.measured

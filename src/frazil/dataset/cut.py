@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Box:
+class CutBox:
     """A box that was cut.
 
     Parameters
@@ -46,7 +46,7 @@ def cut_box(
     box_size_voxel: int,
     ratio: float = 1.0,
     max_padding: float = 1.0,
-) -> Box | Reason:
+) -> CutBox | Reason:
     """Cut the box around a particle, or say why there is none.
 
     Without resampling it is the paper's cube around the rounded centre, zero-padded. With resampling its voxel D/2 lies
@@ -81,7 +81,7 @@ def cut_box(
     if padding > max_padding:
         return Reason.PADDED
     of_all = moments(volume)
-    return Box(volume, measured, padding, of_all, of_all if whole else moments(volume, measured))
+    return CutBox(volume, measured, padding, of_all, of_all if whole else moments(volume, measured))
 
 
 def _fault(values: Float[np.ndarray, "..."]) -> Reason | None:

@@ -25,7 +25,7 @@ from frazil.core.records import Moments
 from frazil.core.settings import Normalisation
 from frazil.dataset.description import DESCRIPTION, REMEDY, StoreDescription, read_description, read_store_table
 from frazil.dataset.tables import NEIGHBOURS, PARTICLES
-from frazil.volume.intensity import moments
+from frazil.volume.intensity import moments, z_score
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,6 +131,21 @@ class BoxStore:
         """Return mean and standard deviation of a box over all voxels (``padded``) or the ``measured`` ones."""
         row = self.particles.iloc[box]
         return Moments(float(row[f"mean_{normalisation}"]), float(row[f"std_{normalisation}"]))
+
+    def z_scored(self, box: int, normalisation: Normalisation) -> Float32[np.ndarray, "d d d"]:
+        """Return the z-scored grey values of a box (eq. 1).
+
+        Parameters
+        ----------
+        normalisation : ``padded`` takes mean and standard deviation over the whole box (the paper); ``measured`` over the
+            measured voxels, and the others become 0.
+
+        Raises
+        ------
+        StoreError : no such box, or its file is damaged.
+        """
+        measured = self.measured(box) if normalisation == "measured" else None
+        return z_score(self.volume(box), self.moments(box, normalisation), measured)
 
     @cached_property
     def _arrays(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from frazil.dataset.tables import POSITION
-from frazil.volume.intensity import z_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +45,7 @@ class Subtomograms(Dataset[Subtomogram]):
     ----------
     store : an open box store.
     split : ``train`` or ``validation``.
-    normalisation : ``padded`` takes mean and standard deviation over the whole box (the paper); ``measured`` over the
-        measured voxels, and the others become 0.
+    normalisation : see `BoxStore.z_scored`.
     in_memory : read all boxes now (a box of 64^3 takes 1 MB); otherwise each is read when it is asked for.
     classes : names in the order of their numbers, at least those of the store; None takes `StoreDescription.labels`.
 
@@ -90,7 +88,4 @@ class Subtomograms(Dataset[Subtomogram]):
         return Subtomogram(volume, self.labels[row], self.positions[row], int(self.indices[row]), self._extents[row])
 
     def _load(self, row: int) -> Float[Tensor, "1 z y x"]:
-        box = int(self.indices[row])
-        statistics = self.store.moments(box, self.normalisation)
-        measured = self.store.measured(box) if self.normalisation == "measured" else None
-        return torch.from_numpy(z_score(self.store.volume(box), statistics, measured))[None]
+        return torch.from_numpy(self.store.z_scored(int(self.indices[row]), self.normalisation))[None]

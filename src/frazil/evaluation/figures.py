@@ -27,7 +27,6 @@ from frazil.plots.curves import LOSSES_FILE, loss_page, read_metrics
 from frazil.plots.page import Page, save_figure
 from frazil.plots.slices import VolumeRow, class_page, overview_page
 from frazil.sampling.manifest import MANIFEST_FILE, SampleEntry, SampleManifest
-from frazil.volume.intensity import z_score
 
 OVERVIEW_REAL = 3
 """Real examples per class in the overview, next to its samples."""
@@ -242,14 +241,7 @@ def _box_rows(parts: Parts, shown: Sequence[Mapping[str, Any]]) -> list[VolumeRo
     if store is None or not shown:
         return []
     normalisation: Normalisation = network.normalisation if network is not None else "padded"  # the paper's
-    volumes = [
-        z_score(
-            store.volume(one["box"]),
-            store.moments(one["box"], normalisation),
-            store.measured(one["box"]) if normalisation == "measured" else None,
-        )
-        for one in shown
-    ]
+    volumes = [store.z_scored(one["box"], normalisation) for one in shown]
     splits = sorted({one["split"] for one in shown}, reverse=True)  # validation before training
     note = f"{' and '.join({'train': 'training'}.get(split, split) for split in splits)} split"
     names = [f"{store.particles['run'].iloc[one['box']]} box {one['box']}" for one in shown]
