@@ -5,7 +5,7 @@ All arrays are zyx. xyz exists only inside `io/`, where it is flipped once. A ro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -131,28 +131,3 @@ class Condition:
     def to(self, device: torch.device | str) -> Condition:
         """Return the same condition on `device`."""
         return replace(self, label=self.label.to(device), position=self.position.to(device))
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Generated volumes with everything that is known about them.
-
-    Parameters
-    ----------
-    volumes : `(n, z, y, x)` float32, z-scored grey values (particles dark, as in the training data).
-    labels : class name of each volume.
-    positions : `(n, 3)` zyx, in [0, 1].
-    seed : the user's seed; volume i descends from (seed, indices[i]) alone.
-    indices : position of each volume in the whole request.
-    voxel_size_angstrom : edge of a voxel.
-    """
-
-    volumes: Float[np.ndarray, "n z y x"]
-    labels: list[str]
-    positions: Float[np.ndarray, "n 3"]
-    seed: int
-    indices: list[int] = field(default_factory=list)
-    voxel_size_angstrom: float = float("nan")
-
-    def __len__(self) -> int:
-        return len(self.labels)
