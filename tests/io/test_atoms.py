@@ -200,7 +200,7 @@ def test_coordinates_that_are_no_numbers_are_refused(tmp_path, name, place, refu
     text = "HEADER    TEST\n" + LINE.format(1, "1.000", "2.000", "3.000") + LINE.format(2, place, "2.000", "3.000")
     data = (text + "END\n").encode()
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    with refuses(SourceError, name, "line 3", "no numbers", "mend the file"):
+    with refuses(SourceError, name, "line 3", "not numbers"):
         read_atoms(tmp_path / name)
 
 

@@ -38,7 +38,7 @@ class Box(TypedDict):
 
 
 class BoxDataset(Dataset[Box]):
-    """Boxes that `frazil curate` cut, z-scored (eq. 1); a box is read when it is asked for, in any `DataLoader` worker.
+    """Boxes that `frazil curate` cut, z-scored (eq. 1); a box is read on demand, in any `DataLoader` worker.
 
     Parameters
     ----------

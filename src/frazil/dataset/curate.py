@@ -70,7 +70,7 @@ _REMEDIES = {
 
 
 class Curation(Document):
-    """What `frazil curate` was asked for; written before the first box, so that the same call resumes.
+    """The request to `frazil curate`; written before the first box, so that the same call resumes.
 
     Parameters
     ----------

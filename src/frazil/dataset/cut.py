@@ -47,10 +47,10 @@ def cut_box(
     ratio: float = 1.0,
     max_padding: float = 1.0,
 ) -> CutBox | Reason:
-    """Cut the box around a particle, or say why there is none.
+    """Cut the box around a particle, or return why there is none.
 
-    Without resampling it is the paper's cube around the rounded centre, zero-padded. With resampling its voxel D/2 lies
-    exactly on the centre.
+    Without resampling it is the paper's cube around the rounded center, zero-padded. With resampling its voxel D/2 lies
+    exactly on the center.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def cut_box(
 
 
 def _fault(values: Float[np.ndarray, "..."]) -> Reason | None:
-    """Say why a box with these measured grey values is of no use."""
+    """Return why a box with these measured grey values is useless, None if it is not."""
     if not values.size:
         return Reason.ABSENT
     lowest, highest = float(values.min()), float(values.max())  # NaN passes through both

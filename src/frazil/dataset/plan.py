@@ -54,7 +54,7 @@ class CurationPlan:
     source_settings, settings : which picks and tomograms, and how they are cut.
     particles : `annotated_particles` with `CENTER_VOXEL`, `POSITION`, `BOX_CENTER` (NaN without a tomogram),
         `duplicate`, and `reason`, which is empty for those that are to be cut.
-    labels : classes asked for, sorted; also those without a pick.
+    labels : requested classes, sorted; also those without a pick.
     radii_angstrom : by class, where the source says.
     headers, missing : by run: the header of its tomogram, or why it has none.
     voxel_size_angstrom : of the boxes; NaN where nothing says it.
@@ -98,7 +98,7 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
 
     Raises
     ------
-    PickError : a class is asked for that the source does not have.
+    PickError : a requested class is not in the source.
     SourceError : a tomogram is damaged, or its voxel size is not valid.
     SettingsError : the tomograms differ in voxel size, and none is requested.
     """
@@ -134,7 +134,7 @@ def check_plan(plan: CurationPlan) -> None:
     Raises
     ------
     MissingTomogramError : no run has a tomogram.
-    PickError : there are no picks, a class that was asked for is empty, picks lie outside their tomogram and are not
+    PickError : there are no picks, a requested class is empty, picks lie outside their tomogram and are not
         to be dropped, or none is left.
     SettingsError : a validation run does not exist.
     """

@@ -89,7 +89,7 @@ def _draw(count: int, settings: CurateSettings) -> list[int]:
 
 
 def count_overlapping(boxes: pd.DataFrame, validates: np.ndarray, box_size_voxel: int) -> int:
-    """Count the validation boxes that share a voxel with a training box: centres less than D apart on every axis."""
+    """Count the validation boxes that share a voxel with a training box: centers less than D apart on every axis."""
     overlapping = 0
     for _, rows in boxes.assign(validates=validates).groupby("run"):
         held = rows["validates"].to_numpy(dtype=bool)

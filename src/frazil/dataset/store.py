@@ -4,7 +4,7 @@ STORE/dataset.json         StoreDescription; written last
 STORE/particles.csv        one row per box
 STORE/neighbours.csv       every other annotated particle in a box
 STORE/left_out.csv         picks without a box, and why
-STORE/curation.json        what `frazil curate` was asked for (`frazil.dataset.curate`)
+STORE/curation.json        the request to `frazil curate` (`frazil.dataset.curate`)
 STORE/boxes.zarr/volume    (n, D, D, D) float32, raw grey values, 0 where not measured; one chunk per box
 STORE/boxes.zarr/measured  (n, D, D, D) bool; an absent chunk means that all voxels were measured
 """

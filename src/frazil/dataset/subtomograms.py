@@ -26,7 +26,7 @@ class Subtomogram(NamedTuple):
     ----------
     volume : `(1, z, y, x)` float32.
     label : number of the class, as `Subtomograms` counts them.
-    position : `(3,)` zyx centre / extent of the tomogram, in [0, 1].
+    position : `(3,)` zyx center / extent of the tomogram, in [0, 1].
     box : its number in the store.
     extent_voxel : `(3,)` zyx extent of the tomogram in voxels of the box.
     """
@@ -46,7 +46,7 @@ class Subtomograms(Dataset[Subtomogram]):
     store : an open box store.
     split : ``train`` or ``validation``.
     normalisation : see `BoxStore.z_scored`.
-    in_memory : read all boxes now (a box of 64^3 takes 1 MB); otherwise each is read when it is asked for.
+    in_memory : read all boxes now (a box of 64^3 takes 1 MB); otherwise each is read on demand.
     classes : names in the order of their numbers, at least those of the store; None takes `StoreDescription.labels`.
 
     Raises

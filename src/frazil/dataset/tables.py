@@ -166,7 +166,7 @@ def box_table(particles: pd.DataFrame) -> pd.DataFrame:
 
 
 def left_out_table(particles: pd.DataFrame) -> pd.DataFrame:
-    """Return the picks of the classes asked for that have no box, and why."""
+    """Return the picks of the requested classes that have no box, and why."""
     left_out = particles[~particles["reason"].isin([Reason.KEPT, Reason.OTHER_LABEL])]
     return left_out[["run", "label", *CENTER_ANGSTROM, "reason", *_ANNOTATOR]]
 
@@ -176,7 +176,7 @@ def find_neighbours(
 ) -> pd.DataFrame:
     """Return every other annotated particle whose center lies in one of a box's voxels: box, label, offset.
 
-    All classes count, asked for or not, and so do picks without a box of their own; duplicates do not, they are the
+    All classes count, requested or not, and so do picks without a box of their own; duplicates do not, they are the
     same particle.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The boxes of a store as a training sees them: the whole box or its middle, as it is or varied anew in every epoch."""
+"""The boxes of a store as a training sees them: the whole box or its middle, as it is or varied differently in every epoch."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Variation:
     Parameters
     ----------
     edge_voxel : of the cube around voxel D/2 that is shown; None shows the whole box.
-    shift_voxel : the cube moves along each axis by up to so many voxels.
-    turns : one of these is drawn for each box; ``identity`` alone turns none. The first planes of a turned box are not those of
+    shift_voxel : the cube moves along each axis by up to this many voxels.
+    turns : one of these is drawn for each box; only ``identity`` turns none. The first planes of a turned box are not those of
         a turned tomogram (`frazil.volume.turns`), so that the cube has to leave them out.
     """
 
@@ -62,8 +62,8 @@ class Variation:
         Parameters
         ----------
         box_size_voxel : edge of the store's boxes.
-        tilt_range_degrees : of their tomograms; where it is not known, boxes are turned about y alone.
-        edge_multiple : the network takes multiples of it: only such edges are recommended.
+        tilt_range_degrees : of their tomograms; where it is not known, boxes are turned only about y.
+        edge_multiple : only multiples of it are recommended, because the network takes no others.
 
         Raises
         ------

@@ -50,7 +50,7 @@ class Atoms:
 
 
 def is_atoms(path: Path) -> bool:
-    """Tell by the name whether a file holds atoms."""
+    """Return whether a file holds atoms, judged by its name."""
     name = path.name.lower().removesuffix(".gz")
     return name.endswith(ATOM_SUFFIXES)
 
@@ -59,7 +59,7 @@ def read_atoms(path: Path, *, assembly: str | None = None) -> Atoms:
     """Read the atoms of the first model.
 
     Water is left out: it is part of the ice. Ligands and ions stay. Of alternative conformations the first stays, and every
-    atom of it counts wholly: a particle has it or not. Hydrogens in the file are dropped and given back from the
+    atom of it counts fully: a particle has it or not. Hydrogens in the file are dropped and given back from the
     composition of the residues, spread over its heavy atoms by their mass, so that side chains that were not modelled bring
     none.
 
@@ -94,7 +94,7 @@ def read_atoms(path: Path, *, assembly: str | None = None) -> Atoms:
     if len(elements) == 1:
         raise SourceError(f"{path}: a single atom in it; give a coordinate file with a whole particle")
     if not np.isfinite(positions).all():
-        raise SourceError(f"{path}: an atom whose place is no number; mend the file")
+        raise SourceError(f"{path}: an atom has a position that is not a number; correct the file")
     return Atoms(np.array(positions), np.array(elements), np.array(hydrogens), str(path))
 
 
@@ -116,7 +116,7 @@ def _read_structure(path: Path) -> gemmi.Structure:
 
 
 def _refuse_unreadable_places(path: Path) -> None:
-    """Refuse a PDB file with coordinates that are no numbers, such as asterisks: gemmi takes them for 0."""
+    """Refuse a PDB file with coordinates that are not numbers, such as asterisks: gemmi reads them as 0."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.startswith((b"ATOM", b"HETATM")):
@@ -128,7 +128,7 @@ def _refuse_unreadable_places(path: Path) -> None:
             except ValueError:
                 shown = b" ".join(places).decode("ascii", "replace").strip()
                 raise SourceError(
-                    f"{path}: line {number}, coordinates {shown!r} are no numbers; mend the file, or write mmCIF"
+                    f"{path}: line {number}, coordinates {shown!r} are not numbers; correct the file, or write mmCIF"
                 ) from None
 
 
@@ -142,7 +142,7 @@ def _assemble(structure: gemmi.Structure, assembly: str, path: Path) -> None:
 
 def _hydrogens_per_dalton(residue: gemmi.Residue, heavy_atoms: int) -> float:
     """Return the hydrogens of a residue per dalton of its heavy atoms."""
-    if heavy_atoms == 1:  # an ion; a trace of alpha carbons would be the same, and is no model of a particle's mass
+    if heavy_atoms == 1:  # an ion; a trace of alpha carbons would be the same, and does not model a particle's mass
         return 0.0
     known = gemmi.find_tabulated_residue(residue.name)
     if not known.found() or known.weight <= 0:

@@ -45,7 +45,7 @@ def parse_classes(text: str) -> dict[int, str]:
 
     Raises
     ------
-    RequestError : a number that is none, or that is named twice, or an empty name.
+    RequestError : not a number, a number that is named twice, or an empty name.
 
     Examples
     --------

@@ -32,12 +32,12 @@ def read_header(path: Path, voxel_size_angstrom: float | None = None) -> Tomogra
 
     Parameters
     ----------
-    path : MRC file; the run is called like the file, without suffix.
-    voxel_size_angstrom : use this and do not ask the header.
+    path : MRC file; the run is named like the file, without suffix.
+    voxel_size_angstrom : use this instead of the header's.
 
     Raises
     ------
-    SourceError : no MRC, truncated, complex, a stack of volumes, turned axes, or a voxel size that cannot be.
+    SourceError : not MRC, truncated, complex, a stack of volumes, turned axes, or a voxel size that is not valid.
     """
     with _open(path, header_only=True) as mrc:
         header = mrc.header
@@ -48,7 +48,9 @@ def read_header(path: Path, voxel_size_angstrom: float | None = None) -> Tomogra
         stack = int(header.ispg) in range(401, 631)
         simulated = bytes(header.label[0]).startswith(SIMULATED_BY.encode())
     if min(shape) < 1 or extended < 0:
-        raise SourceError(f"{path}: {shape} (z, y, x) voxels in the header, so it is no MRC tomogram; check the file")
+        raise SourceError(
+            f"{path}: {shape} (z, y, x) voxels in the header, so it is not an MRC tomogram; check the file"
+        )
     if mode in _COMPLEX_MODES:
         raise SourceError(
             f"{path}: complex voxels (mode {mode}), a Fourier transform; write the tomogram itself, as float32 (mode 2)"

@@ -134,7 +134,9 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
 
 def _find_tables(folder: Path) -> list[Path]:
     csvs, stars = sorted(folder.glob("*.csv")), sorted(folder.glob("*.star"))
-    particles = [star for star in stars if is_particle_file(star)] or stars[:1]  # one that is none: its reader says why
+    particles = [star for star in stars if is_particle_file(star)] or stars[
+        :1
+    ]  # its reader says why it has no particles
     if (csvs and particles) or len(csvs) > 1:
         names = ", ".join(file.name for file in (*csvs, *particles))
         raise SourceError(f"{folder}: several tables of picks: {names}; pass --picks with one of them")

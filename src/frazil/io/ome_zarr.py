@@ -1,8 +1,8 @@
 """OME-Zarr (NGFF 0.4, Zarr v2) tomograms: read a level of the pyramid and which of its chunks exist; write a pyramid.
 
 Conventions. The scale in the metadata is the truth, whatever a folder is called. Angstrom are counted from the
-centre of voxel (0, 0, 0), at every level: ``centers_voxel = centers_angstrom / voxel_size_angstrom``. (A level is
-the mean of 2 x 2 x 2 voxels of the one above, so strictly the centre of its first voxel lies half a finer voxel
+center of voxel (0, 0, 0), at every level: ``centers_voxel = centers_angstrom / voxel_size_angstrom``. (A level is
+the mean of 2 x 2 x 2 voxels of the one above, so strictly the center of its first voxel lies half a finer voxel
 away, a quarter of its own; the metadata of copick and of the CZII data set do not carry that shift, and neither do we.)
 """
 
@@ -73,7 +73,7 @@ class Pyramid:
         ------
         MissingTomogramError : the level is not listed, or is listed and missing on disk (the message names those that
             exist).
-        SourceError : its metadata are damaged, or it is no volume.
+        SourceError : its metadata are damaged, or it is not a volume.
         """
         there = self.levels_on_disk()
         if level not in there:
@@ -129,7 +129,7 @@ class Pyramid:
         return np.asarray(volume, dtype=np.float32)
 
     def chunk_present(self, level: int) -> Bool[np.ndarray, "cz cy cx"]:
-        """Tell which chunks of a level exist in the store.
+        """Return which chunks of a level exist in the store.
 
         Raises
         ------
@@ -157,7 +157,7 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_ang
 
     Raises
     ------
-    SourceError : no OME-Zarr 0.4, axes other than z, y, x, an unknown unit, or a voxel size that cannot be.
+    SourceError : not OME-Zarr 0.4, axes other than z, y, x, an unknown unit, or a voxel size that is not valid.
     """
     store = _strict(store)
     attributes = _attributes(store, origin)
@@ -172,7 +172,7 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_ang
         levels = [(str(path), (float(scale[0]), float(scale[1]), float(scale[2]))) for path, scale in scales]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as fault:
         raise SourceError(
-            f"{origin}: its .zattrs is no OME-NGFF 0.4 image ({type(fault).__name__}: {fault}); write it as "
+            f"{origin}: its .zattrs is not an OME-NGFF 0.4 image ({type(fault).__name__}: {fault}); write it as "
             "OME-Zarr 0.4"
         ) from None
     if axes != ["z", "y", "x"]:
@@ -284,13 +284,13 @@ def _attributes(store: MutableMapping[str, Any], origin: str) -> dict[str, Any]:
     if ".zattrs" not in store:
         if "zarr.json" in store:
             raise SourceError(f"{origin}: Zarr version 3; frazil reads version 2, convert it to OME-Zarr 0.4")
-        raise SourceError(f"{origin}: no .zattrs, so it is no OME-Zarr tomogram; copy the tomogram again")
+        raise SourceError(f"{origin}: no .zattrs, so it is not an OME-Zarr tomogram; copy the tomogram again")
     try:
         attributes = json.loads(bytes(store[".zattrs"]))
     except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-        raise SourceError(f"{origin}/.zattrs: damaged, it is no JSON ({fault}); copy the tomogram again") from None
+        raise SourceError(f"{origin}/.zattrs: damaged, not valid JSON ({fault}); copy the tomogram again") from None
     if not isinstance(attributes, dict):
-        raise SourceError(f"{origin}/.zattrs: damaged, it holds no object; copy the tomogram again")
+        raise SourceError(f"{origin}/.zattrs: damaged, not a JSON object; copy the tomogram again")
     return attributes
 
 

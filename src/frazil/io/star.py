@@ -1,6 +1,6 @@
 """RELION 5 particle STAR files.
 
-Conventions. ``rlnCenteredCoordinate{X,Y,Z}Angst`` counts from the centre of the tomogram at N/2 voxels (RELION's and
+Conventions. ``rlnCenteredCoordinate{X,Y,Z}Angst`` counts from the center of the tomogram at N/2 voxels (RELION's and
 copick's convention, not the N/2 - 1 of some scripts). A particle's orientation is
 ``scipy.spatial.transform.Rotation.from_euler("ZYZ", [rot, tilt, psi]).inv()``, object -> tomogram, on xyz vectors.
 
@@ -55,7 +55,7 @@ def read_particles(path: Path) -> list[TablePicks]:
 
     Raises
     ------
-    PickError : no STAR file, no optics table, no particles, a column is missing, or a cell is no number.
+    PickError : not a STAR file, no optics table, no particles, a column is missing, or a cell is not a number.
     """
     table = _particles(path)
     for column in (*CENTERED, *ANGLES, *_SUBTOMOGRAM_ANGLES, *_SHIFTS):
@@ -90,7 +90,7 @@ def write_particles(
 
     Parameters
     ----------
-    headers : tomogram of every run in `picks`; coordinates count from its centre.
+    headers : tomogram of every run in `picks`; coordinates count from its center.
     voxel_size_angstrom : of the images.
     box_size_voxel : edge of the images.
     image_names : MRC of every pick, as RELION should see it from the folder that it runs in; one list per member of
@@ -98,13 +98,13 @@ def write_particles(
 
     Raises
     ------
-    PickError : there are no picks, or a centre is not finite.
+    PickError : there are no picks, or a center is not finite.
     OutputError : the place cannot be written.
     """
     if not any(len(some) for some in picks):
         raise PickError(f"{path}: no picks to write; ask for at least one")
     if not all(np.isfinite(some.centers_angstrom).all() for some in picks):
-        raise PickError(f"{path}: picks with centres that are not finite; leave them out before writing")
+        raise PickError(f"{path}: picks with centers that are not finite; leave them out")
     optics = {
         "rlnOpticsGroup": 1,
         "rlnOpticsGroupName": "opticsGroup1",

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def box_start(center_voxel: Float[np.ndarray, "... 3"], box_size_voxel: int) -> Int64[np.ndarray, "... 3"]:
-    """Return the first voxel of the box around a centre: the box is ``[round(c) - D/2, round(c) + D/2)`` (the paper).
+    """Return the first voxel of the box around a center: the box is ``[round(c) - D/2, round(c) + D/2)`` (the paper).
 
     Parameters
     ----------
-    center_voxel : `(..., 3)` zyx; whole numbers are centres of voxels. Halves round to the even neighbour.
+    center_voxel : `(..., 3)` zyx; whole numbers are centers of voxels. Halves round to the even neighbor.
     box_size_voxel : edge D of the box.
     """
     nearest: Int64[np.ndarray, "... 3"] = np.rint(center_voxel).astype(np.int64)
@@ -54,7 +54,7 @@ def crop_measured(
     start_voxel: Sequence[int],
     size_voxel: Sequence[int],
 ) -> Bool[np.ndarray, "dz dy dx"]:
-    """Say which voxels of a block were measured: those inside the tomogram and in a chunk that is on disk.
+    """Return which voxels of a block were measured: those inside the tomogram and in a chunk that is on disk.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Boxes on another voxel grid: separable windowed-sinc (Lanczos) interpolation about a sub-voxel centre.
+"""Boxes on another voxel grid: separable windowed-sinc (Lanczos) interpolation about a sub-voxel center.
 
-One weight matrix an axis: ``out[z, y, x] = sum_ijk Wz[z, i] Wy[y, j] Wx[x, k] volume[i, j, k]``. Where the new voxels
+One weight matrix per axis: ``out[z, y, x] = sum_ijk Wz[z, i] Wy[y, j] Wx[x, k] volume[i, j, k]``. Where the new voxels
 are larger, the kernel is stretched with them, so that frequencies which the new grid cannot hold are removed and not
 folded back.
 """
@@ -57,7 +57,7 @@ def axis_weights(center_voxel: float, box_size_voxel: int, ratio: float) -> Axis
 def resample(
     volume: Float[np.ndarray, "i j k"], weights: Sequence[Float[np.ndarray, "new old"]]
 ) -> Float[np.ndarray, "z y x"]:
-    """Apply one weight matrix an axis.
+    """Apply one weight matrix per axis.
 
     Parameters
     ----------
@@ -74,11 +74,11 @@ def resample_measured(
     measured: Bool[np.ndarray, "i j k"],
     weights: Sequence[Float[np.ndarray, "new old"]],
 ) -> tuple[Float[np.ndarray, "z y x"], Bool[np.ndarray, "z y x"]]:
-    """Resample what was measured, and say where the new grid is measured.
+    """Resample what was measured, and return where the new grid is measured.
 
     A new voxel counts as measured where at least half of its kernel's weight fell on measured voxels; its value is then
     divided by that share (normalised convolution, Knutsson & Westin 1993), so that padding does not bleed into what
-    lies beside it. Others are 0.
+    lies next to it. Others are 0.
 
     Parameters
     ----------

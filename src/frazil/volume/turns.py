@@ -25,7 +25,7 @@ from frazil.volume.wedge import check_tilt_range
 
 Turn = Literal["identity", "x", "y", "z"]
 TURNS: tuple[Turn, ...] = ("identity", "x", "y", "z")
-"""No turn, and the axis of a turn by 180 degrees. An asymmetric tilt range keeps the wedge under y alone."""
+"""No turn, and the axis of a turn by 180 degrees. An asymmetric tilt range keeps the wedge only under y."""
 
 SIGNS: dict[Turn, tuple[int, int, int]] = {
     "identity": (1, 1, 1),

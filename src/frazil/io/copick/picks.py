@@ -77,7 +77,7 @@ def pick_files(run: Any) -> list[PickFile]:
     Raises
     ------
     SourceError : the folder cannot be listed.
-    PickError : a file's name is none of copick's or Kaggle's, or a Kaggle file cannot be read.
+    PickError : a file's name is neither copick's nor Kaggle's, or a Kaggle file cannot be read.
     """
     if isinstance(run.root, CopickRootFSSpec):
         places = {path: fs for fs, path in ((run.fs_static, run.static_path), (run.fs_overlay, run.overlay_path))}
@@ -161,7 +161,7 @@ def split_name(stem: str, origin: str) -> tuple[str, str | None, str | None]:
 def parse_picks(content: Any, *, run: str, label: str, user: str | None, session: str | None, origin: str) -> Picks:
     """Turn the content of a pick file into picks; xyz becomes zyx here.
 
-    The centre of a particle is its location plus the shift in its transformation. Orientations are unknown (None)
+    The center of a particle is its location plus the shift in its transformation. Orientations are unknown (None)
     where the file says ``trust_orientation: false`` and where every transformation is the identity, which is what
     tools write that know none.
 
@@ -172,7 +172,7 @@ def parse_picks(content: Any, *, run: str, label: str, user: str | None, session
 
     Raises
     ------
-    PickError : no points, a location that is missing or not finite, a unit other than angstrom, a matrix that is no
+    PickError : no points, a location that is missing or not finite, a unit other than angstrom, a matrix that is not a
         rotation.
     """
     if not isinstance(content, dict) or "points" not in content:
@@ -205,7 +205,7 @@ def known_rotations(rotations_xyz: Float[np.ndarray, "n 3 3"], origin: str) -> F
 
     Raises
     ------
-    PickError : a matrix is no proper rotation.
+    PickError : a matrix is not a proper rotation.
     """
     if np.allclose(rotations_xyz, np.eye(3), atol=1e-6):
         return None

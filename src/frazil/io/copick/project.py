@@ -39,7 +39,7 @@ def write_project_config(
 
     Raises
     ------
-    PickError : a class cannot be a copick name.
+    PickError : a class is not a valid copick name.
     OutputError : the place cannot be written.
     """
     objects = [
@@ -82,7 +82,7 @@ def write_tomogram(
 
     Raises
     ------
-    OutputError : a name cannot be a folder, or the place cannot be written.
+    OutputError : a name is not valid, or the place cannot be written.
     """
     check_run(run, OutputError)
     check_name(tomogram_type, "tomogram type", OutputError)
@@ -115,7 +115,7 @@ def write_picks(
 
     Raises
     ------
-    PickError : a name is not copick's, or a centre or a rotation is not finite (JSON has no NaN).
+    PickError : a name is not copick's, or a center or a rotation is not finite (JSON has no NaN).
     OutputError : the place cannot be written.
     """
     check_run(picks.run, PickError)

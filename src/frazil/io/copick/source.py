@@ -1,4 +1,4 @@
-"""Annotated tomograms in copick's layout: a project by its configuration, or the folders alone (CZII, Kaggle)."""
+"""Annotated tomograms in copick's layout: a project by its configuration, or only the folders (CZII, Kaggle)."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class CopickSource(Source):
 def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> CopickSource:
     """Open a project by its copick configuration, local or remote.
 
-    A local root that does not exist is looked for beside the configuration, so a project stays readable when its
+    A local root that does not exist is looked for next to the configuration, so a project stays readable when its
     folder moves.
 
     Parameters
@@ -163,7 +163,7 @@ def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> C
 
     Raises
     ------
-    SourceError : no copick configuration, or a root that cannot be opened.
+    SourceError : not a copick configuration, or a root that cannot be opened.
     """
     config = read_json(config_path, SourceError)
     if not {"pickable_objects", "config_type"} & set(config):
