@@ -130,18 +130,6 @@ def test_whole_boxes_come_first_then_validation_boxes(store, drawn, tmp_path):
         assert rows[0].names == expected
 
 
-def test_the_note_and_the_caption_follow_what_is_drawn(store, drawn, tmp_path, monkeypatch):
-    opened = BoxStore.open(store)
-    opened.particles["padding"] = 0.0
-    monkeypatch.setattr(BoxStore, "open", lambda path: opened)
-    figures(tmp_path / "a", store=store, examples=4)
-    assert [rows[0].note for rows in drawn["classes"].values()] == ["validation split"] * 2
-    assert not any("not measured" in caption for caption in drawn["captions"])
-    opened.particles["padding"] = 0.05
-    figures(tmp_path / "b", store=store, examples=4)
-    assert all("Flat parts were not measured" in caption for caption in drawn["captions"][3:])
-
-
 def test_captions_tell_what_the_reader_must_know(store, samples, drawn, tmp_path):
     figures(tmp_path / "figures", store=store, samples=samples)
     caption = drawn["captions"][0].replace("\u00a0", " ")

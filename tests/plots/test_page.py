@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from frazil.core.errors import OutputError
 from frazil.plots.page import MARGIN, Page, caption_height, save_figure, styled, wrap
 
 
@@ -43,12 +42,6 @@ def test_png_and_pdf_stand_beside_each_other_and_a_dot_in_the_name_stays(tmp_pat
     assert matplotlib.image.imread(png).shape == (150, 300, 4)
     assert pdf.read_bytes().startswith(b"%PDF")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["class-v1.2.pdf", "class-v1.2.png"]
-
-
-def test_a_place_that_cannot_be_written_is_refused(tmp_path, refuses):
-    (tmp_path / "file").write_text("")
-    with refuses(OutputError, "file", "choose another folder"):
-        save_figure(Page.blank(30, 30).figure, tmp_path / "file" / "figure")
 
 
 def test_saving_tells_nothing_about_fonts(tmp_path, caplog):

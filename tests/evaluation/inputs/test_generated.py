@@ -141,13 +141,3 @@ def test_a_limit_draws_from_each_class_by_the_seed(make_volumes, real, refuses):
     assert open_generated(folder, real, Reading(limit=6)).digest == open_generated(folder, real, Reading()).digest
     with refuses(RequestError, "--limit 0", "at least 1"):
         open_generated(folder, real, Reading(limit=0))
-
-
-def test_the_digest_knows_voxels_and_labels(make_volumes, real):
-    folder = make_volumes()
-    before = open_generated(folder, real, Reading()).digest
-    assert open_generated(folder, real, Reading()).digest == before
-    (folder / "ribosome-00000.mrc").rename(folder / "apo-ferritin-00009.mrc")
-    relabelled = open_generated(folder, real, Reading()).digest
-    write_volume(folder / "apo-ferritin-00009.mrc", np.arange(512.0).reshape(8, 8, 8), 10.0125)
-    assert len({before, relabelled, open_generated(folder, real, Reading()).digest}) == 3

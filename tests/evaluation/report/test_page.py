@@ -107,23 +107,6 @@ def test_table_without_strips_has_neither_their_column_nor_its_heading(tmp_path,
     assert ">shuffled</text>" in table(page, "Realistic? Measured class by class.")
 
 
-def test_rivals_have_a_table_of_their_own_that_does_not_call_them_generated(tmp_path, evaluation, examples, score):
-    given = {"question": "useful", "better": "higher"}
-    scores = (
-        score(0.71, 0.69, name="cas_accuracy", title="Accuracy", **given),
-        score(0.75, 0.69, name="augment_copy_paste_accuracy", title="Rival: copy-paste", **given),
-    )
-    write_report(tmp_path / "report.html", evaluation(scores=scores), examples())
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    title = "What a user would try first (no generated volumes)"
-    assert f'<h4 class="rivals">{title}</h4>' in page
-    rivals = table(page, f"Useful? {title}.")
-    assert "0.750" in rivals
-    assert ">Generated<" not in rivals
-    assert 'data-head="Generated"' not in rivals
-    assert "0.750" not in table(page, "Useful? All classes together.")
-
-
 def test_images_have_words(page):
     images = Outline(page).images
     assert len([image for image in images if image["alt"]]) == 8 + 1 + 3  # gallery, pair, plots

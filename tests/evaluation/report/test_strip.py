@@ -50,18 +50,6 @@ def test_distance_near_zero_of_real_volumes_keeps_its_order(score, value):
     assert len(set(places)) == 3
 
 
-def test_noise_that_scores_better_than_real_is_no_failure(score):
-    """White noise is far from every training box, and lies among real features by chance: not at the left of real."""
-    assert strip(score(0.1, 1.0, noise=1.4, better="higher")) is None
-    assert strip(score(0.98, 0.96, noise=1.0, shuffled=0.5, better="higher")) is None
-
-
-@pytest.mark.parametrize("better", ["lower", "higher", "as real"])
-def test_without_a_failure_there_is_no_picture_of_a_small_difference(score, better):
-    """Of 0.708 and 0.694 alone, one would stand at either end."""
-    assert strip(score(0.708, 0.694, better=better)) is None
-
-
 def test_beyond_the_strip_stays_on_it(score):
     for value, side in ((50.0, -1), (-40.0, 1)):
         mark = marks(strip(score(value, 1.0, noise=5.0, interval=(value, value))))["generated"]
@@ -81,12 +69,28 @@ def test_interval_is_drawn_around_its_value(score):
     assert band == pytest.approx((NOISE_X + (REAL_X - NOISE_X) / 4, NOISE_X + 3 * (REAL_X - NOISE_X) / 4), abs=0.1)
 
 
-@pytest.mark.parametrize(("value", "real"), [(None, 1.0), (1.0, None), (1.0, 1.0)])
-def test_nothing_to_compare_gives_no_strip(score, value, real):
-    assert strip(score(value, real)) is None
-
-
 def test_strip_says_in_words_what_it_shows(score):
     assert strip(score(3.0, 1.0, noise=5.0, unit="dex")).alt == (
         "generated 3.00\u202fdex, real 1.00\u202fdex, noise 5.00\u202fdex"
     )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"value": None, "noise": 5.0},
+        {"real": None, "noise": 5.0},
+        {"value": 0.708, "real": 0.694},  # no failure: each would be at one end
+        {"value": 0.1, "real": 1.0, "noise": 1.4, "better": "higher"},  # noise scores better than real
+        {"value": 0.1, "real": 0.5, "noise": 1.0, "shuffled": 0.2, "better": "higher"},
+        {
+            "value": -0.1,
+            "real": 0.2,
+            "real_interval": (-0.1, 0.6),
+            "noise": 0.1,
+            "better": "as real",
+        },  # noise is as real
+    ],
+)
+def test_without_a_failure_there_is_no_strip(score, fields):
+    assert strip(score(**fields)) is None

@@ -83,12 +83,6 @@ def test_rivals_stand_apart_from_generated_volumes(score, tables):
     assert [row.head for row in own.rivals.rows] == ["Real + copy-paste"] * 2 + ["Real, turned"] * 2
 
 
-def test_table_knows_what_stands_opposite_of_real(score, tables):
-    both = [score(noise=2.0), score(name="ring", shuffled=2.0)]
-    assert tables(both)[0].together.failures == ("noise", "shuffled")
-    assert tables([score()])[0].together.failures == ()
-
-
 def test_noise_has_no_more_decimals_than_what_it_is_held_against(score, tables):
     row = tables([score(1.92, 1.56, noise=-0.00326)])[0].together.rows[0]
     text = written(row.first)
