@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from frazil.core.errors import BundleError, ShapeError, TrainingError
@@ -116,7 +116,7 @@ class Classifier:
         """
         tensors = {name: tensor.contiguous() for name, tensor in self._network.state_dict().items()}
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={"card": self.card.model_dump_json()})
+            temporary.write_bytes(save(tensors, metadata={"card": self.card.model_dump_json()}))
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
