@@ -49,17 +49,6 @@ def test_the_first_level_is_the_convolution_it_says():
     assert embedding(volumes.numpy())[0, :2] == pytest.approx(active.mean(dim=(1, 2, 3)).numpy(), abs=1e-5)
 
 
-def test_half_of_the_random_features_look_at_the_centre():
-    volumes = noise(1, 32)
-    middle, corner = volumes.copy(), volumes.copy()
-    middle[:, 12:20, 12:20, 12:20] += 3
-    corner[:, :8, :8, :8] += 3
-    embedding = RandomEmbedding(channels=(8,))
-    plain, near, far = (embedding(values)[0] for values in (volumes, middle, corner))
-    assert np.abs(near - plain)[8:].max() > 5 * np.abs(far - plain)[8:].max()
-    assert np.abs(far - plain)[:8].max() > 0.01
-
-
 def test_white_noise_has_flat_bands_and_gaussian_moments():
     features = HandcraftedEmbedding()(noise(20, 32)).mean(axis=0)
     moments = features[-16:]
