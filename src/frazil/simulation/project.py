@@ -129,17 +129,23 @@ class SimulationProject:
                 )
             self.folder.start(self._record({}))
         elif not shared:
-            for path in self.out.glob(f".*{_PARTIAL}"):  # left by a killed call
-                shutil.rmtree(path, ignore_errors=True)
+            self._remove_partial_runs()
 
     def finish(self, *, shared: bool) -> None:
         """Write `copick.json`, and `simulation.json` with all runs; remove the latter if there is nothing at all."""
+        if not shared:
+            self._remove_partial_runs()
         if runs := self.runs():
             radii = {label: self.structures[label].radius_angstrom for label in self.labels}
             write_project_config(self.out, name=self.out.resolve().name, labels_radius_angstrom=radii, simulated=True)
             self._record(runs).write(self.folder.record_path)
         elif not shared and not self.folder.written():
             self.folder.record_path.unlink(missing_ok=True)
+
+    def _remove_partial_runs(self) -> None:
+        """Remove what a killed call, or a killed worker of this one, left half-written."""
+        for path in self.out.glob(f".*{_PARTIAL}"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def runs(self) -> dict[str, RunRecord]:
         """Return the records of the runs of which every file is there, by name."""
