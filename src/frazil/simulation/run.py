@@ -186,6 +186,9 @@ def _simulate(
             with executor(workers=workers, dask=dask) as pool, progress_bar() as bar:
                 task = bar.add_task("simulate", total=len(plans), completed=len(plans) - len(missing))
                 for _, taken in pool.run(project.write_run, missing):
+                    if not seconds:  # copick can open the project while the rest is being simulated
+                        with turn():
+                            project.finish(shared=shared)
                     seconds.append(taken)
                     bar.advance(task)
         finally:

@@ -111,10 +111,10 @@ def test_a_displaced_specimen_gives_the_displaced_tomogram():
     tolerance = 1e-5 * np.abs(image).max()
     sideways = take(np.roll(ball(), (7, -19), (1, 2)), settings).signal
     np.testing.assert_allclose(sideways, np.roll(image, (7, -19), (1, 2)), atol=tolerance)
-    centred, up = np.zeros(SHAPE, dtype=np.float32), np.zeros(SHAPE, dtype=np.float32)
-    centred[8:16] = ball()[8:16]
+    centered, up = np.zeros(SHAPE, dtype=np.float32), np.zeros(SHAPE, dtype=np.float32)
+    centered[8:16] = ball()[8:16]
     up[11:19] = ball()[8:16]
-    np.testing.assert_allclose(take(up, settings).signal[3:], take(centred, settings).signal[:-3], atol=tolerance)
+    np.testing.assert_allclose(take(up, settings).signal[3:], take(centered, settings).signal[:-3], atol=tolerance)
 
 
 # --- damage and correction

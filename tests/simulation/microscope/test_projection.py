@@ -33,7 +33,7 @@ def plane_frequencies(shape_voxel, tilt_degrees) -> tuple[np.ndarray, ...]:
 
 
 def placed(frequencies, shape_voxel, center_voxel) -> np.ndarray:
-    """Return the phases of an object at a centre; heights are counted from the middle of the slab."""
+    """Return the phases of an object at a center; heights are counted from the middle of the slab."""
     kz, ky, kx = frequencies
     cz, cy, cx = center_voxel
     return np.exp(-2j * np.pi * (kz * (cz - (shape_voxel[0] - 1) / 2) + ky * cy + kx * cx))

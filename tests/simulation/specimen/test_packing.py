@@ -152,7 +152,7 @@ def test_places_are_spread_evenly_over_the_ice():
 
 
 @pytest.mark.parametrize("shift", [(0.4, 0.4, 0.4), (-0.4, -0.4, -0.4), (0.0, 0.0, 0.0)])
-def test_a_centre_lies_between_the_outermost_voxels(shift):
+def test_a_center_lies_between_the_outermost_voxels(shift):
     canvas = Canvas(Slab((8, 9, 10)), margin_voxel=4, cut_at_border=True)
     generator = numpy_generator(1, "places")
     body = lump((0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 0, -1), (0, -1, 0), shift=shift)

@@ -36,7 +36,7 @@ def counts(specimen: Specimen) -> dict[str, int]:
 
 
 def bodies(specimen: Specimen, particles: PlacedParticles):
-    """Instance number, and the voxels of the solid body drawn anew from the written centre and rotation."""
+    """Instance number, and the voxels of the solid body drawn anew from the written center and rotation."""
     for center, rotation, instance in zip(
         particles.centers_angstrom, particles.rotations, particles.instances, strict=True
     ):
@@ -122,8 +122,8 @@ def test_the_density_holds_every_particle_whole_and_in_its_place():
 
 
 @pytest.mark.parametrize("label", ["ribosome", "thyroglobulin", "beta-galactosidase"])
-def test_model_mask_centre_and_rotation_agree_with_the_density(label):
-    """The model's voxels, rotated by interpolation with the written matrix about the written centre, are the density."""
+def test_model_mask_center_and_rotation_agree_with_the_density(label):
+    """The model's voxels, rotated by interpolation with the written matrix about the written center, are the density."""
     specimen = build(seed=4, shape_voxel=(48, 48, 48), voxel_size_angstrom=8.0, particles_per_class=f"{label}=1",
                      cut_at_border=False)  # fmt: skip
     particles = specimen.placed[0]

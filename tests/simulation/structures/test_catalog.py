@@ -76,7 +76,7 @@ def test_atoms_are_a_structure(tmp_path, name):
 
 
 def test_all_kinds_draw_alike(ball, tmp_path):
-    """The same call places each: centre of mass where asked, the whole mass, float32."""
+    """The same call places each: center of mass where asked, the whole mass, float32."""
     (tmp_path / "gly.pdb").write_text(PDB)
     found = find_structures(
         [

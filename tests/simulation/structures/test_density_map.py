@@ -26,7 +26,7 @@ CENTER = np.average(PLACES, axis=0, weights=MASSES)
 
 
 def gaussians(shape, voxel_size_angstrom, center_voxel, rotation=None, sigmas=SIGMAS) -> np.ndarray:
-    """The closed form: mass density, kDa per cubic angstrom, of the three about their centre of mass."""
+    """The closed form: mass density, kDa per cubic angstrom, of the three about their center of mass."""
     grid = np.indices(shape).reshape(3, -1).T
     places = (PLACES - CENTER) @ (np.eye(3) if rotation is None else rotation).T
     density = np.zeros(len(grid))
@@ -122,7 +122,7 @@ def test_what_fills_its_box_is_a_particle(tmp_path):
         assert np.count_nonzero(read_map(tmp_path / f"{index}.mrc", label="thing").volume) > 3000
 
 
-def test_the_centre_of_mass_is_told_from_the_middle_of_the_box(tmp_path):
+def test_the_center_of_mass_is_told_from_the_middle_of_the_box(tmp_path):
     """A pick less the turned offset is where the box's voxel N // 2 came to lie."""
     values = np.roll(ball(5.0), (4, -3, 2), axis=(0, 1, 2))
     write_volume(tmp_path / "ball.mrc", values, 8.0)

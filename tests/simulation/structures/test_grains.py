@@ -62,7 +62,7 @@ def test_gaussians_add_up_and_what_lies_outside_is_lost():
     shift=st.tuples(*[st.floats(-0.5, 0.5)] * 3),
     quaternion=st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: sum(v * v for v in q) > 0.01),
 )
-def test_mass_and_centre_of_mass_are_true_on_any_grid(voxel_size_angstrom, shift, quaternion):
+def test_mass_and_center_of_mass_are_true_on_any_grid(voxel_size_angstrom, shift, quaternion):
     edge = 2 * math.ceil(LOPSIDED.support_radius_angstrom / voxel_size_angstrom) + 4
     center = np.full(3, edge // 2) + np.array(shift)
     rotation = Rotation.from_quat(quaternion).as_matrix()
