@@ -129,7 +129,7 @@ def test_an_interrupt_in_a_step_ends_the_sampling(generator, threads, number):
 
     with pytest.raises(KeyboardInterrupt):
         threads(number, lambda: generator.sample(label="ribosome", count=8, batch_size=1, on_step=interrupt))
-    assert len(steps) < 8  # of 48
+    assert len(steps) < 24  # of 48; the other thread may end what it is at
 
 
 def test_the_seed_decides_the_noise(make_bundle):
@@ -224,6 +224,7 @@ def test_a_box_that_cannot_fit_in_memory_is_refused_before_anything_is_computed(
 def test_a_bundle_without_voxel_size_takes_the_given_one(make_bundle):
     bundle = make_bundle(voxel_size_angstrom=None)
     assert np.isnan(frazil.load(bundle, device="cpu").voxel_size_angstrom)
+    assert "voxels of unknown size" in repr(frazil.load(bundle, device="cpu").sample(label="ribosome", steps=1))
     given = ParticleGenerator.from_bundle(bundle, device="cpu", voxel_size_angstrom=10.0)
     assert given.sample(label="ribosome", steps=1).voxel_size_angstrom == 10.0
 
@@ -233,6 +234,7 @@ def test_a_bundle_without_voxel_size_takes_the_given_one(make_bundle):
     [
         ({"label": "ribosom"}, ("ribosom", "apo-ferritin, ribosome")),
         ({"label": []}, ("nothing is asked for", "apo-ferritin, ribosome")),
+        ({"label": "ribosome", "position": (0.5, 0.5)}, ("position (0.5, 0.5)", "z, y, x")),
         ({"label": "ribosome", "position": (0.5, 0.5, -0.1)}, ("position x = -0.1", "0 to 1")),
         ({"label": "ribosome", "count": -2}, ("count -2", "at least 1")),
         ({"label": "ribosome", "steps": 0}, ("0 steps", "1 to 6")),
@@ -284,7 +286,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_refused(make_bundle, refuses):
 
 
 def test_a_notebook_shows_what_a_generator_knows_and_what_it_made(generator):
-    assert "apo-ferritin, ribosome; 8^3 voxels, 10.012 A; cpu" in repr(generator)
+    assert "apo-ferritin, ribosome; 8^3 voxels of 10.012 A; cpu" in repr(generator)
     samples = generator.sample(label=["ribosome", "apo-ferritin"], count=2)
     assert repr(samples) == "Samples(2 ribosome, 2 apo-ferritin; 8^3 voxels of 10.012 A, seed 0)"
     html = samples._repr_html_()

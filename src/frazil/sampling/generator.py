@@ -27,8 +27,8 @@ from frazil.model.devices import bytes_per_box, check_memory, choose_device, def
 from frazil.model.probe import Probe, candidates, probe
 from frazil.sampling.manifest import Sample, SampleRequest
 from frazil.sampling.options import SamplingOptions, check_word, choose_sampling
-from frazil.sampling.request import CENTER, Position, Request
-from frazil.sampling.samples import Samples
+from frazil.sampling.request import CENTER, Position, Request, expand
+from frazil.sampling.samples import Samples, describe_size
 
 
 class ParticleGenerator:
@@ -82,9 +82,9 @@ class ParticleGenerator:
         return self.card.box_size_voxel
 
     def __repr__(self) -> str:
-        size = "unknown voxel size" if np.isnan(self.voxel_size_angstrom) else f"{self.voxel_size_angstrom:.3f} A"
+        size = describe_size(self.box_size_voxel, self.voxel_size_angstrom)
         return (
-            f"ParticleGenerator({', '.join(self.labels)}; {self.box_size_voxel}^3 voxels, {size}; {self.device}; "
+            f"ParticleGenerator({', '.join(self.labels)}; {size}; {self.device}; "
             f"{self.card.provenance or 'unknown provenance'})"
         )
 
@@ -103,7 +103,7 @@ class ParticleGenerator:
 
         Parameters
         ----------
-        label : one of `labels`, or several of them.
+        label : one of `labels`, several of them, or ``all``.
         position : **z, y, x** of the particle in its tomogram, divided by the tomogram's extent, each in [0, 1].
         count : number of samples of each label.
         seed, first : sample i descends from (seed, i), and is counted from `first`: ask for five more with ``first=5``.
@@ -118,9 +118,7 @@ class ParticleGenerator:
         ------
         RequestError : anything that cannot be served; the message names what can.
         """
-        labels = [label] if isinstance(label, str) else list(label)
-        z, y, x = (float(value) for value in position)
-        requests = [Request(label=name, position=(z, y, x), count=count) for name in labels]
+        requests = expand(label, position, count, known=self.labels)
         request = self.plan(requests, seed=seed, first=first, **options)
         return Samples.joined(list(self.run(request, on_step=on_step)))
 
@@ -165,7 +163,7 @@ class ParticleGenerator:
         planned = SampleRequest(
             **sampling.model_dump(),
             bundle_digest=self.digest,
-            voxel_size_angstrom=self.voxel_size_angstrom,
+            voxel_size_angstrom=None if np.isnan(self.voxel_size_angstrom) else self.voxel_size_angstrom,
             seed=seed,
             precision=compute.precision,
             memory_format=compute.memory_format,

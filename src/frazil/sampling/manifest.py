@@ -28,7 +28,7 @@ class _BundleAndSeed(Document):
     schema_version: int = 4
     kind: Literal["frazil sample request"] = "frazil sample request"
     bundle_digest: str
-    voxel_size_angstrom: float
+    voxel_size_angstrom: float | None
     seed: int
 
 

@@ -71,9 +71,9 @@ def expand(
     label: str | Sequence[str],
     position: Position | None,
     count: int | None,
-    requests: str | Path | Sequence[Request] | None,
+    requests: str | Path | Sequence[Request] | None = None,
     *,
-    first: int | None,
+    first: int | None = None,
     known: Sequence[str],
 ) -> list[Request]:
     """Return what is asked for, class by class: labels that share a position and a count, or a table; or a part of it.
@@ -88,9 +88,12 @@ def expand(
     RequestError : labels and a table at once, a part of several labels, or a part that is not in the table.
     """
     if requests is None:
-        place = CENTER if position is None else position
+        try:
+            z, y, x = (float(value) for value in (CENTER if position is None else position))
+        except (TypeError, ValueError):
+            raise RequestError(f"position {position}: not three numbers z, y, x; give e.g. (0.5, 0.5, 0.5)") from None
         labels = [label] if isinstance(label, str) else label
-        asked = [Request(label=name, position=place, count=1 if count is None else count) for name in labels]
+        asked = [Request(label=name, position=(z, y, x), count=1 if count is None else count) for name in labels]
     else:
         asked = read_requests(requests) if isinstance(requests, str | Path) else list(requests)
         if label or position is not None or (count is not None and first is None):

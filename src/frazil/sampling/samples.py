@@ -64,7 +64,13 @@ def describe(labels: Iterable[str], box_size_voxel: int, voxel_size_angstrom: fl
     """Return in a few words how many volumes of which classes and which size there are."""
     labels = list(labels)
     counts = ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)) or "no volumes"
-    return f"{counts}; {box_size_voxel}^3 voxels of {voxel_size_angstrom:.3f} A"
+    return f"{counts}; {describe_size(box_size_voxel, voxel_size_angstrom)}"
+
+
+def describe_size(box_size_voxel: int, voxel_size_angstrom: float) -> str:
+    """Return the size of a box and of its voxels, NaN where nobody knows it, in a few words."""
+    size = "unknown size" if np.isnan(voxel_size_angstrom) else f"{voxel_size_angstrom:.3f} A"
+    return f"{box_size_voxel}^3 voxels of {size}"
 
 
 def slices_html(title: str, volumes: Sequence[Float[np.ndarray, "z y x"]], labels: Sequence[str]) -> str:
