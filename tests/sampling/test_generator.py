@@ -243,7 +243,7 @@ def test_a_bundle_without_voxel_size_takes_the_given_one(make_bundle):
         ({"label": "ribosome", "precision": "16"}, ("precision '16'", "32-true, bf16-mixed, auto")),
         (
             {"label": "ribosome", "memory_format": "rows"},
-            ("memory format 'rows'", "contiguous, channels-last, auto"),
+            ("memory format 'rows'", "contiguous, channels-last"),
         ),
         ({"label": "ribosome", "guidance": -0.5}, ("guidance -0.5", "1 (none)")),
         ({"label": "ribosome", "guidance": float("nan")}, ("guidance nan", "1 (none)")),

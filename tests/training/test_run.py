@@ -166,7 +166,7 @@ def test_the_precision_that_a_probe_chose_is_kept(store, out, capsys, monkeypatc
     assert json.loads((out / "run.json").read_text())["probe"] == described["probe"]
     with refuses(OutputError, "training.precision bf16-mixed -> 32-true"):
         tiny(store, out, training__precision="32-true")
-    with refuses(OutputError, "training.memory_format channels-last -> contiguous"):
+    with refuses(OutputError, "training.precision bf16-mixed -> bf16-mixed contiguous"):
         tiny(store, out, training__precision="auto", training__memory_format="contiguous")
 
 

@@ -11,7 +11,7 @@ import typer
 from frazil.cli.options import Dask, Force, Workers, machine_option
 
 if TYPE_CHECKING:
-    from frazil.core.settings import MemoryFormatChoice, PrecisionChoice, SamplerName
+    from frazil.core.settings import MemoryFormat, PrecisionChoice, SamplerName
 
 _sampler = partial(typer.Option, rich_help_panel="Sampler")
 _hardware = partial(typer.Option, rich_help_panel="Hardware")
@@ -75,7 +75,7 @@ def sample_command(
         ),
     ] = None,
     memory_format: Annotated[
-        str | None, _hardware(help="contiguous, channels-last or auto.  [dim]\\[default: suits the precision][/dim]")
+        str | None, _hardware(help="contiguous or channels-last.  [dim]\\[default: suits the precision][/dim]")
     ] = None,
     device: Annotated[str, _hardware(help="auto, cpu, cuda or cuda:1.")] = "auto",
     workers: Workers = 1,
@@ -110,7 +110,7 @@ def sample_command(
         guidance_interval=None if guidance_interval is None else parse_interval(guidance_interval),
         batch_size=batch_size,
         precision=cast("PrecisionChoice | None", precision),
-        memory_format=cast("MemoryFormatChoice | None", memory_format),
+        memory_format=cast("MemoryFormat | None", memory_format),
         device=device,
         workers=workers,
         dask=dask,

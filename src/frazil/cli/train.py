@@ -69,7 +69,7 @@ def train_command(
         str | None, _hardware(help="32-true, bf16-mixed, or auto (times both and takes the faster).")
     ] = None,
     memory_format: Annotated[
-        str | None, _hardware(help="contiguous, channels-last or auto.  [dim]\\[default: suits the precision][/dim]")
+        str | None, _hardware(help="contiguous or channels-last.  [dim]\\[default: suits the precision][/dim]")
     ] = None,
     accelerator: Annotated[str, _hardware(help="auto, cpu or gpu.")] = "auto",
     devices: Annotated[int, _hardware(min=1, help="Processes per node, one per GPU.")] = 1,

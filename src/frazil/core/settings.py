@@ -25,7 +25,6 @@ PrecisionChoice = Literal["32-true", "bf16-mixed", "auto"]
 """``auto`` times the network on this machine (`frazil.model.probe`), once per run."""
 
 MemoryFormat = Literal["contiguous", "channels-last"]
-MemoryFormatChoice = Literal["contiguous", "channels-last", "auto"]
 SplitBy = Literal["tomogram", "particle"]
 FrontEndName = Literal["none", "haar", "space-to-depth"]
 Modulation = Literal["bias", "scale-shift"]
@@ -221,7 +220,7 @@ class TrainingSettings(Settings):
     accumulate: int = Field(1, gt=0)
     learning_rate: float = Field(1e-4, gt=0)
     precision: PrecisionChoice = "32-true"
-    memory_format: MemoryFormatChoice | None = None
+    memory_format: MemoryFormat | None = None
     ema_decay: float = Field(0.0, ge=0, lt=1)
     loss_weighting: LossWeighting = "uniform"
     min_snr_gamma: float = Field(5.0, gt=0)

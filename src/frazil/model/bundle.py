@@ -90,8 +90,8 @@ class BundleCard(Document):
             raise ValueError(
                 f"normalisation {self.normalisation} differs from the preset's {self.preset.training.normalisation}"
             )
-        if "auto" in (self.preset.training.precision, self.preset.training.memory_format):
-            raise ValueError("precision or memory format is auto, but a bundle has to say what it was trained in")
+        if self.preset.training.precision == "auto":
+            raise ValueError("precision is auto, but a bundle has to say what it was trained in")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"a class name occurs twice in {', '.join(self.labels)}")
         return self

@@ -45,8 +45,8 @@ class Compute:
         ------
         ValueError : they leave it to a probe (`frazil.model.probe`), which has not run yet.
         """
-        if settings.precision == "auto" or settings.memory_format == "auto":
-            raise ValueError("precision and memory format are still to be chosen; run frazil.model.probe first")
+        if settings.precision == "auto":
+            raise ValueError("the precision is still to be chosen; run frazil.model.probe first")
         return cls.named(settings.precision, settings.memory_format)
 
     def lay_out(self, network: _Network) -> _Network:

@@ -15,7 +15,7 @@ from frazil.model.compute import Compute
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from frazil.core.settings import MemoryFormat, MemoryFormatChoice, Precision, PrecisionChoice
+    from frazil.core.settings import MemoryFormat, Precision, PrecisionChoice
     from frazil.model.unet import ConditionalUNet
 
 _SECONDS = 1.0
@@ -27,7 +27,6 @@ _CLEARLY = 0.9
 """Another way must take less than this share of the plainest one's time, or two runs might decide differently."""
 
 _PRECISIONS: tuple[Precision, ...] = ("32-true", "bf16-mixed")
-_FORMATS: tuple[MemoryFormat, ...] = ("contiguous", "channels-last")
 
 
 @dataclass(frozen=True)
@@ -54,25 +53,19 @@ class Probe:
 
 
 def candidates(
-    precision: PrecisionChoice, memory_format: MemoryFormatChoice | None, *, kept: Compute | None = None
+    precision: PrecisionChoice, memory_format: MemoryFormat | None, *, kept: Compute | None = None
 ) -> tuple[Compute, ...]:
     """Return the ways of computing that a choice leaves open, the plainest first; only one if it leaves nothing open.
 
     Parameters
     ----------
-    precision, memory_format : ``auto`` is open; a memory format of None is what suits the precision.
+    precision : ``auto`` is open.
+    memory_format : None is what suits the precision.
     kept : what was decided before; replaces ``auto``.
     """
-    if kept is not None:
-        precision = kept.precision if precision == "auto" else precision
-        memory_format = kept.memory_format if memory_format == "auto" else memory_format
-    found = []
-    for one in _PRECISIONS if precision == "auto" else (precision,):
-        if memory_format is None:
-            found.append(Compute.named(one))
-        else:
-            found += [Compute(one, other) for other in (_FORMATS if memory_format == "auto" else (memory_format,))]
-    return tuple(found)
+    if precision != "auto":
+        return (Compute.named(precision, memory_format),)
+    return tuple(Compute.named(one, memory_format) for one in ((kept.precision,) if kept else _PRECISIONS))
 
 
 def probe(

@@ -17,7 +17,7 @@ from frazil.core.errors import BundleError, RequestError
 from frazil.core.records import Condition
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import (
-    MemoryFormatChoice,
+    MemoryFormat,
     PrecisionChoice,
 )
 from frazil.diffusion.sampler import sample_volumes
@@ -213,14 +213,14 @@ class ParticleGenerator:
             yield from parts
 
     def _choose_compute(
-        self, precision: PrecisionChoice | None, memory_format: MemoryFormatChoice | None, earlier: SampleRequest | None
+        self, precision: PrecisionChoice | None, memory_format: MemoryFormat | None, earlier: SampleRequest | None
     ) -> Compute:
         """Return how the network is computed; asks a probe where that is left open."""
         trained = Compute.of(self.card.preset.training)
         precision = precision or trained.precision
         check_word(PrecisionChoice, "precision", precision)
         if memory_format is not None:
-            check_word(MemoryFormatChoice, "memory format", memory_format)
+            check_word(MemoryFormat, "memory format", memory_format)
         elif precision == trained.precision:
             memory_format = trained.memory_format
         among = candidates(precision, memory_format, kept=earlier.compute if earlier else None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from frazil.core.errors import RequestError
 from frazil.core.settings import (
-    MemoryFormatChoice,
+    MemoryFormat,
     NoiseInterval,
     PrecisionChoice,
     Preset,
@@ -32,7 +32,7 @@ class SamplingOptions(TypedDict, total=False):
         round differently from batch size to batch size: by some 1e-5 in ``32-true`` and visibly in ``bf16-mixed``.
     precision : ``32-true`` or ``bf16-mixed``; ``auto`` is the faster one on this machine, as a probe of one second finds it:
         another machine may decide, and round, differently.
-    memory_format : ``contiguous`` or ``channels-last``, which changes the last bits; ``auto`` is as above.
+    memory_format : ``contiguous`` or ``channels-last``, which changes the last bits.
     """
 
     sampler: SamplerName | None
@@ -41,7 +41,7 @@ class SamplingOptions(TypedDict, total=False):
     guidance_interval: NoiseInterval | None
     batch_size: int | None
     precision: PrecisionChoice | None
-    memory_format: MemoryFormatChoice | None
+    memory_format: MemoryFormat | None
 
 
 def choose_sampling(options: SamplingOptions, preset: Preset) -> SamplingSettings:

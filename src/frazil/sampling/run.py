@@ -10,7 +10,7 @@ from pathlib import Path
 
 from frazil.core.console import say, say_written
 from frazil.core.errors import OutputError, RequestError
-from frazil.core.settings import MemoryFormatChoice, NoiseInterval, PrecisionChoice, SamplerName
+from frazil.core.settings import MemoryFormat, NoiseInterval, PrecisionChoice, SamplerName
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.model.bundle import PRETRAINED, bundle_folder
 from frazil.sampling.folder import PARTICLES, VOLUMES, SampleFolder, SampleOutput, write_copick, write_relion
@@ -37,7 +37,7 @@ def sample(
     guidance_interval: NoiseInterval | None = None,
     batch_size: int | None = None,
     precision: PrecisionChoice | None = None,
-    memory_format: MemoryFormatChoice | None = None,
+    memory_format: MemoryFormat | None = None,
     device: str = "auto",
     workers: int = 1,
     dask: str | None = None,

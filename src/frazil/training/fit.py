@@ -68,7 +68,7 @@ def fit(
 
     Parameters
     ----------
-    job : with nothing left open in precision and memory format.
+    job : with its precision decided.
     training, validation : the boxes of the two splits; `validation` may be empty.
     write_bundle : gets the network (averaged if the preset averages), the history, and False whenever a checkpoint is saved
         or True whenever the validation loss is lower than ever.

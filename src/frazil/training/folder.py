@@ -17,6 +17,7 @@ from frazil.core.settings import Preset
 from frazil.core.version import __version__
 from frazil.model.bundle import RUN_BUNDLE
 from frazil.model.compute import Compute
+from frazil.model.probe import candidates
 from frazil.training.job import TrainingJob
 
 CHECKPOINT_NAME = "last.ckpt.safetensors"
@@ -47,7 +48,7 @@ class RunRecord(Document):
     ----------
     preset : what was asked for; once training has begun, with nothing left open.
     base : the bundle and its classes that the training started from (`frazil.training.start.Start.described`), if any.
-    probe : what precision and memory format were decided by, for people; None if nothing was left open.
+    probe : what the precision was decided by, for people; None if it was not left open.
     store, store_digest : the box store.
     command : the command line of the newest call.
     """
@@ -90,15 +91,11 @@ def run_folder(path: Path) -> OutputFolder[RunRecord]:
 
 
 def run_differences(old: RunRecord, new: RunRecord) -> list[str]:
-    """Name what makes two runs different; a precision or memory format of ``auto`` is whatever it was."""
-    before, training = old.compute, new.preset.training
-    suits = Compute.named(before.precision).memory_format
-    other = []
-    if training.precision not in ("auto", before.precision):
-        other.append(f"preset.training.precision {before.precision} -> {training.precision}")
-    elif (training.memory_format or suits) not in ("auto", before.memory_format):
-        other.append(f"preset.training.memory_format {before.memory_format} -> {training.memory_format or suits}")
-    return differences(old, new, _FREE) + other
+    """Name what makes two runs different; a precision of ``auto`` is whatever it was."""
+    training = new.preset.training
+    (wanted,) = candidates(training.precision, training.memory_format, kept=old.compute)
+    computed = [] if wanted == old.compute else [f"preset.training.precision {old.compute} -> {wanted}"]
+    return differences(old, new, _FREE) + computed
 
 
 def await_record(folder: OutputFolder[RunRecord], wanted: RunRecord, *, seconds: float = 120.0) -> RunRecord:

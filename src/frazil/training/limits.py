@@ -24,7 +24,7 @@ _FIXED_BYTES = 3 * 2**28
 
 
 def choose_compute(job: TrainingJob, *, kept: Compute | None) -> tuple[TrainingJob, Probe | None]:
-    """Return the job with nothing left open in precision and memory format, and the probe if one was needed.
+    """Return the job with its precision decided, and the probe if one was needed.
 
     Parameters
     ----------
@@ -38,8 +38,7 @@ def choose_compute(job: TrainingJob, *, kept: Compute | None) -> tuple[TrainingJ
         device = job.hardware.device.type
         probed = probe(network, among, box_size_voxel=job.edge_voxel, device=device, gradients=True)
     chosen = among[0] if probed is None else probed.chosen
-    memory_format = None if training.memory_format is None else chosen.memory_format
-    decided = training.model_copy(update={"precision": chosen.precision, "memory_format": memory_format})
+    decided = training.model_copy(update={"precision": chosen.precision})
     return replace(job, preset=job.preset.model_copy(update={"training": decided})), probed
 
 
