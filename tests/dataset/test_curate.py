@@ -10,6 +10,7 @@ import zarr
 from frazil.core.errors import OutputError, PickError, StoreError
 from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset import curate as curate_module
+from frazil.dataset import runs as runs_module
 from frazil.dataset.curate import curate_boxes, find_finished
 from frazil.dataset.plan import make_plan
 from frazil.io.sources import open_source
@@ -52,7 +53,7 @@ def killed(monkeypatch, curated, source):
     return killed
 
 
-IN_THE_SECOND_RUN = (curate_module, "_write_box", 5)
+IN_THE_SECOND_RUN = (runs_module, "_write_box", 5)
 
 
 def test_boxes_tables_and_description_agree_with_the_source(curated, source, settings):
@@ -182,8 +183,8 @@ def test_nothing_gave_a_box(curated, source, tmp_path, grey, max_padding, messag
     ("where", "function", "number", "cut"),
     [
         (*IN_THE_SECOND_RUN, 1),  # some of its boxes are written
-        (curate_module, "write_json", 2, 1),  # all are, but not what became of the picks
-        (curate_module, "_collect", 1, 3),
+        (runs_module, "write_json", 2, 1),  # all are, but not what became of the picks
+        (curate_module, "collect_boxes", 1, 3),
         (Path, "replace", 10, 3),  # some boxes are in their place, some are not
         (curate_module, "_write_tables", 1, 3),
         (curate_module, "_describe", 1, 3),
@@ -259,7 +260,7 @@ def test_other_settings_over_an_unfinished_store_want_force(killed, curated, sou
 
 
 def test_what_was_begun_without_a_finished_run_is_nothing_to_keep(killed, curated, source, settings):
-    killed(settings, curate_module, "_write_box", 1)
+    killed(settings, runs_module, "_write_box", 1)
     assert curated(source, CurateSettings(box_size_voxel=16)).description.box_size_voxel == 16
 
 
@@ -292,7 +293,7 @@ def test_what_frazil_did_not_write_is_never_replaced(curated, source, settings, 
 
 
 def test_a_full_disk_loses_nothing(monkeypatch, curated, source, settings):
-    original = curate_module._write_box
+    original = runs_module._write_box
 
     def write_box(arrays, number, box):
         if source.reads[-1] == "bb" and number == 1:
@@ -300,7 +301,7 @@ def test_a_full_disk_loses_nothing(monkeypatch, curated, source, settings):
         original(arrays, number, box)
 
     with monkeypatch.context() as patch:
-        patch.setattr(curate_module, "_write_box", write_box)
+        patch.setattr(runs_module, "_write_box", write_box)
         with pytest.raises(OutputError, match="the disk is full"):
             curated(source, settings)
     source.reads.clear()
@@ -318,5 +319,5 @@ def test_a_folder_that_cannot_be_made(curated, source, settings, tmp_path, name)
 
 def test_batches_do_not_matter(monkeypatch, curated, source, settings, tmp_path):
     first = curated(source, settings)
-    monkeypatch.setattr(curate_module, "BATCH_BYTES", 1)
+    monkeypatch.setattr(runs_module, "BATCH_BYTES", 1)
     assert contents(curated(source, settings, out=tmp_path / "other").path) == contents(first.path)

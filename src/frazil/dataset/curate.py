@@ -7,32 +7,26 @@ not depend on the number of workers, nor on interruptions. The description is wr
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from frazil.core.documents import Document, differences
 from frazil.core.errors import PickError, StoreError
 from frazil.core.executor import executor
-from frazil.core.files import atomic_path, file_digest, output_errors, read_json, write_json
+from frazil.core.files import atomic_path, file_digest, output_errors
 from frazil.core.folder import OutputFolder
 from frazil.core.settings import CurateSettings, SourceSettings
-from frazil.dataset.cut import CutBox, cut_box
 from frazil.dataset.description import DESCRIPTION, StoreDescription, read_description, store_digest
 from frazil.dataset.plan import CUTTING
+from frazil.dataset.runs import RUNS, RunCutter, RunJob, collect_boxes, read_cut, run_jobs
 from frazil.dataset.split import split_boxes
-from frazil.dataset.store import BOXES, BoxStore, create_arrays
+from frazil.dataset.store import BOXES, BoxStore
 from frazil.dataset.tables import (
-    CENTER_VOXEL,
     LEFT_OUT,
     MOMENTS,
     NEIGHBOURS,
@@ -46,20 +40,10 @@ from frazil.dataset.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import numpy as np
-    from jaxtyping import Float
-
     from frazil.dataset.plan import CurationPlan
     from frazil.dataset.split import Split
     from frazil.io.sources import Source
 
-BATCH_BYTES = 64 * 1024**2
-"""Boxes that wait to be written take about this much memory."""
-
-_RUNS = "runs"
-_CUT = "cut.json"
 _REMEDIES = {
     Reason.ABSENT: "copy the tomogram again, or check --level",
     Reason.CONSTANT: "the tomogram is empty there; check that it was written whole",
@@ -100,7 +84,7 @@ def find_finished(path: Path, plan: CurationPlan) -> BoxStore | None:
         return None
     if description.plan_digest != plan.digest or description.curate != plan.settings:
         return None
-    shutil.rmtree(path / _RUNS, ignore_errors=True)  # left by a call that was killed at its very end
+    shutil.rmtree(path / RUNS, ignore_errors=True)  # left by a call that was killed at its very end
     return BoxStore.open(path)
 
 
@@ -133,7 +117,7 @@ def curate_boxes(
     SourceError : a tomogram cannot be read.
     WorkerError : a worker was killed, or there is no such cluster.
     """
-    owns = (DESCRIPTION, PARTICLES, NEIGHBOURS, LEFT_OUT, BOXES, f"{_RUNS}/{'[0-9]' * 5}")
+    owns = (DESCRIPTION, PARTICLES, NEIGHBOURS, LEFT_OUT, BOXES, f"{RUNS}/{'[0-9]' * 5}")
     folder = OutputFolder(path, "curation.json", Curation, owns)
     wanted = Curation(source=plan.source_settings, curate=plan.settings, plan_digest=plan.digest)
     with output_errors(path):
@@ -146,27 +130,27 @@ def curate_boxes(
             folder.start(wanted)
         else:
             wanted.write(folder.record_path)
-        jobs = list(_jobs(plan))
+        jobs = list(run_jobs(plan))
         _cut(source, plan, path, jobs, workers=workers, dask=dask, on_progress=on_progress or (lambda _: None))
         results = pd.DataFrame(
-            [row for job in jobs for row in _read_cut(path, job)], columns=["particle", "reason", *MOMENTS]
+            [row for job in jobs for row in read_cut(path, job)], columns=["particle", "reason", *MOMENTS]
         ).set_index("particle")
         results["box"] = (results["reason"] == Reason.KEPT).cumsum() - 1
         particles = plan.particles.join(results.drop(columns="reason"))
         particles.loc[results.index, "reason"] = results["reason"]
         boxes = box_table(particles)
         if not len(boxes):
-            shutil.rmtree(path / _RUNS, ignore_errors=True)
+            shutil.rmtree(path / RUNS, ignore_errors=True)
             folder.record_path.unlink()
             remedy = _REMEDIES[Reason(str(results["reason"].value_counts().idxmax()))]
             raise PickError(f"{source.path}: no pick gave a box ({summary(particles)}); {remedy}")
         split = split_boxes(boxes, plan.settings)
         boxes["split"] = split.names
         with output_errors(path):
-            _collect(path, jobs, boxes=len(boxes), box_size_voxel=plan.settings.box_size_voxel)
+            collect_boxes(path, jobs, boxes=len(boxes), box_size_voxel=plan.settings.box_size_voxel)
         _write_tables(path, plan, particles, boxes)
         _describe(path, plan, particles, boxes, split).write(path / DESCRIPTION)
-        shutil.rmtree(path / _RUNS, ignore_errors=True)
+        shutil.rmtree(path / RUNS, ignore_errors=True)
     return BoxStore.open(path)
 
 
@@ -189,39 +173,11 @@ def _changes(old: Curation, new: Curation, *, finished: bool) -> list[str]:
     return changed or (["other picks or tomograms"] if old.plan_digest != new.plan_digest else [])
 
 
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """The picks of one run.
-
-    Parameters
-    ----------
-    number : of the run.
-    particles : rows of the plan.
-    centers_voxel : in voxels of the tomogram.
-    ratio : voxel size of the box / voxel size of the tomogram.
-    """
-
-    number: int
-    run: str
-    particles: list[int]
-    centers_voxel: Float[np.ndarray, "n 3"]
-    ratio: float
-
-    def folder(self, store: Path) -> Path:
-        """Return where the boxes are until all runs are cut."""
-        return store / _RUNS / f"{self.number:05d}"
-
-
-def _jobs(plan: CurationPlan) -> Iterator[_Job]:
-    for number, (run, picks) in enumerate(plan.to_cut().groupby("run", sort=True)):
-        yield _Job(number, str(run), picks.index.tolist(), picks[CENTER_VOXEL].to_numpy(), plan.ratio(str(run)))
-
-
 def _cut(
     source: Source,
     plan: CurationPlan,
     path: Path,
-    jobs: list[_Job],
+    jobs: list[RunJob],
     *,
     workers: int,
     dask: str | None,
@@ -231,76 +187,8 @@ def _cut(
     left = [job for job in jobs if not job.folder(path).exists()]
     on_progress(sum(len(job.particles) for job in jobs if job not in left))
     with executor(workers=workers, dask=dask, threads=None) as pool:
-        for job, _ in pool.run(_Cutter(source, plan.settings, path), left):
+        for job, _ in pool.run(RunCutter(source, plan.settings, path), left):
             on_progress(len(job.particles))
-
-
-@dataclass(frozen=True)
-class _Cutter:
-    """Cuts the boxes of a run into a folder of their own: ``volume`` and ``measured`` numbered from 0, and what became of each pick."""
-
-    source: Source
-    settings: CurateSettings
-    store: Path
-
-    def __call__(self, job: _Job) -> None:
-        tomogram = self.source.read(job.run)
-        edge = self.settings.box_size_voxel
-        cut = partial(cut_box, tomogram, box_size_voxel=edge, ratio=job.ratio, max_padding=self.settings.max_padding)
-        batch = max(1, BATCH_BYTES // (5 * edge**3))
-        rows: list[dict[str, Any]] = []
-        # BLAS would split each box among all cores, where boxes are cut in threads
-        with (
-            threadpool_limits(1, user_api="blas"),
-            atomic_path(job.folder(self.store)) as folder,
-            ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
-        ):
-            arrays = create_arrays(folder, boxes=len(job.particles), box_size_voxel=edge)
-            box = 0
-            for first in range(0, len(job.particles), batch):
-                chosen = slice(first, first + batch)
-                writes = []
-                for particle, one in zip(job.particles[chosen], pool.map(cut, job.centers_voxel[chosen]), strict=True):
-                    if isinstance(one, CutBox):
-                        writes.append(pool.submit(_write_box, arrays, box, one))
-                        rows.append({"particle": particle, "reason": Reason.KEPT.value, **_numbers(one)})
-                        box += 1
-                    else:
-                        rows.append({"particle": particle, "reason": one.value})
-                for write in writes:
-                    write.result()
-            write_json(folder / _CUT, {"run": job.run, "particles": rows})
-
-
-def _numbers(box: CutBox) -> dict[str, float]:
-    return dict(zip(MOMENTS, (box.padding, *box.padded_moments, *box.measured_moments), strict=True))
-
-
-def _write_box(arrays: dict[str, Any], number: int, box: CutBox) -> None:
-    arrays["volume"][number] = box.volume
-    if not box.measured.all():
-        arrays["measured"][number] = box.measured
-
-
-def _read_cut(path: Path, job: _Job) -> list[dict[str, Any]]:
-    """Return what became of the picks of a run."""
-    file = job.folder(path) / _CUT
-    rows = read_json(file, StoreError).get("particles")
-    if not isinstance(rows, list) or len(rows) != len(job.particles):
-        raise StoreError(f"{file}: damaged, it does not list the {len(job.particles)} picks; remove {file.parent}")
-    return rows
-
-
-def _collect(path: Path, jobs: list[_Job], *, boxes: int, box_size_voxel: int) -> None:
-    """Move the boxes of all runs into one array. Those that a call moved before it was killed are in their place."""
-    next_box = 0
-    arrays = create_arrays(path / BOXES, boxes=boxes, box_size_voxel=box_size_voxel)
-    for job in jobs:
-        for name in arrays:
-            for file in (job.folder(path) / name).iterdir():
-                if chunk := re.fullmatch(r"(\d+)\.0\.0\.0", file.name):
-                    file.replace(path / BOXES / name / f"{next_box + int(chunk[1])}.0.0.0")
-        next_box += sum(not row["reason"] for row in _read_cut(path, job))
 
 
 def _write_tables(path: Path, plan: CurationPlan, particles: pd.DataFrame, boxes: pd.DataFrame) -> None:

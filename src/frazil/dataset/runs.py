@@ -1,0 +1,135 @@
+"""The boxes of one run: cut from its tomogram into a folder of their own, and moved to the other runs' when all are there."""
+
+from __future__ import annotations
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_limits
+
+from frazil.core.errors import StoreError
+from frazil.core.files import atomic_path, read_json, write_json
+from frazil.core.settings import CurateSettings
+from frazil.dataset.cut import CutBox, cut_box
+from frazil.dataset.store import BOXES, create_arrays
+from frazil.dataset.tables import CENTER_VOXEL, MOMENTS, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from jaxtyping import Float
+
+    from frazil.dataset.plan import CurationPlan
+    from frazil.io.sources import Source
+
+RUNS = "runs"
+"""Folder of the store, until it is finished."""
+
+BATCH_BYTES = 64 * 1024**2
+"""Boxes that wait to be written take about this much memory."""
+
+_CUT = "cut.json"
+
+
+@dataclass(frozen=True, eq=False)
+class RunJob:
+    """The picks of one run.
+
+    Parameters
+    ----------
+    number : of the run.
+    particles : rows of the plan.
+    centers_voxel : in voxels of the tomogram.
+    ratio : voxel size of the box / voxel size of the tomogram.
+    """
+
+    number: int
+    run: str
+    particles: list[int]
+    centers_voxel: Float[np.ndarray, "n 3"]
+    ratio: float
+
+    def folder(self, store: Path) -> Path:
+        """Return where the boxes are until all runs are cut."""
+        return store / RUNS / f"{self.number:05d}"
+
+
+def run_jobs(plan: CurationPlan) -> Iterator[RunJob]:
+    """Yield what is to be cut from each run, in the order of the boxes of a store."""
+    for number, (run, picks) in enumerate(plan.to_cut().groupby("run", sort=True)):
+        yield RunJob(number, str(run), picks.index.tolist(), picks[CENTER_VOXEL].to_numpy(), plan.ratio(str(run)))
+
+
+@dataclass(frozen=True)
+class RunCutter:
+    """Cuts the boxes of a run into a folder of their own: ``volume`` and ``measured`` numbered from 0, and what became of each pick."""
+
+    source: Source
+    settings: CurateSettings
+    store: Path
+
+    def __call__(self, job: RunJob) -> None:
+        """Read the tomogram and cut its boxes; without anything half-written, the folder is there or not."""
+        tomogram = self.source.read(job.run)
+        edge = self.settings.box_size_voxel
+        cut = partial(cut_box, tomogram, box_size_voxel=edge, ratio=job.ratio, max_padding=self.settings.max_padding)
+        batch = max(1, BATCH_BYTES // (5 * edge**3))
+        rows: list[dict[str, Any]] = []
+        # BLAS would split each box among all cores, where boxes are cut in threads
+        with (
+            threadpool_limits(1, user_api="blas"),
+            atomic_path(job.folder(self.store)) as folder,
+            ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
+        ):
+            arrays = create_arrays(folder, boxes=len(job.particles), box_size_voxel=edge)
+            box = 0
+            for first in range(0, len(job.particles), batch):
+                chosen = slice(first, first + batch)
+                writes = []
+                for particle, one in zip(job.particles[chosen], pool.map(cut, job.centers_voxel[chosen]), strict=True):
+                    if isinstance(one, CutBox):
+                        writes.append(pool.submit(_write_box, arrays, box, one))
+                        rows.append({"particle": particle, "reason": Reason.KEPT.value, **_numbers(one)})
+                        box += 1
+                    else:
+                        rows.append({"particle": particle, "reason": one.value})
+                for write in writes:
+                    write.result()
+            write_json(folder / _CUT, {"run": job.run, "particles": rows})
+
+
+def _numbers(box: CutBox) -> dict[str, float]:
+    return dict(zip(MOMENTS, (box.padding, *box.padded_moments, *box.measured_moments), strict=True))
+
+
+def _write_box(arrays: dict[str, Any], number: int, box: CutBox) -> None:
+    arrays["volume"][number] = box.volume
+    if not box.measured.all():
+        arrays["measured"][number] = box.measured
+
+
+def read_cut(path: Path, job: RunJob) -> list[dict[str, Any]]:
+    """Return what became of the picks of a run."""
+    file = job.folder(path) / _CUT
+    rows = read_json(file, StoreError).get("particles")
+    if not isinstance(rows, list) or len(rows) != len(job.particles):
+        raise StoreError(f"{file}: damaged, it does not list the {len(job.particles)} picks; remove {file.parent}")
+    return rows
+
+
+def collect_boxes(path: Path, jobs: list[RunJob], *, boxes: int, box_size_voxel: int) -> None:
+    """Move the boxes of all runs into one array. Those that a call moved before it was killed are in their place."""
+    next_box = 0
+    arrays = create_arrays(path / BOXES, boxes=boxes, box_size_voxel=box_size_voxel)
+    for job in jobs:
+        for name in arrays:
+            for file in (job.folder(path) / name).iterdir():
+                if chunk := re.fullmatch(r"(\d+)\.0\.0\.0", file.name):
+                    file.replace(path / BOXES / name / f"{next_box + int(chunk[1])}.0.0.0")
+        next_box += sum(not row["reason"] for row in read_cut(path, job))
