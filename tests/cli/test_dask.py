@@ -32,7 +32,7 @@ def test_bytes_are_the_same_though_a_worker_is_killed(run, dask_cluster, make_bu
     boxes = "--tomogram-type denoised --box 16 --validation-run SIM_002"
     for first_result, command in {
         "ExperimentRuns/*/Picks/*": f"simulate {out['simulate']} --preset small {tiny}",
-        "runs/*": f"curate {out['simulate']} --out {out['curate']} {boxes}",
+        "*/*": f"curate {out['simulate']} --out {out['curate']} {boxes}",
         "volumes/*.mrc": f"sample {make_bundle()} --out {out['sample']} --label all --count 4 --batch-size 1",
     }.items():
         written = out[command.split()[0]]
