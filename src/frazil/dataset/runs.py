@@ -75,7 +75,7 @@ class RunCutter:
     store: Path
 
     def __call__(self, job: RunJob) -> None:
-        """Read the tomogram and cut its boxes; without anything half-written, the folder is there or not."""
+        """Read the tomogram and cut its boxes. Their folder is written whole or not at all."""
         tomogram = self.source.read(job.run)
         edge = self.settings.box_size_voxel
         cut = partial(cut_box, tomogram, box_size_voxel=edge, ratio=job.ratio, max_padding=self.settings.max_padding)
