@@ -328,7 +328,7 @@ def dask_cluster(tmp_path):
         n_workers=2,
         threads_per_worker=2,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # any free port: the usual one may be taken
         local_directory=tmp_path / "dask",
     ) as cluster:
         yield cluster

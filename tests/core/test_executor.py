@@ -155,7 +155,16 @@ def test_a_cluster_gives_the_same_results_though_a_worker_is_killed(jobs, cluste
 
 def test_a_cluster_without_workers_is_waited_for_and_one_that_goes_away_is_named(dask, tmp_path, refuses, capsys):
     file = tmp_path / "scheduler.json"
-    command = ["-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    command = [
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--dashboard-address",
+        "127.0.0.1:0",
+    ]
     with subprocess.Popen(
         [sys.executable, *command, "--scheduler-file", str(file)], stderr=subprocess.DEVNULL
     ) as scheduler:
