@@ -11,6 +11,7 @@ from frazil.core.files import (
     atomic_path,
     exclusive,
     file_digest,
+    in_turn,
     make_folder,
     output_errors,
     read_json,
@@ -166,4 +167,12 @@ def test_a_folder_is_held_by_one_process_and_let_go_by_a_kill(tmp_path, refuses)
             pass
         other.kill()
     with exclusive(tmp_path, "trains"):
+        pass
+
+
+@pytest.mark.parametrize("lock", [lambda folder: exclusive(folder, "trains"), lambda folder: in_turn(folder / ".turn")])
+def test_what_fails_while_a_folder_is_held_is_not_blamed_on_it(tmp_path, lock):
+    with pytest.raises(FileNotFoundError, match=r"elsewhere\.mrc"), lock(tmp_path):
+        (tmp_path / "elsewhere.mrc").read_bytes()
+    with pytest.raises(OutputError, match="no_folder"), lock(tmp_path / "no_folder"):
         pass

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +113,15 @@ def exclusive(folder: Path, doing: str, *, shared: bool = False) -> Iterator[Non
     ------
     OutputError : another process holds the lock, or the folder cannot be written.
     """
-    with output_errors(folder), (folder / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(
-                f"{folder}: another process {doing} here; wait for it, or choose another folder"
-            ) from None
+    with ExitStack() as stack:
+        with output_errors(folder):  # not around the block: what fails there may have nothing to do with the folder
+            lock = stack.enter_context((folder / ".lock").open("a"))
+            try:
+                fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(
+                    f"{folder}: another process {doing} here; wait for it, or choose another folder"
+                ) from None
         yield
 
 
@@ -131,8 +133,9 @@ def in_turn(lock_file: Path) -> Iterator[None]:
     ------
     OutputError : the file cannot be written.
     """
-    with output_errors(lock_file), lock_file.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        with output_errors(lock_file):
+            fcntl.flock(stack.enter_context(lock_file.open("a")), fcntl.LOCK_EX)
         yield
 
 
