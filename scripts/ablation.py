@@ -20,8 +20,8 @@ import torch
 
 import frazil
 from frazil.core.files import write_json
+from frazil.dataset.boxes import Subtomograms
 from frazil.dataset.store import BoxStore
-from frazil.dataset.subtomograms import Subtomograms
 from frazil.dataset.variation import Variation
 from frazil.model.bundle import load_bundle
 from frazil.training.batches import ValidationBatches, validation_loader

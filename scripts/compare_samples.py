@@ -14,8 +14,8 @@ import torch
 from scipy.stats import kurtosis, skew
 
 from frazil.core.errors import RequestError
+from frazil.dataset.boxes import Subtomograms
 from frazil.dataset.store import BoxStore
-from frazil.dataset.subtomograms import Subtomograms
 from frazil.io.mrc import read_volume
 from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest
 from frazil.volume.wedge import frequency_axes

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from frazil.core.presets import load_preset
+from frazil.dataset.boxes import Subtomograms
 from frazil.dataset.store import BoxStore
-from frazil.dataset.subtomograms import Subtomograms
 from frazil.dataset.variation import Variation
 from frazil.diffusion.objective import noise_volumes
 from frazil.model.bundle import load_bundle

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 import frazil
+from frazil.dataset.boxes import Subtomograms
 from frazil.dataset.store import BoxStore
-from frazil.dataset.subtomograms import Subtomograms
 from frazil.sampling.request import Request
 
 BOOTSTRAP = 400

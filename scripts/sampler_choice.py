@@ -22,8 +22,8 @@ import numpy as np
 import frazil
 from frazil.core.files import atomic_path
 from frazil.core.settings import SamplerName
+from frazil.dataset.boxes import Subtomograms
 from frazil.dataset.store import BoxStore
-from frazil.dataset.subtomograms import Subtomograms
 from frazil.sampling.generator import ParticleGenerator
 from frazil.volume.spectra import CURVES, appearance, mean_curve
 

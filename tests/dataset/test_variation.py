@@ -6,7 +6,7 @@ import torch
 
 from frazil.core.errors import SettingsError
 from frazil.core.settings import TrainingSettings
-from frazil.dataset.subtomograms import Subtomogram
+from frazil.dataset.boxes import Subtomogram
 from frazil.dataset.variation import Variation
 from frazil.volume.turns import TURNS, turn_half
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from frazil.core.settings import DiffusionSettings, ModelSettings, Preset, TrainingSettings
-from frazil.dataset.subtomograms import Subtomogram
+from frazil.dataset.boxes import Subtomogram
 from frazil.training.hardware import Hardware
 from frazil.training.job import TrainingJob
 

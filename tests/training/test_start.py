@@ -9,7 +9,7 @@ import torch
 from frazil.core.errors import BundleError, OutputError, SettingsError, ShapeError
 from frazil.core.records import Condition
 from frazil.core.settings import ModelSettings
-from frazil.dataset.subtomograms import Subtomogram
+from frazil.dataset.boxes import Subtomogram
 from frazil.model.bundle import load_bundle, save_bundle
 from frazil.model.unet import build_network
 from frazil.model.wavelet import FrontEnd, haar_join

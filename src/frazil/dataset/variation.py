@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from frazil.core.records import TiltRange
     from frazil.core.settings import TrainingSettings
-    from frazil.dataset.subtomograms import Subtomogram
+    from frazil.dataset.boxes import Subtomogram
     from frazil.volume.turns import Turn
 
 

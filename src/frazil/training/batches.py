@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Sampler, default_collate
 from frazil.core.records import NULL_LABEL, Condition
 from frazil.core.seeds import numpy_generator, torch_generator
 from frazil.core.settings import Preset
-from frazil.dataset.subtomograms import Subtomogram, Subtomograms
+from frazil.dataset.boxes import Subtomogram, Subtomograms
 from frazil.dataset.variation import Variation
 from frazil.training.loader import AheadLoader, Waiting
 from frazil.training.plan import EpochPlan, MicroBatch

@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from frazil.core.seeds import torch_generator
 from frazil.core.settings import Preset
-from frazil.dataset.subtomograms import Subtomograms
+from frazil.dataset.boxes import Subtomograms
 from frazil.model.compute import Compute
 from frazil.model.parts import freeze
 from frazil.model.unet import ConditionalUNet, build_network

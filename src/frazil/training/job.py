@@ -8,8 +8,8 @@ from pathlib import Path
 
 from frazil.core.errors import SettingsError, ShapeError, StoreError
 from frazil.core.settings import Preset
+from frazil.dataset.boxes import Subtomograms
 from frazil.dataset.store import BoxStore
-from frazil.dataset.subtomograms import Subtomograms
 from frazil.dataset.variation import Variation, largest_edge
 from frazil.model.unet import check_box_size
 from frazil.training.hardware import Hardware

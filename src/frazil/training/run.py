@@ -13,8 +13,8 @@ from frazil.core.errors import BundleError, SettingsError
 from frazil.core.presets import load_preset
 from frazil.core.records import Moments
 from frazil.core.version import __version__
+from frazil.dataset.boxes import Subtomograms
 from frazil.dataset.store import BoxStore
-from frazil.dataset.subtomograms import Subtomograms
 from frazil.model.bundle import RUN_BUNDLE, BundleCard, load_bundle, save_bundle
 from frazil.model.compute import Compute
 from frazil.model.unet import ConditionalUNet

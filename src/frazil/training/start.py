@@ -16,8 +16,8 @@ from frazil.model.wavelet import FrontEnd
 
 if TYPE_CHECKING:
     from frazil.core.settings import Preset
+    from frazil.dataset.boxes import Subtomograms
     from frazil.dataset.store import BoxStore
-    from frazil.dataset.subtomograms import Subtomograms
 
 TRANSFERABLE_VOXEL_SIZE = 0.02
 """Weights may be trained on with voxels that differ by a smaller share: particles look the same to the network."""
