@@ -31,14 +31,14 @@ def shells(count, *path) -> np.ndarray:
 
 def plain_distance(volume, box, turn, shift_voxel) -> float:
     """The definition, in one line of NumPy."""
-    cube = (Search.of_edge(len(volume)).cube,) * 3
+    cube = (Search(len(volume)).cube,) * 3
     moved = aligned_box(box, turn, shift_voxel, fill=np.nan)
     return 1 - np.corrcoef(volume[cube].ravel(), moved[cube].ravel())[0, 1]
 
 
 @pytest.mark.parametrize("edge", [8, 9, 15, 16, 24, 31, 32, 40, 48, 64, 96, 128])
 def test_a_search_stays_inside_the_box(edge):
-    search = Search.of_edge(edge)
+    search = Search(edge)
     assert search.shift_voxel == (4 if edge >= 32 else edge // 8)
     low, high = search.cube.start - search.shift_voxel, search.cube.stop - 1 + search.shift_voxel
     assert low == 1  # voxel 0 has no partner in a turned box
@@ -59,7 +59,7 @@ def test_a_search_stays_inside_the_box(edge):
 )
 @pytest.mark.parametrize("edge", [15, 16, 32, 48])
 def test_a_planted_copy_is_found_with_its_box_turn_and_shift(edge, turn, shift_voxel):
-    limit = Search.of_edge(edge).shift_voxel
+    limit = Search(edge).shift_voxel
     shift_voxel = tuple(np.clip(shift_voxel, -limit, limit))
     boxes = smooth(12, "planted", edge=edge)
     noise = numpy_generator(1, "noise").standard_normal(boxes[0].shape)

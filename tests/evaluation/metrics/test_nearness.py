@@ -47,3 +47,11 @@ def test_ties_count_half():
     p, chance = rank_test([(same, same)], bootstrap())
     assert (p, chance.value) == (0.5, 0.5)
     assert chance.interval == pytest.approx((0.5, 0.5))
+
+
+def test_p_is_uniform_without_a_difference():
+    found = [
+        rank_test([(draw(20, "a", kind, repeat), draw(30, "b", kind, repeat)) for kind in "xy"], bootstrap())[0]
+        for repeat in range(150)
+    ]
+    assert scipy.stats.kstest(found, "uniform").pvalue > 0.01

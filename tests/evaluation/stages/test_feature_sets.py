@@ -28,8 +28,8 @@ def test_training_boxes_set_the_scale_of_all_sets():
     assert found.training.values.std(axis=0)[:2] == pytest.approx([1, 1])
     raw = two_numbers(sets().training.volumes).astype(np.float64)
     expected = (two_numbers(sets().generated.volumes)[:, :2] - raw.mean(axis=0)[:2]) / raw.std(axis=0)[:2]
-    assert found.generated.values[:, :2] == pytest.approx(expected, rel=1e-5)
-    assert list(found.generated.labels) == list(sets().generated.labels)
+    assert found.by_role["generated"].values[:, :2] == pytest.approx(expected, rel=1e-5)
+    assert list(found.by_role["generated"].labels) == list(sets().generated.labels)
 
 
 def test_a_feature_that_hardly_varies_is_not_blown_up():
@@ -40,7 +40,10 @@ def test_a_feature_that_hardly_varies_is_not_blown_up():
 def test_controls_are_the_sets_of_the_evaluation():
     found, given = embed_sets(sets(), "two", two_numbers), sets()
     raw = two_numbers(given.training.volumes).astype(np.float64)
-    for features, control in ((found.real, given.training_like_generated()), (found.noise, given.noise())):
+    for features, control in (
+        (found.by_role["real"], given.training_like_generated()),
+        (found.by_role["noise"], given.noise()),
+    ):
         expected = (two_numbers(control.volumes)[:, 1] - raw.mean(axis=0)[1]) / raw.std(axis=0)[1]
         assert features.values[:, 1] == pytest.approx(expected, rel=1e-5)
         assert list(features.labels) == list(control.labels)
@@ -63,8 +66,8 @@ def test_progress_counts_every_volume():
 def test_many_training_boxes_are_drawn_from_at_random(monkeypatch):
     monkeypatch.setattr(module, "_MOST_TRAINING", 12)
     found = embed_sets(sets(), "two", two_numbers)
-    assert len(found.training) == 12
-    assert len(found.held_out) == 20
+    assert len(found.training.values) == 12
+    assert len(found.by_role["held-out"].values) == 20
     assert np.array_equal(found.training.values, embed_sets(sets(), "two", two_numbers).training.values)
 
 

@@ -13,7 +13,7 @@ from frazil.evaluation.metrics.measurements import Measurements
 from frazil.evaluation.metrics.metric import MINIMUM, Metric, Role
 from frazil.evaluation.scores import Line, LineName, Plot, Score, known
 
-_LINES: dict[Role, LineName] = {
+LINES: dict[Role, LineName] = {
     "held-out": "real held-out",
     "generated": "generated",
     "real": "real training",
@@ -119,7 +119,7 @@ class Group:
         drawn : applied to means and intervals last, e.g. a logarithm; must not reverse their order.
         """
         lines = []
-        for role, line in _LINES.items():
+        for role, line in LINES.items():
             if role in self.draws:
                 rows = self.draws[role].means(values(self.measured[role]))
                 bounds = band(rows) if self.count(role) >= MINIMUM else ((), ())

@@ -31,65 +31,32 @@ _REFINED_AT_ONCE = 16
 _FLIPS = tuple([axis - 3 for axis, sign in enumerate(SIGNS[turn]) if sign < 0] for turn in TURNS)
 
 
-@dataclass(frozen=True)
 class Search:
-    """Which voxels of a box of some edge are compared, and how coarsely boxes are screened.
+    """Which voxels of boxes of one edge are compared, and how coarsely boxes are screened.
 
-    Parameters
-    ----------
-    edge_voxel : of the boxes.
-    shift_voxel : largest shift along each axis.
-    half_voxel : the compared cube reaches so far from voxel D/2 on both sides, so that turns keep it.
-    spacing_voxel : of the screening grid.
-    step_voxel : between the shifts that are screened.
+    Raises
+    ------
+    ShapeError : the edge is below 8.
     """
 
-    edge_voxel: int
-    shift_voxel: int
-    half_voxel: int
-    spacing_voxel: int
-    step_voxel: int
-
-    @classmethod
-    def of_edge(cls, edge_voxel: int) -> Search:
-        """Return what fits boxes of this edge: shifts of up to 4 voxels, of an eighth of a small box.
-
-        Raises
-        ------
-        ShapeError : the edge is below 8.
-        """
+    def __init__(self, edge_voxel: int) -> None:
         if edge_voxel < 8:
             raise ShapeError(f"boxes of {edge_voxel}^3 voxels are too small to be matched; give them 8 or more")
-        shift = min(MAX_SHIFT_VOXEL, edge_voxel // 8)
-        spacing = max(1, edge_voxel // 16)
+        self.edge_voxel = edge_voxel
+        self.shift_voxel = min(MAX_SHIFT_VOXEL, edge_voxel // 8)
+        # the compared cube reaches so far from voxel D/2 on both sides, so that turns keep it;
         # voxel 0 has no partner in a turned box of even edge: no shift reaches it
-        return cls(edge_voxel, shift, edge_voxel // 2 - 1 - shift, spacing, 1 if spacing == 1 else 2)
-
-    @property
-    def candidates(self) -> int:
-        """How many boxes are refined.
-
-        Measured on simulated tomograms, 600 boxes: at 64^3 the nearest of 40 held-out boxes was exact for 33, its distance
-        0.04 % too long in the mean and 0.7 % at most (the second lies 0.4 % behind); at 32^3 for 49 of 50, 0.1 % at most.
-        """
-        # every second shift is coarse against a spacing of 2 or 3, and boxes that small are refined at an eighth of the cost
-        return 32 if self.step_voxel > 1 and self.spacing_voxel < 4 else 8
-
-    @property
-    def voxels(self) -> int:
-        """How many voxels are compared."""
-        return (2 * self.half_voxel + 1) ** 3
-
-    @property
-    def cube(self) -> slice:
-        """The compared voxels along each axis."""
-        middle = self.edge_voxel // 2
-        return slice(middle - self.half_voxel, middle + self.half_voxel + 1)
-
-    @cached_property
-    def lags(self) -> Int64[np.ndarray, "lag"]:
-        """All shifts along an axis."""
-        return np.arange(-self.shift_voxel, self.shift_voxel + 1)
+        middle = edge_voxel // 2
+        self.half_voxel = middle - 1 - self.shift_voxel
+        self.cube = slice(middle - self.half_voxel, middle + self.half_voxel + 1)
+        self.lags = np.arange(-self.shift_voxel, self.shift_voxel + 1)
+        self.spacing_voxel = max(1, edge_voxel // 16)  # of the screening grid
+        self.step_voxel = 1 if self.spacing_voxel == 1 else 2  # between the shifts that are screened
+        # Boxes to refine. Measured on simulated tomograms, 600 boxes: at 64^3 the nearest of 40 held-out boxes was exact for
+        # 33, its distance 0.04 % too long in the mean and 0.7 % at most (the second lies 0.4 % behind); at 32^3 for 49 of 50,
+        # 0.1 % at most. Every second shift is coarse against a spacing of 2 or 3, and boxes that small are refined at an
+        # eighth of the cost.
+        self.candidates = 32 if self.step_voxel > 1 and self.spacing_voxel < 4 else 8
 
     @cached_property
     def waves(self) -> tuple[Tensor, Tensor]:
@@ -155,31 +122,39 @@ def nearest_boxes(
     ------
     ShapeError : boxes below 8^3 voxels.
     """
-    search = Search.of_edge(boxes.shape[-1])
-    candidates = search.candidates if candidates is None else candidates
+    search = Search(boxes.shape[-1])
+    candidates = min(search.candidates if candidates is None else candidates, len(boxes))
     rows = np.arange(len(volumes)) if rows is None else np.asarray(rows, dtype=np.int64)
     own = np.full(len(rows), -1) if own is None else np.asarray(own, dtype=np.int64)
-    found = []
+    nothing = np.full((len(rows), candidates), -1)
+    found = Matches(
+        box=nothing,
+        distance=np.full(nothing.shape, np.nan),
+        turn=np.zeros_like(nothing),
+        shift_voxel=np.zeros((*nothing.shape, 3), dtype=np.int64),
+    )
     for start in range(0, len(rows), _VOLUMES_AT_ONCE):
         part = slice(start, start + _VOLUMES_AT_ONCE)
         chosen = _screen(volumes, rows[part], boxes, own[part], search, candidates, on_volumes)
-        found.append(_refine(volumes, rows[part], boxes, chosen, search, on_volumes))
-    if not found:
-        found.append(_empty(0, min(candidates, len(boxes))))
-    return Matches(*(np.concatenate([getattr(part, name) for part in found]) for name in Matches.__dataclass_fields__))
+        for place, (row, near) in enumerate(zip(rows[part], chosen, strict=True), start):
+            _refine(volumes[row], boxes, near[near >= 0], search, found, place)
+            on_volumes(0.5)
+    order = np.argsort(found.distance, axis=1, kind="stable")  # NaN last
+    sort = np.take_along_axis
+    return Matches(
+        sort(found.box, order, 1),
+        sort(found.distance, order, 1),
+        sort(found.turn, order, 1),
+        sort(found.shift_voxel, order[..., None], 1),
+    )
 
 
 def aligned_box(
     box: Float[np.ndarray, "z y x"], turn: Turn, shift_voxel: Sequence[int], *, fill: float = 0.0
 ) -> Float[np.ndarray, "z y x"]:
-    """Return a box turned and then shifted, so that it lies on the volume that it matches.
+    """Return a box turned about voxel D/2 and then shifted (zyx), so that it lies on the volume that it matches.
 
-    Parameters
-    ----------
-    box : cube.
-    turn : about voxel D/2.
-    shift_voxel : zyx, towards larger indices.
-    fill : where the moved box has no voxel; 0 is the mean of a z-scored box.
+    Where the moved box has no voxel it is `fill`; 0 is the mean of a z-scored box.
     """
     turned = turn_half(box, turn)
     for axis, sign in enumerate(SIGNS[turn]):
@@ -202,7 +177,10 @@ def _screen(
     on_volumes: Callable[[float], None],
 ) -> Int64[np.ndarray, "n k"]:
     """Return the boxes most correlated with each volume on the screening grid; -1 where there is none."""
-    codes = _volume_codes(volumes, rows, search)
+    # the grid is centered on voxel D/2: a turn flips it
+    middle = search.sampling([0])[0]
+    coarse = torch.stack([_apply(torch.from_numpy(volumes[[row]]), middle)[0] for row in rows])
+    codes = _unit(torch.cat([coarse.flip(axes) for axes in _FLIPS]).flatten(1))
     sampling = search.sampling(search.lags[:: search.step_voxel])
     shifts = len(sampling) ** 3
     at_once = max(1, min(32, _PRODUCT_NUMBERS // (len(codes) * shifts)))
@@ -222,13 +200,6 @@ def _screen(
     chosen[best == -torch.inf] = -1
     result: np.ndarray = chosen.numpy()
     return result
-
-
-def _volume_codes(volumes: np.ndarray, rows: np.ndarray, search: Search) -> Float32[Tensor, "turn*n point"]:
-    """Sample volumes in all turns. The grid is centerd on voxel D/2: a turn flips it."""
-    sampling = search.sampling([0])[0]
-    coarse = torch.stack([_apply(torch.from_numpy(volumes[[row]]), sampling)[0] for row in rows])
-    return _unit(torch.cat([coarse.flip(axes) for axes in _FLIPS]).flatten(1))
 
 
 def _box_codes(boxes: np.ndarray, sampling: Tensor) -> Float32[Tensor, "box*shift point"]:
@@ -255,44 +226,21 @@ def _unit(codes: Tensor) -> Tensor:
 
 
 def _refine(
-    volumes: np.ndarray,
-    rows: np.ndarray,
-    boxes: np.ndarray,
-    chosen: Int64[np.ndarray, "n k"],
-    search: Search,
-    on_volumes: Callable[[float], None],
-) -> Matches:
-    """Measure the distance to each chosen box in full resolution and sort by it."""
-    matches = _empty(*chosen.shape)
-    for place, row in enumerate(rows):
-        picked = chosen[place][chosen[place] >= 0]
-        template = _templates(volumes[row], search)
-        for start in range(0, len(picked), _REFINED_AT_ONCE):
-            part = slice(start, min(start + _REFINED_AT_ONCE, len(picked)))
-            correlation = _correlations(template, boxes[picked[part]], search)
-            best, where = correlation.flatten(1).max(dim=1)
-            turn, *lag = np.unravel_index(where.numpy(), correlation.shape[1:])
-            # volume(x) ~ box(R x + lag) = turned(x + R lag): the turned box moves by -R lag
-            signs = np.array([SIGNS[turn] for turn in TURNS])[turn]
-            matches.box[place, part] = picked[part]
-            matches.distance[place, part] = 1 - best.numpy().astype(np.float64)
-            matches.turn[place, part] = turn
-            matches.shift_voxel[place, part] = -signs * search.lags[np.stack(lag, axis=-1)]
-        on_volumes(0.5)
-    order = np.argsort(matches.distance, axis=1, kind="stable")  # NaN last
-    sort = np.take_along_axis
-    return Matches(
-        sort(matches.box, order, 1),
-        sort(matches.distance, order, 1),
-        sort(matches.turn, order, 1),
-        sort(matches.shift_voxel, order[..., None], 1),
-    )
-
-
-def _empty(count: int, width: int) -> Matches:
-    nothing = np.full((count, width), -1)
-    distance = np.full((count, width), np.nan)
-    return Matches(nothing, distance, np.zeros_like(nothing), np.zeros((count, width, 3), dtype=np.int64))
+    volume: np.ndarray, boxes: np.ndarray, near: Int64[np.ndarray, "k"], search: Search, found: Matches, place: int
+) -> None:
+    """Measure the distance to each box that is `near` in full resolution, and write it into row `place` of `found`."""
+    template = _templates(volume, search)
+    for start in range(0, len(near), _REFINED_AT_ONCE):
+        part = slice(start, min(start + _REFINED_AT_ONCE, len(near)))
+        correlation = _correlations(template, boxes[near[part]], search)
+        best, where = correlation.flatten(1).max(dim=1)
+        turn, *lag = np.unravel_index(where.numpy(), correlation.shape[1:])
+        # volume(x) ~ box(R x + lag) = turned(x + R lag): the turned box moves by -R lag
+        signs = np.array([SIGNS[turn] for turn in TURNS])[turn]
+        found.box[place, part] = near[part]
+        found.distance[place, part] = 1 - best.numpy().astype(np.float64)
+        found.turn[place, part] = turn
+        found.shift_voxel[place, part] = -signs * search.lags[np.stack(lag, axis=-1)]
 
 
 def _templates(volume: np.ndarray, search: Search) -> Tensor:
@@ -303,7 +251,7 @@ def _templates(volume: np.ndarray, search: Search) -> Tensor:
     inside /= inside.norm().clamp(min=1e-6)
     turned = torch.zeros(len(TURNS), *volume.shape)
     for template, axes in zip(turned, _FLIPS, strict=True):
-        template[cube] = inside.flip(axes).float()  # the cube is centerd on voxel D/2, like the turn
+        template[cube] = inside.flip(axes).float()  # the cube is centered on voxel D/2, like the turn
     spectra: Tensor = torch.fft.rfftn(turned, dim=(1, 2, 3))
     return spectra.conj().resolve_conj()
 
@@ -317,11 +265,12 @@ def _correlations(templates: Tensor, boxes: np.ndarray, search: Search) -> Float
     window = torch.from_numpy(
         np.stack([np.isin(np.arange(search.edge_voxel) - lag, np.r_[search.cube]) for lag in search.lags])
     ).float()
-    mean = _apply(values, window) / search.voxels
-    spread = _apply(values.square(), window) / search.voxels - mean.square()
+    compared = (2 * search.half_voxel + 1) ** 3
+    mean = _apply(values, window) / compared
+    spread = _apply(values.square(), window) / compared - mean.square()
     # a constant part of a box resembles nothing
     floor = 1e-6 * values.square().mean(dim=(1, 2, 3)).clamp(min=1e-12)[:, None, None, None]
-    length = (spread.clamp(min=0) * search.voxels).sqrt()[:, None]
+    length = (spread.clamp(min=0) * compared).sqrt()[:, None]
     return torch.where((spread > floor)[:, None], product / length.clamp(min=1e-6), torch.zeros(())).clamp(-1, 1)
 
 

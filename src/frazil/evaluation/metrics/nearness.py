@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.metrics.bootstrap import drawn_again, percentile_interval, times_drawn
 from frazil.evaluation.metrics.matching import Matches, nearest_boxes
-from frazil.evaluation.metrics.metric import MINIMUM, Estimate
+from frazil.evaluation.metrics.metric import MINIMUM, Estimate, Role
 from frazil.evaluation.volumes import Sets, VolumeSet
 
 SAME_VOXELS = 1e-3
@@ -36,8 +36,8 @@ class Nearest:
 
     Parameters
     ----------
-    labels : `(n,)` classes of the volumes.
-    box : row of the nearest training box.
+    labels : classes of the volumes.
+    box : row of the nearest training box; -1 where there is none.
     distance, second : to the nearest training box, and to the next; NaN where there is none.
     matches : all that was found.
     """
@@ -50,7 +50,7 @@ class Nearest:
 
     @classmethod
     def of(cls, labels: np.ndarray, matches: Matches, *, above: float = -np.inf) -> Nearest:
-        """Take the nearest boxes that lie further away than `above`; volumes without one have box -1."""
+        """Take the nearest boxes that lie further away than `above`."""
         row, width = np.arange(len(matches.box)), matches.box.shape[1]
         first = (matches.distance <= above).sum(axis=1)  # sorted, NaN last
         box = np.pad(matches.box, ((0, 0), (0, 1)), constant_values=-1)
@@ -60,22 +60,19 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Nearness:
-    """What `measure_nearness` found.
+    """How near each set lies to the training boxes.
 
     Parameters
     ----------
-    generated, held_out, noise : against all training boxes.
-    training : training boxes in the numbers of the generated set, each against the others.
+    by_role : generated and held-out volumes and noise, against all training boxes; ``real``, training boxes in the numbers of
+        the generated set, each against the others.
     to_other : `(m,)` distance of a training box to the nearest other that does not hold the same voxels; NaN where it was not
         needed or there is none.
     doubled : `(m,)` training boxes, of those that were searched for, that hold the same voxels as another.
     searched : how many training boxes were searched for.
     """
 
-    generated: Nearest
-    held_out: Nearest
-    training: Nearest
-    noise: Nearest
+    by_role: dict[Role, Nearest]
     to_other: Float[np.ndarray, "m"]
     doubled: Bool[np.ndarray, "m"]
     searched: int
@@ -83,17 +80,14 @@ class Nearness:
     @cached_property
     def reference(self) -> dict[str, Float[np.ndarray, "m"]]:
         """Distances of held-out boxes by class, of classes with `MINIMUM` or more."""
-        labels, counts = np.unique(self.held_out.labels, return_counts=True)
-        return {
-            str(label): self.held_out.distance[self.held_out.labels == label] for label in labels[counts >= MINIMUM]
-        }
+        held_out = self.by_role["held-out"]
+        labels, counts = np.unique(held_out.labels, return_counts=True)
+        return {str(label): held_out.distance[held_out.labels == label] for label in labels[counts >= MINIMUM]}
 
     def strata(self, nearest: Nearest, label: str | None = None, *, pooled: bool = True) -> list[Stratum]:
-        """Return distances of a set, or of one class of it, each with the held-out distances to compare them with.
+        """Return distances of a set, or of one class of it, class by class, with the held-out distances of the class.
 
-        Parameters
-        ----------
-        pooled : compare a class with too few held-out boxes with those of all classes; else it is left out.
+        A class with too few held-out boxes is compared with those of all classes if `pooled`, else left out.
         """
         names = nearest.labels.astype(str)
         wanted = np.isfinite(nearest.distance) & ((names == label) if label is not None else True)
@@ -103,11 +97,12 @@ class Nearness:
             if (wanted & (names == name)).any()
         ]
         rest = wanted & ~np.isin(names, list(self.reference))
-        return [*found, (nearest.distance[rest], self.held_out.distance)] if pooled and rest.any() else found
+        return [*found, (nearest.distance[rest], self.by_role["held-out"].distance)] if pooled and rest.any() else found
 
     def ratios(self, nearest: Nearest) -> Float[np.ndarray, "n"]:
         """Return each distance over the median held-out distance of its class, or of all if it has too few."""
-        medians = [float(np.median(self.reference.get(str(of), self.held_out.distance))) for of in nearest.labels]
+        everything = self.by_role["held-out"].distance
+        medians = [float(np.median(self.reference.get(str(of), everything))) for of in nearest.labels]
         # a held-out set that is in the training set has the median 0
         return np.asarray(nearest.distance / np.maximum(medians, SAME_VOXELS))
 
@@ -135,15 +130,11 @@ class Nearness:
 
 
 def measure_nearness(sets: Sets, on_volumes: Callable[[float], None]) -> Nearness:
-    """Search the training boxes nearest to generated, held-out and other training volumes, and to noise.
+    """Search the training boxes, two at least, nearest to generated, held-out and other training volumes, and to noise.
 
-    Parameters
-    ----------
-    sets : at least two training boxes, and one volume in the others.
-    on_volumes : called with the number of volumes just searched for; see `volumes_to_search`.
+    `on_volumes` is called with the number of volumes just searched for, out of `volumes_to_search`.
     """
     training = sets.training
-    outside_rows = _some(len(sets.held_out), _HELD_OUT_AT_MOST, sets.seed)
     noisy = sets.generated.subset(_some(len(sets.generated), _NOISE_AT_MOST, sets.seed))
     noise = replace(sets, generated=noisy).noise()
     like = sets.training_rows_like_generated()
@@ -156,17 +147,18 @@ def measure_nearness(sets: Sets, on_volumes: Callable[[float], None]) -> Nearnes
         found = nearest_boxes(training.volumes, training.volumes, rows=rows, own=rows, on_volumes=on_volumes)
         return Nearest.of(training.labels[rows], found, above=SAME_VOXELS)
 
-    generated = against_training(sets.generated, np.arange(len(sets.generated)))
-    outside = against_training(sets.held_out, outside_rows)
-    blank = against_training(noise, np.arange(len(noise)))
-    alike = among_training(like)
+    by_role: dict[Role, Nearest] = {
+        "generated": against_training(sets.generated, np.arange(len(sets.generated))),
+        "held-out": against_training(sets.held_out, _some(len(sets.held_out), _HELD_OUT_AT_MOST, sets.seed)),
+        "noise": against_training(noise, np.arange(len(noise))),
+    }
     # quadratic if it were all training boxes: only those that are the nearest of something
-    needed = np.setdiff1d(np.concatenate([generated.box, outside.box, blank.box]), like)
-    others = among_training(needed)
+    needed = np.setdiff1d(np.concatenate([found.box for found in by_role.values()]), like)
+    by_role["real"] = among_training(like)
     to_other, doubled = np.full(len(training), np.nan), np.zeros(len(training), dtype=bool)
-    for rows, found in ((like, alike), (needed, others)):
+    for rows, found in ((like, by_role["real"]), (needed, among_training(needed))):
         to_other[rows], doubled[rows] = found.distance, found.matches.distance[:, 0] <= SAME_VOXELS
-    return Nearness(generated, outside, alike, blank, to_other, doubled, len(like) + len(needed))
+    return Nearness(by_role, to_other, doubled, len(like) + len(needed))
 
 
 def volumes_to_search(sets: Sets) -> int:
@@ -190,11 +182,6 @@ def rank_test(strata: Sequence[Stratum], random: np.random.Generator) -> tuple[f
 
     The statistic is the sum of ``U / (n + m + 1)`` (van Elteren 1960), with its normal distribution under no difference; for
     one stratum it is the Mann-Whitney test. Differences between classes then cannot pass for one between sets.
-
-    Parameters
-    ----------
-    strata : neither side of any is empty.
-    random : draws the bootstrap.
 
     Returns
     -------

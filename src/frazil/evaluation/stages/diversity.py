@@ -163,8 +163,9 @@ def _weighted_pairs(
 
 def _vendi_score(name: str, embedded: FeatureSets, label: str | None, seed: int) -> Score:
     """Return the Vendi score of all volumes, or of a class, of as many real ones and of as much noise."""
-    generated, real = equal_numbers(embedded.generated, embedded.real, label, seed=seed)
-    noise, _ = equal_numbers(embedded.noise, embedded.real, label, seed=seed)
+    sets = embedded.by_role
+    generated, real = equal_numbers(sets["generated"], sets["real"], label, seed=seed)
+    noise, _ = equal_numbers(sets["noise"], sets["real"], label, seed=seed)
     metric = Metric(f"vendi_{name}", f"Vendi score, {name} features", "as real", question="varied")
     count = len(generated)
     if count < MINIMUM:

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from frazil.core.errors import ShapeError
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.metrics.embeddings import Embedding
+from frazil.evaluation.metrics.metric import Role
 from frazil.evaluation.volumes import Sets, VolumeSet
 
 _CHUNK = 16  # volumes between two reports of progress
@@ -21,19 +22,10 @@ _LEAST_SPREAD = 0.1  # of the median: a feature that hardly varies in training i
 
 @dataclass(frozen=True)
 class Features:
-    """Features of a set of volumes, each of mean 0 and spread 1 over the training boxes, and the class of each volume.
-
-    Parameters
-    ----------
-    values : `(n, d)` float64.
-    labels : `(n,)` class names.
-    """
+    """Features of a set of volumes, each of mean 0 and spread 1 over the training boxes, and the class of each volume."""
 
     values: Float[np.ndarray, "n d"]
     labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.values)
 
 
 @dataclass(frozen=True)
@@ -42,18 +34,14 @@ class FeatureSets:
 
     Parameters
     ----------
-    generated, held_out, noise : all volumes.
+    by_role : as in a score; ``real`` are training boxes in the numbers of the generated set.
     training : up to 1,000 boxes, drawn at random: they set the scale.
-    real : training boxes in the numbers of the generated set (`Sets.training_like_generated`).
-    components : `(c, d)` principal axes of `training`, strongest first.
+    components : principal axes of `training`, strongest first.
     description : of the embedding; empty where it does not describe itself.
     """
 
-    generated: Features
-    held_out: Features
+    by_role: dict[Role, Features]
     training: Features
-    real: Features
-    noise: Features
     components: Float[np.ndarray, "c d"]
     description: str
 
@@ -63,11 +51,8 @@ def embed_sets(
 ) -> FeatureSets:
     """Embed every set of an evaluation, a few volumes at a time.
 
-    Parameters
-    ----------
-    name : of the embedding, for messages.
-    embedding : asked for overlapping sets; wrap it into `Remembered` where that is slow.
-    on_volumes : called with the number of volumes just done; see `volumes_to_embed`.
+    Sets overlap: wrap the embedding into `Remembered` where it is slow. `on_volumes` is called with the number of volumes
+    just done, out of `volumes_to_embed`.
 
     Raises
     ------
@@ -98,15 +83,15 @@ def embed_sets(
         return Features((features.values - mean) / spread, features.labels)
 
     training = scaled(raw)
-    return FeatureSets(
-        generated=scaled(embed(sets.generated, "generated")),
-        held_out=scaled(embed(sets.held_out, "held-out")),
-        training=training,
-        real=scaled(embed(sets.training_like_generated(), "training")),
-        noise=scaled(embed(sets.noise(), "noise")),
-        components=np.asarray(PCA(svd_solver="full").fit(training.values).components_),
-        description=str(getattr(embedding, "description", "")),
-    )
+    by_role: dict[Role, Features] = {
+        "generated": scaled(embed(sets.generated, "generated")),
+        "held-out": scaled(embed(sets.held_out, "held-out")),
+        "real": scaled(embed(sets.training_like_generated(), "training")),
+        "noise": scaled(embed(sets.noise(), "noise")),
+    }
+    by_role["shuffled"] = Features(by_role["real"].values, sets.shuffled().labels)
+    components = np.asarray(PCA(svd_solver="full").fit(training.values).components_)
+    return FeatureSets(by_role, training, components, str(getattr(embedding, "description", "")))
 
 
 def volumes_to_embed(sets: Sets) -> int:
@@ -117,12 +102,7 @@ def volumes_to_embed(sets: Sets) -> int:
 def equal_numbers(
     one: Features, other: Features, label: str | None, *, seed: int
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
-    """Return features of two sets with each class in equal numbers: as many as the smaller side has, drawn at random.
-
-    Parameters
-    ----------
-    label : the only class to take; None takes all.
-    """
+    """Return features of two sets with each class (or only `label`) as often as the smaller side has it, drawn at random."""
     chosen: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for name in sorted({*map(str, one.labels)} & {*map(str, other.labels)}):
         if label in (None, name):

@@ -5,7 +5,7 @@ Every comparison is of equal numbers: of each class as many volumes on both side
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -32,7 +32,7 @@ _GROUP_COST = 10  # comparing a group takes about as long as embedding so many v
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is measured in every embedding, and how many samples it takes."""
+    """What is measured in every embedding, and how many samples it takes at least."""
 
     title: str
     question: Question
@@ -69,7 +69,6 @@ def features(material: Material, on_step: OnStep = ignore) -> StageRecord:
     """
     sets, embeddings = material.sets, material.embeddings
     advance = count_steps(on_step, len(embeddings) * (volumes_to_embed(sets) + _GROUP_COST * len(sets.groups)))
-    shuffled = sets.shuffled().labels
     scores: list[Score] = []
     embedded = {}
     for name, embedding in embeddings.items():
@@ -77,16 +76,15 @@ def features(material: Material, on_step: OnStep = ignore) -> StageRecord:
         for label in sets.groups:
             # many small matrices: threads would cost more than they give, and on a busy machine ten times more
             with threadpool_limits(1, user_api="blas"):
-                scores += _group_scores(name, embedded[name], shuffled, label, sets.seed)
+                scores += _group_scores(name, embedded[name], label, sets.seed)
             advance(_GROUP_COST)
     on_step(1.0)
     chosen = next((name for name in ("learned", "handcrafted") if name in embedded), next(iter(embedded)))
     missing = sorted({*sets.generated.classes} - {*sets.held_out.classes})
+    warning = f"no held-out volumes of {', '.join(missing)}: left out of all feature distances"
     return StageRecord(
         scores=tuple(scores),
-        warnings=(f"no held-out volumes of {', '.join(missing)}: left out of all feature distances",)
-        if missing
-        else (),
+        warnings=(warning,) if missing else (),
         per_sample={"typicality": known(typicality(embedded[chosen]))},
     )
 
@@ -96,24 +94,21 @@ def typicality(embedded: FeatureSets) -> Float[np.ndarray, "n"]:
 
     Far from all that is real is 2 and more; a good sample, or a copy, is 1 or less. NaN where there are too few real volumes.
     """
-    if len(embedded.training) < NEIGHBORS or not len(embedded.held_out):
-        return np.full(len(embedded.generated), np.nan)
     reference = embedded.training.values
-    usual = float(np.median(kth_distances(embedded.held_out.values, reference)))
-    return kth_distances(embedded.generated.values, reference) / max(usual, np.finfo(np.float64).tiny)
+    generated, held_out = embedded.by_role["generated"].values, embedded.by_role["held-out"].values
+    if len(reference) < NEIGHBORS or not len(held_out):
+        return np.full(len(generated), np.nan)
+    usual = float(np.median(kth_distances(held_out, reference)))
+    return kth_distances(generated, reference) / max(usual, np.finfo(np.float64).tiny)
 
 
-def _group_scores(name: str, embedded: FeatureSets, shuffled: np.ndarray, label: str | None, seed: int) -> list[Score]:
+def _group_scores(name: str, embedded: FeatureSets, label: str | None, seed: int) -> list[Score]:
     """Return the scores of all volumes, or of a class, in one embedding."""
-    candidates: dict[Role, tuple[np.ndarray, np.ndarray]] = {
-        role: equal_numbers(candidate, embedded.held_out, label, seed=seed)
-        for role, candidate in (
-            ("generated", embedded.generated),
-            ("real", embedded.real),
-            ("noise", embedded.noise),
-            # shuffling moves volumes between classes, so it changes nothing for all of them together
-            *((("shuffled", replace(embedded.real, labels=shuffled)),) if label is not None else ()),
-        )
+    candidates = {
+        role: equal_numbers(of, embedded.by_role["held-out"], label, seed=seed)
+        for role, of in embedded.by_role.items()
+        # shuffling moves volumes between classes, so it changes nothing for all of them together
+        if role != "held-out" and (role != "shuffled" or label is not None)
     }
     count, real_count = len(candidates["generated"][0]), len(candidates["real"][0])
     axes = embedded.components[: min(len(embedded.components), max(count // _SAMPLES_PER_DIMENSION, 1))]
