@@ -21,6 +21,12 @@ TiltRange = tuple[float, float]
 SAME_VOXEL_SIZE = 1e-3
 """Voxel sizes, or edges of one voxel, that differ by a smaller share are the same: headers round."""
 
+
+def same_voxel_size(one_angstrom: float, other_angstrom: float) -> bool:
+    """Return whether two voxel sizes are the same but for the rounding of headers."""
+    return abs(one_angstrom / other_angstrom - 1) < SAME_VOXEL_SIZE
+
+
 NULL_LABEL = -1
 """Instead of a class index: no class is requested."""
 

@@ -28,13 +28,7 @@ _WAYS = {"lower": "↓", "higher": "↑", "as real": "="}
 
 
 class ComparisonRecord(Document):
-    """The content of ``comparison.json``.
-
-    Parameters
-    ----------
-    folders : names of the folders of the evaluations.
-    notes : why numbers of different generators may not be comparable.
-    """
+    """The content of ``comparison.json``. `notes` say why numbers of different generators may not be comparable."""
 
     written_by: ClassVar[str] = "frazil evaluate --compare"
 
@@ -47,12 +41,7 @@ class ComparisonRecord(Document):
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Finished evaluations, in the order of the columns; a notebook shows their table.
-
-    Parameters
-    ----------
-    cautions : why numbers of different columns may not be comparable.
-    """
+    """Finished evaluations, and why their numbers may not be comparable; a notebook shows their table."""
 
     evaluations: tuple[Evaluation, ...]
     cautions: tuple[str, ...]

@@ -29,7 +29,7 @@ PERCENTILES = (0.5, 99.5)
 
 @dataclass(frozen=True)
 class ExampleSet:
-    """A few volumes of each class, with the name and class of each."""
+    """A few volumes of each class."""
 
     volumes: UInt8[np.ndarray, "n z y x"]
     names: tuple[str, ...]
@@ -44,10 +44,9 @@ class Examples:
 
     Parameters
     ----------
-    generated, real : the real ones are held out.
-    pair_sample : `(p, 3, D, D)` central XY, XZ and YZ slices of the generated volume of each of the closest pairs, closest first.
-    pair_box : `(p, 3, D, D)` the same of the training box, turned and shifted onto it.
-    grey_low, grey_high : z-score at byte 0 and at byte 255.
+    real : held out.
+    pair_sample : central XY, XZ and YZ slices of the generated volume of each of the closest pairs, closest first.
+    pair_box : the same of the training box, turned and shifted onto it.
     """
 
     generated: ExampleSet
@@ -96,14 +95,13 @@ def make_examples(sets: Sets, close_pairs: Sequence[ClosePair]) -> Examples:
 
 
 def _slices(volumes: Float32[np.ndarray, "p z y x"], low: float, high: float) -> UInt8[np.ndarray, "p 3 u v"]:
-    """Cut the central XY, XZ and YZ slices."""
     middle = volumes.shape[1] // 2
     slices = [volumes[:, middle], volumes[:, :, middle], volumes[:, :, :, middle]]
     return to_grey(np.stack(slices, axis=1), low, high)
 
 
 def to_grey(volumes: np.ndarray, low: float, high: float) -> UInt8[np.ndarray, "..."]:
-    """Return z-scores of any shape as bytes: `low` and below is 0, `high` and above is 255."""
+    """Return z-scores as bytes: `low` and below is 0, `high` and above is 255."""
     scaled = (np.asarray(volumes, dtype=np.float32) - np.float32(low)) * np.float32(255 / (high - low))
     grey: UInt8[np.ndarray, "..."] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return grey
@@ -119,16 +117,12 @@ def binned(grey: UInt8[np.ndarray, "..."], factor: int) -> UInt8[np.ndarray, "..
 
 
 def write_examples(path: Path, examples: Examples) -> None:
-    """Write the examples, compressed, whole or not at all; nothing is pickled.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
-    """
+    """Write the examples, compressed, whole or not at all; nothing is pickled."""
     arrays: dict[str, Any] = {}
     for kind, own in examples.sets.items():
-        texts = {"names": np.array(own.names, dtype=np.str_), "labels": np.array(own.labels, dtype=np.str_)}
-        arrays |= {kind: own.volumes, **{f"{kind}_{name}": values for name, values in texts.items()}}
+        arrays[kind] = own.volumes
+        arrays[f"{kind}_names"] = np.array(own.names, dtype=np.str_)
+        arrays[f"{kind}_labels"] = np.array(own.labels, dtype=np.str_)
     for name in ("pair_sample", "pair_box", "grey_low", "grey_high"):
         arrays[name] = np.asarray(getattr(examples, name))
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -136,12 +130,7 @@ def write_examples(path: Path, examples: Examples) -> None:
 
 
 def read_examples(path: Path) -> Examples:
-    """Read what `write_examples` wrote.
-
-    Raises
-    ------
-    SourceError : no such file, something else, damaged, or of a newer schema.
-    """
+    """Read what `write_examples` wrote; `SourceError` where that is not possible."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -57,9 +58,6 @@ BEFORE, AFTER = "evaluation-before", "evaluation"
 _EXPENSIVE = ("usefulness",)
 """Stages that are not run again unless they are asked for."""
 
-_FIRST = ("physics",)
-"""Stages of the evaluation that is made where there is none."""
-
 
 class FilteredVolume(Settings):
     """A volume, and the number that decided; None where it is unknown, and `file` None in a box store."""
@@ -91,8 +89,7 @@ class Receipt(Document):
     Parameters
     ----------
     complete : everything is copied and evaluated.
-    keep, by : share of each class that is kept, and the number that decides.
-    rule : the same in a sentence.
+    rule : `keep` and `by` in a sentence.
     limits : by class, the largest number that is kept; None where none is known.
     without_a_number : volumes of which the number is unknown; they are kept.
     """
@@ -174,7 +171,15 @@ def filter_samples(
         raise RequestError(
             f"--out {out}: holds the volumes themselves, none of which is removed; choose another folder"
         )
-    evaluation = _evaluate_first(generated, real, out) if evaluation is None else Path(evaluation)
+    if evaluation is None:
+        if real is None:
+            raise RequestError(
+                f"{generated}: no numbers to filter by; run frazil evaluate REAL {generated} --out DIR and pass "
+                "--evaluation DIR, or pass --real REAL"
+            )
+        say(f"{generated}: evaluating first, for numbers to filter by")
+        evaluation = evaluate(real, generated, out / BEFORE, only="physics", report=False).path
+    evaluation = Path(evaluation)
     before, samples = read_evaluation(evaluation), read_samples(evaluation)
     if not (boxes := Path(real or before.held_out.path)).exists():
         raise SourceError(f"{boxes}: the real boxes of the evaluation are gone; pass --real with their folder")
@@ -190,13 +195,14 @@ def filter_samples(
         kept,
         keep=keep,
         by=by,
-        copy=not list_only,
+        volumes_copied=bool(volumes.files) and not list_only,
         real_digest=before.held_out.digest,
         evaluation_digest=file_digest(evaluation / METRICS_FILE),
     )
     folder = _folder(out, receipt)
     with folder.held():
-        earlier = folder.earlier(receipt, force=force, compare=_differences)
+        differ = partial(differences, free=("complete", "effect", "rule"))
+        earlier = folder.earlier(receipt, force=force, compare=differ)
         if earlier is not None and earlier.complete and not force:
             say(f"{out}: already filtered; nothing to do")
             return Filtered(out, earlier)
@@ -218,18 +224,12 @@ def filter_samples(
         receipt = receipt.model_copy(update={"complete": True, "effect": _effect(before, after)})
         receipt.write(folder.record_path)
     found = Filtered(out, receipt)
-    _say(found)
+    say(f"{len(receipt.kept)} of {len(volumes)} volumes kept: {receipt.rule}")
+    say_table(found.table)
+    say_written(out / RECEIPT_FILE, "what was dropped and why, and the effect on every number")
+    if receipt.volumes_copied:
+        say_written(out / LABELS_FILE, "labels of the copies that are kept")
     return found
-
-
-def _evaluate_first(generated: Path, real: str | Path | None, out: Path) -> Path:
-    if real is None:
-        raise RequestError(
-            f"{generated}: no numbers to filter by; run frazil evaluate REAL {generated} --out DIR and pass --evaluation DIR, "
-            "or pass --real REAL"
-        )
-    say(f"{generated}: evaluating first, for numbers to filter by")
-    return evaluate(real, generated, out / BEFORE, only=_FIRST, report=False).path
 
 
 def _check_same(
@@ -257,21 +257,19 @@ def _receipt(volumes: GeneratedVolumes, numbers: pd.Series, kept: Bool[np.ndarra
         for name, file, label, number in zip(volumes.names, files, volumes.labels, numbers, strict=True)
     ]
     stay = tuple(row for row, own in zip(rows, kept, strict=True) if own)
+    dropped = sorted((row for row, own in zip(rows, kept, strict=True) if not own), key=lambda row: -(row.number or 0))
     largest = numbers[kept].groupby(np.array(volumes.labels)[kept]).max().sort_index()  # NaN where none is known
     limits = {label: None if math.isnan(limit) else float(limit) for label, limit in largest.items()}
     named = ", ".join(f"{label} {limit:.4g}" for label, limit in limits.items() if limit is not None)
     share, by = 100 * fields["keep"], fields["by"]
     return Receipt(
-        volumes_copied=fields.pop("copy") and bool(volumes.files),
         generated=volumes.path.resolve().name,
         generated_digest=volumes.digest,
         rule=f"of each class, the {share:g} % with the smallest {by!r} are kept (rounded up); the largest kept: {named}",
         limits=limits,
         without_a_number=int(numbers.isna().sum()),
         counts={"before": class_counts(volumes.labels), "after": class_counts(row.label for row in stay)},
-        dropped=tuple(
-            sorted((row for row, own in zip(rows, kept, strict=True) if not own), key=lambda row: -(row.number or 0))
-        ),
+        dropped=tuple(dropped),
         kept=stay,
         **fields,
     )
@@ -286,10 +284,6 @@ def _folder(out: Path, receipt: Receipt) -> OutputFolder[Receipt]:
     files = sorted(glob.escape(file) for file in copies if file and ".." not in Path(file).parts)
     owned = (AFTER, RUNS, LABELS_FILE, MANIFEST_FILE, PARTICLES, CONFIG_NAME, *files)
     return OutputFolder(out, RECEIPT_FILE, Receipt, owned)
-
-
-def _differences(old: Receipt, new: Receipt) -> list[str]:
-    return differences(old, new, ("complete", "effect", "rule"))
 
 
 def _copy(generated: Path, out: Path, volumes: GeneratedVolumes, receipt: Receipt, *, copick: bool) -> None:
@@ -314,26 +308,16 @@ def _copy(generated: Path, out: Path, volumes: GeneratedVolumes, receipt: Receip
 
 
 def _effect(before: Evaluation, after: Evaluation) -> tuple[Effect, ...]:
-    """Return every score that was measured again, before and after."""
+    """Pair every score that was measured again with what it was."""
     known = {(score.name, score.label): score for score in before.scores}
+    pairs = [(known[key], score) for score in after.scores if (key := (score.name, score.label)) in known]
     return tuple(
         Effect(
-            **score.model_dump(include={"name", "title", "label", "question", "unit", "better"}),
-            before=known[score.name, score.label].value,
-            after=score.value,
-            real_before=known[score.name, score.label].real,
-            real_after=score.real,
+            **new.model_dump(include={"name", "title", "label", "question", "unit", "better"}),
+            before=old.value,
+            after=new.value,
+            real_before=old.real,
+            real_after=new.real,
         )
-        for score in after.scores
-        if (score.name, score.label) in known
+        for old, new in pairs
     )
-
-
-def _say(found: Filtered) -> None:
-    out, receipt = found.path, found.receipt
-    before, after = receipt.counts["before"], receipt.counts["after"]
-    say(f"{sum(after.values())} of {sum(before.values())} volumes kept: {receipt.rule}")
-    say_table(found.table)
-    say_written(out / RECEIPT_FILE, "what was dropped and why, and the effect on every number")
-    if receipt.volumes_copied:
-        say_written(out / LABELS_FILE, "labels of the copies that are kept")

@@ -62,11 +62,8 @@ def _as_real(score: Score, value: float, real: float) -> tuple[bool, bool]:
     return abs(value - real) <= REACH_SHARE * abs(real), abs(value - real) <= NEAR_SHARE * abs(real)
 
 
-_RULES: dict[Better, Callable[[Score, float, float], tuple[bool, bool]]] = {
-    "lower": _lower,
-    "higher": _higher,
-    "as real": _as_real,
-}
+_Rule = Callable[[Score, float, float], tuple[bool, bool]]
+_RULES: dict[Better, _Rule] = {"lower": _lower, "higher": _higher, "as real": _as_real}
 """Whether a score reaches the real one, and whether it is near."""
 
 

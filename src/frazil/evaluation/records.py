@@ -34,13 +34,7 @@ NAME, LABEL = "name", "label"
 
 
 class EvaluationInputs(Document):
-    """What an evaluation compares: everything that decides what its stages find.
-
-    Parameters
-    ----------
-    real, generated : names of the folders.
-    reading : how the generated volumes are read.
-    """
+    """What an evaluation compares: everything that decides what its stages find. `real` and `generated` name the folders."""
 
     written_by: ClassVar[str] = "frazil evaluate"
 
@@ -81,35 +75,20 @@ class StageRecord(Document):
 
 
 def stage_file(folder: Path, name: str) -> Path:
-    """Return where the stage `name` keeps what it found."""
+    """Return where a stage keeps what it found."""
     return folder / STAGE_FOLDER / f"{name}.json"
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """Read ``metrics.json`` of a folder.
-
-    Raises
-    ------
-    SourceError : no such file, something else, damaged, or of a newer schema.
-    """
+    """Read ``metrics.json`` of a folder."""
     return Evaluation.read(folder / METRICS_FILE, SourceError)
 
 
 def read_samples(folder: Path) -> pd.DataFrame:
-    """Read ``samples.csv``: columns ``name``, ``label``, and numbers, NaN where unknown.
-
-    Raises
-    ------
-    SourceError : no such file, or a cell that is not a number.
-    """
+    """Read ``samples.csv``: columns ``name``, ``label``, and numbers, NaN where unknown."""
     table = read_csv(folder / SAMPLES_FILE, (NAME, LABEL), SourceError)
-    columns = table.cells.columns
-    return pd.DataFrame(
-        {
-            name: table.text(name) if name in (NAME, LABEL) else table.numbers(name, empty_allowed=True)
-            for name in columns
-        }
-    ).reset_index(drop=True)
+    numbers = {name: table.numbers(name, empty_allowed=True) for name in map(str, table.cells) if name not in (NAME, LABEL)}
+    return pd.DataFrame({NAME: table.text(NAME), LABEL: table.text(LABEL), **numbers}).reset_index(drop=True)
 
 
 def score_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:

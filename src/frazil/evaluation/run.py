@@ -44,13 +44,7 @@ from frazil.evaluation.verdicts import with_verdicts
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A finished evaluation; a notebook shows its verdicts, and its scores next to their real baselines.
-
-    Parameters
-    ----------
-    path : folder that holds it.
-    evaluation : everything that was found.
-    """
+    """A finished evaluation in a folder; a notebook shows its verdicts, and its scores next to their real baselines."""
 
     path: Path
     evaluation: Evaluation
@@ -129,7 +123,11 @@ def evaluate(
             f"--voxel-size {voxel_size_angstrom:g}: not a voxel size; give the true size in angstrom, above 0"
         )
     if threads is not None:
-        _set_threads(threads)
+        import torch
+
+        if threads < 1:
+            raise RequestError(f"--threads {threads}: nothing can run; give at least 1")
+        torch.set_num_threads(threads)
     reading = Reading(
         labels=dict(labels) if labels is not None else None,
         voxel_size_angstrom=voxel_size_angstrom,
@@ -138,16 +136,18 @@ def evaluate(
         resample=resample,
         seed=seed,
     )
-    real, generated, out = Path(real), Path(generated), Path(out)
     store = open_real(real)
     volumes = open_generated(generated, store, reading)
     inputs = _inputs(store, volumes, common_grid(store, generated, volumes.grid, resample=resample), reading)
     wanted = [stage for stage in STAGES if stage in only or not only]
     name = name or generated.resolve().name
-    folder = _folder(out)
+    stage_files = (str(stage_file(Path(), stage)) for stage in STAGES)
+    owned = (METRICS_FILE, SAMPLES_FILE, EXAMPLES_FILE, REPORT_FILE, *stage_files)
+    folder = OutputFolder(out, INPUTS_FILE, EvaluationInputs, owned)
     with folder.held():
         resumed = folder.earlier(inputs, force=force, compare=_differences) is not None and not force
-        kept = _kept(out) if resumed else {}
+        files = {stage: stage_file(out, stage) for stage in STAGES if resumed}
+        kept = {stage: StageRecord.read(file, SourceError) for stage, file in files.items() if file.exists()}
         pending = [stage for stage in wanted if stage not in kept or (kept[stage].quick and not quick)]
         if not pending and _is_written(out, kept):
             say(f"{out}: {', '.join(wanted)} already finished; nothing to do")
@@ -158,24 +158,11 @@ def evaluate(
                 folder.start(inputs)
             if done := [stage for stage in kept if stage not in pending]:
                 say(f"{out}: {', '.join(done)} already finished; resuming with {', '.join(pending) or 'the report'}")
-            kept |= _run(out, pending, store, compared, quick=quick)
+            if pending:
+                kept |= _run(out, pending, store, compared, quick=quick)
             evaluation = _write(out, name, compared, [kept[stage] for stage in STAGES if stage in kept], report=report)
     say_verdicts(evaluation)
     return Evaluated(out, evaluation)
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    if threads < 1:
-        raise RequestError(f"--threads {threads}: nothing can run; give at least 1")
-    torch.set_num_threads(threads)
-
-
-def _folder(out: Path) -> OutputFolder[EvaluationInputs]:
-    stages = (str(stage_file(Path(), stage)) for stage in STAGES)
-    files = (METRICS_FILE, SAMPLES_FILE, EXAMPLES_FILE, REPORT_FILE, *stages)
-    return OutputFolder(out, INPUTS_FILE, EvaluationInputs, files)
 
 
 def _inputs(store: BoxStore, volumes: GeneratedVolumes, grid: Grid, reading: Reading) -> EvaluationInputs:
@@ -198,12 +185,6 @@ def _differences(old: EvaluationInputs, new: EvaluationInputs) -> list[str]:
     if old.frazil_version != new.frazil_version:
         found.append(f"frazil_version {old.frazil_version} -> {new.frazil_version}")
     return found
-
-
-def _kept(out: Path) -> dict[str, StageRecord]:
-    """Return what finished stages found, in full or quickly."""
-    files = {stage: stage_file(out, stage) for stage in STAGES}
-    return {stage: StageRecord.read(file, SourceError) for stage, file in files.items() if file.exists()}
 
 
 def _is_written(out: Path, kept: Mapping[str, StageRecord]) -> bool:
@@ -229,10 +210,7 @@ def _renamed(out: Path, name: str, *, report: bool) -> Evaluation:
 
 def _read(store: BoxStore, volumes: GeneratedVolumes, inputs: EvaluationInputs) -> Compared:
     grid = Grid(inputs.voxel_size_angstrom, inputs.box_size_voxel)
-    with progress_bar() as bar:
-        task = bar.add_task("reading volumes", total=len(volumes) + len(store))
-        compared = read_sets(store, volumes, grid, seed=inputs.seed, on_volume=lambda: bar.advance(task))
-        bar.update(task, total=bar.tasks[task].completed)
+    compared = read_sets(store, volumes, grid, seed=inputs.seed)
     sets = compared.sets
     say(
         f"{len(sets.generated)} generated volumes against {len(sets.held_out)} held-out boxes, {len(sets.training)} training boxes: "
@@ -246,9 +224,7 @@ def _read(store: BoxStore, volumes: GeneratedVolumes, inputs: EvaluationInputs) 
 def _run(
     out: Path, pending: Sequence[str], store: BoxStore, compared: Compared, *, quick: bool
 ) -> dict[str, StageRecord]:
-    """Run the stages that are missing; each is kept as soon as it is finished."""
-    if not pending:
-        return {}
+    """Run stages; each is kept as soon as it is finished."""
     learned = LearnedEmbedding(store.digest, compared.generated.box_size_voxel, compared.sets.seed, cache_folder())
     material = Material(compared.sets, store.description.tilt_range_degrees, all_embeddings(learned), quick)
     with progress_bar(counted=False) as bar:

@@ -1,7 +1,4 @@
-"""What an evaluation found: the schema of ``metrics.json``, written by `frazil evaluate`.
-
-Every score is reported next to what real volumes reach, and what noise and shuffled labels reach.
-"""
+"""What an evaluation found: the schema of ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -81,14 +78,7 @@ class Line(Settings):
 
 
 class Plot(Settings):
-    """Lines over common positions, e.g. log power by spatial frequency.
-
-    Parameters
-    ----------
-    name : for machines, snake_case.
-    title, x_title, y_title : for people, with units.
-    label : class; None for all together.
-    """
+    """Lines over common positions, e.g. log power by spatial frequency; titles have units, `label` is None for all classes."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     title: str
@@ -104,7 +94,6 @@ class ClosePair(Settings):
 
     Parameters
     ----------
-    sample, box : names.
     distance : 1 - correlation after the best rotation and shift: 0 is a copy.
     ratio : distance over the median distance of held-out real boxes to their nearest training box.
     rotation : ``identity`` or the axis of the 180-degree turn of the training box.
@@ -128,12 +117,7 @@ class Verdict(Settings):
 
 
 class SetDescription(Settings):
-    """What was compared.
-
-    Parameters
-    ----------
-    trained_on : of generated volumes (since version 2).
-    """
+    """What was compared; `trained_on` is for generated volumes (since version 2)."""
 
     path: str
     kind: str
@@ -154,12 +138,7 @@ class StageCost(Settings):
 
 
 class Evaluation(Document):
-    """The content of ``metrics.json``.
-
-    Parameters
-    ----------
-    name : of the generator, in comparisons.
-    """
+    """The content of ``metrics.json``; `name` is that of the generator."""
 
     written_by: ClassVar[str] = "frazil evaluate"
 

@@ -15,12 +15,7 @@ PREFERRED = ("typicality", "class doubt", "spectrum")
 
 
 def deciding_number(by: str | None, available: Sequence[str]) -> str:
-    """Return the name of the number to filter by.
-
-    Raises
-    ------
-    RequestError : it does not exist, or there is none to choose.
-    """
+    """Return the name of the number to filter by; `RequestError` if it does not exist, or there is none to choose."""
     if by is None:
         by = next((name for name in PREFERRED if name in available), None)
         if by is None:
@@ -36,19 +31,10 @@ def deciding_number(by: str | None, available: Sequence[str]) -> str:
 
 
 def keep_best(numbers: Float[np.ndarray, "n"], labels: np.ndarray, keep: float) -> Bool[np.ndarray, "n"]:
-    """Return which volumes are kept: a share of each class, those of the smallest numbers, rounded up to whole volumes.
+    """Return which volumes are kept: of each class the share `keep` with the smallest numbers, rounded up to whole volumes.
 
-    Class by class, because otherwise a class that is hard to generate would lose most of its volumes.
-
-    Parameters
-    ----------
-    numbers : larger is worse; volumes without one (NaN) are kept.
-    labels : `(n,)` classes.
-    keep : share that is kept, above 0 and at most 1.
-
-    Raises
-    ------
-    RequestError : not a share, or no volume has a number.
+    Class by class, because otherwise a class that is hard to generate would lose most of its volumes. Volumes without a number
+    (NaN) are kept.
     """
     if not 0 < keep <= 1:
         raise RequestError(f"--keep {keep:g}: the share to keep must be above 0 and at most 1, e.g. 0.9")

@@ -1,7 +1,6 @@
 """The answer to each question in a word, by rules given here and in docs/explanation/evaluation.md, and a sentence with the numbers.
 
-Scores, graded by `frazil.evaluation.grades`, are grouped into aspects of a question, so that five spectra do not outvote one ring.
-The answer counts aspects.
+Graded scores are grouped into aspects, so that five spectra do not outvote one ring. The answer counts aspects.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ class Aspect:
 
     Parameters
     ----------
-    name : for the sentence.
     grade : ``short`` if at least half of the scores are, ``reaches`` if three quarters do and none is short, else ``near``. For
         rings, that of the worst class.
     worst : the score to show: the first of the worst.
@@ -55,14 +53,7 @@ def with_verdicts(evaluation: Evaluation) -> Evaluation:
 def verdicts(
     scores: Sequence[Score], count: int, held_out: int, trained_on: TrainedOn = "these boxes"
 ) -> tuple[Verdict, ...]:
-    """Answer the five questions.
-
-    Parameters
-    ----------
-    scores : of all stages that have run.
-    count, held_out : total numbers of generated volumes and of held-out boxes.
-    trained_on : what the generator was trained on.
-    """
+    """Answer the five questions; `count` and `held_out` are the numbers of generated volumes and of held-out boxes."""
     answers: dict[Question, tuple[Answer, str]] = {
         "realistic": _by_aspects(scores, "realistic"),
         "varied": _by_aspects(scores, "varied"),
@@ -83,6 +74,7 @@ def verdicts(
 
 
 _RINGS = "rings"
+_DISTANCES = ("frechet", "kid", "precision", "density")
 _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
     "realistic": {
         "power spectra": ("spectrum_",),
@@ -91,14 +83,9 @@ _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
         "autocorrelation": ("autocorrelation_",),
         "contrast of particles": ("particle_contrast",),
         _RINGS: ("ring_depth", "ring_radius_voxel", "ring_spread_", "ring_share_"),
-        "learned features": ("frechet_learned", "kid_learned", "precision_learned", "density_learned"),
-        "random features": ("frechet_random", "kid_random", "precision_random", "density_random"),
-        "handcrafted features": (
-            "frechet_handcrafted",
-            "kid_handcrafted",
-            "precision_handcrafted",
-            "density_handcrafted",
-        ),
+        "learned features": tuple(f"{name}_learned" for name in _DISTANCES),
+        "random features": tuple(f"{name}_random" for name in _DISTANCES),
+        "handcrafted features": tuple(f"{name}_handcrafted" for name in _DISTANCES),
     },
     "varied": {
         "coverage and recall of learned features": ("coverage_learned", "recall_learned"),
@@ -107,10 +94,7 @@ _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
         "number of different volumes": ("vendi_",),
         "similarity of pairs": ("ms_ssim",),
     },
-    "right class": {
-        "classifier": ("class_",),
-        "radial profiles": ("profile_",),
-    },
+    "right class": {"classifier": ("class_",), "radial profiles": ("profile_",)},
 }
 """What the names of scores start with, by aspect."""
 
@@ -170,11 +154,11 @@ def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, st
     wording = {"reaches": "on a par with", "near": "near", "short": "short of"}
     present = [kind for kind in wording if by_grade[kind]]
     parts = [
-        f"{wording[kind]} {{}} in {_named(by_grade[kind], SHOWN if kind == present[-1] else 0)}" for kind in present
+        f"{wording[kind]} {'them' if place else 'real training boxes'} in "
+        + _named(by_grade[kind], SHOWN if kind == present[-1] else 0)
+        for place, kind in enumerate(present)
     ]
-    sentence = "; ".join(
-        [parts[0].replace("{}", "real training boxes"), *(part.replace("{}", "them") for part in parts[1:])]
-    )
+    sentence = "; ".join(parts)
     sentence = f"{sentence[0].upper()}{sentence[1:]}."
     if missing := [name for name in _ASPECTS[question] if name not in {aspect.name for aspect in found}]:
         sentence += f" Not measured: {', '.join(missing)}."
@@ -253,26 +237,22 @@ def _useful(scores: Sequence[Score]) -> tuple[Answer, str]:
         f"trained on as many real ones, {_number(alone.real)}."
     )
     shown = dict.fromkeys(score.name for score in (main, equal) if score is not None) or dict.fromkeys(gains)
-    changes = [f"{_added(name)} {_change(gains[name])}" for name in shown]
+    changes = [_change(gains[name]) for name in shown]
     changes += [f"{_RIVALS[name]} {value:+.3f}" for name, value in rivals.items()]
     sentence += f" Change of balanced accuracy when adding: {', '.join(changes)}."
-    if main is not None and _helps(main) and beats:
+    if _helps(main) and beats:
         return "yes", sentence
-    asked = [gain for gain in (main, equal) if gain is not None]
-    return ("partly" if any(map(_helps, asked)) or grade(alone) == "reaches" else "no"), sentence
+    return ("partly" if _helps(main) or _helps(equal) or grade(alone) == "reaches" else "no"), sentence
 
 
-def _helps(gain: Score) -> bool:
-    return gain.interval is not None and gain.interval[0] > 0
-
-
-def _added(name: str) -> str:
-    return "all generated to all real" if name == _ALL else f"{name.removeprefix('gain_generated_')} % generated"
+def _helps(gain: Score | None) -> bool:
+    return gain is not None and gain.interval is not None and gain.interval[0] > 0
 
 
 def _change(gain: Score) -> str:
+    added = "all generated to all real" if gain.name == _ALL else f"{gain.name.removeprefix('gain_generated_')} % generated"
     spread = f" ({gain.interval[0]:+.3f} to {gain.interval[1]:+.3f})" if gain.interval else " (one seed)"
-    return f"{gain.value:+.3f}{spread}"
+    return f"{added} {gain.value:+.3f}{spread}"
 
 
 def _named(found: Sequence[Aspect], shown: int) -> str:
@@ -287,9 +267,7 @@ def _named(found: Sequence[Aspect], shown: int) -> str:
 
 
 def _number(value: float | None, unit: str = "") -> str:
-    if value is None:
-        return "not measured"
-    return f"{value:.3g}{' ' if unit else ''}{unit}"
+    return "not measured" if value is None else f"{value:.3g} {unit}".rstrip()
 
 
 _STAGES: dict[Question, str] = {
@@ -303,8 +281,6 @@ _STAGES: dict[Question, str] = {
 
 def _unmeasured(scores: Sequence[Score], question: Question) -> str:
     notes = [score.note for score in scores if score.question == question and score.value is None and score.note]
-    return (
-        f"Not measured: {notes[0].removeprefix('Not measured: ')}"
-        if notes
-        else f"Not measured; run {_STAGES[question]}."
-    )
+    if notes:
+        return f"Not measured: {notes[0].removeprefix('Not measured: ')}"
+    return f"Not measured; run {_STAGES[question]}."

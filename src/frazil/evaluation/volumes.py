@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -13,14 +13,12 @@ from frazil.core.seeds import numpy_generator
 
 @dataclass(frozen=True)
 class VolumeSet:
-    """Volumes of one voxel and box size, with the class of each.
+    """Volumes of one voxel and box size, each z-scored over its measured voxels.
 
     Parameters
     ----------
-    volumes : `(n, z, y, x)` float32, each z-scored over its measured voxels.
     labels : `(n,)` class names.
-    names : `(n,)` what a reader finds each by: a file, a box of a store.
-    voxel_size_angstrom : edge of a voxel.
+    names : what a reader finds each by: a file, a box of a store.
     """
 
     volumes: Float32[np.ndarray, "n z y x"]
@@ -53,10 +51,8 @@ class Sets:
 
     Parameters
     ----------
-    generated : to be evaluated.
     held_out : real, unseen by the generator: the reference of every metric.
     training : real, all training boxes.
-    seed : of everything that is drawn.
     """
 
     generated: VolumeSet
@@ -89,10 +85,10 @@ class Sets:
         random = numpy_generator(self.seed, "evaluation noise")
         volumes = random.standard_normal(self.generated.volumes.shape, dtype=np.float32)
         names = tuple(f"noise {row}" for row in range(len(volumes)))
-        return VolumeSet(volumes, self.generated.labels, names, self.generated.voxel_size_angstrom)
+        return replace(self.generated, volumes=volumes, names=names)
 
     def shuffled(self) -> VolumeSet:
         """Return `training_like_generated` with its labels shuffled: real volumes, wrong classes."""
         real = self.training_like_generated()
         labels = numpy_generator(self.seed, "evaluation shuffle").permutation(real.labels)
-        return VolumeSet(real.volumes, labels, real.names, real.voxel_size_angstrom)
+        return replace(real, labels=labels)

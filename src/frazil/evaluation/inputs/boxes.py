@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from frazil.core.console import progress_bar
 from frazil.core.errors import RequestError, SourceError, StoreError
 from frazil.core.records import SAME_VOXEL_SIZE
 from frazil.dataset.store import BoxStore
@@ -32,19 +34,12 @@ _SAME_Z_SCORE = 1e-3
 """Two volumes are the same if no voxel differs by more, in standard deviations: z-scoring twice rounds by less."""
 
 _PROBES = 64
-"""Voxels that are compared before the whole volumes are."""
+"""Voxels that are compared before the whole volumes are, which saves that where nothing is the same."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What is compared, and how it is described.
-
-    Parameters
-    ----------
-    sets : the volumes.
-    generated, held_out, training : their descriptions.
-    warnings : what a reader should know before all numbers.
-    """
+    """What is compared, its description, and what a reader should know before all numbers."""
 
     sets: Sets
     generated: SetDescription
@@ -53,42 +48,19 @@ class Compared:
     warnings: tuple[str, ...]
 
 
-def read_sets(
-    real: BoxStore,
-    generated: GeneratedVolumes,
-    grid: Grid,
-    *,
-    seed: int,
-    on_volume: Callable[[], None] = lambda: None,
-) -> Compared:
-    """Read all volumes, of all classes: each stage compares those that both sides have.
-
-    Parameters
-    ----------
-    grid : from `frazil.evaluation.inputs.grid.common_grid`.
-    seed : of everything that is drawn later.
-    on_volume : called after each volume.
-
-    Raises
-    ------
-    SourceError : generated volumes that are unreadable, not finite or constant.
-    RequestError : no held-out box of a generated class, or generated volumes that are the training boxes.
-    StoreError : the real store is damaged.
-    """
-    made = VolumeSet(
-        _generated_volumes(generated, grid, on_volume),
-        np.array(generated.labels),
-        generated.names,
-        grid.voxel_size_angstrom,
-    )
-    held_out, padded = _real_volumes(real, "validation", grid, on_volume)
-    if not set(held_out.classes) & set(made.classes):
-        raise RequestError(
-            f"{real.path}: no held-out box of {', '.join(made.classes)}; curate it again with other --validation-run"
-        )
-    training, _ = _real_volumes(real, "train", grid, on_volume)
-    sets = Sets(made, held_out, training, seed)
-    warnings = tuple(_warnings(real, generated, grid, sets, padded))
+def read_sets(real: BoxStore, generated: GeneratedVolumes, grid: Grid, *, seed: int) -> Compared:
+    """Read all volumes, of all classes, onto `common_grid`: each stage compares those that both sides have."""
+    with progress_bar() as bar:
+        task = bar.add_task("reading volumes", total=len(generated) + len(real))
+        step = partial(bar.advance, task)
+        made = _generated_volumes(generated, grid, step)
+        held_out = _real_volumes(real, "validation", grid, step)
+        if not set(held_out.classes) & set(made.classes):
+            raise RequestError(
+                f"{real.path}: no held-out box of {', '.join(made.classes)}; curate it again with other --validation-run"
+            )
+        sets = Sets(made, held_out, _real_volumes(real, "train", grid, step), seed)
+    warnings = tuple(_warnings(real, generated, grid, sets))
 
     def described(volumes: VolumeSet, source: GeneratedVolumes | BoxStore, **fields: Any) -> SetDescription:
         return SetDescription(
@@ -104,16 +76,13 @@ def read_sets(
         sets,
         described(made, generated, kind=generated.kind, note=generated.note, trained_on=generated.trained_on),
         described(held_out, real, kind="box store, held-out boxes"),
-        described(training, real, kind="box store, training boxes"),
+        described(sets.training, real, kind="box store, training boxes"),
         warnings,
     )
 
 
 def identical(some: Float32[np.ndarray, "n z y x"], others: Float32[np.ndarray, "m z y x"]) -> Bool[np.ndarray, "n"]:
-    """Return which of `some` are voxel by voxel among `others`, whatever their scale: both are z-scored.
-
-    A few voxels of each are compared first, so that it takes no time where nothing is the same.
-    """
+    """Return which of `some` are voxel by voxel among `others`; both are z-scored."""
     one, two = some.reshape(len(some), -1), others.reshape(len(others), -1)
     probes = np.linspace(0, one.shape[1] - 1, _PROBES).astype(int)
     there = two[:, probes]
@@ -124,9 +93,7 @@ def identical(some: Float32[np.ndarray, "n z y x"], others: Float32[np.ndarray, 
     return found
 
 
-def _generated_volumes(
-    generated: GeneratedVolumes, grid: Grid, step: Callable[[], None]
-) -> Float32[np.ndarray, "n z y x"]:
+def _generated_volumes(generated: GeneratedVolumes, grid: Grid, step: Callable[[], None]) -> VolumeSet:
     volumes = np.empty((len(generated), *[grid.box_size_voxel] * 3), dtype=np.float32)
     faults: dict[str, list[str]] = {"NaN or infinite voxels": [], "the same value in every voxel": []}
     for row, name in enumerate(generated.names):
@@ -144,11 +111,10 @@ def _generated_volumes(
                 f"{generated.path}: {what} in {len(names)} of {len(generated)} volumes, e.g. {names[0]}; "
                 "generate them again or move them away"
             )
-    return volumes
+    return VolumeSet(volumes, np.array(generated.labels), generated.names, grid.voxel_size_angstrom)
 
 
-def _real_volumes(real: BoxStore, split: str, grid: Grid, step: Callable[[], None]) -> tuple[VolumeSet, int]:
-    """Read the boxes of a split; also return how many contain voxels that were not measured."""
+def _real_volumes(real: BoxStore, split: str, grid: Grid, step: Callable[[], None]) -> VolumeSet:
     rows = real.particles.iloc[real.boxes(split)]
     old = Grid.of_store(real)
     volumes = np.empty((len(rows), *[grid.box_size_voxel] * 3), dtype=np.float32)
@@ -164,9 +130,8 @@ def _real_volumes(real: BoxStore, split: str, grid: Grid, step: Callable[[], Non
                 f"--box {grid.box_size_voxel}"
             )
         step()
-    names = box_names(real, rows["box"])
-    found = VolumeSet(volumes, rows["label"].to_numpy(dtype=str), names, grid.voxel_size_angstrom)
-    return found, int((rows["padding"] > 0).sum())
+    labels = rows["label"].to_numpy(dtype=str)
+    return VolumeSet(volumes, labels, box_names(real, rows["box"]), grid.voxel_size_angstrom)
 
 
 def _scored(voxels: Voxels, old: Grid, new: Grid) -> Float32[np.ndarray, "z y x"] | None:
@@ -181,8 +146,7 @@ def _scored(voxels: Voxels, old: Grid, new: Grid) -> Float32[np.ndarray, "z y x"
     return z_score(volume, moments(volume, measured), measured)
 
 
-def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Sets, padded: int) -> Iterator[str]:
-    """Yield what a reader should know before all numbers."""
+def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Sets) -> Iterator[str]:
     path, there, cropped = generated.path, generated.grid, f"cropped to their middle {grid.box_size_voxel}^3 voxels"
     if real.description.simulated:
         yield f"{real.path}: these boxes are simulated, not from a microscope; what is called real here is a simulation"
@@ -209,12 +173,12 @@ def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Set
             f"{len(sets.generated)} samples are few: intervals are wide, and some numbers need {FEW} or more; "
             "sample more with frazil sample --count"
         )
-    runs = real.particles.iloc[real.boxes("validation")]["run"].nunique()
-    if runs < FEW_RUNS:
+    held_out_boxes = real.particles.iloc[real.boxes("validation")]
+    if (runs := held_out_boxes["run"].nunique()) < FEW_RUNS:
         tomograms = "one tomogram" if runs == 1 else f"{runs} tomograms"
         yield f"held-out boxes come from {tomograms}: intervals hold for these alone"
     yield from _refuse_copies(path, real.path, sets)
-    if padded:
+    if padded := int((held_out_boxes["padding"] > 0).sum()):
         yield (
             f"{padded} of {len(sets.held_out)} held-out boxes contain voxels that were not measured, which are flat in the "
             "comparison; frazil curate --max-padding 0 leaves such boxes out"

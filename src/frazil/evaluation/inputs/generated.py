@@ -1,7 +1,4 @@
-"""What `frazil evaluate` is given: the real boxes, and the generated volumes.
-
-Nothing here reads voxels: what does not fit is refused before any work is done.
-"""
+"""What `frazil evaluate` is given. Nothing here reads voxels: what does not fit is refused before any work is done."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import numpy as np
 
 from frazil.core.errors import RequestError, SourceError, StoreError
 from frazil.core.files import file_digest, read_json, text_digest
-from frazil.core.records import SAME_VOXEL_SIZE
+from frazil.core.records import same_voxel_size
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import Settings
 from frazil.dataset.store import DESCRIPTION, BoxStore
@@ -29,7 +26,7 @@ from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest
 FEWEST = 2
 """Fewer volumes cannot be compared."""
 
-SAMPLES_KIND = "frazil samples"
+SAMPLES_KIND: str = SampleManifest.model_fields["kind"].default
 
 
 class Reading(Settings):
@@ -59,15 +56,11 @@ class GeneratedVolumes:
 
     Parameters
     ----------
-    path, kind : where they are, and what wrote them.
-    grid : of the volumes as they are.
-    names, labels : of each volume; labels as the real boxes have them.
+    kind : what wrote them.
+    labels : as the real boxes have them.
     files : relative to `path`; empty for a box store.
     digest : of everything that decides what the volumes are.
-    note : what a reader should know of them.
-    warnings : what a user should know.
-    trained_on : what the generator was trained on, as far as its files say.
-    read : volume by number, and which of its voxels were measured (None: all).
+    read : returns a volume by its number.
     """
 
     path: Path
@@ -87,12 +80,7 @@ class GeneratedVolumes:
 
 
 def open_real(path: Path) -> BoxStore:
-    """Open a box store that has training and held-out boxes.
-
-    Raises
-    ------
-    StoreError : no box store, damaged, or without a split.
-    """
+    """Open a box store that has training and held-out boxes."""
     store = BoxStore.open(path)
     for split, what in (("validation", "held-out"), ("train", "training")):
         if not len(store.boxes(split)):
@@ -106,22 +94,17 @@ def open_real(path: Path) -> BoxStore:
 def open_generated(path: Path, real: BoxStore, reading: Reading) -> GeneratedVolumes:
     """Find the generated volumes, and check that their classes are those of the real boxes.
 
-    Parameters
-    ----------
-    path : folder of `frazil sample`, any folder of MRC files with labels (`frazil.io.labelled_folder`), or a box store.
-
-    Raises
-    ------
-    SourceError : no volumes, unreadable, of different shapes, or of an unknown voxel size.
-    RequestError : classes that the real boxes do not have, or too few volumes.
-    StoreError : a box store that is damaged, or that is the real one.
+    `path` is a box store, a folder of `frazil sample`, or any folder of MRC files with labels (`frazil.io.labelled_folder`).
     """
     if _has(path, DESCRIPTION):
         volumes = _from_store(path, real)
-    elif _is_sample_folder(path):
+    # other generators may have a manifest.json too
+    elif _has(path, MANIFEST_FILE) and read_json(path / MANIFEST_FILE, SourceError).get("kind") == SAMPLES_KIND:
         volumes = _from_samples(path, reading, real)
     else:
-        volumes = _from_labelled_folder(path, reading, real)
+        found = read_labelled_folder(path, classes=reading.labels, known_labels=real.description.labels)
+        files, labels = [entry.file for entry in found], [entry.label for entry in found]
+        volumes = _from_files(path, files, labels, reading.voxel_size_angstrom)
     volumes = _with_real_labels(volumes, real.description.labels)
     if reading.names is not None:
         wanted = set(reading.names)
@@ -146,12 +129,6 @@ def box_names(store: BoxStore, boxes: Iterable[int]) -> tuple[str, ...]:
     return tuple(f"{runs.iloc[box]} box {box}" for box in map(int, boxes))
 
 
-def _is_sample_folder(path: Path) -> bool:
-    """Return whether `frazil sample` wrote the folder; other generators may have a manifest.json too."""
-    kind = SampleManifest.model_fields["kind"].default
-    return _has(path, MANIFEST_FILE) and read_json(path / MANIFEST_FILE, SourceError).get("kind") == kind
-
-
 def _has(folder: Path, name: str) -> bool:
     try:
         return (folder / name).is_file()
@@ -170,34 +147,25 @@ def _from_samples(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolu
             f"{path}: {len(missing)} of {len(files)} samples of its manifest are missing, e.g. {missing[0]}; "
             "rerun frazil sample to make them"
         )
+    trained_on: TrainedOn = "these boxes" if manifest.training_data_digest == real.digest else "other boxes"
     warnings = []
     if not manifest.complete:
         warnings.append(f"{path}: only {len(entries)} of the requested samples exist; these are evaluated")
-    trained_here = manifest.training_data_digest == real.digest
-    if not trained_here:
+    if trained_on == "other boxes":
         warnings.append(
             f"{path}: the model was not trained on the training boxes of {real.path}, so differences from these say little "
             "about whether samples are new"
         )
-    first = entries[0]
-    trained = "these training boxes" if trained_here else "other boxes"
+    first, voxel_size = entries[0], reading.voxel_size_angstrom or manifest.voxel_size_angstrom
     return replace(
-        _from_files(
-            path, files, [entry.label for entry in entries], reading.voxel_size_angstrom or manifest.voxel_size_angstrom
-        ),
+        _from_files(path, files, [entry.label for entry in entries], voxel_size),
         kind=SAMPLES_KIND,
         names=tuple(entry.name for entry in entries),
         note=f"{first.sampler}, {first.steps} steps, guidance {first.guidance:g}, bundle {manifest.bundle_digest[7:15]}, "
-        f"trained on {trained}",
+        f"trained on {trained_on.replace('these', 'these training')}",
         warnings=tuple(warnings),
-        trained_on="these boxes" if trained_here else "other boxes",
+        trained_on=trained_on,
     )
-
-
-def _from_labelled_folder(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolumes:
-    found = read_labelled_folder(path, classes=reading.labels, known_labels=real.description.labels)
-    files, labels = [entry.file for entry in found], [entry.label for entry in found]
-    return _from_files(path, files, labels, reading.voxel_size_angstrom)
 
 
 def _from_files(
@@ -246,8 +214,8 @@ def _grid_of_files(path: Path, files: Sequence[str], voxel_size_angstrom: float 
                 f"{header.origin}: {header.shape_voxel} (z, y, x) voxels are not a cube; cut boxes of equal edges around the "
                 "particles"
             )
-        ratio = header.voxel_size_angstrom / first.voxel_size_angstrom
-        if header.shape_voxel != first.shape_voxel or abs(ratio - 1) > SAME_VOXEL_SIZE:
+        same = same_voxel_size(header.voxel_size_angstrom, first.voxel_size_angstrom)
+        if header.shape_voxel != first.shape_voxel or not same:
             raise SourceError(
                 f"{header.origin}: {header.shape_voxel} voxels of {header.voxel_size_angstrom:g} A, but {first.origin} has "
                 f"{first.shape_voxel} of {first.voxel_size_angstrom:g} A; evaluate volumes of one size at a time"
@@ -256,7 +224,6 @@ def _grid_of_files(path: Path, files: Sequence[str], voxel_size_angstrom: float 
 
 
 def _with_real_labels(volumes: GeneratedVolumes, known: Sequence[str]) -> GeneratedVolumes:
-    """Name the classes as the real boxes do, and refuse those that they do not have."""
     by_clean_name = {clean_name(label): label for label in known}
     extra = sorted({label for label in volumes.labels if clean_name(label) not in by_clean_name})
     if extra:
@@ -271,7 +238,6 @@ def _with_real_labels(volumes: GeneratedVolumes, known: Sequence[str]) -> Genera
 
 
 def _limited(volumes: GeneratedVolumes, limit: int, seed: int) -> GeneratedVolumes:
-    """Draw at most `limit` volumes of each class."""
     if limit < 1:
         raise RequestError(f"--limit {limit}: nothing to evaluate; give at least 1, or leave it out to take all")
     labels = np.array(volumes.labels)
@@ -283,7 +249,7 @@ def _limited(volumes: GeneratedVolumes, limit: int, seed: int) -> GeneratedVolum
 
 
 def _subset(volumes: GeneratedVolumes, rows: Sequence[int], how: str) -> GeneratedVolumes:
-    """Return the volumes at `rows`; the note says `how` they were chosen."""
+    """Return the volumes at `rows`; their note says `how` they were chosen."""
     return replace(
         volumes,
         names=tuple(volumes.names[row] for row in rows),

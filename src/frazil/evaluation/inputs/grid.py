@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from frazil.core.errors import RequestError
-from frazil.core.records import SAME_VOXEL_SIZE
+from frazil.core.records import SAME_VOXEL_SIZE, same_voxel_size
 from frazil.dataset.store import BoxStore
 from frazil.volume.crop import crop
-from frazil.volume.resample import AxisWeights, axis_weights, resample, resample_measured
+from frazil.volume.resample import axis_weights, resample, resample_measured
 
 SMALLEST_BOX = 8
 
@@ -36,28 +36,19 @@ class Grid:
 def common_grid(real: BoxStore, generated: Path, there: Grid, *, resample: bool) -> Grid:
     """Return the grid for the comparison: the real voxel size, and the largest box that both have.
 
-    Parameters
-    ----------
-    generated : where the generated volumes are, for the message.
-    there : their grid.
-    resample : bring them to the real voxel size, and crop the larger boxes.
-
-    Raises
-    ------
-    RequestError : they differ and `resample` is not set, or nothing common is left.
+    Generated volumes on another grid, `there`, are refused unless `resample` allows to bring them to this one.
     """
     here = Grid.of_store(real)
-    ratio = here.voxel_size_angstrom / there.voxel_size_angstrom
-    if abs(ratio - 1) < SAME_VOXEL_SIZE:
-        ratio = 1.0
-    if ratio == 1.0 and here.box_size_voxel == there.box_size_voxel:
+    same = same_voxel_size(here.voxel_size_angstrom, there.voxel_size_angstrom)
+    ratio = 1.0 if same else here.voxel_size_angstrom / there.voxel_size_angstrom
+    if same and here.box_size_voxel == there.box_size_voxel:
         return here
     differs = (
         f"{generated}: boxes of {there.box_size_voxel} voxels of {there.voxel_size_angstrom:g} A, but {real.path} has "
         f"{here.box_size_voxel} voxels of {here.voxel_size_angstrom:g} A"
     )
     if not resample:
-        remedy = "" if ratio == 1.0 else ", or --voxel-size with the true one if the header is wrong"
+        remedy = "" if same else ", or --voxel-size with the true one if the header is wrong"
         raise RequestError(f"{differs}; pass --resample to compare at the real voxel size{remedy}")
     edge = int(there.box_size_voxel / ratio + SAME_VOXEL_SIZE)
     if edge < here.box_size_voxel:
@@ -68,31 +59,20 @@ def common_grid(real: BoxStore, generated: Path, there: Grid, *, resample: bool)
 
 
 def on_grid(voxels: Voxels, old: Grid, new: Grid) -> Voxels:
-    """Bring a box to another voxel size and cut its middle out; voxel D/2, the center of the particle, stays voxel D/2.
-
-    Parameters
-    ----------
-    voxels : a box, and which of its voxels were measured (None: all).
-    """
+    """Bring a box to another voxel size and cut its middle out; voxel D/2, the center of the particle, stays voxel D/2."""
     volume, measured = voxels
     center = old.box_size_voxel // 2
-    ratio = new.voxel_size_angstrom / old.voxel_size_angstrom
-    if abs(ratio - 1) < SAME_VOXEL_SIZE:
-        start = [center - new.box_size_voxel // 2] * 3
-        size = [new.box_size_voxel] * 3
+    if same_voxel_size(new.voxel_size_angstrom, old.voxel_size_angstrom):
+        start, size = [center - new.box_size_voxel // 2] * 3, [new.box_size_voxel] * 3
         return crop(volume, start, size), None if measured is None else crop(measured, start, size)
-    axis = axis_weights(center, new.box_size_voxel, ratio)
+    axis = axis_weights(center, new.box_size_voxel, new.voxel_size_angstrom / old.voxel_size_angstrom)
+    width = axis.weights.shape[1]
     if measured is None:
-        inside = _inside(axis, old.box_size_voxel)
+        # the weights on voxels of the box alone, summing to 1 again, so that no empty border bleeds in
+        inside = np.zeros((new.box_size_voxel, old.box_size_voxel))
+        first, last = max(0, axis.start_voxel), min(old.box_size_voxel, axis.start_voxel + width)
+        inside[:, first:last] = axis.weights[:, first - axis.start_voxel : last - axis.start_voxel]
+        inside /= inside.sum(axis=1, keepdims=True)
         return resample(volume, [inside] * 3).astype(np.float32), None
-    start, size = [axis.start_voxel] * 3, [axis.weights.shape[1]] * 3
+    start, size = [axis.start_voxel] * 3, [width] * 3
     return resample_measured(crop(volume, start, size), crop(measured, start, size), [axis.weights] * 3)
-
-
-def _inside(axis: AxisWeights, edge: int) -> Float[np.ndarray, "new old"]:
-    """Return the weights on the voxels of a whole box alone, summing to 1 again, so that no empty border bleeds in."""
-    weights = np.zeros((len(axis.weights), edge))
-    first, last = max(0, axis.start_voxel), min(edge, axis.start_voxel + axis.weights.shape[1])
-    weights[:, first:last] = axis.weights[:, first - axis.start_voxel : last - axis.start_voxel]
-    weights /= weights.sum(axis=1, keepdims=True)
-    return weights
