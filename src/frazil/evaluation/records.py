@@ -87,7 +87,9 @@ def read_evaluation(folder: Path) -> Evaluation:
 def read_samples(folder: Path) -> pd.DataFrame:
     """Read ``samples.csv``: columns ``name``, ``label``, and numbers, NaN where unknown."""
     table = read_csv(folder / SAMPLES_FILE, (NAME, LABEL), SourceError)
-    numbers = {name: table.numbers(name, empty_allowed=True) for name in map(str, table.cells) if name not in (NAME, LABEL)}
+    numbers = {
+        name: table.numbers(name, empty_allowed=True) for name in map(str, table.cells) if name not in (NAME, LABEL)
+    }
     return pd.DataFrame({NAME: table.text(NAME), LABEL: table.text(LABEL), **numbers}).reset_index(drop=True)
 
 

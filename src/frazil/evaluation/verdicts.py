@@ -250,7 +250,9 @@ def _helps(gain: Score | None) -> bool:
 
 
 def _change(gain: Score) -> str:
-    added = "all generated to all real" if gain.name == _ALL else f"{gain.name.removeprefix('gain_generated_')} % generated"
+    added = (
+        "all generated to all real" if gain.name == _ALL else f"{gain.name.removeprefix('gain_generated_')} % generated"
+    )
     spread = f" ({gain.interval[0]:+.3f} to {gain.interval[1]:+.3f})" if gain.interval else " (one seed)"
     return f"{added} {gain.value:+.3f}{spread}"
 
