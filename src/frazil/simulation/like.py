@@ -46,22 +46,12 @@ class LikeOptions:
 
 
 def plan_like(options: LikeOptions, specimen: SpecimenSettings) -> tuple[list[RunPlan], list[str]]:
-    """Read picks and headers of a project; no voxels.
-
-    Parameters
-    ----------
-    specimen : its shape and voxel size are used if a tomogram is missing.
+    """Read picks and headers of a project; no voxels. A missing tomogram has shape and voxel size of `specimen`.
 
     Returns
     -------
     One plan per run, which keeps its name, since its seeds are derived from it; and the picked classes of the whole
     project, so that a choice of runs does not change their numbers in masks.
-
-    Raises
-    ------
-    SourceError : the project cannot be read, or there are several tomograms to choose from.
-    SettingsError : a voxel size that is not positive.
-    PickError : no picks, picks of a run that has none, picks twice, or picks that cannot be placed.
     """
     if options.voxel_size_angstrom is not None and not options.voxel_size_angstrom > 0:
         raise SettingsError(
@@ -94,7 +84,7 @@ def plan_like(options: LikeOptions, specimen: SpecimenSettings) -> tuple[list[Ru
 def _headers(
     source: Source, runs: Sequence[str], options: LikeOptions, specimen: SpecimenSettings
 ) -> dict[str, TomogramHeader]:
-    """Return the grid of each run: its tomogram's, or that of the settings."""
+    """Return the grid of each run: its tomogram's, or that of the settings; at another voxel size over the same extent."""
     headers: dict[str, TomogramHeader] = {}
     missing: list[str] = []
     for run in runs:
@@ -111,15 +101,11 @@ def _headers(
             f"{source.path}: no tomogram of {', '.join(missing)} at level {options.source.level}, so its shape and voxel size "
             f"are taken from the preset: {shape} voxels (z, y, x) of {voxel:g} A"
         )
-    if options.voxel_size_angstrom is None:
-        return headers
-    return {run: _at_voxel_size(header, options.voxel_size_angstrom) for run, header in headers.items()}
-
-
-def _at_voxel_size(header: TomogramHeader, voxel_size_angstrom: float) -> TomogramHeader:
-    """Return the grid of this voxel size over the same extent."""
-    z, y, x = (max(round(edge / voxel_size_angstrom), 1) for edge in header.extent_angstrom)
-    return replace(header, shape_voxel=(z, y, x), voxel_size_angstrom=voxel_size_angstrom)
+    if (edge := options.voxel_size_angstrom) is not None:
+        for run, header in headers.items():
+            z, y, x = (max(round(extent / edge), 1) for extent in header.extent_angstrom)
+            headers[run] = replace(header, shape_voxel=(z, y, x), voxel_size_angstrom=edge)
+    return headers
 
 
 def _check_picks(project: Path, picks: Sequence[Picks]) -> None:

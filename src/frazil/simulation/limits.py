@@ -31,12 +31,7 @@ def most_levels(shape_voxel: Sequence[int]) -> int:
 
 
 def check_grids(grids: Iterable[Grid], structures: Iterable[Structure], *, levels: int | None) -> None:
-    """Refuse voxels that are coarser than a particle, and more resolutions than the smallest tomogram can have.
-
-    Raises
-    ------
-    SimulationError : names the limit.
-    """
+    """Refuse voxels that are coarser than a particle, and more resolutions than the smallest tomogram can have."""
     smallest = min(structures, key=lambda structure: structure.radius_angstrom)
     for shape, voxel_size_angstrom in grids:
         if voxel_size_angstrom > smallest.radius_angstrom:
@@ -54,19 +49,8 @@ def check_grids(grids: Iterable[Grid], structures: Iterable[Structure], *, level
 def check_memory(
     grids: Sequence[Grid], structures: Sequence[Structure], *, workers: int, machine_bytes: int | None = None
 ) -> None:
-    """Refuse tomograms that do not fit into the machine's memory.
-
-    Parameters
-    ----------
-    workers : how many are simulated at a time.
-    machine_bytes : None asks the operating system.
-
-    Raises
-    ------
-    SimulationError : names what it takes, what there is, and what to change.
-    """
-    if machine_bytes is None:
-        machine_bytes = machine_memory()
+    """Refuse tomograms that, as many at a time as there are workers, do not fit into the machine's memory."""
+    machine_bytes = machine_bytes or machine_memory()
     at_a_time = min(workers, len(grids))
     for shape, voxel_size_angstrom in grids:
         edge = max((box_edge(structure, voxel_size_angstrom) for structure in structures), default=0)

@@ -41,10 +41,6 @@ class SimulationPreset(Settings):
     denoiser: DenoiserSettings = DenoiserSettings()
     grey_std: float = Field(6.6e-6, gt=0)
 
-    def for_tomogram(self, shape_voxel: tuple[int, int, int], voxel_size_angstrom: float) -> SimulationPreset:
-        """Return the same preset for a tomogram of another shape and voxel size (`SpecimenSettings.for_tomogram`)."""
-        return self.model_copy(update={"specimen": self.specimen.for_tomogram(shape_voxel, voxel_size_angstrom)})
-
     def with_structures(self, sources: Mapping[str, str | Path]) -> SimulationPreset:
         """Return the preset with structures from files, by label, instead of its own; all sources as absolute paths.
 
@@ -76,10 +72,6 @@ def load_simulation_preset(
     preset : a name (`simulation_preset_names`), the path of a TOML file, or a preset; structure files in a TOML file are
         found relative to it.
     overrides : dotted key to value, e.g. ``{"microscope.tilts.step_degrees": 2}``.
-
-    Raises
-    ------
-    SettingsError : as in `load_preset`.
     """
     if not isinstance(preset, SimulationPreset):
         preset = load_settings(SimulationPreset, _FOLDER, str(preset), {})

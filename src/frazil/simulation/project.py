@@ -51,11 +51,7 @@ _PARTIAL = ".partial"
 class RunPlan:
     """One tomogram to simulate.
 
-    Parameters
-    ----------
-    run : its copick run.
-    index : what its seeds are derived from: a number, or the name of the real run.
-    like : the picks of that run.
+    Its seeds are derived from the index: a number, or the name of the real run whose picks it is like.
     """
 
     run: str
@@ -84,10 +80,7 @@ class RunPlan:
 class SimulationProject:
     """Where simulated tomograms go, and what all of them share. Goes to worker processes as it is.
 
-    Parameters
-    ----------
-    structures : by label, distractors included.
-    labels : the annotated classes; the number of each in masks is its place here, from 1.
+    Structures include distractors; labels do not, and the number of a class in masks is its place there, from 1.
     """
 
     out: Path
@@ -106,21 +99,14 @@ class SimulationProject:
         """Return the record of an earlier call for the same tomograms, None if there is none; see `OutputFolder.earlier`."""
 
         def compare(old: SimulationRecord, new: SimulationRecord) -> list[str]:
-            runs = self.runs()
-            changed = [
-                plan.run for plan in plans if plan.run in runs and runs[plan.run].like_digest != plan.like_digest
-            ]
+            digests = {run: record.like_digest for run, record in self.runs().items()}
+            changed = [plan.run for plan in plans if digests.get(plan.run, plan.like_digest) != plan.like_digest]
             return differences(old.parameters, new.parameters) + [f"other picks of {run}" for run in changed]
 
         return self.folder.earlier(self._record({}), force=force, compare=compare)
 
     def begin(self, plans: Sequence[RunPlan], *, shared: bool, force: bool) -> None:
-        """Make the folder a project of these parameters, unless it is one.
-
-        Raises
-        ------
-        OutputError : it is another one, and `force` is not given or others may work there.
-        """
+        """Make the folder a project of these parameters, unless it is one."""
         if self.earlier(plans, force=force) is None:
             if shared and self.folder.record_path.exists():
                 raise OutputError(
@@ -176,12 +162,7 @@ class SimulationProject:
         )
 
     def write_run(self, plan: RunPlan) -> dict[str, float]:
-        """Simulate one tomogram, put its run into the project, whole or not at all, and return the seconds of each part.
-
-        Raises
-        ------
-        FrazilError : of whatever kind; the message begins with the run.
-        """
+        """Simulate one tomogram, put its run into the project, whole or not at all, and return the seconds of each part."""
         final = self.out / _RUNS_FOLDER / plan.run
         try:
             with (
@@ -193,7 +174,8 @@ class SimulationProject:
                     self.preset, self.parameters.seed, plan.index, like=plan.like, structures=self.structures
                 )
                 start = time.perf_counter()
-                files = tuple(sorted(self._write_files(Path(scratch), plan.run, tomogram)))
+                written = self._write_files(Path(scratch), plan.run, tomogram)
+                files = tuple(sorted(str(path.relative_to(scratch)) for path in written))
                 record = describe_run(tomogram, index=plan.index, like_digest=plan.like_digest, files=files)
                 run_folder = Path(scratch) / _RUNS_FOLDER / plan.run
                 write_json(run_folder / RUN_FILE, record.model_dump(mode="json"))
@@ -208,32 +190,27 @@ class SimulationProject:
             raise type(error)(f"{plan.run}: {error}") from None
         return tomogram.seconds | {"writing": time.perf_counter() - start}
 
-    def _write_files(self, root: Path, run: str, tomogram: SimulatedTomogram) -> Iterator[str]:
-        """Write picks, masks and tomograms, and yield their places in the project; MRC copies go there at once."""
-        specimen = tomogram.specimen
+    def _write_files(self, root: Path, run: str, tomogram: SimulatedTomogram) -> Iterator[Path]:
+        """Write picks, masks and tomograms, and yield where; MRC copies go into the project at once."""
+        specimen, tilts = tomogram.specimen, self.preset.microscope.tilts.angles_degrees
         shared: dict[str, Any] = {"run": run, "voxel_size_angstrom": specimen.voxel_size_angstrom, "simulated": True}
-        written = []
-        for particles in specimen.placed:
-            if len(particles):
-                picks = Picks(run, particles.structure.label, particles.centers_angstrom, particles.rotations)
-                written.append(write_picks(root, picks, user=USER, instances=particles.instances))
+        for some in specimen.placed:
+            if len(some):
+                picks = Picks(run, some.structure.label, some.centers_angstrom, some.rotations)
+                yield write_picks(root, picks, user=USER, instances=some.instances)
         for name in SEGMENTATIONS:
-            volume = getattr(specimen, name)
-            written.append(write_segmentation(root, volume=volume, name=name, user=USER, **shared))
+            yield write_segmentation(root, volume=getattr(specimen, name), name=name, user=USER, **shared)
         for name in self.parameters.types:
             volume = -specimen.density if name == "clean" else getattr(tomogram, name)
-            tilt_range = None if name == "clean" else self.preset.microscope.tilts.taken_range_degrees
             levels = min(self.parameters.levels, most_levels(volume.shape))
-            written.append(
-                write_tomogram(
-                    root, volume=volume, tomogram_type=name, levels=levels, tilt_range_degrees=tilt_range, **shared
-                )
+            tilt_range = None if name == "clean" else (tilts[0], tilts[-1])
+            yield write_tomogram(
+                root, volume=volume, tomogram_type=name, levels=levels, tilt_range_degrees=tilt_range, **shared
             )
             if self.parameters.mrc:
                 path = self.out / _MRC_FOLDER / name / f"{run}.mrc"
                 write_volume(path, volume, specimen.voxel_size_angstrom, simulated=True)
-                yield str(path.relative_to(self.out))
-        yield from (str(path.relative_to(root)) for path in written)
+                yield root / path.relative_to(self.out)
 
 
 @contextmanager

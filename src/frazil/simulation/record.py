@@ -115,26 +115,24 @@ def describe_run(
 ) -> RunRecord:
     """Return the record of a simulated run."""
     specimen = tomogram.specimen
+    series = {**vars(tomogram.series), "defocus_um": tomogram.defocus_um}
     return RunRecord(
         index=index,
         like_digest=like_digest,
         shape_voxel=specimen.density.shape,
         voxel_size_angstrom=specimen.voxel_size_angstrom,
-        particles={particles.structure.label: len(particles) for particles in specimen.placed},
+        particles={some.structure.label: len(some) for some in specimen.placed},
         distractors={
-            particles.structure.label: {
-                "count": len(particles),
-                "centers_angstrom": _rounded(particles.centers_angstrom),
-                "rotations": _rounded(particles.rotations),
+            some.structure.label: {
+                "count": len(some),
+                "centers_angstrom": _rounded(some.centers_angstrom),
+                "rotations": _rounded(some.rotations),
             }
-            for particles in specimen.distractors
+            for some in specimen.distractors
         },
         crowding=specimen.crowding,
         grey_factor=tomogram.grey_factor,
-        tilt_series={
-            name: _rounded(value) if isinstance(value, np.ndarray) else value
-            for name, value in {**vars(tomogram.series), "defocus_um": tomogram.defocus_um}.items()
-        },
+        tilt_series={key: _rounded(value) if isinstance(value, np.ndarray) else value for key, value in series.items()},
         files=files,
     )
 

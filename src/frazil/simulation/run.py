@@ -20,7 +20,7 @@ from frazil.simulation.limits import check_grids, check_memory
 from frazil.simulation.preset import SimulationPreset, load_simulation_preset
 from frazil.simulation.project import USER, RunPlan, SimulationProject
 from frazil.simulation.record import TYPES, Parameters
-from frazil.simulation.specimen.settings import SpecimenSettings, specimen_structures
+from frazil.simulation.specimen.settings import specimen_structures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,14 @@ def simulate(
     specimen = chosen.specimen
     if isinstance(like, (str, Path)):
         like = LikeOptions(Path(like))
-    plans, picked = _plan(specimen, like, first or 0, count)
+    begin = first or 0
+    if like is None:
+        plans, picked = [RunPlan(f"SIM_{index:03d}", index) for index in range(begin, begin + (count or 1))], None
+    else:
+        plans, picked = plan_like(like, specimen)
+        if begin >= len(plans):
+            raise SettingsError(f"first {begin}: {like.project} has {len(plans)} runs; give a lower one")
+        plans = plans[begin : None if count is None else begin + count]
     found = specimen_structures(specimen, picked=picked)
     if unused := [entry.label for entry in specimen.structures if entry.label not in found]:
         warn(f"structure of {', '.join(unused)} not used: none of it is asked for, see --particles-per-class")
@@ -150,27 +157,10 @@ def simulate(
     return _simulate(project, plans, shared=first is not None, workers=workers, dask=dask, force=force)
 
 
-def _plan(
-    specimen: SpecimenSettings, like: LikeOptions | None, first: int, count: int | None
-) -> tuple[list[RunPlan], list[str] | None]:
-    """Return the tomograms to simulate, and the picked classes of the project that they are like."""
-    if like is None:
-        return [RunPlan(f"SIM_{index:03d}", index) for index in range(first, first + (count or 1))], None
-    plans, picked = plan_like(like, specimen)
-    if first >= len(plans):
-        raise SettingsError(f"first {first}: {like.project} has {len(plans)} runs; give a lower one")
-    return plans[first : None if count is None else first + count], picked
-
-
 def _simulate(
     project: SimulationProject, plans: Sequence[RunPlan], *, shared: bool, workers: int, dask: str | None, force: bool
 ) -> Simulation:
-    """Simulate what is missing, and say what was done.
-
-    Parameters
-    ----------
-    shared : other processes may work on other runs of the project; they write its record in turn.
-    """
+    """Simulate what is missing, and say what was done. Processes that share a project write its record in turn."""
     turn = project.folder.turn if shared else nullcontext
     project.earlier(plans, force=force)  # refuses before anything is touched
     if dask is None:

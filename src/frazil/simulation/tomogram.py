@@ -28,10 +28,8 @@ class SimulatedTomogram:
 
     Parameters
     ----------
-    specimen : what is in the ice.
-    wbp : `(z, y, x)` weighted back-projection, matter dark.
-    denoised : `(z, y, x)` the same after the denoiser; its standard deviation is that of the preset.
-    series, defocus_um : how the tilt series was taken.
+    wbp : weighted back-projection, matter dark.
+    denoised : the same after the denoiser; its standard deviation is that of the preset.
     grey_factor : grey values of both for one unit of image contrast.
     seconds : how long each part took.
     """
@@ -53,33 +51,23 @@ def simulate_tomogram(
     like: Likeness | None = None,
     structures: Mapping[str, Structure] | None = None,
 ) -> SimulatedTomogram:
-    """Simulate one tomogram. Specimen and microscope have random streams of their own: changing one leaves the other.
+    """Simulate one tomogram; preset, seed and index decide everything. For `like` and `structures` see `build_specimen`.
 
-    Parameters
-    ----------
-    index : number or name of the tomogram; with `seed` and the preset it decides everything.
-    like, structures : see `build_specimen`.
-
-    Raises
-    ------
-    SimulationError, PickError : see `build_specimen`.
+    Specimen and microscope have random streams of their own: changing one leaves the other.
     """
     seconds: dict[str, float] = {}
     with _timed(seconds, "specimen"):
         generator = numpy_generator(seed, "specimen", index)
         specimen = build_specimen(preset.specimen, generator, like=like, structures=structures)
+    density, voxel = specimen.density, specimen.voxel_size_angstrom
     with _timed(seconds, "microscope"):
-        settings = preset.specimen.for_tomogram(specimen.density.shape, specimen.voxel_size_angstrom)
+        generator = numpy_generator(seed, "microscope", index)
+        ice = preset.specimen.for_tomogram(density.shape, voxel).ice_depth_angstrom
         acquisition = take_tomogram(
-            specimen.density,
-            specimen.voxel_size_angstrom,
-            preset.microscope,
-            numpy_generator(seed, "microscope", index),
-            ice_thickness_angstrom=settings.ice_depth_angstrom,
-            beside_angstrom=BESIDE_ANGSTROM,
+            density, voxel, preset.microscope, generator, ice_thickness_angstrom=ice, beside_angstrom=BESIDE_ANGSTROM
         )
     with _timed(seconds, "denoiser"):
-        denoised = denoise(acquisition.signal, acquisition.noise, specimen.voxel_size_angstrom, preset.denoiser)
+        denoised = denoise(acquisition.signal, acquisition.noise, voxel, preset.denoiser)
         std = float(denoised.std(dtype=np.float64))
         grey_factor = preset.grey_std / std if std > 0 else 1.0
         denoised *= np.float32(grey_factor)

@@ -8,10 +8,9 @@ from frazil.simulation.calibration.fit import (
     FITTED,
     PreparedPiece,
     misfit,
-    read_number,
+    read_numbers,
     search,
     with_numbers,
-    within_bounds,
 )
 from frazil.simulation.calibration.pieces import Measured, Piece
 from frazil.simulation.preset import load_simulation_preset
@@ -34,7 +33,7 @@ def test_numbers_of_a_preset_are_read_and_replaced():
     numbers = {fitted.key: fitted.lowest * 1.5 for fitted in FITTED} | {"denoiser.noise_left": 0.25}
     changed = with_numbers(PRESET, numbers)
     for key, value in numbers.items():
-        assert read_number(changed, key) == pytest.approx(value)
+        assert read_numbers(changed)[key] == pytest.approx(value)
     width = np.subtract(*PRESET.microscope.optics.defocus_um[::-1])
     assert np.subtract(*changed.microscope.optics.defocus_um[::-1]) == pytest.approx(width), "a range keeps its width"
     assert changed.microscope.tilts == PRESET.microscope.tilts
@@ -86,7 +85,7 @@ def test_the_search_stays_inside_its_bounds():
             assert fitted.lowest * 0.999 <= numbers[fitted.key] <= fitted.highest * 1.001
         return -sum(np.log(value) for value in numbers.values())
 
-    search(within_bounds(PRESET), outwards, evaluations=150)
+    search(read_numbers(PRESET), outwards, evaluations=150)
 
 
 def test_a_preset_is_recognised_in_what_it_simulated():
@@ -95,7 +94,7 @@ def test_a_preset_is_recognised_in_what_it_simulated():
     one = piece(
         10.0, np.zeros((40, 40, 40), dtype=np.float32), start=(0, 0, 0), centers=[(150, 150, 150), (260, 300, 250)]
     )
-    real = one.cut(simulate_tomogram(one.preset(truth), 5, 0, like=one.likeness()).denoised)
+    real = one.cut(simulate_tomogram(truth, 5, 0, like=one.likeness()).denoised)
     prepared = PreparedPiece(dataclasses.replace(one, real=real), PRESET, seed=1)
     own_misfit = misfit([prepared.compare(truth)])
     assert own_misfit < 1.5
@@ -104,7 +103,7 @@ def test_a_preset_is_recognised_in_what_it_simulated():
         ("denoiser.resolution_angstrom", 1.6),
         ("denoiser.shrinkage", 2.5),
     ):
-        other = with_numbers(truth, {key: read_number(truth, key) * factor})
+        other = with_numbers(truth, {key: read_numbers(truth)[key] * factor})
         assert misfit([prepared.compare(other)]) > 1.5 * own_misfit, key
 
 
@@ -113,5 +112,5 @@ def test_all_fitted_numbers_move_the_misfit():
     prepared = PreparedPiece(one, PRESET, seed=0)
     base = misfit([prepared.compare(PRESET)])
     for fitted in FITTED:
-        changed = with_numbers(PRESET, {fitted.key: read_number(PRESET, fitted.key) * 0.6 + 0.01})
+        changed = with_numbers(PRESET, {fitted.key: read_numbers(PRESET)[fitted.key] * 0.6 + 0.01})
         assert misfit([prepared.compare(changed)]) != base, fitted.key

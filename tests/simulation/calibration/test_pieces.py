@@ -39,7 +39,7 @@ def test_a_pick_is_simulated_where_it_was_picked():
     one = piece(centers=[(240.0, 800.0, 1000.0), (240.0, 9000.0, 1000.0)])
     like = one.likeness()
     assert sum(map(len, like.picks)) == 1, "a pick far from the piece is left out"
-    density = one.cut(build_specimen(one.preset(PRESET).specimen, np.random.default_rng(0), like=like).density)
+    density = one.cut(build_specimen(PRESET.specimen, np.random.default_rng(0), like=like).density)
     found = np.array([np.average(index, weights=density) for index in np.indices(density.shape)])
     # a pick in angstrom is at the middle of a fine voxel, half of one before the middle of the coarse one
     np.testing.assert_allclose(found, np.array([12, 10, 10]) - 0.25, atol=0.1)

@@ -11,7 +11,7 @@ from frazil.core.errors import OutputError, SourceError
 from frazil.core.settings import SourceSettings
 from frazil.io.sources import open_source
 from frazil.simulation.calibration import pieces
-from frazil.simulation.calibration.fit import FITTED, PreparedPiece, read_number
+from frazil.simulation.calibration.fit import FITTED, PreparedPiece, read_numbers
 from frazil.simulation.calibration.pieces import Measured, read_pieces
 from frazil.simulation.calibration.report import RECORD_FILE, check
 from frazil.simulation.calibration.run import EVALUATIONS_FILE, calibrate, simulate_afresh
@@ -58,7 +58,7 @@ def test_the_preset_is_one_that_simulate_takes(calibrated):
     assert preset.name == "ours"
     start = load_simulation_preset("small")
     assert preset.microscope.tilts == start.microscope.tilts, "what is not fitted is kept"
-    assert any(read_number(preset, one.key) != read_number(start, one.key) for one in FITTED)
+    assert any(read_numbers(preset)[one.key] != read_numbers(start)[one.key] for one in FITTED)
     assert 0.5 < preset.grey_std / start.grey_std < 2, "the grey values are those of the project"
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from frazil.core.presets import override
 from frazil.core.seeds import numpy_generator
@@ -75,10 +74,10 @@ FITTED: tuple[Fitted, ...] = (
 )
 
 
-def read_number(preset: SimulationPreset, key: str) -> float:
-    """Return a fitted number of a preset; the middle of a range."""
-    value: Any = reduce(getattr, key.split("."), preset)
-    return float(np.mean(value))
+def read_numbers(preset: SimulationPreset) -> dict[str, float]:
+    """Return the fitted numbers of a preset; of a range its middle."""
+    values: dict[str, Any] = {one.key: reduce(getattr, one.key.split("."), preset) for one in FITTED}
+    return {key: float(np.mean(value)) for key, value in values.items()}
 
 
 def with_numbers(preset: SimulationPreset, numbers: Mapping[str, float]) -> SimulationPreset:
@@ -94,25 +93,18 @@ def with_numbers(preset: SimulationPreset, numbers: Mapping[str, float]) -> Simu
     return override(preset, changes, preset.name)
 
 
-def within_bounds(preset: SimulationPreset) -> dict[str, float]:
-    """Return the fitted numbers of a preset, moved inside their bounds: where the search starts."""
-    return {one.key: float(np.clip(read_number(preset, one.key), one.lowest, one.highest)) for one in FITTED}
-
-
 class PreparedPiece:
     """A piece with all that does not depend on the fitted numbers: a change of these costs one back-projection.
 
-    Parameters
-    ----------
-    preset : where the fit starts, and what it leaves alone.
-    seed : of orientations, background and noise.
+    The preset is where the fit starts, and what it leaves alone.
     """
 
     def __init__(self, piece: Piece, preset: SimulationPreset, seed: int) -> None:
         self._piece = piece
         self._seed = (seed, "calibration", piece.run, 0)
         self._real = Measured.of(piece.real)
-        settings = piece.preset(with_numbers(preset, {_BACKGROUND: 0.0})).specimen
+        settings = with_numbers(preset, {_BACKGROUND: 0.0}).specimen
+        settings = settings.for_tomogram(piece.simulated_voxel, piece.fine_angstrom)
         specimen = build_specimen(settings, numpy_generator(*self._seed, "specimen"), like=piece.likeness())
         self._background = max(preset.specimen.surroundings.background_protein_mg_per_ml, 1.0)
         background = specimen.density.copy()
@@ -132,9 +124,6 @@ class PreparedPiece:
 
     def compare(self, preset: SimulationPreset) -> tuple[Measured, Measured]:
         """Return the real piece and its simulation with a preset."""
-        return self._real, self._piece.measure_simulated(self._simulate(preset))
-
-    def _simulate(self, preset: SimulationPreset) -> Float[np.ndarray, "z y x"]:
         piece = self._piece
         defocus_um = draw_defocus_um(
             preset.microscope.optics, len(self._series.angles_degrees), numpy_generator(*self._seed, "defocus")
@@ -148,7 +137,8 @@ class PreparedPiece:
         images = (self._particles + amplitude * self._globules) * signal_filter
         images += preset.denoiser.noise_left * self._noise * noise_filter
         tomogram = back_project(images, piece.simulated_voxel, self._series.angles_degrees.tolist()).numpy()
-        return smooth_and_restrain(tomogram, piece.fine_angstrom, preset.denoiser)
+        denoised = smooth_and_restrain(tomogram, piece.fine_angstrom, preset.denoiser)
+        return self._real, piece.measure_simulated(denoised)
 
 
 def misfit(pairs: Sequence[tuple[Measured, Measured]], *, fine_fall_dex: float | None = None) -> float:
@@ -160,7 +150,7 @@ def misfit(pairs: Sequence[tuple[Measured, Measured]], *, fine_fall_dex: float |
     Parameters
     ----------
     pairs : each real piece and its simulation.
-    fine_fall_dex : the real `Measured.fine_fall_dex` at the simulated voxel; None if it is not known.
+    fine_fall_dex : the real `Measured.fine_fall_dex`; None if it is not known.
     """
     looks = [(real.appearance, simulated.appearance) for real, simulated in pairs]
     curves = [
@@ -182,27 +172,22 @@ def search(
 ) -> dict[str, float]:
     """Return the best numbers that a simplex search (Nelder & Mead) finds, on logarithmic scales, inside the bounds.
 
-    Parameters
-    ----------
-    evaluate : misfit of numbers; called at most about `evaluations` times, always in the same order.
+    The misfit is evaluated at most about `evaluations` times, always at the same numbers in the same order.
     """
     from scipy.optimize import minimize
 
-    names = [fitted.key for fitted in FITTED]
-    origin = np.log([start[name] for name in names])
-    simplex = np.vstack([origin, origin + np.diag([np.log1p(fitted.step) for fitted in FITTED])])
-    best: tuple[float, dict[str, float]] = (np.inf, dict(start))
+    origin = np.log([np.clip(start[one.key], one.lowest, one.highest) for one in FITTED])
+    simplex = np.vstack([origin, origin + np.diag([np.log1p(one.step) for one in FITTED])])
+    visited: list[tuple[float, dict[str, float]]] = []
 
     def at(point: np.ndarray) -> float:
-        nonlocal best
-        numbers = {name: float(value) for name, value in zip(names, np.exp(point), strict=True)}
-        value = evaluate(numbers)
-        best = min(best, (value, numbers), key=lambda pair: pair[0])
-        return value
+        numbers = {one.key: float(value) for one, value in zip(FITTED, np.exp(point), strict=True)}
+        visited.append((evaluate(numbers), numbers))
+        return visited[-1][0]
 
     minimize(
         at, origin, method="Nelder-Mead",
-        bounds=[(np.log(fitted.lowest), np.log(fitted.highest)) for fitted in FITTED],
+        bounds=[(np.log(one.lowest), np.log(one.highest)) for one in FITTED],
         options={"maxfev": evaluations, "initial_simplex": simplex, "adaptive": True, "fatol": 1e-4, "xatol": 1e-3},
     )  # fmt: skip
-    return best[1]
+    return min(visited, key=lambda pair: pair[0])[1]

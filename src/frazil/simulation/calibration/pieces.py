@@ -17,7 +17,6 @@ from jaxtyping import Float
 from frazil.core.errors import MissingTomogramError, SourceError
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.io.sources import Source
-from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.specimen.specimen import Likeness
 from frazil.volume.spectra import Appearance, appearance, radial_curve, slice_power
 
@@ -33,9 +32,7 @@ class Piece:
 
     Parameters
     ----------
-    run : name of the real run.
-    real : `(z, y, x)` measured grey values; the whole depth of the tomogram.
-    voxel_size_angstrom : of the real voxels.
+    real : measured grey values; the whole depth of the tomogram.
     start_voxel : position of the piece in its tomogram, zyx.
     picks : of the run, in its tomogram's coordinates.
     """
@@ -84,13 +81,11 @@ class Piece:
         header = TomogramHeader(self.run, self.simulated_voxel, self.fine_angstrom, origin=f"{self.run}, simulated")
         return Likeness(header, inside)
 
-    def preset(self, preset: SimulationPreset) -> SimulationPreset:
-        """Return the preset for what is simulated."""
-        return preset.for_tomogram(self.simulated_voxel, self.fine_angstrom)
-
     def measure_simulated(self, simulated: Float[np.ndarray, "Z Y X"]) -> Measured:
         """Cut out the part of a simulation that stands for the piece, and measure it."""
-        return Measured.of(self.cut(simulated), _fine_fall(self._cut_fine(simulated)))
+        curve = radial_curve(slice_power(self._cut_fine(simulated), "XY"))
+        start, stop = np.interp(_FALL_CYCLES_PER_VOXEL, curve.at, curve.log_power)
+        return Measured.of(self.cut(simulated), float(start - stop))
 
     def cut(self, simulated: Float[np.ndarray, "Z Y X"]) -> Float[np.ndarray, "z y x"]:
         """Return the part of a simulation that stands for the piece, averaged to its voxels."""
@@ -126,12 +121,7 @@ class Measured:
 
 
 def read_pieces(source: Source, runs: Sequence[str]) -> list[Piece]:
-    """Return the measured pieces of these runs with their picks; of all runs that have both if none is named.
-
-    Raises
-    ------
-    SourceError : a run that does not exist, or no run with measured voxels.
-    """
+    """Return the measured pieces of these runs with their picks; of all runs that have both if none is named."""
     picks = source.picks()
     known = sorted({some.run for some in picks})
     for run in runs:
@@ -145,8 +135,7 @@ def read_pieces(source: Source, runs: Sequence[str]) -> list[Piece]:
             if run in runs:
                 raise
             continue
-        found = measured_piece(tomogram)
-        if found is not None:
+        if (found := measured_piece(tomogram)) is not None:
             start_voxel, volume = found
             own = tuple(some for some in picks if some.run == run)
             pieces.append(Piece(run, volume, tomogram.header.voxel_size_angstrom, start_voxel, own))
@@ -173,9 +162,3 @@ def measured_piece(tomogram: Tomogram) -> tuple[tuple[int, int, int], Float[np.n
     start, stop = start + too_long // 2, stop - (too_long - too_long // 2)
     z, y, x = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
     return (z.start, y.start, x.start), np.ascontiguousarray(tomogram.volume[z, y, x])
-
-
-def _fine_fall(volume: Float[np.ndarray, "z y x"]) -> float:
-    curve = radial_curve(slice_power(volume, "XY"))
-    start, stop = np.interp(_FALL_CYCLES_PER_VOXEL, curve.at, curve.log_power)
-    return float(start - stop)

@@ -16,11 +16,10 @@ from frazil.plots.appearances import Series, appearance_page
 from frazil.plots.page import Page
 from frazil.simulation.calibration.fit import (
     FALL_SCALE_DEX,
-    FITTED,
     KURTOSIS_SCALE,
     SKEW_SCALE,
     TOLERANCE_DEX,
-    read_number,
+    read_numbers,
 )
 from frazil.simulation.calibration.pieces import Measured, Piece
 from frazil.simulation.preset import SimulationPreset
@@ -76,9 +75,8 @@ class CalibrationRecord(Document):
         self, start: SimulationPreset, fitted: SimulationPreset, checks: Sequence[Check]
     ) -> CalibrationRecord:
         """Return the record of a finished calibration."""
-        numbers = {
-            one.key: {"start": read_number(start, one.key), "fitted": read_number(fitted, one.key)} for one in FITTED
-        }
+        before, after = read_numbers(start), read_numbers(fitted)
+        numbers = {key: {"start": before[key], "fitted": after[key]} for key in before}
         rows = tuple({**asdict(one), "passed": one.passed} for one in checks)
         return self.model_copy(update={"fitted": numbers, "checks": rows})
 
@@ -86,13 +84,7 @@ class CalibrationRecord(Document):
 def check(
     real: Sequence[Measured], simulated: Sequence[Sequence[Measured]], *, fine_fall_dex: float | None = None
 ) -> list[Check]:
-    """Compare real pieces with simulations of them.
-
-    Parameters
-    ----------
-    simulated : for each fresh seed, the simulation of every piece.
-    fine_fall_dex : what is known about the real fall of power at the simulated voxel.
-    """
+    """Compare real pieces with simulations of them, those of each fresh seed in one group; for `fine_fall_dex` see `misfit`."""
     everything = [one for group in simulated for one in group]
     results = []
     for what in CURVES:
@@ -103,9 +95,8 @@ def check(
         difference = distance_dex(_curve(everything, what), wanted)
         results.append(Check(name, difference, _spread(each), _mean(floor), TOLERANCE_DEX))
     for name, field, tolerance in (("skew", "skew", SKEW_SCALE), ("excess kurtosis", "kurtosis", KURTOSIS_SCALE)):
-        own = [float(getattr(one.appearance, field)) for one in real]
-        means = [np.mean([getattr(one.appearance, field) for one in group]) for group in simulated]
-        differences = [float(mean - np.mean(own)) for mean in means]
+        own, *others = ([float(getattr(one.appearance, field)) for one in group] for group in (real, *simulated))
+        differences = [float(np.mean(other) - np.mean(own)) for other in others]
         floor = [abs(one - other) for one, other in combinations(own, 2)]
         results.append(Check(name, float(np.mean(differences)), _spread(differences), _mean(floor), tolerance))
     if fine_fall_dex is not None:
@@ -118,8 +109,12 @@ def check(
 def curves_page(pieces: Sequence[Piece], real: Sequence[Measured], simulated: Sequence[Sequence[Measured]]) -> Page:
     """Draw the curves and grey values of the real pieces and of their simulations."""
     runs = ", ".join(piece.run for piece in pieces)
+    groups = {"real": real, "simulated": [one for group in simulated for one in group]}
     return appearance_page(
-        [_series("real", real), _series("simulated", [one for group in simulated for one in group])],
+        [
+            Series(name, [one.appearance for one in group], np.concatenate([one.grey_values.ravel() for one in group]))
+            for name, group in groups.items()
+        ],
         voxel_size_angstrom=pieces[0].voxel_size_angstrom,
         caption=f"Lines: means. Shaded: range of {len(pieces)} real pieces ({runs}) and of {len(simulated)} simulations of each "
         "with seeds that the fit has not seen. Pieces are faded out at their edges.",
@@ -136,11 +131,6 @@ def checks_table(checks: Sequence[Check]) -> Table:
         numbers = ["-" if number is None else f"{number:.2f}" for number in (one.difference, one.spread, one.floor)]
         table.add_row(one.name, *numbers, f"{one.tolerance:.2f}", "yes" if one.passed else "NO")
     return table
-
-
-def _series(name: str, group: Sequence[Measured]) -> Series:
-    grey_values = np.concatenate([one.grey_values.ravel() for one in group])
-    return Series(name, [one.appearance for one in group], grey_values)
 
 
 def _curve(group: Sequence[Measured], name: CurveName) -> Curve:

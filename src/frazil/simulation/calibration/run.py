@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tomli_w
@@ -22,15 +21,7 @@ from frazil.core.version import __version__
 from frazil.io.checks import check_name
 from frazil.io.sources import open_source
 from frazil.plots.page import save_figure
-from frazil.simulation.calibration.fit import (
-    FITTED,
-    PreparedPiece,
-    misfit,
-    read_number,
-    search,
-    with_numbers,
-    within_bounds,
-)
+from frazil.simulation.calibration.fit import FITTED, PreparedPiece, misfit, read_numbers, search, with_numbers
 from frazil.simulation.calibration.pieces import Measured, Piece, read_pieces
 from frazil.simulation.calibration.report import (
     RECORD_FILE,
@@ -98,7 +89,23 @@ def calibrate(
     for piece in pieces:
         z, y, x = piece.real.shape
         say(f"{piece.run}: {z} x {y} x {x} measured voxels of {piece.voxel_size_angstrom:.3f} A (z, y, x)")
-    problem = _problem(pieces, start, seed, fine_fall_dex)
+    problem = {
+        "frazil_version": __version__,
+        "pieces": [
+            {
+                "run": piece.run,
+                "shape_voxel": list(piece.real.shape),
+                "start_voxel": list(piece.start_voxel),
+                "voxel_size_angstrom": piece.voxel_size_angstrom,
+                "digest": hashlib.sha256(piece.real.tobytes()).hexdigest(),
+                "picks": {some.label: len(some) for some in piece.picks},
+            }
+            for piece in pieces
+        ],
+        "start": start.model_dump(mode="json"),
+        "seed": seed,
+        "fine_fall_dex": fine_fall_dex,
+    }
     record = CalibrationRecord(problem=problem, fitted={}, checks=())
     owns = (EVALUATIONS_FILE, f"{name}.toml", *(f"{_CURVES_NAME}.{suffix}" for suffix in ("png", "pdf")))
     folder = OutputFolder(out, RECORD_FILE, CalibrationRecord, owns)
@@ -113,7 +120,7 @@ def calibrate(
         prepared = [PreparedPiece(piece, start, seed) for piece in pieces]
         numbers = _fit(prepared, start, out / EVALUATIONS_FILE, evaluations, fine_fall_dex)
         # Three digits: more would be noise, and a preset is read by people.
-        rounded = {key: float(f"{value:.3g}") for key, value in _read(with_numbers(start, numbers)).items()}
+        rounded = {key: float(f"{value:.3g}") for key, value in read_numbers(with_numbers(start, numbers)).items()}
         fitted = with_numbers(start, rounded).model_copy(update={"name": name})
         fitted, simulated = simulate_afresh(fitted, pieces, seed, checks)
         measured = [Measured.of(piece.real) for piece in pieces]
@@ -140,7 +147,7 @@ def simulate_afresh(
         for number in bar.track(range(checks), description="check"):
             group = []
             for index, piece in enumerate(pieces):
-                tomogram = simulate_tomogram(piece.preset(preset), seed + 1 + number, index, like=piece.likeness())
+                tomogram = simulate_tomogram(preset, seed + 1 + number, index, like=piece.likeness())
                 scales.append(float(piece.real.std() / piece.cut(tomogram.denoised).std()))
                 group.append(piece.measure_simulated(tomogram.denoised))
             groups.append(group)
@@ -160,7 +167,11 @@ def _fit(
         text = memory.read_text(encoding="utf-8")
         if text and not text.endswith("\n"):  # an earlier call was killed
             file.write("\n")
-        known = _remembered(text)
+        known: dict[str, float] = {}
+        for line in text.splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # a line that was cut off: evaluated again
+                entry = json.loads(line)
+                known[json.dumps(entry["numbers"], sort_keys=True)] = float(entry["misfit"])
         task = bar.add_task("calibrate", total=evaluations)
         lowest = np.inf
 
@@ -176,42 +187,6 @@ def _fit(
             bar.update(task, advance=1, description=f"calibrate (misfit {lowest:.2f})")
             return known[key]
 
-        best = search(within_bounds(start), evaluate, evaluations=evaluations)
+        best = search(read_numbers(start), evaluate, evaluations=evaluations)
         bar.update(task, total=bar.tasks[0].completed)
     return best
-
-
-def _remembered(text: str) -> dict[str, float]:
-    known: dict[str, float] = {}
-    for line in text.splitlines():
-        with suppress(ValueError, KeyError, TypeError):  # a line that was cut off: evaluated again
-            entry = json.loads(line)
-            known[json.dumps(entry["numbers"], sort_keys=True)] = float(entry["misfit"])
-    return known
-
-
-def _read(preset: SimulationPreset) -> dict[str, float]:
-    return {one.key: read_number(preset, one.key) for one in FITTED}
-
-
-def _problem(
-    pieces: Sequence[Piece], start: SimulationPreset, seed: int, fine_fall_dex: float | None
-) -> dict[str, Any]:
-    """Return everything that the search depends on."""
-    return {
-        "frazil_version": __version__,
-        "pieces": [
-            {
-                "run": piece.run,
-                "shape_voxel": list(piece.real.shape),
-                "start_voxel": list(piece.start_voxel),
-                "voxel_size_angstrom": piece.voxel_size_angstrom,
-                "digest": hashlib.sha256(piece.real.tobytes()).hexdigest(),
-                "picks": {some.label: len(some) for some in piece.picks},
-            }
-            for piece in pieces
-        ],
-        "start": start.model_dump(mode="json"),
-        "seed": seed,
-        "fine_fall_dex": fine_fall_dex,
-    }

@@ -46,12 +46,7 @@ def denoise(
     voxel_size_angstrom: float,
     settings: DenoiserSettings,
 ) -> Float[np.ndarray, "z y x"]:
-    """Return the denoised tomogram, mean 0.
-
-    Parameters
-    ----------
-    signal, noise : the two parts of a reconstruction (`frazil.simulation.microscope.microscope.take_tomogram`).
-    """
+    """Return the denoised tomogram, mean 0, from the two parts of its reconstruction (`take_tomogram`)."""
     return smooth_and_restrain(signal + np.float32(settings.noise_left) * noise, voxel_size_angstrom, settings)
 
 
@@ -59,24 +54,19 @@ def smooth_and_restrain(
     tomogram: Float[np.ndarray, "z y x"], voxel_size_angstrom: float, settings: DenoiserSettings
 ) -> Float[np.ndarray, "z y x"]:
     """Return a tomogram after low-pass, shrinkage and saturation, and the low-pass once more, mean 0."""
-    tomogram = _half_low_pass(
-        tomogram - tomogram.mean(dtype=np.float64).astype(np.float32), voxel_size_angstrom, settings
-    )
-    tomogram *= _restraint(tomogram, settings)
-    tomogram = _half_low_pass(tomogram, voxel_size_angstrom, settings)  # bent grey values have overtones
-    tomogram -= tomogram.mean(dtype=np.float64).astype(np.float32)
-    return tomogram
-
-
-def _restraint(tomogram: Float[np.ndarray, "z y x"], settings: DenoiserSettings) -> Float[np.ndarray, "z y x"]:
-    """Return the factor of each grey value: small where it is faint, and where it is extreme."""
+    tomogram = tomogram - tomogram.mean(dtype=np.float64).astype(np.float32)
+    tomogram = _half_low_pass(tomogram, voxel_size_angstrom, settings)
     square = np.square(tomogram)
     square /= max(square.mean(dtype=np.float64), np.finfo(np.float32).tiny)  # zeros stay zeros
     dark, bright = (np.float32(limit**-2) for limit in (settings.dark_saturation, settings.bright_saturation))
     factor = 1 / np.sqrt(1 + square * np.where(tomogram > 0, bright, dark))
     if settings.shrinkage > 0:
         factor *= square / (square + np.float32(settings.shrinkage**2))
-    return np.asarray(factor)
+    tomogram *= factor
+    del square, factor  # they are large
+    tomogram = _half_low_pass(tomogram, voxel_size_angstrom, settings)  # bent grey values have overtones
+    tomogram -= tomogram.mean(dtype=np.float64).astype(np.float32)
+    return tomogram
 
 
 def low_pass_gain(frequency: Float[np.ndarray, "..."], settings: DenoiserSettings) -> Float[np.ndarray, "..."]:

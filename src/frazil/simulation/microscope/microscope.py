@@ -44,8 +44,7 @@ class Acquisition:
     ----------
     signal, noise : zyx; their sum is the weighted back-projection, matter dark. The unit is the image contrast that a voxel's
         edge of path makes.
-    series : tilts, doses and errors, in the order of acquisition.
-    defocus_um : of each image.
+    series, defocus_um : tilts, doses, errors and defocus of each image, in the order of acquisition.
     """
 
     signal: Float[np.ndarray, "z y x"]
@@ -68,7 +67,6 @@ def take_tomogram(
     Parameters
     ----------
     density : mass density over the ice, dalton per cubic angstrom; periodic along y and x.
-    ice_thickness_angstrom : what electrons pass at tilt 0.
     beside_angstrom : width of what is put between opposite borders along y and x, and removed in the end
         (`close_sideways`), so that a particle cut at one border does not end abruptly at the other.
     """
@@ -100,8 +98,6 @@ def close_sideways(density: Float[np.ndarray, "z y x"], margin_voxel: int) -> Fl
     for axis in (1, 2):
         edge = density.shape[axis]
         added = min(scipy.fft.next_fast_len(edge + margin_voxel, real=True) - edge, edge)
-        if added <= 0:
-            continue
         fading = np.sin(np.linspace(0, np.pi / 2, added + 2, dtype=np.float32)[1:-1]) ** 2
         along = (slice(None),) * axis
         mirrored = np.flip(density, axis)
@@ -118,12 +114,7 @@ def image_filters(
     defocus_um: Float[np.ndarray, "n"],
     settings: MicroscopeSettings,
 ) -> tuple[Complex[Tensor, "tilt ky kx"], Float[Tensor, "tilt ky kx"]]:
-    """Return the filters that turn projections (`project`) into corrected images, and noise into corrected noise.
-
-    Parameters
-    ----------
-    shape_voxel : zyx of the tomogram, its tilt axis along y.
-    """
+    """Return the filters that turn projections (`project`) into corrected images, and noise into corrected noise."""
     optics = settings.optics
     frequency_squared = image_frequencies(shape_voxel, voxel_size_angstrom, series.true_angles_degrees.tolist())
     transfer = contrast_transfer(frequency_squared, torch.from_numpy(defocus_um)[:, None, None], optics)

@@ -90,17 +90,14 @@ def contrast_transfer(
 ) -> Float[Tensor, "..."]:
     """Return the CTF, positive at low frequency in underfocus: matter is dark there; its contrast is ``-2 sigma V`` times this.
 
-    Parameters
-    ----------
-    frequency_squared : 1 / angstrom^2; broadcasts against `defocus_um`.
+    Frequencies, 1 / angstrom^2, broadcast against the defocus.
     """
-    as_number = torch.as_tensor
     phase = calculate_total_phase_shift(
-        defocus_um=as_number(defocus_um),
-        voltage_kv=as_number(settings.voltage_kv),
-        spherical_aberration_mm=as_number(settings.spherical_aberration_mm),
-        phase_shift_degrees=as_number(settings.phase_shift_degrees),
-        amplitude_contrast_fraction=as_number(settings.amplitude_contrast),
+        defocus_um=defocus_um,
+        voltage_kv=torch.as_tensor(settings.voltage_kv),
+        spherical_aberration_mm=torch.as_tensor(settings.spherical_aberration_mm),
+        phase_shift_degrees=torch.as_tensor(settings.phase_shift_degrees),
+        amplitude_contrast_fraction=torch.as_tensor(settings.amplitude_contrast),
         fftfreq_grid_angstrom_squared=frequency_squared,
     )
     envelope = torch.exp(-settings.b_factor_angstrom2 / 4 * frequency_squared)
@@ -145,12 +142,7 @@ def correction_filter(
     optics: OpticsSettings,
     settings: CorrectionSettings,
 ) -> Float[Tensor, "tilt ky kx"]:
-    """Return what an image is multiplied with before back-projection.
-
-    Parameters
-    ----------
-    transfer : the CTF with its envelope (`contrast_transfer`).
-    """
+    """Return what an image with this CTF (`contrast_transfer`) is multiplied with before back-projection."""
     if settings.ctf == "phase-flip":
         filters = transfer.sign()
     elif settings.ctf == "wiener":

@@ -26,10 +26,6 @@ def image_frequencies(
     """Return the squared spatial frequency in the image of each tilt, 1 / angstrom^2.
 
     A coefficient at ``kx`` of the tomogram stands at ``kx / cos(theta)`` in the tilted image.
-
-    Parameters
-    ----------
-    shape_voxel : zyx of the tomogram; only y and x matter.
     """
     _, height, width = shape_voxel
     ky = torch.fft.fftfreq(height, dtype=torch.float64)[None, :, None]
@@ -43,31 +39,20 @@ def back_projection_weights(width_voxel: int, tilts_degrees: Sequence[float]) ->
     """Return the ramp of weighted back-projection for each tilt, with the angle that the tilt stands for.
 
     ``|kx| / cos(theta)^2 * dtheta``: once because a tilted image is foreshortened in the tomogram, once because its own
-    frequency is higher. Tilts that cover all angles evenly then return the object.
-
-    Returns
-    -------
-    `(tilt, width // 2 + 1)`; 0 where the image has no frequency as high.
+    frequency is higher. Tilts that cover all angles evenly then return the object. 0 where the image has no frequency as high.
     """
     kx = torch.fft.rfftfreq(width_voxel, dtype=torch.float64)
     ramp = kx.clamp(min=0.25 / width_voxel)  # the share of the zero frequency in a sampled ramp; 0 would lose it wholly
-    rows = []
-    for tilt, share in zip(tilts_degrees, _shares_radian(tilts_degrees), strict=True):
-        cosine = math.cos(math.radians(tilt))
-        rows.append(share / cosine**2 * ramp * (kx <= 0.5 * cosine))
-    return torch.stack(rows)
+    cosines = [math.cos(math.radians(tilt)) for tilt in tilts_degrees]
+    shares = _shares_radian(tilts_degrees)
+    return torch.stack([share / c**2 * ramp * (kx <= 0.5 * c) for c, share in zip(cosines, shares, strict=True)])
 
 
 def project(density: Float[Tensor, "z y x"], tilts_degrees: Sequence[float]) -> Complex[Tensor, "tilt ky kx"]:
     """Return the Fourier coefficients of the projections, summed over voxels along the beam.
 
-    Parameters
-    ----------
-    density : periodic along y and x; the tilt axis (y) passes through the middle of the volume.
-
-    Returns
-    -------
-    `(tilt, y, x // 2 + 1)`, frequencies along x as in the tomogram (in the image they are 1 / cos(theta) higher).
+    The density is periodic along y and x; the tilt axis (y) passes through its middle. Frequencies along x are those in the
+    tomogram (in the image they are 1 / cos(theta) higher).
     """
     planes = torch.fft.rfftn(density, dim=(-2, -1))
     shifts = _plane_shifts(density.shape, tilts_degrees, planes.dtype)  # (tilt, z, kx)
@@ -81,12 +66,7 @@ def project(density: Float[Tensor, "z y x"], tilts_degrees: Sequence[float]) -> 
 def back_project(
     images: Complex[Tensor, "tilt ky kx"], shape_voxel: Sequence[int], tilts_degrees: Sequence[float]
 ) -> Float[Tensor, "z y x"]:
-    """Return the weighted back-projection of images given by their Fourier coefficients (`project`).
-
-    Parameters
-    ----------
-    shape_voxel : zyx of the tomogram that the images show.
-    """
+    """Return the weighted back-projection of images given by their Fourier coefficients (`project`)."""
     depth, height, width = shape_voxel
     weights = back_projection_weights(width, tilts_degrees)
     shifts = _plane_shifts(shape_voxel, tilts_degrees, images.dtype).conj() * weights[:, None].to(images.real.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -55,15 +56,10 @@ class TiltSettings(Settings):
 
     @property
     def angles_degrees(self) -> tuple[float, ...]:
-        """All tilts, lowest first."""
+        """All tilts, lowest first: a step that does not divide the range stops short of its end."""
         lowest, highest = self.range_degrees
         count = math.floor((highest - lowest) / self.step_degrees + 1e-6) + 1
         return tuple(lowest + i * self.step_degrees for i in range(count))
-
-    @property
-    def taken_range_degrees(self) -> tuple[float, float]:
-        """Lowest and highest tilt that is taken: a step that does not divide the range stops short of its end."""
-        return self.angles_degrees[0], self.angles_degrees[-1]
 
 
 @dataclass(frozen=True)
@@ -89,14 +85,13 @@ class TiltSeries:
 def acquire(settings: TiltSettings, generator: np.random.Generator) -> TiltSeries:
     """Return a tilt series of this scheme: its order, its dose, its errors."""
     angles = np.asarray(order_tilts(settings.angles_degrees, settings.order))
-    count = len(angles)
-    dose = settings.dose_e_per_angstrom2 / count
-    errors = generator.standard_normal((count, 3))
+    dose = settings.dose_e_per_angstrom2 / len(angles)
+    errors = generator.standard_normal((len(angles), 3))
     true_angles = np.clip(angles + settings.angle_error_degrees * errors[:, 0], -_STEEPEST - 4, _STEEPEST + 4)
     return TiltSeries(
         angles_degrees=angles,
         true_angles_degrees=true_angles,
-        dose_before_e_per_angstrom2=dose * np.arange(count),
+        dose_before_e_per_angstrom2=dose * np.arange(len(angles)),
         dose_e_per_angstrom2=dose,
         shifts_angstrom=settings.shift_error_angstrom * errors[:, 1:],
     )
@@ -112,6 +107,5 @@ def order_tilts(angles_degrees: tuple[float, ...], order: TiltOrder) -> list[flo
     below = [angle for angle in reversed(ascending) if angle < first]
     if order == "bidirectional":
         return [first, *above, *below]
-    paired = [angle for pair in zip(above, below, strict=False) for angle in pair]
-    longer = above if len(above) > len(below) else below
-    return [first, *paired, *longer[min(len(above), len(below)) :]]
+    alternating = (angle for pair in zip_longest(above, below) for angle in pair)
+    return [first, *(angle for angle in alternating if angle is not None)]

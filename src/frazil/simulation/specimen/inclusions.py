@@ -59,29 +59,18 @@ class Vesicle:
 
 @dataclass(frozen=True)
 class GoldBead:
-    """A dense sphere.
-
-    Parameters
-    ----------
-    center_angstrom : zyx, from the center of voxel (0, 0, 0).
-    radius_angstrom : of the gold.
-    """
+    """A dense sphere; its center as that of a vesicle."""
 
     center_angstrom: Float[np.ndarray, "3"]
-    radius_angstrom: float
-
-    @property
-    def reach_angstrom(self) -> float:
-        """Radius of the sphere that holds it."""
-        return self.radius_angstrom
+    reach_angstrom: float
 
     def add_to(
         self, density: Float[np.ndarray, "z y x"], solid: Bool[np.ndarray, "z y x"], voxel_size_angstrom: float
     ) -> None:
         """Add the bead to `density`, and to what is solid."""
-        reach = self.radius_angstrom + 2 * voxel_size_angstrom
+        reach = self.reach_angstrom + 2 * voxel_size_angstrom
         box, offset = box_around(self.center_angstrom, reach, density.shape, voxel_size_angstrom)
-        outward = norm(offset) - self.radius_angstrom
+        outward = norm(offset) - self.reach_angstrom
         density[box] += GOLD_DENSITY * _edge(outward, voxel_size_angstrom)
         solid[box] |= outward < voxel_size_angstrom / 2
 
@@ -114,9 +103,7 @@ class CarbonFilm:
         y = np.arange(height)[:, None] * voxel_size_angstrom - self.hole_angstrom[0]
         x = np.arange(width) * voxel_size_angstrom - self.hole_angstrom[1]
         angle = np.arctan2(y, x) % (2 * np.pi) * len(self.rim_angstrom) / (2 * np.pi)
-        rim = np.interp(
-            angle, np.arange(len(self.rim_angstrom) + 1), np.append(self.rim_angstrom, self.rim_angstrom[0])
-        )
+        rim = np.interp(angle, np.arange(len(self.rim_angstrom)), self.rim_angstrom, period=len(self.rim_angstrom))
         covered = _edge(self.hole_radius_angstrom + rim - np.hypot(y, x), voxel_size_angstrom).astype(np.float32)
         slope_y, slope_x = self.slope.tolist()
         rise = slope_y * (y + self.hole_angstrom[0]) + slope_x * (x + self.hole_angstrom[1])

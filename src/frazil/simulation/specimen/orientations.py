@@ -18,19 +18,11 @@ def random_rotation(generator: np.random.Generator) -> Float[np.ndarray, "3 3"]:
 def preferred_rotation(
     axis: Float[np.ndarray, "3"], concentration: float, generator: np.random.Generator
 ) -> Float[np.ndarray, "3 3"]:
-    """Return a rotation that keeps the object's z axis near `axis` or its opposite, and spins freely about it.
+    """Return a rotation that keeps the object's z axis near the unit vector `axis` or its opposite, and spins freely about it.
 
-    Both senses are as likely: particles cling to either face of the ice, and the two faces see opposite sides.
-
-    Parameters
-    ----------
-    axis : zyx, of length 1.
-    concentration : kappa of the von Mises-Fisher distribution of the direction; 0 spreads it over the sphere, and a
-        large one by ``1 / sqrt(kappa)`` radian to either side.
-
-    Returns
-    -------
-    `(3, 3)` object -> specimen, acting on zyx vectors.
+    Both senses are as likely: particles cling to either face of the ice, and the two faces see opposite sides. The
+    concentration is kappa of the von Mises-Fisher distribution of the direction: 0 spreads it over the sphere, and a large one
+    by ``1 / sqrt(kappa)`` radian to either side.
     """
     sense = generator.choice([-1.0, 1.0])
     direction = fisher_direction(sense * np.asarray(axis, dtype=float), concentration, generator)

@@ -7,7 +7,6 @@ until the drawn body fits nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +18,7 @@ from frazil.simulation.specimen.slab import Slab
 from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.structures.structure import solid_body
 
-Place = tuple[int, int, int]
+Place = tuple[int, ...]
 """Voxel of the tomogram, zyx."""
 
 _ROUNDS = 4  # of random candidates, before the search of all places
@@ -35,26 +34,26 @@ class Body:
 
     Parameters
     ----------
-    density : mass density in a box that holds all of it, dalton per cubic angstrom.
-    solid : voxels of the box that are the body.
+    density : mass density in a cube that holds all of it, dalton per cubic angstrom.
+    solid : voxels of the cube that are the body.
     rotation : object -> tomogram, acting on zyx vectors.
-    shift_voxel : from the middle voxel of the box to the particle's center, zyx, each within half a voxel.
+    shift_voxel : from the middle voxel of the cube to the particle's center, zyx, each within half a voxel.
     """
 
-    density: Float[np.ndarray, "z y x"]
-    solid: Bool[np.ndarray, "z y x"]
+    density: Float[np.ndarray, "n n n"]
+    solid: Bool[np.ndarray, "n n n"]
     rotation: Float[np.ndarray, "3 3"]
     shift_voxel: Float[np.ndarray, "3"]
 
     @property
-    def middle(self) -> Place:
-        """The voxel of the box that is put at a place."""
-        return _place(edge // 2 for edge in self.density.shape)
+    def middle(self) -> int:
+        """Index, along each axis, of the voxel that is put at a place."""
+        return len(self.density) // 2
 
     @cached_property
     def offsets(self) -> Int64[np.ndarray, "n 3"]:
         """Voxels of the body as steps from the middle, in an order whose beginning samples all of it."""
-        steps = np.argwhere(self.solid) - np.asarray(self.middle)
+        steps = np.argwhere(self.solid) - self.middle
         return np.asarray(steps[np.argsort(np.arange(len(steps)) * _GOLDEN % 1)])
 
 
@@ -64,24 +63,18 @@ def draw_body(
     rotation: Float[np.ndarray, "3 3"],
     shift_voxel: Float[np.ndarray, "3"],
 ) -> Body:
-    """Draw a structure in a box that just holds it."""
+    """Draw a structure in a cube that just holds it."""
     edge = box_edge(structure, voxel_size_angstrom)
-    density = structure.density(
-        (edge, edge, edge), voxel_size_angstrom, rotation=rotation, center_voxel=(edge // 2 + shift_voxel).tolist()
-    )
+    center_voxel = (edge // 2 + shift_voxel).tolist()
+    density = structure.density((edge,) * 3, voxel_size_angstrom, rotation=rotation, center_voxel=center_voxel)
     solid = solid_body(density, voxel_size_angstrom)
     if not solid.any():
         solid[np.unravel_index(density.argmax(), density.shape)] = True  # voxels larger than the body
     return Body(density, solid, rotation, shift_voxel)
 
 
-def _place(numbers: Iterable[int]) -> Place:
-    z, y, x = numbers
-    return (z, y, x)
-
-
 def box_edge(structure: Structure, voxel_size_angstrom: float) -> int:
-    """Return the edge of the box in which a structure is drawn, an odd number of voxels."""
+    """Return the edge of the cube in which a structure is drawn, an odd number of voxels."""
     return 2 * int(np.ceil(structure.support_radius_angstrom / voxel_size_angstrom + 0.5)) + 1
 
 
@@ -135,12 +128,17 @@ class Canvas:
     def put(self, body: Body, place: Place, instance: int) -> None:
         """Add a body. Where it overlaps another, as close picks do, the denser one counts: matter does not share space.
 
-        Parameters
-        ----------
-        instance : its number in the mask; 0 leaves it out. A voxel of two bodies stays with the first.
+        In the mask, instance 0 leaves it out, and a voxel of two bodies stays with the first.
         """
         taken = self._solid[self._around(body, place)]
-        inside, seen = self._clip(body, place)
+        starts = [along - body.middle for along in place]
+        # The part of the tomogram that the body's cube covers, and the same part of the cube.
+        covered = [
+            (max(start, 0), min(start + len(body.density), edge))
+            for start, edge in zip(starts, self.slab.shape_voxel, strict=True)
+        ]
+        inside = tuple(slice(low, high) for low, high in covered)
+        seen = tuple(slice(low - start, high - start) for start, (low, high) in zip(starts, covered, strict=True))
         solid, shared = body.solid[seen], body.solid[seen] & taken[seen]
         density, instances = self.density[inside], self.instances[inside]
         density[...] = np.where(shared, np.maximum(density, body.density[seen]), density + body.density[seen])
@@ -154,11 +152,18 @@ class Canvas:
         if (high < low).any():
             return None
         for _ in range(_ROUNDS):
-            candidates = self._candidates(body, low, high, generator)
-            place = self._first_free(candidates, body)
+            place = self._first_free(self._candidates(body, low, high, generator), body)
             if place is not None:
                 return place
-        return self._search(body, low, high, generator)
+        corners = [
+            (y, x) for y in range(low[0], high[0] + 1, _TILE_VOXEL) for x in range(low[1], high[1] + 1, _TILE_VOXEL)
+        ]
+        for index in generator.permutation(len(corners)):
+            start = np.array(corners[index])
+            free = self._free_places(body, start, np.minimum(start + _TILE_VOXEL, high + 1))
+            if len(free):
+                return tuple(free[generator.integers(len(free))].tolist())
+        return None
 
     def _center_range(self, body: Body) -> tuple[Int64[np.ndarray, "2"], Int64[np.ndarray, "2"]]:
         """Return the first and the last y and x at which the body may be put."""
@@ -193,22 +198,7 @@ class Canvas:
             starts, candidates, begin = starts[free], candidates[free], end
         for start, candidate in zip(starts, candidates, strict=True):
             if not solid[start + steps[begin:]].any():
-                return _place(candidate.tolist())
-        return None
-
-    def _search(
-        self, body: Body, low: Int64[np.ndarray, "2"], high: Int64[np.ndarray, "2"], generator: np.random.Generator
-    ) -> Place | None:
-        """Return a random free place of the first tile that has one, the tiles taken in random order; None: nowhere."""
-        corners = [
-            (y, x) for y in range(low[0], high[0] + 1, _TILE_VOXEL) for x in range(low[1], high[1] + 1, _TILE_VOXEL)
-        ]
-        for index in generator.permutation(len(corners)):
-            start = np.array(corners[index])
-            stop = np.minimum(start + _TILE_VOXEL, high + 1)
-            free = self._free_places(body, start, stop)
-            if len(free):
-                return _place(free[generator.integers(len(free))].tolist())
+                return tuple(candidate.tolist())
         return None
 
     def _free_places(
@@ -224,26 +214,13 @@ class Canvas:
         corner = np.array([bottom, *start]) + first + self._margin
         end = np.array([top + 1, *stop]) + last + self._margin
         tile = self._solid[tuple(map(slice, corner, end))]
-        middle = np.asarray(body.middle)
-        kernel = body.solid[tuple(map(slice, middle + first, middle + last + 1))]
+        kernel = body.solid[tuple(map(slice, body.middle + first, body.middle + last + 1))]
         shared = fftconvolve(tile.astype(np.float32), kernel[::-1, ::-1, ::-1].astype(np.float32), mode="valid")
         z = np.arange(bottom, top + 1)[:, None, None]
         free = (shared < 0.5) & (z >= lowest) & (z <= highest)
         return np.asarray(np.argwhere(free) + np.array([bottom, *start]))
 
     def _around(self, body: Body, place: Place) -> tuple[slice, ...]:
-        """Return the box of a body in the solid voxels with their margin."""
-        return tuple(
-            slice(a - middle + self._margin, a - middle + self._margin + edge)
-            for a, middle, edge in zip(place, body.middle, body.density.shape, strict=True)
-        )
-
-    def _clip(self, body: Body, place: Place) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Return the part of the tomogram that the body's box covers, and the same part of the box."""
-        inside, seen = [], []
-        for a, middle, edge, limit in zip(place, body.middle, body.density.shape, self.slab.shape_voxel, strict=True):
-            start = a - middle
-            low, high = max(start, 0), min(start + edge, limit)
-            inside.append(slice(low, high))
-            seen.append(slice(low - start, high - start))
-        return tuple(inside), tuple(seen)
+        """Return the cube of a body in the solid voxels with their margin."""
+        starts = [along - body.middle + self._margin for along in place]
+        return tuple(slice(start, start + len(body.density)) for start in starts)

@@ -35,10 +35,6 @@ def _number_by_label(value: Any) -> Any:
     return {label: number.strip() for label, (_, _, number) in zip(labels, pairs, strict=True)} or value
 
 
-def _none_if_full(value: Any) -> Any:
-    return None if value == "full" else value
-
-
 class SpecimenSettings(Settings):
     """What is in the ice.
 
@@ -68,7 +64,9 @@ class SpecimenSettings(Settings):
     particles_per_class: Annotated[dict[str, PositiveInt] | None, BeforeValidator(_number_by_label)] = None
     concentrations: Annotated[dict[str, PositiveFloat] | None, BeforeValidator(_number_by_label)] = None
     crowding: float | None = Field(None, gt=0, le=_MOST_CROWDED)
-    ice_thickness_angstrom: Annotated[float | None, BeforeValidator(_none_if_full)] = Field(None, gt=0)
+    ice_thickness_angstrom: Annotated[
+        float | None, BeforeValidator(lambda value: None if value == "full" else value)
+    ] = Field(None, gt=0)
     ice_tilt_degrees: Pair = (0.0, 0.0)
     ice_offset_angstrom: float = 0.0
     orientations: Literal["uniform", "preferred"] = "uniform"
@@ -156,17 +154,7 @@ class SpecimenSettings(Settings):
 
 
 def specimen_structures(settings: SpecimenSettings, *, picked: Iterable[str] | None = None) -> dict[str, Structure]:
-    """Return the structures that a specimen needs, by label; files are read here.
-
-    Parameters
-    ----------
-    picked : annotated classes of existing picks, which replace those of the settings.
-
-    Raises
-    ------
-    SimulationError : an unknown class, or a file that is no structure.
-    SourceError : a file that cannot be read.
-    """
+    """Return the structures that a specimen needs, by label; classes of existing picks replace the annotated ones."""
     labels = list(settings.amounts)
     if picked is not None:
         labels = sorted(set(picked)) + [label for label in labels if settings.is_distractor(label)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,10 +31,9 @@ class PlacedParticles:
 
     Parameters
     ----------
-    structure : what they look like.
-    centers_angstrom : `(n, 3)` zyx, from the center of voxel (0, 0, 0).
-    rotations : `(n, 3, 3)` object -> tomogram, acting on zyx vectors.
-    instances : `(n,)` their numbers in the specimen's mask; 0 for distractors, which are not in it.
+    centers_angstrom : zyx, from the center of voxel (0, 0, 0).
+    rotations : object -> tomogram, acting on zyx vectors.
+    instances : their numbers in the specimen's mask; 0 for distractors, which are not in it.
     """
 
     structure: Structure
@@ -51,11 +51,10 @@ class Specimen:
 
     Parameters
     ----------
-    density : `(z, y, x)` mass density over the ice, dalton per cubic angstrom, float32.
-    instances : `(z, y, x)` number of the annotated particle whose solid body a voxel belongs to; 0 elsewhere.
+    density : mass density over the ice, dalton per cubic angstrom, float32.
+    instances : number of the annotated particle whose solid body a voxel belongs to; 0 elsewhere.
     placed : the annotated classes in the order of their labels, also those without a particle.
     distractors : the classes that are in the density but are not annotated.
-    voxel_size_angstrom : edge of a voxel.
     crowding : share of the ice that solid bodies fill, distractors included.
     """
 
@@ -77,13 +76,7 @@ class Specimen:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Existing picks of one run, to be simulated again.
-
-    Parameters
-    ----------
-    header : shape and voxel size of the tomogram.
-    picks : of this run; those with rotations keep them.
-    """
+    """Existing picks of one run, to be simulated again in a tomogram of this shape and voxel size."""
 
     header: TomogramHeader
     picks: Sequence[Picks]
@@ -110,23 +103,15 @@ def build_specimen(
         tomogram's shape and voxel size replace those of the settings.
     structures : what `specimen_structures` returns, so that files are not read again. Annotated ones without a pick are in
         the result too, without particles, so that a class has the same number in all runs of a project.
-
-    Raises
-    ------
-    SimulationError : the particles do not fit into the ice, or a structure cannot be used.
-    PickError : the center of a pick is not in the tomogram.
     """
     if structures is None:
         structures = specimen_structures(settings, picked=None if like is None else [some.label for some in like.picks])
-    distractors = settings.distractors(structures)
-    if like is None:
-        filling = _Filling(settings, structures, distractors, generator)
-        filling.fill(list(settings.amounts))
-    else:
+    if like is not None:
         settings = settings.for_tomogram(like.header.shape_voxel, like.header.voxel_size_angstrom)
-        filling = _Filling(settings, structures, distractors, generator)
+    filling = _Filling(settings, structures, generator)
+    if like is not None:
         filling.place(like.picks)
-        filling.fill(distractors)
+    filling.fill(list(settings.amounts) if like is None else settings.distractors(structures))
     return filling.specimen()
 
 
@@ -134,26 +119,20 @@ class _Filling:
     """A specimen in the making."""
 
     def __init__(
-        self,
-        settings: SpecimenSettings,
-        structures: Mapping[str, Structure],
-        distractors: Sequence[str],
-        generator: np.random.Generator,
+        self, settings: SpecimenSettings, structures: Mapping[str, Structure], generator: np.random.Generator
     ) -> None:
         self._settings = settings
         self._voxel = settings.voxel_size_angstrom
         self._structures = structures
-        self._distractors = set(distractors)
+        self._distractors = set(settings.distractors(structures))
         self._generator = generator
         # Centers in angstrom, rotations and instances; bodies themselves would fill the memory.
         self._placed: dict[str, list[tuple[np.ndarray, np.ndarray, int]]] = {label: [] for label in sorted(structures)}
         self._annotated = 0
-        edges = [box_edge(structure, self._voxel) for structure in structures.values()]
-        self._canvas = Canvas(settings.slab, margin_voxel=max(edges) // 2, cut_at_border=settings.cut_at_border)
+        margin = max(box_edge(structure, self._voxel) for structure in structures.values()) // 2
+        self._canvas = Canvas(settings.slab, margin_voxel=margin, cut_at_border=settings.cut_at_border)
         self._stream = generator.spawn(1)[0]  # its own: other surroundings leave orientations and order as they are
-        solid = add_solid_things(
-            self._canvas.density, settings.surroundings, self._canvas.slab, self._voxel, self._stream
-        )
+        solid = add_solid_things(self._canvas.density, settings.surroundings, settings.slab, self._voxel, self._stream)
         if solid is not None:
             self._canvas.block(solid)
 
@@ -196,26 +175,42 @@ class _Filling:
     def place(self, picks: Sequence[Picks]) -> None:
         """Place particles where they were picked, the largest first."""
         for some in sorted(picks, key=lambda some: (-self._body_voxel(some.label), some.label)):
-            centers_voxel = some.centers_angstrom / self._voxel
-            _refuse_outside(some, centers_voxel, self._settings.shape_voxel)
+            centers_voxel, shape_voxel = some.centers_angstrom / self._voxel, self._settings.shape_voxel
+            inside = ((centers_voxel > -0.5) & (centers_voxel < np.asarray(shape_voxel) - 0.5)).all(axis=1)
+            if not inside.all():
+                raise PickError(
+                    f"{some.label}: {int((~inside).sum())} of {len(some)} picks of {some.run} lie outside its tomogram of "
+                    f"{joined(shape_voxel)} voxels; check its voxel size, or remove them from the picks"
+                )
             for index, center in enumerate(centers_voxel):
-                known = None if some.rotations is None else some.rotations[index]
-                self._place_at(some.label, center, known)
+                self._place_at(some.label, center, None if some.rotations is None else some.rotations[index])
 
     def specimen(self) -> Specimen:
         """Return what was made, with dissolved protein in the remaining ice."""
         canvas = self._canvas
         if concentration := self._settings.surroundings.background_protein_mg_per_ml:
             add_background(canvas.density, canvas.solid, concentration, self._voxel, canvas.slab, self._stream)
-        placed = {label: self._collect(label) for label in self._placed}
+        placed = [
+            PlacedParticles(
+                self._structures[label],
+                np.array([center for center, _, _ in some]).reshape(-1, 3),
+                np.array([rotation for _, rotation, _ in some]).reshape(-1, 3, 3),
+                np.array([instance for _, _, instance in some], dtype=np.int64),
+            )
+            for label, some in self._placed.items()
+        ]
         return Specimen(
             density=canvas.density,
             instances=canvas.instances,
-            placed=[particles for label, particles in placed.items() if label not in self._distractors],
-            distractors=[particles for label, particles in placed.items() if label in self._distractors],
+            placed=[particles for particles in placed if particles.structure.label not in self._distractors],
+            distractors=[particles for particles in placed if particles.structure.label in self._distractors],
             voxel_size_angstrom=self._voxel,
-            crowding=canvas.filled_voxel / max(canvas.room_voxel, 1),
+            crowding=self._crowding,
         )
+
+    @property
+    def _crowding(self) -> float:
+        return self._canvas.filled_voxel / max(self._canvas.room_voxel, 1)
 
     def _draw(self, label: str, rotation: Float[np.ndarray, "3 3"], shift_voxel: Float[np.ndarray, "3"]) -> Body:
         return draw_body(self._structures[label], self._voxel, rotation, shift_voxel)
@@ -234,30 +229,26 @@ class _Filling:
                 self._put(label, body, place)
                 return
         extent = [self._settings.ice_depth_angstrom, *(edge * self._voxel for edge in self._settings.shape_voxel[1:])]
-        share = self._canvas.filled_voxel / max(self._canvas.room_voxel, 1)
         fewer = "fewer particles" if self._settings.crowding is None else "less crowding"
         raise SimulationError(
-            f"{label}: room for {done} of {wanted} in ice of {joined(extent)} A (z,y,x), which is then {share:.1%} full; "
-            f"ask for {fewer}, a larger shape or thicker ice"
+            f"{label}: room for {done} of {wanted} in ice of {joined(extent)} A (z,y,x), which is then {self._crowding:.1%} "
+            f"full; ask for {fewer}, a larger shape or thicker ice"
         )
 
     def _place_at(
         self, label: str, center_voxel: Float[np.ndarray, "3"], known: Float[np.ndarray, "3 3"] | None
     ) -> None:
         """Place one particle at a given center, in the known or in the least overlapping orientation."""
-        z, y, x = np.rint(center_voxel).astype(int).tolist()
-        place = (z, y, x)
-        best: tuple[int, Body] | None = None
+        place = tuple(np.rint(center_voxel).astype(int).tolist())
+        least = math.inf
         for _ in range(1 if known is not None else _LIKE_ROTATIONS):
-            rotation = self._random_rotation() if known is None else known
-            body = self._draw(label, rotation, center_voxel - place)
+            body = self._draw(label, self._random_rotation() if known is None else known, center_voxel - place)
             overlap = self._canvas.overlap(body, place)
-            if best is None or overlap < best[0]:
-                best = (overlap, body)
+            if overlap < least:
+                least, best = overlap, body
             if not overlap:
                 break
-        assert best is not None  # at least one was tried
-        self._put(label, best[1], place)
+        self._put(label, best, place)
 
     def _random_rotation(self) -> Float[np.ndarray, "3 3"]:
         if self._settings.orientations == "uniform":
@@ -278,22 +269,3 @@ class _Filling:
         self._canvas.put(body, place, instance)
         center_angstrom = (np.asarray(place) + body.shift_voxel) * self._voxel
         self._placed[label].append((center_angstrom, body.rotation, instance))
-
-    def _collect(self, label: str) -> PlacedParticles:
-        placed = self._placed[label]
-        return PlacedParticles(
-            self._structures[label],
-            np.array([center for center, _, _ in placed]).reshape(-1, 3),
-            np.array([rotation for _, rotation, _ in placed]).reshape(-1, 3, 3),
-            np.array([instance for _, _, instance in placed], dtype=np.int64),
-        )
-
-
-def _refuse_outside(picks: Picks, centers_voxel: Float[np.ndarray, "n 3"], shape_voxel: tuple[int, int, int]) -> None:
-    """Refuse picks whose center is in no voxel of the tomogram, or is not known."""
-    inside = ((centers_voxel > -0.5) & (centers_voxel < np.asarray(shape_voxel) - 0.5)).all(axis=1)
-    if not inside.all():
-        raise PickError(
-            f"{picks.label}: {int((~inside).sum())} of {len(picks)} picks of {picks.run} lie outside its tomogram of "
-            f"{joined(shape_voxel)} voxels; check its voxel size, or remove them from the picks"
-        )

@@ -79,15 +79,6 @@ def add_solid_things(
     """Add vesicles, beads and film to `density`, in place; return where no particle can be, None if there is nothing.
 
     Their density is that of protein that scatters as much. Dissolved protein comes last (`add_background`).
-
-    Parameters
-    ----------
-    density : dalton per cubic angstrom over the ice.
-    slab : the ice, and with it the tomogram; everything follows its tilt.
-
-    Raises
-    ------
-    SimulationError : the ice is too thin or too full for a vesicle or a bead.
     """
     if not settings.vesicles + settings.gold_beads + settings.carbon_edge:
         return None
@@ -142,12 +133,6 @@ def add_background(
     """Add dissolved protein to the ice, in place: globules of three grains each, as dense as protein.
 
     Solid things hold none, and the sum is no denser than protein.
-
-    Parameters
-    ----------
-    density : of everything else in the tomogram, dalton per cubic angstrom.
-    solid : where there is no ice and so no dissolved protein.
-    mg_per_ml : mass per volume of ice.
     """
     masses, centers, bends = _draw_globules(mg_per_ml, voxel_size_angstrom, slab, generator)
     nearest = np.rint(centers / voxel_size_angstrom).astype(np.int64)
@@ -159,13 +144,12 @@ def add_background(
     # mean of three places takes a third of their variance.
     spread = 0.44 * radii / np.cbrt(3) * math.sqrt(1.5)
     grains = centers[:, None] + (bends - bends.mean(axis=1, keepdims=True)) * spread[:, None, None]
-    dissolved = np.zeros_like(density)
-    add_gaussians(
-        dissolved,
+    centers_voxel, sigmas_voxel = (
         grains.reshape(-1, 3) / voxel_size_angstrom,
-        np.repeat(masses / 3, 3) / voxel_size_angstrom**3,
         np.repeat(sigmas, 3) / voxel_size_angstrom,
     )
+    dissolved = np.zeros_like(density)
+    add_gaussians(dissolved, centers_voxel, np.repeat(masses / 3, 3) / voxel_size_angstrom**3, sigmas_voxel)
     # Where grains and globules overlap they are as dense as protein; the rest of their mass goes to all of them.
     mass = float(dissolved.sum(dtype=np.float64))
     np.minimum(dissolved, np.float32(PROTEIN_DALTON_PER_CUBIC_ANGSTROM), out=dissolved)
@@ -235,9 +219,8 @@ def _free_place(
         if lowest > highest:
             continue
         center = np.array([lowest + height * (highest - lowest), y, x])
-        if any(
-            np.linalg.norm(center - other.center_angstrom) < reach_angstrom + other.reach_angstrom for other in placed
-        ):
+        distances = (np.linalg.norm(center - other.center_angstrom) - other.reach_angstrom for other in placed)
+        if any(distance < reach_angstrom for distance in distances):
             continue
         box, offset = box_around(center, reach_angstrom, solid.shape, voxel_size_angstrom)
         if not (solid[box] & (norm(offset) < reach_angstrom)).any():

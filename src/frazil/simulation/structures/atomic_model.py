@@ -33,13 +33,7 @@ _LARGEST_ANGSTROM = 3000.0
 
 
 def read_atomic_model(path: Path, settings: StructureSettings) -> MapModel:
-    """Read an mmCIF or PDB file as a structure.
-
-    Raises
-    ------
-    SourceError : the file cannot be read, or holds no atoms.
-    SimulationError : the atoms are too far apart for a particle.
-    """
+    """Read an mmCIF or PDB file as a structure."""
     atoms = read_atoms(path, assembly=settings.assembly)
     mass_kda = settings.mass_kda or atoms.mass_dalton / 1000
     origin = (_MARGIN_ANGSTROM - atoms.positions_angstrom.min(axis=0)) / _GRID_ANGSTROM
@@ -48,29 +42,24 @@ def read_atomic_model(path: Path, settings: StructureSettings) -> MapModel:
 
 
 def potential_over_ice(atoms: Atoms) -> Float[np.ndarray, "z y x"]:
-    """Return the potential of the atoms less that of the ice in their place, volt, in voxels of 3 A.
-
-    Raises
-    ------
-    SimulationError : the atoms are too far apart for a particle.
-    """
+    """Return the potential of the atoms less that of the ice in their place, volt, in voxels of 3 A."""
     extent = np.ptp(atoms.positions_angstrom, axis=0)
     if extent.max() > _LARGEST_ANGSTROM:
         raise SimulationError(
             f"{atoms.origin}: atoms {extent.max():.0f} A apart; give a particle of at most {_LARGEST_ANGSTROM:g} A"
         )
     edges_voxel = np.ceil((extent + 2 * _MARGIN_ANGSTROM) / _GRID_ANGSTROM).astype(int)
-    model = _blurred_model(atoms)
-    potential = _scattering(model, edges_voxel) * np.float32(VOLT_CUBIC_ANGSTROM_PER_ANGSTROM)
-    return potential - np.float32(ICE_VOLT) * _envelope(potential, _displaced_volume(atoms))
+    potential = _scattering(_blurred_model(atoms), edges_voxel) * np.float32(VOLT_CUBIC_ANGSTROM_PER_ANGSTROM)
+    nucleotides = min(1.0, float((atoms.elements == _PHOSPHORUS).sum()) * _NUCLEOTIDE_DALTON / atoms.mass_dalton)
+    displaced = atoms.mass_dalton * (_PROTEIN_VOLUME + nucleotides * (_NUCLEIC_ACID_VOLUME - _PROTEIN_VOLUME))
+    return potential - np.float32(ICE_VOLT) * _envelope(potential, displaced)
 
 
 def _blurred_model(atoms: Atoms) -> gemmi.Model:
     """Return the atoms as a gemmi model whose axes x, y, z are our z, y, x; occupancies account for hydrogens."""
     positions = atoms.positions_angstrom - atoms.positions_angstrom.min(axis=0) + _MARGIN_ANGSTROM
-    numbers = np.unique(atoms.elements)
-    forward = {int(number): _forward_scattering(int(number)) for number in numbers}
-    hydrogen = _forward_scattering(1)
+    # Electron scattering factors at zero angle, angstrom (Peng 1996, as gemmi tabulates them).
+    forward = {number: float(gemmi.Element(number).c4322.calculate_sf(0.0)) for number in {1, *atoms.elements.tolist()}}
     residue = gemmi.Residue()
     residue.name = "ALL"
     atom = gemmi.Atom()
@@ -80,18 +69,13 @@ def _blurred_model(atoms: Atoms) -> gemmi.Model:
     ):
         atom.pos = gemmi.Position(*position)
         atom.element = gemmi.Element(number)
-        atom.occ = 1 + hydrogens * hydrogen / forward[number]
+        atom.occ = 1 + hydrogens * forward[1] / forward[number]
         residue.add_atom(atom)
     chain = gemmi.Chain("A")
     chain.add_residue(residue)
     model = gemmi.Model(1)
     model.add_chain(chain)
     return model
-
-
-def _forward_scattering(number: int) -> float:
-    """Return an element's electron scattering factor at zero angle, angstrom (Peng 1996, as gemmi tabulates it)."""
-    return float(gemmi.Element(number).c4322.calculate_sf(0.0))
 
 
 def _scattering(model: gemmi.Model, edges_voxel: Int[np.ndarray, "3"]) -> Float[np.ndarray, "z y x"]:
@@ -119,9 +103,3 @@ def _envelope(potential: Float[np.ndarray, "z y x"], volume_angstrom3: float) ->
         filled = float(np.minimum(potential, height).sum(dtype=np.float64)) / height
         lowest, highest = (height, highest) if filled > wanted else (lowest, height)
     return np.minimum(potential / highest, np.float32(1))
-
-
-def _displaced_volume(atoms: Atoms) -> float:
-    """Return the volume of ice, cubic angstrom, that the particle displaces."""
-    nucleotides = min(1.0, float((atoms.elements == _PHOSPHORUS).sum()) * _NUCLEOTIDE_DALTON / atoms.mass_dalton)
-    return atoms.mass_dalton * (_PROTEIN_VOLUME + nucleotides * (_NUCLEIC_ACID_VOLUME - _PROTEIN_VOLUME))

@@ -23,14 +23,7 @@ _BUILT_IN = PARTICLES | DISTRACTORS
 
 
 def find_structures(entries: Iterable[StructureSettings]) -> dict[str, Structure]:
-    """Return the structures by label, in the order of the entries.
-
-    Raises
-    ------
-    SimulationError : a label that is not built in and has no source, is given twice, or cannot be a copick name; a file
-        that is no structure.
-    SourceError : a file that cannot be read.
-    """
+    """Return the structures by label, in the order of the entries."""
     found: dict[str, Structure] = {}
     for entry in entries:
         check_name(entry.label, "structure", SimulationError)
@@ -51,14 +44,14 @@ def _built_in(entry: StructureSettings) -> GrainModel:
 
 
 def _from_file(entry: StructureSettings, path: Path) -> Structure:
-    species = _built_in(entry) if entry.label in _BUILT_IN else None
-    if species is not None:
-        entry = entry.model_copy(update={"radius_angstrom": species.radius_angstrom})
-    if is_atoms(path):
+    atomic = is_atoms(path)
+    if entry.label in _BUILT_IN:
+        known = _built_in(entry)
+        mass_kda = entry.mass_kda if atomic else known.mass_kda  # atoms say it themselves
+        entry = entry.model_copy(update={"mass_kda": mass_kda, "radius_angstrom": known.radius_angstrom})
+    if atomic:
         return read_atomic_model(path, entry)
     if path.suffix.lower() in _MAP_SUFFIXES:
-        if species is not None:
-            entry = entry.model_copy(update={"mass_kda": species.mass_kda})
         return read_map(path, entry)
     suffixes = ", ".join((*_MAP_SUFFIXES, *ATOM_SUFFIXES))
     raise SimulationError(f"{path}: neither a map nor atoms; give {entry.label} a file that ends in {suffixes}")

@@ -31,7 +31,6 @@ class MapModel:
 
     Parameters
     ----------
-    label : class name.
     volume : `(z, y, x)` mass density over ice in any unit; zero outside the particle.
     voxel_size_angstrom : edge of its voxels.
     mass_kda : integral that the density is scaled to.
@@ -45,7 +44,7 @@ class MapModel:
     mass_kda: float
     scoring_radius_angstrom: float | None = None
     origin_voxel: Float[np.ndarray, "3"] | None = None
-    _prepared: dict[float, _Coefficients] = field(default_factory=dict, repr=False)
+    _prepared: dict[float, Float[np.ndarray, "z y x"]] = field(default_factory=dict, repr=False)
 
     @property
     def radius_angstrom(self) -> float:
@@ -87,20 +86,21 @@ class MapModel:
         center_voxel: Sequence[float] | None = None,
     ) -> Float[np.ndarray, "z y x"]:
         """Return the mass density; see `GrainModel.density`."""
-        prepared = self._prepared.get(voxel_size_angstrom)
-        if prepared is None:
-            prepared = self._prepared[voxel_size_angstrom] = self._prepare(voxel_size_angstrom)
+        if voxel_size_angstrom not in self._prepared:
+            self._prepared[voxel_size_angstrom] = self._spline(voxel_size_angstrom)
+        coefficients = self._prepared[voxel_size_angstrom]
         middle = np.array([edge // 2 for edge in shape_voxel] if center_voxel is None else center_voxel)
         back = np.eye(3) if rotation is None else np.asarray(rotation).T
-        back = back * (voxel_size_angstrom / prepared.voxel_size_angstrom)
-        offset = prepared.center_voxel - back @ middle
-        turned = affine_transform(
-            prepared.values, back, offset=offset, output_shape=shape_voxel, order=3, prefilter=False
-        )
+        back = back * (voxel_size_angstrom / (max(voxel_size_angstrom, self.voxel_size_angstrom) / 2))
+        offset = len(coefficients) // 2 - back @ middle
+        turned = affine_transform(coefficients, back, offset=offset, output_shape=shape_voxel, order=3, prefilter=False)
         return np.asarray(turned, dtype=np.float32)
 
-    def _prepare(self, voxel_size_angstrom: float) -> _Coefficients:
-        """Return what a grid of this voxel size can hold of the map, on a grid half as coarse: a spline follows it well."""
+    def _spline(self, voxel_size_angstrom: float) -> Float[np.ndarray, "n n n"]:
+        """Return cubic B-spline coefficients of what a grid of this voxel size can hold of the map, about its center.
+
+        Their grid is half as coarse: a spline follows the map well there.
+        """
         coarse = max(voxel_size_angstrom, self.voxel_size_angstrom)
         edge = 2 * int(np.ceil((self.support_radius_angstrom + 4 * coarse) / coarse))
         axes = [axis_weights(center, edge, coarse / self.voxel_size_angstrom) for center in self.center_voxel]
@@ -111,30 +111,13 @@ class MapModel:
         padded = crop(limited, [finer.start_voxel] * 3, [finer.weights.shape[1]] * 3)
         fine = resample(padded, [finer.weights] * 3)
         fine *= 1000 * self.mass_kda / (float(fine.sum(dtype=np.float64)) * (coarse / 2) ** 3)
-        return _Coefficients(np.asarray(spline_filter(fine, order=3, output=np.float32)), coarse / 2, edge)
-
-
-@dataclass(frozen=True, eq=False)
-class _Coefficients:
-    """Cubic B-spline coefficients of a map, band-limited for one voxel size; its center has the same index on all axes."""
-
-    values: Float[np.ndarray, "z y x"]
-    voxel_size_angstrom: float
-    center_voxel: int
+        return np.asarray(spline_filter(fine, order=3, output=np.float32))
 
 
 def read_map(path: Path, settings: StructureSettings) -> MapModel:
-    """Read an MRC map as a structure.
-
-    Raises
-    ------
-    SourceError : the file cannot be read.
-    SimulationError : no voxel size, voxels that are not cubes, a flat image, or no particle in the map.
-    """
+    """Read an MRC map as a structure."""
     name = settings.label
-    shape = read_header(
-        path, voxel_size_angstrom=1.0
-    ).shape_voxel  # refuses a damaged file before asking for its voxel size
+    shape = read_header(path, voxel_size_angstrom=1.0).shape_voxel  # a damaged file is refused before its voxel size
     if min(shape) == 1:
         size = " x ".join(map(str, shape))
         raise SimulationError(f"{path}: a flat image of {size} voxels (z, y, x); give {name} a three-dimensional map")
@@ -157,7 +140,13 @@ def read_map(path: Path, settings: StructureSettings) -> MapModel:
             f"{path}: as much matter on its border as inside, so noise and no particle; give a map that shows one "
             f"{name} with nothing around it"
         )
-    mass_kda = settings.mass_kda or _mass_kda(cleaned, body, voxel_size)
+    mass_kda = settings.mass_kda
+    if mass_kda is None:
+        # Volume as protein. Half of what a tenth of the body exceeds is where a blurred surface stands where the sharp one
+        # was: single proteins of known size in maps at 10 A get their mass within about 15 percent, thin shells within 30.
+        contour = np.percentile(cleaned[body], 90) / 2
+        volume = np.count_nonzero(cleaned > contour) * voxel_size**3
+        mass_kda = float(volume * PROTEIN_DALTON_PER_CUBIC_ANGSTROM / 1000)
     return MapModel(name, cleaned, voxel_size, mass_kda, settings.radius_angstrom)
 
 
@@ -168,10 +157,6 @@ def clean_map(
 
     The background's level and noise are those of the border. The body is what lies above the contour that best tells two
     kinds of voxels apart (Otsu 1979); what is connected to it and above the noise belongs to the particle.
-
-    Parameters
-    ----------
-    contrast : see `StructureSettings`.
     """
     border = _border(values)
     level = float(np.median(border))
@@ -180,22 +165,12 @@ def clean_map(
     if contrast == "black" or (contrast == "auto" and float((excess.astype(np.float64) ** 3).sum()) < 0):
         excess = -excess
     np.maximum(excess, 0, out=excess)
-    body = _without_dust(excess > _contour(excess))
+    pieces, _ = label(excess > _contour(excess))
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0  # what is in no piece
+    body = np.isin(pieces, np.flatnonzero(sizes >= max(_DUST * sizes.max(), 1)))
     particle = binary_propagation(body, mask=excess > max(_NOISE_SIGMAS * noise, 1e-4 * float(excess.max())))
     return np.where(particle | body, excess, np.float32(0)), body
-
-
-def _mass_kda(
-    cleaned: Float[np.ndarray, "z y x"], body: Bool[np.ndarray, "z y x"], voxel_size_angstrom: float
-) -> float:
-    """Return the volume above a contour as protein.
-
-    The contour is half of what a tenth of the body exceeds: there a blurred surface stands where the sharp one was. It
-    gives the mass of single proteins of known size in maps at 10 A within about 15 percent, and up to 30 of thin shells.
-    """
-    contour = np.percentile(cleaned[body], 90) / 2
-    volume = np.count_nonzero(cleaned > contour) * voxel_size_angstrom**3
-    return float(volume * PROTEIN_DALTON_PER_CUBIC_ANGSTROM / 1000)
 
 
 def _border(values: Shaped[np.ndarray, "z y x"]) -> Shaped[np.ndarray, "n"]:
@@ -215,11 +190,3 @@ def _contour(excess: Float[np.ndarray, "z y x"]) -> float:
     sum_above = sum_below[-1] + counts[-1] * middles[-1] - sum_below
     difference = sum_above / np.maximum(above, 1) - sum_below / np.maximum(below, 1)
     return float(edges[1:-1][np.argmax(below * above * difference**2)])
-
-
-def _without_dust(body: Bool[np.ndarray, "z y x"]) -> Bool[np.ndarray, "z y x"]:
-    pieces, count = label(body)
-    if count < 2:
-        return body
-    sizes = np.bincount(pieces.ravel())[1:]
-    return np.isin(pieces, np.flatnonzero(sizes >= _DUST * sizes.max()) + 1)

@@ -75,7 +75,6 @@ class GrainModel:
 
     Parameters
     ----------
-    label : class name.
     radius_angstrom : radius for scoring; goes into the project's config.
     mass_kda : integral of the density.
     symmetry : point group; rotation axes of C and D groups along z (and y, x), of O along all three.
@@ -122,7 +121,7 @@ class GrainModel:
 
     @cached_property
     def solid_radius_angstrom(self) -> float:
-        """Radius of the sphere about the center that holds the body; bodies do not overlap if these spheres do not."""
+        """Radius of the sphere about the center that holds the body."""
         return float(np.linalg.norm(self.grains[0], axis=1).max()) + _HALF_HEIGHT * self.sigma_angstrom
 
     @cached_property
@@ -151,12 +150,9 @@ class GrainModel:
             centers = centers @ np.asarray(rotation).T
         middle = [edge // 2 for edge in shape_voxel] if center_voxel is None else center_voxel
         density = np.zeros(shape_voxel, dtype=np.float32)
-        add_gaussians(
-            density,
-            centers / voxel_size_angstrom + np.asarray(middle),
-            1000 * masses / voxel_size_angstrom**3,
-            np.full(len(masses), self.sigma_angstrom / voxel_size_angstrom),
-        )
+        centers_voxel = centers / voxel_size_angstrom + np.asarray(middle)
+        sigmas_voxel = np.full(len(masses), self.sigma_angstrom / voxel_size_angstrom)
+        add_gaussians(density, centers_voxel, 1000 * masses / voxel_size_angstrom**3, sigmas_voxel)
         return density
 
     def _coverage(self, points: Float[np.ndarray, "n 3"], copies: Float[np.ndarray, "g 3 3"]) -> Float[np.ndarray, "n"]:
@@ -184,14 +180,9 @@ def add_gaussians(
     masses: Float[np.ndarray, "n"],
     sigmas_voxel: Float[np.ndarray, "n"],
 ) -> None:
-    """Add Gaussians to `density`, in place; each voxel gets the integral over it.
+    """Add Gaussians to the C-contiguous `density`, in place; each voxel gets the integral over it.
 
-    Parameters
-    ----------
-    density : changed in place; must be C-contiguous.
-    centers_voxel : zyx; may lie outside, what falls outside is lost.
-    masses : integral of each Gaussian, in the unit of `density` times voxels.
-    sigmas_voxel : of each Gaussian.
+    Masses are in the unit of `density` times voxels. What falls outside is lost.
     """
     if not len(masses):
         return
@@ -201,7 +192,12 @@ def add_gaussians(
     flat = density.reshape(-1)
     for start in range(0, len(masses), chunk):
         part = slice(start, start + chunk)
-        index, share = _voxel_shares(centers_voxel[part], sigmas_voxel[part], reach, window)
+        first = np.rint(centers_voxel[part] - reach).astype(np.int64)[:, :, None]
+        index = first + np.arange(window)
+        borders = first + (np.arange(window + 1) - 0.5) - centers_voxel[part, :, None]
+        # The share of a unit Gaussian that each voxel of a window about its center has, axis by axis.
+        share = np.diff(erf(borders / (np.sqrt(2.0) * sigmas_voxel[part, None, None])), axis=2)
+        share /= share.sum(axis=2, keepdims=True)
         share[:, 0] *= masses[part, None]
         for axis, edge in enumerate(density.shape):
             outside = (index[:, axis] < 0) | (index[:, axis] >= edge)
@@ -220,14 +216,3 @@ def symmetry_rotations(symmetry: Symmetry) -> Float[np.ndarray, "g 3 3"]:
     group: Any = symmetry  # scipy's stubs do not know all groups
     matrices = np.asarray(Rotation.create_group(group).as_matrix())
     return matrices[:, ::-1, ::-1]  # xyz -> zyx
-
-
-def _voxel_shares(
-    centers_voxel: Float[np.ndarray, "n 3"], sigmas_voxel: Float[np.ndarray, "n"], reach: float, window: int
-) -> tuple[Any, Float[np.ndarray, "n 3 window"]]:
-    """Return the voxels of a window about each center, and each one's share of a unit Gaussian, axis by axis."""
-    first = np.rint(centers_voxel - reach).astype(np.int64)
-    index = first[:, :, None] + np.arange(window)
-    borders = first[:, :, None] + (np.arange(window + 1) - 0.5) - centers_voxel[:, :, None]
-    share = np.diff(erf(borders / (np.sqrt(2.0) * sigmas_voxel[:, None, None])), axis=2)
-    return index, share / share.sum(axis=2, keepdims=True)

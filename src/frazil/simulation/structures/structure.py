@@ -51,14 +51,10 @@ class StructureSettings(Settings):
 
 
 def solid_body(density: Float[np.ndarray, "z y x"], voxel_size_angstrom: float) -> Bool[np.ndarray, "z y x"]:
-    """Return the voxels that count as the particle.
+    """Return the voxels that count as the particle, from its mass density, dalton per cubic angstrom.
 
     The body has more than a third of protein's density, or of its own highest density if blur leaves less. A cavity that
     opens only by pores narrower than 28 A belongs to it: nothing else can be inside a ferritin.
-
-    Parameters
-    ----------
-    density : mass density of one particle, dalton per cubic angstrom.
     """
     contour = min(PROTEIN_DALTON_PER_CUBIC_ANGSTROM, float(density.max())) / 3
     body = np.asarray(density > max(contour, 1e-6))
