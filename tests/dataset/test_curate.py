@@ -187,7 +187,7 @@ def test_nothing_gave_a_box(curated, source, tmp_path, grey, max_padding, messag
         (curate_module, "collect_boxes", 1, 3),
         (Path, "replace", 10, 3),  # some boxes are in their place, some are not
         (curate_module, "_write_tables", 1, 3),
-        (curate_module, "_describe", 1, 3),
+        (curate_module, "StoreDescription", 1, 3),
         (curate_module.shutil, "rmtree", 1, 3),  # whole, but for what only the work needed
     ],
 )

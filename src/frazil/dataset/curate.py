@@ -23,7 +23,7 @@ from frazil.core.folder import OutputFolder
 from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.description import DESCRIPTION, StoreDescription, read_description, store_digest
 from frazil.dataset.plan import CUTTING
-from frazil.dataset.runs import RUNS, RunCutter, RunJob, collect_boxes, read_cut, run_jobs
+from frazil.dataset.runs import RUNS, RunCutter, collect_boxes, read_cut, run_jobs
 from frazil.dataset.split import split_boxes
 from frazil.dataset.store import BOXES, BoxStore
 from frazil.dataset.tables import (
@@ -56,10 +56,7 @@ _REMEDIES = {
 class Curation(Document):
     """The request to `frazil curate`; written before the first box, so that the same call resumes.
 
-    Parameters
-    ----------
-    source, curate : the settings.
-    plan_digest : of picks, headers and settings that decide which boxes there are.
+    `plan_digest` is of picks, headers and settings that decide which boxes there are.
     """
 
     written_by: ClassVar[str] = "frazil curate"
@@ -72,12 +69,7 @@ class Curation(Document):
 
 
 def find_finished(path: Path, plan: CurationPlan) -> BoxStore | None:
-    """Return the store at `path` if it was curated from the same picks with the same settings, else None.
-
-    Raises
-    ------
-    StoreError : it was, and is damaged.
-    """
+    """Return the store at `path` if it was curated from the same picks with the same settings, else None."""
     try:
         description = read_description(path)
     except StoreError:
@@ -96,26 +88,16 @@ def curate_boxes(
     workers: int = 1,
     dask: str | None = None,
     force: bool = False,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> BoxStore:
     """Cut all boxes of `plan` and write the store, or resume where a call with the same plan was interrupted.
 
     Parameters
     ----------
-    source : can be pickled if there are several workers.
-    plan : of this source, checked.
-    path : folder of the store.
+    plan : of `source`, checked.
     workers, dask : see `frazil.core.executor.executor`; each worker holds one tomogram in memory.
     force : replace a store, finished or not, that has other settings, or is damaged.
     on_progress : called with a number of picks that were dealt with; first with those of an earlier call.
-
-    Raises
-    ------
-    OutputError : another store, or something else, is at `path`; the disk is full, or the place cannot be written.
-    StoreError : a validation run has no boxes; what an earlier call left is damaged.
-    PickError : no pick gave a box.
-    SourceError : a tomogram cannot be read.
-    WorkerError : a worker was killed, or there is no such cluster.
     """
     owns = (DESCRIPTION, PARTICLES, NEIGHBOURS, LEFT_OUT, BOXES, f"{RUNS}/{'[0-9]' * 5}")
     folder = OutputFolder(path, "curation.json", Curation, owns)
@@ -130,8 +112,12 @@ def curate_boxes(
             folder.start(wanted)
         else:
             wanted.write(folder.record_path)
-        jobs = list(run_jobs(plan))
-        _cut(source, plan, path, jobs, workers=workers, dask=dask, on_progress=on_progress or (lambda _: None))
+        jobs = run_jobs(plan)
+        left = [job for job in jobs if not job.folder(path).exists()]
+        on_progress(sum(len(job.particles) for job in jobs if job not in left))
+        with executor(workers=workers, dask=dask, threads=None) as pool:
+            for job, _ in pool.run(RunCutter(source, plan.settings, path), left):
+                on_progress(len(job.particles))
         results = pd.DataFrame(
             [row for job in jobs for row in read_cut(path, job)], columns=["particle", "reason", *MOMENTS]
         ).set_index("particle")
@@ -148,8 +134,7 @@ def curate_boxes(
         boxes["split"] = split.names
         with output_errors(path):
             collect_boxes(path, jobs, boxes=len(boxes), box_size_voxel=plan.settings.box_size_voxel)
-        _write_tables(path, plan, particles, boxes)
-        _describe(path, plan, particles, boxes, split).write(path / DESCRIPTION)
+        _write_tables(path, plan, particles, boxes, split)
         shutil.rmtree(path / RUNS, ignore_errors=True)
     return BoxStore.open(path)
 
@@ -173,43 +158,22 @@ def _changes(old: Curation, new: Curation, *, finished: bool) -> list[str]:
     return changed or (["other picks or tomograms"] if old.plan_digest != new.plan_digest else [])
 
 
-def _cut(
-    source: Source,
-    plan: CurationPlan,
-    path: Path,
-    jobs: list[RunJob],
-    *,
-    workers: int,
-    dask: str | None,
-    on_progress: Callable[[int], None],
-) -> None:
-    """Cut the runs that are not cut yet."""
-    left = [job for job in jobs if not job.folder(path).exists()]
-    on_progress(sum(len(job.particles) for job in jobs if job not in left))
-    with executor(workers=workers, dask=dask, threads=None) as pool:
-        for job, _ in pool.run(RunCutter(source, plan.settings, path), left):
-            on_progress(len(job.particles))
-
-
-def _write_tables(path: Path, plan: CurationPlan, particles: pd.DataFrame, boxes: pd.DataFrame) -> None:
+def _write_tables(path: Path, plan: CurationPlan, particles: pd.DataFrame, boxes: pd.DataFrame, split: Split) -> None:
+    """Write the tables, and then the description that says that the store is whole."""
+    settings = plan.settings
     neighbours = find_neighbours(
         boxes,
         particles,
-        box_size_voxel=plan.settings.box_size_voxel,
+        box_size_voxel=settings.box_size_voxel,
         voxel_size_angstrom=plan.voxel_size_angstrom,
     )
+    digests = {}
     for name, table in {PARTICLES: boxes, NEIGHBOURS: neighbours, LEFT_OUT: left_out_table(particles)}.items():
         with atomic_path(path / name) as temporary:
             table.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def _describe(
-    path: Path, plan: CurationPlan, particles: pd.DataFrame, boxes: pd.DataFrame, split: Split
-) -> StoreDescription:
+        digests[name] = file_digest(path / name)
     labels = tuple(sorted(boxes["label"].unique()))
-    digests = {name: file_digest(path / name) for name in (PARTICLES, NEIGHBOURS, LEFT_OUT)}
-    settings = plan.settings
-    return StoreDescription(
+    description = StoreDescription(
         labels=labels,
         voxel_size_angstrom=plan.voxel_size_angstrom,
         box_size_voxel=settings.box_size_voxel,
@@ -230,3 +194,4 @@ def _describe(
         table_digests=digests,
         digest=store_digest(labels, plan.voxel_size_angstrom, settings.box_size_voxel, digests),
     )
+    description.write(path / DESCRIPTION)

@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CutBox:
-    """A box that was cut.
+    """A box that was cut: raw grey values, which voxels were measured, and the moments over all and over the measured ones.
 
-    Parameters
-    ----------
-    volume : raw grey values, 0 where not measured.
-    measured : True where a voxel lies inside the tomogram and in a chunk that is on disk.
-    padding : share of voxels that were not measured.
-    padded_moments, measured_moments : over all voxels, and over the measured ones.
+    A voxel is measured if it lies inside the tomogram and in a chunk that is on disk; others are 0, and `padding` is their share.
     """
 
     volume: Float32[np.ndarray, "d d d"]

@@ -90,17 +90,11 @@ def store_digest(
     labels: tuple[str, ...], voxel_size_angstrom: float, box_size_voxel: int, table_digests: dict[str, str]
 ) -> str:
     """Return the digest of a store. The moments in the particle table stand for the voxels."""
-    content = [labels, voxel_size_angstrom, box_size_voxel, sorted(table_digests.items())]
-    return text_digest(json.dumps(content))
+    return text_digest(json.dumps([labels, voxel_size_angstrom, box_size_voxel, sorted(table_digests.items())]))
 
 
 def read_description(path: Path) -> StoreDescription:
-    """Read what the store at `path` is.
-
-    Raises
-    ------
-    StoreError : no store, a newer schema, or a damaged description.
-    """
+    """Read what the store at `path` is."""
     file = path / DESCRIPTION
     try:
         missing = not file.is_file()
@@ -114,12 +108,7 @@ def read_description(path: Path) -> StoreDescription:
 
 
 def read_store_table(path: Path) -> pd.DataFrame:
-    """Read a table of a store; names that look like numbers or missing values stay names.
-
-    Raises
-    ------
-    StoreError : it is missing or damaged.
-    """
+    """Read a table of a store; names that look like numbers or missing values stay names."""
     try:
         return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""])
     except (ValueError, OSError) as fault:
@@ -130,8 +119,8 @@ def _completed(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the description of a store of frazil 0.1 with what its particles say: tomograms, and whether simulated."""
     particles = read_store_table(folder / PARTICLES)
     try:
-        by_run = particles.groupby("run")
-        angstrom, voxel, position = (by_run[axes].sum() for axes in (CENTER_ANGSTROM, CENTER_VOXEL, POSITION))
+        sums = particles.groupby("run")[[*CENTER_ANGSTROM, *CENTER_VOXEL, *POSITION]].sum()
+        angstrom, voxel, position = sums[CENTER_ANGSTROM], sums[CENTER_VOXEL], sums[POSITION]
         simulated = bool(particles["user"].isin(_USERS_OF_0_1).any())
         tomograms = {
             run: TomogramHeader(

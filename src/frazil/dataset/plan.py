@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -50,12 +51,9 @@ class CurationPlan:
 
     Parameters
     ----------
-    source_path, source_kind : where the picks come from.
-    source_settings, settings : which picks and tomograms, and how they are cut.
     particles : `annotated_particles` with `CENTER_VOXEL`, `POSITION`, `BOX_CENTER` (NaN without a tomogram),
         `duplicate`, and `reason`, which is empty for those that are to be cut.
     labels : requested classes, sorted; also those without a pick.
-    radii_angstrom : by class, where the source says.
     headers, missing : by run: the header of its tomogram, or why it has none.
     voxel_size_angstrom : of the boxes; NaN where nothing says it.
     tilt_range_degrees : of all tomograms; None where it is not known or differs.
@@ -77,11 +75,10 @@ class CurationPlan:
 
     def to_cut(self) -> pd.DataFrame:
         """Return the particles that are to be cut, sorted by run; the index is the row in `particles`."""
-        chosen = self.particles[self.particles["reason"] == Reason.KEPT]
-        return chosen.sort_values("run", kind="stable")
+        return self.particles[self.particles["reason"] == Reason.KEPT].sort_values("run", kind="stable")
 
     def ratio(self, run: str) -> float:
-        """Return voxel size of the boxes / voxel size of the run's tomogram; exactly 1 where they are the same."""
+        """See `_ratio`."""
         return _ratio(self.headers[run], self.voxel_size_angstrom)
 
     def counts(self) -> tuple[ClassCount, ...]:
@@ -90,17 +87,9 @@ class CurationPlan:
 
 
 def make_plan(source: Source, source_settings: SourceSettings, settings: CurateSettings) -> CurationPlan:
-    """Plan the boxes. What the picks and tomograms make impossible is refused by `check_plan`, not here.
+    """Plan the boxes of a source that was opened *without* a filter by label, because all classes count as neighbors.
 
-    Parameters
-    ----------
-    source : opened *without* a filter by label, because all classes count as neighbors.
-
-    Raises
-    ------
-    PickError : a requested class is not in the source.
-    SourceError : a tomogram is damaged, or its voxel size is not valid.
-    SettingsError : the tomograms differ in voxel size, and none is requested.
+    What the picks and tomograms make impossible is refused by `check_plan`, so that a dry run can still show the table.
     """
     picks = source.picks()
     known = sorted({some.label for some in picks})
@@ -109,7 +98,12 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
         there = ", ".join(known) or "none"
         raise PickError(f"{source.path}: no picks of label {', '.join(unknown)}; pass --label with one of {there}")
     particles = annotated_particles(picks)
-    headers, missing = _find_headers(source, sorted(particles["run"].unique()))
+    headers, missing = {}, {}
+    for run in sorted(particles["run"].unique()):
+        try:
+            headers[run] = source.header(run)
+        except MissingTomogramError as error:
+            missing[run] = str(error)
     voxel_size = settings.voxel_size_angstrom or _common_voxel_size(headers)
     tilts = {header.tilt_range_degrees for header in headers.values()}
     return CurationPlan(
@@ -129,19 +123,10 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
 
 
 def check_plan(plan: CurationPlan) -> None:
-    """Refuse what cannot be curated.
-
-    Raises
-    ------
-    MissingTomogramError : no run has a tomogram.
-    PickError : there are no picks, a requested class is empty, picks lie outside their tomogram and are not
-        to be dropped, or none is left.
-    SettingsError : a validation run does not exist.
-    """
+    """Refuse what cannot be curated."""
     if not len(plan.particles):
         raise PickError(f"{plan.source_path}: its pick files have no particles; check the path, --user and --session")
-    empty = sorted(set(plan.source_settings.labels) - set(plan.particles["label"]))
-    if empty:
+    if empty := sorted(set(plan.source_settings.labels) - set(plan.particles["label"])):
         raise PickError(f"{plan.source_path}: label {', '.join(empty)} was requested and has no picks; leave it out")
     if not plan.headers:
         first = next(iter(plan.missing.values()))
@@ -152,8 +137,9 @@ def check_plan(plan: CurationPlan) -> None:
         raise SettingsError(
             f"--validation-run {', '.join(unknown)}: no such run with picks and a tomogram; there are {', '.join(runs)}"
         )
-    if not plan.settings.drop_outside:
-        _refuse_outside(plan)
+    outside = plan.particles[plan.particles["reason"] == Reason.OUTSIDE]
+    if len(outside) and not plan.settings.drop_outside:
+        raise _outside_error(plan, outside)
     if not len(plan.to_cut()):
         why = summary(plan.particles)
         raise PickError(f"{plan.source_path}: no pick is left to cut ({why}); check --label, --level and --voxel-size")
@@ -193,20 +179,10 @@ def _missing_lines(plan: CurationPlan) -> list[str]:
     return lines
 
 
-def _find_headers(source: Source, runs: list[str]) -> tuple[dict[str, TomogramHeader], dict[str, str]]:
-    headers, missing = {}, {}
-    for run in runs:
-        try:
-            headers[run] = source.header(run)
-        except MissingTomogramError as error:
-            missing[run] = str(error)
-    return headers, missing
-
-
 def _common_voxel_size(headers: dict[str, TomogramHeader]) -> float:
+    if not headers:
+        return math.nan
     sizes = {run: header.voxel_size_angstrom for run, header in headers.items()}
-    if not sizes:
-        return float("nan")
     smallest, largest = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     if sizes[largest] > sizes[smallest] * (1 + SAME_VOXEL_SIZE):
         raise SettingsError(
@@ -217,6 +193,7 @@ def _common_voxel_size(headers: dict[str, TomogramHeader]) -> float:
 
 
 def _ratio(header: TomogramHeader, voxel_size_angstrom: float) -> float:
+    """Return voxel size of the boxes / voxel size of the tomogram; exactly 1 where they are the same."""
     ratio = voxel_size_angstrom / header.voxel_size_angstrom
     return 1.0 if abs(ratio - 1) < SAME_VOXEL_SIZE else ratio
 
@@ -227,44 +204,37 @@ def _place(
     """Add where the particles lie in their tomogram, which are duplicates, and why they cannot be cut."""
     particles = annotated.copy()
     particles[[*CENTER_VOXEL, *POSITION, *BOX_CENTER]] = np.nan
+    known = particles["run"].isin(headers)
+    of_row = [headers[run] for run in particles.loc[known, "run"]]
+    sizes = np.array([header.voxel_size_angstrom for header in of_row])[:, None]
+    shapes = np.array([header.shape_voxel for header in of_row]).reshape(-1, 3)
+    ratios = np.array([_ratio(header, voxel_size_angstrom) for header in of_row])[:, None]
+    centers_voxel = particles.loc[known, CENTER_ANGSTROM].to_numpy(dtype=np.float64) / sizes
+    particles.loc[known, CENTER_VOXEL] = centers_voxel
+    particles.loc[known, POSITION] = np.clip(centers_voxel / shapes, 0, 1)
+    # interpolation centers a box exactly, a plain crop on the nearest voxel
+    particles.loc[known, BOX_CENTER] = np.where(ratios == 1.0, np.rint(centers_voxel), centers_voxel / ratios)
+    outside = pd.Series(False, index=particles.index)
+    outside[known] = find_outside(centers_voxel, shapes)
     particles["duplicate"] = False
-    particles["reason"] = np.where(particles["label"].isin(labels), Reason.KEPT.value, Reason.OTHER_LABEL.value)
-    for run, rows in particles.groupby("run").groups.items():
-        header = headers.get(str(run))
-        distance = 1e-3  # without a voxel size, only picks at the same place are known to be the same
-        if header is None:
-            _leave_out(particles, rows, Reason.NO_TOMOGRAM)
-        else:
-            _leave_out(particles, _place_in(particles, rows, header, voxel_size_angstrom), Reason.OUTSIDE)
-            distance = _DUPLICATE_VOXEL * header.voxel_size_angstrom
-        for same in particles.loc[rows].groupby("label").groups.values():
-            duplicate = find_duplicates(particles.loc[same, CENTER_ANGSTROM].to_numpy(dtype=np.float64), distance)
-            particles.loc[same[duplicate], "duplicate"] = True
-            _leave_out(particles, same[duplicate], Reason.DUPLICATE)
+    for (run, _), same in particles.groupby(["run", "label"]):
+        # without a voxel size, only picks at the same place are known to be the same
+        distance = _DUPLICATE_VOXEL * headers[run].voxel_size_angstrom if run in headers else 1e-3
+        particles.loc[same.index, "duplicate"] = find_duplicates(
+            same[CENTER_ANGSTROM].to_numpy(dtype=np.float64), distance
+        )
+    particles["reason"] = Reason.KEPT.value
+    for reason, applies in {
+        Reason.OTHER_LABEL: ~particles["label"].isin(labels),
+        Reason.NO_TOMOGRAM: ~known,
+        Reason.OUTSIDE: outside,
+        Reason.DUPLICATE: particles["duplicate"],
+    }.items():
+        particles.loc[applies & (particles["reason"] == Reason.KEPT), "reason"] = reason.value
     return particles
 
 
-def _place_in(particles: pd.DataFrame, rows: pd.Index, header: TomogramHeader, voxel_size_angstrom: float) -> pd.Index:
-    """Fill in the place of the particles of one run; return those that lie outside."""
-    centers = particles.loc[rows, CENTER_ANGSTROM].to_numpy(dtype=np.float64)
-    centers_voxel = centers / header.voxel_size_angstrom
-    ratio = _ratio(header, voxel_size_angstrom)
-    particles.loc[rows, CENTER_VOXEL] = centers_voxel
-    particles.loc[rows, POSITION] = np.clip(centers_voxel / np.asarray(header.shape_voxel), 0, 1)
-    # interpolation centers a box exactly, a plain crop on the nearest voxel
-    particles.loc[rows, BOX_CENTER] = np.rint(centers_voxel) if ratio == 1.0 else centers_voxel / ratio
-    return rows[find_outside(centers_voxel, header.shape_voxel)]
-
-
-def _leave_out(particles: pd.DataFrame, rows: pd.Index, reason: Reason) -> None:
-    kept = particles.loc[rows, "reason"] == Reason.KEPT
-    particles.loc[rows[kept.to_numpy()], "reason"] = reason.value
-
-
-def _refuse_outside(plan: CurationPlan) -> None:
-    outside = plan.particles[plan.particles["reason"] == Reason.OUTSIDE]
-    if not len(outside):
-        return
+def _outside_error(plan: CurationPlan, outside: pd.DataFrame) -> PickError:
     first = outside.iloc[0]
     header = plan.headers[first["run"]]
     asked = plan.particles["label"].isin(plan.labels) & (plan.particles["run"] == first["run"])
@@ -272,7 +242,7 @@ def _refuse_outside(plan: CurationPlan) -> None:
     more = f" (and {len(outside) - count} in other runs)" if len(outside) > count else ""
     place = ", ".join(f"{value:.1f}" for value in first[CENTER_VOXEL])
     shape = " x ".join(map(str, header.shape_voxel))
-    raise PickError(
+    return PickError(
         f"{header.origin}: {count} of {int(asked.sum())} picks of {first['run']} lie outside the tomogram{more}, the "
         f"first is {first['label']} at voxel ({place}) of {shape} (zyx, {header.voxel_size_angstrom:.3f} A); "
         "pass --drop-outside to leave them out, or --voxel-size if the header is wrong"

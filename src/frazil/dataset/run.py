@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
 
 def source_settings(**values: Any) -> SourceSettings:
-    """Return `SourceSettings` of options; those that are None or empty keep their default.
-
-    Raises
-    ------
-    SettingsError : a value that is not allowed.
-    """
+    """Return `SourceSettings` of options; those that are None or empty keep their default."""
     try:
         return SourceSettings(**{key: value for key, value in values.items() if value not in (None, (), [])})
     except ValidationError as error:
@@ -38,12 +33,7 @@ def source_settings(**values: Any) -> SourceSettings:
 
 
 def parse_tilt_range(text: str) -> TiltRange:
-    """Return lowest and highest tilt of a text like ``-45,45``, in degrees.
-
-    Raises
-    ------
-    SettingsError : not two numbers, not rising, or beyond 90 degrees.
-    """
+    """Return lowest and highest tilt of a text like ``-45,45``, in degrees."""
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:

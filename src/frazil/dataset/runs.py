@@ -20,8 +20,6 @@ from frazil.dataset.store import BOXES, create_arrays
 from frazil.dataset.tables import CENTER_VOXEL, MOMENTS, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     from jaxtyping import Float
 
@@ -39,15 +37,7 @@ _CUT = "cut.json"
 
 @dataclass(frozen=True, eq=False)
 class RunJob:
-    """The picks of one run.
-
-    Parameters
-    ----------
-    number : of the run.
-    particles : rows of the plan.
-    centers_voxel : in voxels of the tomogram.
-    ratio : voxel size of the box / voxel size of the tomogram.
-    """
+    """The picks of one run: rows of the plan and centers in voxels of its tomogram. For `ratio` see `CurationPlan.ratio`."""
 
     number: int
     run: str
@@ -60,10 +50,12 @@ class RunJob:
         return store / RUNS / f"{self.number:05d}"
 
 
-def run_jobs(plan: CurationPlan) -> Iterator[RunJob]:
-    """Yield what is to be cut from each run, in the order of the boxes of a store."""
-    for number, (run, picks) in enumerate(plan.to_cut().groupby("run", sort=True)):
-        yield RunJob(number, str(run), picks.index.tolist(), picks[CENTER_VOXEL].to_numpy(), plan.ratio(str(run)))
+def run_jobs(plan: CurationPlan) -> list[RunJob]:
+    """Return what is to be cut from each run, in the order of the boxes of a store."""
+    return [
+        RunJob(number, str(run), picks.index.tolist(), picks[CENTER_VOXEL].to_numpy(), plan.ratio(str(run)))
+        for number, (run, picks) in enumerate(plan.to_cut().groupby("run", sort=True))
+    ]
 
 
 @dataclass(frozen=True)
@@ -95,17 +87,15 @@ class RunCutter:
                 for particle, one in zip(job.particles[chosen], pool.map(cut, job.centers_voxel[chosen]), strict=True):
                     if isinstance(one, CutBox):
                         writes.append(pool.submit(_write_box, arrays, box, one))
-                        rows.append({"particle": particle, "reason": Reason.KEPT.value, **_numbers(one)})
+                        numbers = (one.padding, *one.padded_moments, *one.measured_moments)
+                        row = {"particle": particle, "reason": Reason.KEPT.value}
+                        rows.append(row | dict(zip(MOMENTS, numbers, strict=True)))
                         box += 1
                     else:
                         rows.append({"particle": particle, "reason": one.value})
                 for write in writes:
                     write.result()
             write_json(folder / _CUT, {"run": job.run, "particles": rows})
-
-
-def _numbers(box: CutBox) -> dict[str, float]:
-    return dict(zip(MOMENTS, (box.padding, *box.padded_moments, *box.measured_moments), strict=True))
 
 
 def _write_box(arrays: dict[str, Any], number: int, box: CutBox) -> None:

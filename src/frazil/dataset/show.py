@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -17,12 +18,9 @@ if TYPE_CHECKING:
 
 
 def print_counts(counts: Sequence[ClassCount], voxel_size_angstrom: float, *, used: str) -> None:
-    """Print the paper's Table 1 with a column for each reason; sizes in voxels where the voxel size is known.
+    """Print the paper's Table 1 with a column for each reason; sizes in voxels, or in angstrom where the voxel size is NaN.
 
-    Parameters
-    ----------
-    voxel_size_angstrom : may be NaN.
-    used : name of the column of picks that have, or will have, a box.
+    `used` names the column of picks that have, or will have, a box.
     """
     header, *rows, total = _table(counts, voxel_size_angstrom, used)
     table = Table(box=SIMPLE_HEAD)
@@ -54,9 +52,7 @@ def store_html(store: BoxStore) -> str:
         *map(escape, _summary(store)),
         *(f"warning: {escape(line)}" for line in _warnings(store)),
     ]
-    cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    return f"<div>{'<br>'.join(lines)}<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table></div>"
+    return f"<div>{'<br>'.join(lines)}{pd.DataFrame(rows, columns=header).to_html(index=False, border=0)}</div>"
 
 
 def _table(counts: Sequence[ClassCount], voxel_size_angstrom: float, used: str) -> list[list[str]]:

@@ -24,14 +24,7 @@ VALIDATION = "validation"
 
 @dataclass(frozen=True)
 class Split:
-    """The split of every box.
-
-    Parameters
-    ----------
-    names : ``train`` or ``validation`` for each row of the particle table.
-    validation_runs : runs that validate, where the split is by tomogram.
-    overlapping : validation boxes that share a voxel with a training box.
-    """
+    """The split of every row of the particle table. `overlapping` validation boxes share a voxel with a training box."""
 
     names: list[str]
     validation_runs: tuple[str, ...]
@@ -43,14 +36,6 @@ def split_boxes(boxes: pd.DataFrame, settings: CurateSettings) -> Split:
 
     By tomogram: the runs of `settings.validation_runs` validate; where none are named, `validation_fraction` of the
     runs, drawn by seed, at least one of two or more. By particle (the paper): that share of the boxes, drawn by seed.
-
-    Parameters
-    ----------
-    boxes : particle table with run and `BOX_CENTER`.
-
-    Raises
-    ------
-    StoreError : a run that was named has no boxes, or the named runs are all that have any.
     """
     if settings.split_by == "particle":
         validates = np.zeros(len(boxes), dtype=bool)
@@ -66,8 +51,7 @@ def split_boxes(boxes: pd.DataFrame, settings: CurateSettings) -> Split:
 def _validation_runs(with_boxes: Sequence[str], settings: CurateSettings) -> tuple[str, ...]:
     if not settings.validation_runs:
         return tuple(sorted(with_boxes[row] for row in _draw(len(with_boxes), settings)))
-    empty = sorted(set(settings.validation_runs) - set(with_boxes))
-    if empty:
+    if empty := sorted(set(settings.validation_runs) - set(with_boxes)):
         raise StoreError(
             f"--validation-run {', '.join(empty)} has no boxes; name one of those that have: {', '.join(with_boxes)}"
         )

@@ -12,8 +12,9 @@ STORE/boxes.zarr/measured  (n, D, D, D) bool; an absent chunk means that all vox
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float32, Int64
 
-__all__ = ["BOXES", "DESCRIPTION", "BoxStore", "StoreDescription", "open_arrays"]
+__all__ = ["BOXES", "DESCRIPTION", "BoxStore", "StoreDescription"]
 
 BOXES = "boxes.zarr"
 
@@ -40,6 +41,7 @@ _MOMENTS_TOLERANCE = 1e-6
 """In standard deviations: rounding differs between machines by less, one foreign voxel in 64^3 makes more."""
 
 
+@dataclass(eq=False)
 class BoxStore:
     """A finished box store, read.
 
@@ -55,13 +57,10 @@ class BoxStore:
         lies in it.
     """
 
-    def __init__(
-        self, path: Path, description: StoreDescription, particles: pd.DataFrame, neighbours: pd.DataFrame
-    ) -> None:
-        self.path = path
-        self.description = description
-        self.particles = particles
-        self.neighbours = neighbours
+    path: Path
+    description: StoreDescription
+    particles: pd.DataFrame
+    neighbours: pd.DataFrame
 
     @classmethod
     def open(cls, path: Path) -> BoxStore:
@@ -119,12 +118,7 @@ class BoxStore:
         return volume
 
     def measured(self, box: int) -> Bool[np.ndarray, "d d d"]:
-        """Return which voxels of a box were measured.
-
-        Raises
-        ------
-        StoreError : no such box, or its file is damaged.
-        """
+        """Return which voxels of a box were measured; see `volume` for errors."""
         return np.asarray(self._read("measured", box), dtype=bool)
 
     def moments(self, box: int, normalisation: Normalisation) -> Moments:
@@ -149,7 +143,12 @@ class BoxStore:
 
     @cached_property
     def _arrays(self) -> dict[str, Any]:
-        return open_arrays(self.path / BOXES)
+        path = self.path / BOXES
+        try:
+            group = _open_group(path, "r")
+            return {name: group[name] for name in ("volume", "measured")}
+        except (zarr.errors.MetadataError, ValueError, KeyError, OSError) as fault:
+            raise StoreError(f"{path}: missing or damaged ({type(fault).__name__}: {fault}); {REMEDY}") from None
 
     def _read(self, name: str, box: int) -> Any:
         if not 0 <= box < len(self):
@@ -170,25 +169,10 @@ class BoxStore:
                     f"{self.path / BOXES}: {name} has the shape {array.shape}, expected {count} boxes of {edge}^3; {REMEDY}"
                 )
         there = {file.name for file in (self.path / BOXES / "volume").iterdir()}
-        missing = [box for box in range(count) if f"{box}.0.0.0" not in there]
-        if missing:
+        if missing := [box for box in range(count) if f"{box}.0.0.0" not in there]:
             raise StoreError(
                 f"{self.path / BOXES}: {len(missing)} of {count} boxes are missing, the first is {missing[0]}; {REMEDY}"
             )
-
-
-def open_arrays(path: Path, *, mode: Literal["r", "r+"] = "r") -> dict[str, Any]:
-    """Open the arrays ``volume`` and ``measured`` of boxes.
-
-    Raises
-    ------
-    StoreError : they are missing or damaged.
-    """
-    try:
-        group = _open_group(path, mode)
-        return {name: group[name] for name in ("volume", "measured")}
-    except (zarr.errors.MetadataError, ValueError, KeyError, OSError) as fault:
-        raise StoreError(f"{path}: missing or damaged ({type(fault).__name__}: {fault}); {REMEDY}") from None
 
 
 def create_arrays(path: Path, *, boxes: int, box_size_voxel: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
 
     from frazil.core.records import Picks
 
@@ -84,10 +84,12 @@ def annotated_particles(picks: Sequence[Picks]) -> pd.DataFrame:
     return pd.concat(filled or frames, ignore_index=True)
 
 
-def find_outside(centers_voxel: Float[np.ndarray, "n 3"], shape_voxel: tuple[int, int, int]) -> Bool[np.ndarray, "n"]:
-    """Return which centers lie in no voxel of the tomogram."""
+def find_outside(
+    centers_voxel: Float[np.ndarray, "n 3"], shapes_voxel: Int[np.ndarray, "n 3"]
+) -> Bool[np.ndarray, "n"]:
+    """Return which centers lie in no voxel of their tomogram."""
     nearest = np.rint(centers_voxel)
-    return np.asarray(~((nearest >= 0) & (nearest < np.asarray(shape_voxel))).all(axis=1))
+    return np.asarray(~((nearest >= 0) & (nearest < shapes_voxel)).all(axis=1))
 
 
 def find_duplicates(centers: Float[np.ndarray, "n 3"], distance: float) -> Bool[np.ndarray, "n"]:
@@ -131,14 +133,7 @@ class ClassCount(BaseModel):
 def count_classes(
     particles: pd.DataFrame, labels: Sequence[str], radius_angstrom: Mapping[str, float]
 ) -> tuple[ClassCount, ...]:
-    """Count picks by class and reason.
-
-    Parameters
-    ----------
-    particles : with label and reason (`Reason`).
-    labels : classes to count, also those without a pick.
-    radius_angstrom : class -> radius, where the source says; the six CZII classes are known otherwise.
-    """
+    """Count picks by class and reason; also classes without a pick. Radii are the source's, else those of CZII."""
     counts = []
     for label in labels:
         found = particles.loc[particles["label"] == label, "reason"].value_counts()
@@ -153,12 +148,7 @@ def count_classes(
 
 
 def box_table(particles: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `particles` that have a box, in the order of the boxes; the split is still empty.
-
-    Parameters
-    ----------
-    particles : annotated particles with place, reason, box and `MOMENTS`. Its index is kept.
-    """
+    """Return the rows of `particles` that have a box, in the order of the boxes; the index is kept, the split still empty."""
     boxes = particles[particles["reason"] == Reason.KEPT].astype({"box": int}).sort_values("box")
     boxes["split"] = ""
     place = [*CENTER_ANGSTROM, *CENTER_VOXEL, *POSITION, *BOX_CENTER]
@@ -177,13 +167,7 @@ def find_neighbours(
     """Return every other annotated particle whose center lies in one of a box's voxels: box, label, offset.
 
     All classes count, requested or not, and so do picks without a box of their own; duplicates do not, they are the
-    same particle.
-
-    Parameters
-    ----------
-    boxes : rows of `annotated` (by index) that have a box, with the columns box, run and `BOX_CENTER`.
-    annotated : all picks, with run, label, duplicate and `CENTER_ANGSTROM`.
-    box_size_voxel, voxel_size_angstrom : of the boxes.
+    same particle. `boxes` are the rows of `annotated`, by index, that have a box.
     """
     frames = [pd.DataFrame(columns=["box", "label", *OFFSET])]
     others = annotated[~annotated["duplicate"]].dropna(subset=CENTER_ANGSTROM)
@@ -192,12 +176,11 @@ def find_neighbours(
         centers = around[CENTER_ANGSTROM].to_numpy() / voxel_size_angstrom
         box_centers = inside[BOX_CENTER].to_numpy()
         # the largest offset of any voxel's border is D/2 + 1/2, in the maximum norm
-        tree = KDTree(centers)
-        found: list[list[int]] = [
-            sorted(tree.query_ball_point(c, box_size_voxel / 2 + 0.5, p=np.inf)) for c in box_centers
-        ]
+        found: Any = KDTree(centers).query_ball_point(
+            box_centers, box_size_voxel / 2 + 0.5, p=np.inf, return_sorted=True
+        )
         box_row = np.repeat(np.arange(len(inside)), [len(hits) for hits in found])
-        other_row = np.array([other for hits in found for other in hits], dtype=np.int64)
+        other_row = np.concatenate(found).astype(np.int64)
         offsets = centers[other_row] - box_centers[box_row]
         voxel = np.floor(offsets + 0.5)  # the voxel that holds the center, counted from voxel D/2
         kept = ((voxel >= -box_size_voxel // 2) & (voxel < box_size_voxel // 2)).all(axis=1)

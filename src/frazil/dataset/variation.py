@@ -57,17 +57,12 @@ class Variation:
         tilt_range_degrees: TiltRange | None = None,
         edge_multiple: int = 1,
     ) -> Variation:
-        """Read the settings for boxes of a store.
-
-        Parameters
-        ----------
-        box_size_voxel : edge of the store's boxes.
-        tilt_range_degrees : of their tomograms; where it is not known, boxes are turned only about y.
-        edge_multiple : only multiples of it are recommended, because the network takes no others.
+        """Read the settings for boxes of a store; where the tilt range is not known, they are turned only about y.
 
         Raises
         ------
-        SettingsError : the cube, with its shifts, is larger than the boxes.
+        SettingsError : the cube, with its shifts, is larger than the boxes. It recommends a multiple of `edge_multiple`,
+            because the network takes no others.
         """
         edge, shift = settings.box_size_voxel, settings.shift_voxel
         turns = wedge_turns(tilt_range_degrees) if settings.half_turns else ("identity",)
