@@ -110,12 +110,7 @@ class SampleOutput(OutputFolder[SampleRequest]):
             return sorted({*super().written(), *(path.parents[1] for path in tomograms)})
 
     def named(self) -> dict[int, SampleEntry]:
-        """Return the samples that the manifest names, by index; none where there is no manifest yet.
-
-        Raises
-        ------
-        OutputError : the manifest cannot be read.
-        """
+        """Return the samples that the manifest names, by index; none where there is no manifest yet."""
         path = self.path / MANIFEST_FILE
         entries = SampleManifest.read(path, OutputError).samples if path.exists() else ()
         return {entry.index: entry for entry in entries}
@@ -129,12 +124,7 @@ class SampleOutput(OutputFolder[SampleRequest]):
         return False
 
     def finished(self) -> dict[int, SampleEntry]:
-        """Return the samples that are there and whole, by index.
-
-        Raises
-        ------
-        OutputError : the manifest cannot be read, or a volume was changed since it was written.
-        """
+        """Return the samples that are there and whole, by index; refuse a volume that was changed since it was written."""
         entries = {index: entry for index, entry in self.named().items() if (self.path / entry.file).exists()}
         for entry in entries.values():
             if file_digest(self.path / entry.file) != entry.digest:
@@ -144,23 +134,16 @@ class SampleOutput(OutputFolder[SampleRequest]):
                 )
         return entries
 
-    def is_complete(self, request: SampleRequest, *, copick: bool) -> bool:
+    def is_complete(self, *, copick: bool) -> bool:
         """Return whether all that follows from the volumes is there too."""
-        if not (self.path / MANIFEST_FILE).exists() or not (self.path / PARTICLES).exists():
+        if not (self.path / PARTICLES).exists():  # written after the first manifest
             return False
-        if not SampleManifest.read(self.path / MANIFEST_FILE, OutputError).complete:
-            return False
-        return not copick or all(
-            _pick_file(self.path, sample_name(index, label), label).exists() for index, label, _ in request.samples()
+        return SampleManifest.read(self.path / MANIFEST_FILE, OutputError).complete and (
+            not copick or all(_pick_file(self.path, entry).exists() for entry in self.named().values())
         )
 
     def gather(self, request: SampleRequest) -> None:
-        """Take over what calls for parts of `request` have sampled in folders of their own.
-
-        Raises
-        ------
-        OutputError : a part cannot be read, or not moved.
-        """
+        """Take over what calls for parts of `request` have sampled in folders of their own."""
         wanted = {index: (label, position) for index, label, position in request.samples()}
         entries, gathered = self.named(), []
         for path in sorted(file.parent for file in self.path.glob(f"part-*/{MANIFEST_FILE}")):
@@ -189,24 +172,12 @@ class SampleOutput(OutputFolder[SampleRequest]):
         say(f"{self.path}: gathered {len(gathered)} parts")
 
 
-def sample_name(index: int, label: str) -> str:
-    """Return the name of a sample: of its file, its run, its tomogram."""
-    return f"{clean_name(label) or 'class'}-{index:05d}"
-
-
 def write_samples(out: Path, request: SampleRequest, samples: Samples) -> list[SampleEntry]:
-    """Write volumes and return their entries in the manifest.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
-    """
+    """Write volumes and return their entries in the manifest."""
     entries = []
     sampling = request.model_dump(include=set(SamplingSettings.model_fields))
-    for index, label, position, volume in zip(
-        samples.indices, samples.labels, samples.positions, samples.volumes, strict=True
-    ):
-        name = sample_name(index, label)
+    for index, label, position, volume in samples.rows():
+        name = f"{clean_name(label) or 'class'}-{index:05d}"
         file = f"{VOLUMES}/{name}.mrc"
         write_volume(out / file, volume, samples.voxel_size_angstrom)
         entry = SampleEntry(
@@ -226,12 +197,7 @@ def write_samples(out: Path, request: SampleRequest, samples: Samples) -> list[S
 
 
 def write_relion(out: Path, manifest: SampleManifest) -> None:
-    """Write RELION's view: every sample is a tomogram of its own, and the image of its particle.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
-    """
+    """Write RELION's view: every sample is a tomogram of its own, and the image of its particle."""
     edge = manifest.box_size_voxel
     write_particles(
         out / PARTICLES,
@@ -249,20 +215,14 @@ def write_relion(out: Path, manifest: SampleManifest) -> None:
 def write_copick(out: Path, manifest: SampleManifest, *, radius_angstrom: Mapping[str, float]) -> None:
     """Write copick's view: every sample is a run with a tomogram and one pick. What already exists is left alone.
 
-    Parameters
-    ----------
-    radius_angstrom : of the particles, by label, where it is known.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
+    `radius_angstrom` holds the particles' radii by label, where they are known.
     """
     # a box leaves its particle about half of the edge
     usual = manifest.box_size_voxel * manifest.voxel_size_angstrom / 4
     radii = {clean_name(label): radius_angstrom.get(label, usual) for label in manifest.labels}
     write_project_config(out, name=out.resolve().name, labels_radius_angstrom=radii)
     for entry in manifest.samples:
-        if _pick_file(out, entry.name, entry.label).exists():
+        if _pick_file(out, entry).exists():
             continue
         write_tomogram(
             out,
@@ -282,5 +242,5 @@ def _picks(manifest: SampleManifest, entry: SampleEntry) -> Picks:
     return Picks(entry.name, clean_name(entry.label), center_angstrom, user=USER)
 
 
-def _pick_file(out: Path, name: str, label: str) -> Path:
-    return out / RUNS / name / "Picks" / f"{USER}_0_{clean_name(label)}.json"
+def _pick_file(out: Path, entry: SampleEntry) -> Path:
+    return out / RUNS / entry.name / "Picks" / f"{USER}_0_{clean_name(entry.label)}.json"

@@ -132,15 +132,12 @@ class ParticleGenerator:
         earlier: SampleRequest | None = None,
         **options: Unpack[SamplingOptions],
     ) -> SampleRequest:
-        """Check what is asked for against the bundle, and complete it by what the bundle suggests.
+        """Check what is asked for against the bundle, and complete it by what the bundle suggests; see `sample`.
 
         Parameters
         ----------
-        requests : what to sample, in order.
-        seed, first : see `sample`.
         workers : processes that share the memory of this machine.
         earlier : request that this one may resume: what is left to a probe or to the device stays as it was.
-        **options : see `SamplingOptions`.
 
         Raises
         ------
@@ -275,7 +272,12 @@ class ParticleGenerator:
             )  # fmt: skip
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-                raise RequestError(_too_large(self.device, request.batch_size, self.box_size_voxel)) from None
+                size = request.batch_size
+                advice = f"choose a batch size of {size // 2}" if size > 1 else "use a device with more memory"
+                raise RequestError(
+                    f"a batch of {size} boxes of {self.box_size_voxel} voxels does not fit in the memory of {self.device}; "
+                    f"{advice}"
+                ) from None
             raise
         if not volumes.isfinite().all():
             raise BundleError(
@@ -297,8 +299,3 @@ def _voxel_size(card: BundleCard, given: float | None) -> float:
     if given is not None and abs(given - known) > 1e-3 * known:
         raise RequestError(f"voxel size {given:g} A: the bundle was trained at {known:g} A; leave the option out")
     return known
-
-
-def _too_large(device: torch.device, batch: int, box: int) -> str:
-    advice = f"choose a batch size of {batch // 2}" if batch > 1 else "use a device with more memory"
-    return f"a batch of {batch} boxes of {box} voxels does not fit in the memory of {device}; {advice}"

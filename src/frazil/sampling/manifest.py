@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import SerializerFunctionWrapHandler, field_serializer, model_serializer
+from pydantic import PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 
 from frazil.core.documents import Document, differences
 from frazil.core.records import Moments, TiltRange
@@ -18,6 +18,8 @@ MANIFEST_FILE = "manifest.json"
 
 Sample = tuple[int, str, Position]
 """Index, label and zyx position of a sample."""
+
+NamedMoments = Annotated[Moments, PlainSerializer(Moments._asdict)]
 
 
 class _BundleAndSeed(Document):
@@ -86,13 +88,12 @@ def request_differences(old: SampleRequest, new: SampleRequest) -> list[str]:
     """Name what makes the samples of two requests different ones."""
     named = differences(old, new, free=("batch_size", "requests"))
     if old.requests != new.requests:
-        named.append(f"{_summary(old.requests)} -> {_summary(new.requests)}")
+        before, after = (
+            ", ".join(map(str, requests[:3])) + (f" and {len(requests) - 3} more" if len(requests) > 3 else "")
+            for requests in (old.requests, new.requests)
+        )
+        named.append(f"{before} -> {after}")
     return named
-
-
-def _summary(requests: tuple[Request, ...]) -> str:
-    named = ", ".join(map(str, requests[:3]))
-    return named + (f" and {len(requests) - 3} more" if len(requests) > 3 else "")
 
 
 class _NumberedSample(Settings):
@@ -123,12 +124,8 @@ class SampleEntry(SamplingSettings, _NumberedSample):
     """
 
     bundle_digest: str
-    moments: Moments
+    moments: NamedMoments
     digest: str
-
-    @field_serializer("moments")
-    def _by_name(self, moments: Moments) -> dict[str, float]:
-        return moments._asdict()
 
 
 class SampleManifest(Document):
@@ -159,7 +156,7 @@ class SampleManifest(Document):
     grey_values: Literal["z-scored in the box (eq. 1), particles dark"] = "z-scored in the box (eq. 1), particles dark"
     normalisation: Normalisation
     training_data_digest: str | None
-    training_moments: Moments | None
+    training_moments: NamedMoments | None
     particle_centre_voxel: tuple[int, int, int]
     precision: Precision
     memory_format: MemoryFormat
@@ -167,7 +164,3 @@ class SampleManifest(Document):
         "centre divided by tomogram extent, 0 to 1"
     )
     samples: tuple[SampleEntry, ...]
-
-    @field_serializer("training_moments")
-    def _by_name(self, moments: Moments | None) -> dict[str, float] | None:
-        return None if moments is None else moments._asdict()

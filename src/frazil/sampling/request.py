@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,16 +48,11 @@ class Request(Settings):
         return f"{self.count} x {self.label} at x,y,z {x:g},{y:g},{z:g}"
 
     def check(self, known: Sequence[str]) -> None:
-        """Refuse what a bundle of the classes `known` cannot serve.
-
-        Raises
-        ------
-        RequestError : unknown label, position outside [0, 1], count below 1.
-        """
+        """Refuse what a bundle of the classes `known` cannot serve."""
         if self.label not in known:
             raise RequestError(f"label {self.label!r}: not in this bundle; it knows {', '.join(known)}")
         for axis, value in zip("zyx", self.position, strict=True):
-            if not _inside(value):
+            if not 0 <= value <= 1:
                 raise RequestError(
                     f"position {axis} = {value:g} of {self.label}: must be from 0 to 1 (the center divided by the "
                     "tomogram's extent)"
@@ -82,10 +76,6 @@ def expand(
     ----------
     first : number of the first sample; with it `count` is the number of samples from there on.
     known : classes of the bundle, for which ``all`` stands.
-
-    Raises
-    ------
-    RequestError : labels and a table at once, a part of several labels, or a part that is not in the table.
     """
     if requests is None:
         try:
@@ -125,33 +115,16 @@ def _part(requests: Sequence[Request], first: int, count: int) -> list[Request]:
 
 
 def parse_position(text: str) -> Position:
-    """Turn ``"x,y,z"`` into (z, y, x).
-
-    Raises
-    ------
-    RequestError : not three numbers in [0, 1].
-
-    Examples
-    --------
-    >>> parse_position("0.1,0.2,0.3")
-    (0.3, 0.2, 0.1)
-    """
+    """Turn ``"x,y,z"`` into (z, y, x)."""
     try:
         x, y, z = (float(part) for part in text.split(","))
     except ValueError:
         raise RequestError(f"position {text!r}: not three numbers x,y,z; use the form 0.5,0.5,0.5") from None
-    if not all(_inside(value) for value in (x, y, z)):
-        raise RequestError(f"position {text!r}: outside the tomogram; x, y and z are fractions of its edges, 0 to 1")
     return z, y, x
 
 
 def parse_interval(text: str) -> NoiseInterval:
-    """Read ``"lowest,highest"``.
-
-    Raises
-    ------
-    RequestError : not two numbers.
-    """
+    """Turn ``"lowest,highest"`` into two noise levels."""
     try:
         lowest, highest = (float(part) for part in text.split(","))
     except ValueError:
@@ -160,13 +133,7 @@ def parse_interval(text: str) -> NoiseInterval:
 
 
 def read_requests(path: str | Path) -> list[Request]:
-    """Read a CSV with the columns label, x, y, z (fractions of the tomogram's edges, 0 to 1) and count.
-
-    Raises
-    ------
-    RequestError : the file cannot be read, a column is missing, or a cell cannot be used (line, column and value are
-        named).
-    """
+    """Read a CSV with the columns label, x, y, z (fractions of the tomogram's edges, 0 to 1) and count."""
     table = read_csv(Path(path), COLUMNS, RequestError)
     axes = [table.numbers(axis) for axis in "zyx"]
     for axis in axes:
@@ -175,7 +142,3 @@ def read_requests(path: str | Path) -> list[Request]:
     table.refuse(counts < 1, "count", "at least 1 is expected")
     rows = zip(table.text("label"), *axes, counts, strict=True)
     return [Request(label=label, position=(z, y, x), count=count) for label, z, y, x, count in rows]
-
-
-def _inside(value: float) -> bool:
-    return math.isfinite(value) and 0 <= value <= 1

@@ -103,7 +103,7 @@ def sample(
         if first is None:
             output.gather(request)
         finished = output.finished()
-        if len(finished) == len(request) and output.is_complete(request, copick=copick):
+        if len(finished) == len(request) and output.is_complete(copick=copick):
             say(f"{output.path}: all {len(request)} samples already exist; nothing to do")
             return SampleFolder.open(output.path)
         if 0 < len(finished) < len(request):

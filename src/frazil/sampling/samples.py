@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -53,6 +53,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def rows(self) -> Iterator[tuple[int, str, Float[np.ndarray, "3"], Float[np.ndarray, "z y x"]]]:
+        """Iterate over index, label, position and volume of each sample."""
+        return zip(self.indices, self.labels, self.positions, self.volumes, strict=True)
+
     def __repr__(self) -> str:
         return f"Samples({describe(self.labels, self.volumes.shape[-1], self.voxel_size_angstrom)}, seed {self.seed})"
 
@@ -77,18 +81,17 @@ def slices_html(title: str, volumes: Sequence[Float[np.ndarray, "z y x"]], label
     """Return HTML that shows the central XY slices of `volumes` under a title, with no file but itself."""
     figures = []
     for volume, label in zip(volumes, labels, strict=True):
-        picture = base64.b64encode(_png(volume)).decode()
         figures.append(
             f'<figure style="margin:0"><img width="{_EDGE_PIXEL}" style="image-rendering:pixelated" '
-            f'alt="{escape(label)}" src="data:image/png;base64,{picture}"><figcaption>{escape(label)}</figcaption></figure>'
+            f'alt="{escape(label)}" src="data:image/png;base64,{_png(volume)}"><figcaption>{escape(label)}</figcaption></figure>'
         )
     return f'<div>{escape(title)}</div><div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(figures)}</div>'
 
 
-def _png(volume: Float[np.ndarray, "z y x"]) -> bytes:
+def _png(volume: Float[np.ndarray, "z y x"]) -> str:
     from matplotlib.image import imsave
 
     black, white = grey_scale(volume[None])
-    stream = io.BytesIO()
-    imsave(stream, central_slices(volume)["XY"], format="png", cmap="gray", vmin=black, vmax=white, origin="lower")
-    return stream.getvalue()
+    picture = io.BytesIO()
+    imsave(picture, central_slices(volume)["XY"], format="png", cmap="gray", vmin=black, vmax=white, origin="lower")
+    return base64.b64encode(picture.getvalue()).decode()

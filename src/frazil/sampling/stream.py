@@ -72,9 +72,7 @@ class SampleStream(IterableDataset[Box]):
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         generator = ParticleGenerator.from_bundle(self.bundle, device=self.device)
         for samples in generator.run(self.request, self._batches(number, workers)):
-            for volume, label, position, index in zip(
-                samples.volumes, samples.labels, samples.positions, samples.indices, strict=True
-            ):
+            for index, label, position, volume in samples.rows():
                 yield Box(
                     volume=torch.from_numpy(volume)[None],
                     measured=torch.ones((1, *volume.shape), dtype=torch.bool),

@@ -27,13 +27,7 @@ MANIFEST_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know to sample a batch and write it.
-
-    Parameters
-    ----------
-    bundle, device, voxel_size_angstrom : see `ParticleGenerator`.
-    out : folder of samples.
-    """
+    """What a worker needs to know to sample a batch and write it into the folder `out`."""
 
     bundle: Path
     device: str
@@ -79,8 +73,7 @@ def _spread(
 ) -> Generator[list[SampleEntry]]:
     """Let workers sample batches and write them."""
     with executor(workers=workers, dask=dask) as pool:
-        for _, entries in pool.run(job.work, batches):
-            yield entries
+        yield from (entries for _, entries in pool.run(job.work, batches))
 
 
 def sample_missing(
@@ -93,12 +86,6 @@ def sample_missing(
     entries = dict(finished)
     batches = job.request.batches(finished)
     named, written = len(entries), time.monotonic()
-
-    def write_manifest() -> None:
-        nonlocal named, written
-        _manifest(generator, job, entries, complete=False).write(job.out / MANIFEST_FILE)
-        named, written = len(entries), time.monotonic()
-
     alone = workers == 1 and dask is None
     bar = progress_bar()
     bar.disable = not batches
@@ -112,10 +99,11 @@ def sample_missing(
                 if not alone:
                     bar.advance(task, len(some))
                 if time.monotonic() - written >= MANIFEST_SECONDS:
-                    write_manifest()
+                    _manifest(generator, job, entries, complete=False).write(job.out / MANIFEST_FILE)
+                    named, written = len(entries), time.monotonic()
         finally:  # Ctrl-C and errors lose nothing
             if len(entries) > named:
-                write_manifest()
+                _manifest(generator, job, entries, complete=False).write(job.out / MANIFEST_FILE)
     return _manifest(generator, job, entries, complete=True)
 
 
