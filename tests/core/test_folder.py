@@ -1,5 +1,6 @@
 """The one protocol of output folders: resume, refuse, replace, lock, and leave nothing behind."""
 
+import json
 from typing import ClassVar, Literal
 
 import pytest
@@ -64,6 +65,15 @@ def test_a_damaged_record_is_refused_until_forced(folder):
     cook(folder, Request())
     folder.record_path.write_text("{")
     with pytest.raises(OutputError, match="--force"):
+        folder.earlier(Request(), force=False)
+    assert folder.earlier(Request(), force=True) is None
+
+
+@pytest.mark.parametrize("change", [{"schema_version": None}, {"schema_version": "one"}, {"dish": 1}])
+def test_a_record_of_which_a_field_is_damaged_is_refused_until_forced(folder, change):
+    cook(folder, Request())
+    folder.record_path.write_text(json.dumps(Request().model_dump() | change))
+    with pytest.raises(OutputError, match=f"damaged, {next(iter(change))}"):
         folder.earlier(Request(), force=False)
     assert folder.earlier(Request(), force=True) is None
 

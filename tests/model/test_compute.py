@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from frazil.core.settings import ModelSettings, TrainingSettings
-from frazil.model.compute import Compute
+from frazil.model.compute import Compute, native_precision
 from frazil.model.unet import build_network
 
 
@@ -21,8 +21,24 @@ def test_a_memory_format_that_is_not_named_is_the_one_that_suits(precision, memo
 
 
 def test_what_is_open_is_not_guessed():
-    with pytest.raises(ValueError, match="still to be chosen"):
+    with pytest.raises(ValueError, match="decide it first"):
         Compute.of(TrainingSettings(precision="auto"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [(None, "32-true"), ("cpu._is_avx512_bf16_supported", "bf16-mixed"), ("cpu._is_amx_tile_supported", "bf16-mixed")],
+)
+def test_a_cpu_takes_bf16_where_it_has_instructions_for_it(monkeypatch, capability, precision):
+    for name in ("cpu._is_avx512_bf16_supported", "cpu._is_amx_tile_supported"):
+        monkeypatch.setattr(f"torch.{name}", lambda name=name: name == capability)
+    assert native_precision("cpu") == precision
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_gpu_takes_bf16_where_it_is_not_emulated(monkeypatch, native, precision):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    assert native_precision("cuda") == precision
 
 
 def test_the_weights_change_their_order_in_memory_and_not_their_values():

@@ -4,11 +4,9 @@ import pytest
 
 from frazil.core.errors import SettingsError
 from frazil.core.presets import load_preset
-from frazil.model.compute import Compute
-from frazil.model.probe import Probe
 from frazil.training import limits as train_limits
 from frazil.training.hardware import Hardware
-from frazil.training.limits import check_memory, choose_compute
+from frazil.training.limits import check_memory
 
 FAST = {"model.front_end": "haar", "training.precision": "bf16-mixed"}
 GIB = 2**30
@@ -87,26 +85,3 @@ def test_boxes_stay_in_memory_where_they_are_a_quarter_of_it_at_most(make_job, m
     memory(8)
     assert check_memory(make_job(preset(), edge=64, count=2047))
     assert not check_memory(make_job(preset(), edge=64, count=2048))
-
-
-def test_what_is_left_open_is_decided_once_and_kept(make_job, monkeypatch):
-    asked = []
-
-    def decided(network, among, *, box_size_voxel, device, gradients):
-        asked.append((among, box_size_voxel, device, gradients))
-        return Probe(among[1], dict.fromkeys(among, 1.0), 8, gradients)
-
-    monkeypatch.setattr(train_limits, "probe", decided)
-    small = {"model.base_channels": 8, "model.embedding_width": 8}
-    open_ = load_preset("paper", small | {"training.precision": "auto"})
-    job = make_job(open_, edge=16)
-    chosen, probed = choose_compute(job, kept=None)
-    training = chosen.preset.training
-    assert (training.precision, training.memory_format) == ("bf16-mixed", None)
-    assert probed is not None
-    assert asked == [((Compute.named("32-true"), Compute.named("bf16-mixed")), 16, "cpu", True)]
-    kept, probed = choose_compute(job, kept=Compute.named("32-true"))
-    assert (kept.preset.training.precision, probed) == ("32-true", None)
-    closed = make_job(load_preset("paper", small), edge=16)
-    assert choose_compute(closed, kept=None) == (closed, None)
-    assert len(asked) == 1

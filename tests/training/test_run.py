@@ -21,7 +21,6 @@ from frazil.core.errors import OutputError, SettingsError, ShapeError
 from frazil.dataset.store import BoxStore
 from frazil.model.bundle import load_bundle
 from frazil.model.compute import Compute
-from frazil.model.probe import Probe
 from frazil.training.batches import TrainingBatches
 from frazil.training.folder import RunRecord, await_record, run_folder
 from frazil.training.run import train
@@ -134,7 +133,7 @@ def test_a_run_of_frazil_0_1_is_resumed(store, out, capsys, refuses):
     tiny(store, out)
     path = out / "run.json"
     described = json.loads(path.read_text())
-    described |= {"schema_version": 1, "frazil": described.pop("frazil_version")}
+    described |= {"schema_version": 1, "frazil": described.pop("frazil_version"), "probe": "32-true, the fastest here"}
     for section, name in [("model", "front_end"), ("model", "first_block_groups"), ("training", "class_dropout")]:
         del described["preset"][section][name]
     path.write_text(json.dumps(described))
@@ -146,24 +145,14 @@ def test_a_run_of_frazil_0_1_is_resumed(store, out, capsys, refuses):
         tiny(store, out, training__class_dropout=0.1)
 
 
-def test_the_precision_that_a_probe_chose_is_kept(store, out, capsys, monkeypatch, refuses):
-    asked = []
-
-    def probe(network, among, **options):
-        asked.append(among)
-        return Probe(among[1], dict.fromkeys(among, 0.25), 8, gradients=True)
-
-    monkeypatch.setattr("frazil.training.limits.probe", probe)
+def test_the_precision_of_the_machine_is_written_down_and_kept(store, out, monkeypatch, refuses):
+    monkeypatch.setattr("frazil.training.run.native_precision", lambda device: "bf16-mixed")
     tiny(store, out, training__precision="auto")
-    assert "bf16-mixed, the fastest here: 32-true 0.250 s" in capsys.readouterr().out
-    described = json.loads((out / "run.json").read_text())
-    assert described["preset"]["training"]["precision"] == "bf16-mixed"
-    assert described["probe"].startswith("bf16-mixed, the fastest here")
+    assert json.loads((out / "run.json").read_text())["preset"]["training"]["precision"] == "bf16-mixed"
     assert load_bundle(out).card.preset.training.precision == "bf16-mixed"
+    monkeypatch.setattr("frazil.training.run.native_precision", lambda device: "32-true")
     for again in ("auto", "bf16-mixed"):
         tiny(store, out, training__precision=again, training__epochs=3)
-    assert len(asked) == 1
-    assert json.loads((out / "run.json").read_text())["probe"] == described["probe"]
     with refuses(OutputError, "training.precision bf16-mixed -> 32-true"):
         tiny(store, out, training__precision="32-true")
     with refuses(OutputError, "training.precision bf16-mixed -> bf16-mixed contiguous"):

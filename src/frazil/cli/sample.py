@@ -11,7 +11,7 @@ import typer
 from frazil.cli.options import Dask, Force, Workers, machine_option
 
 if TYPE_CHECKING:
-    from frazil.core.settings import MemoryFormat, PrecisionChoice, SamplerName
+    from frazil.core.settings import PrecisionChoice, SamplerName
 
 _sampler = partial(typer.Option, rich_help_panel="Sampler")
 _hardware = partial(typer.Option, rich_help_panel="Hardware")
@@ -71,11 +71,8 @@ def sample_command(
     precision: Annotated[
         str | None,
         _hardware(
-            help="32-true, bf16-mixed, or auto (times both and takes the faster).  [dim]\\[default: the bundle's][/dim]"
+            help="32-true, bf16-mixed, or auto (bf16 if the device has it).  [dim]\\[default: the bundle's][/dim]"
         ),
-    ] = None,
-    memory_format: Annotated[
-        str | None, _hardware(help="contiguous or channels-last.  [dim]\\[default: suits the precision][/dim]")
     ] = None,
     device: Annotated[str, _hardware(help="auto, cpu, cuda or cuda:1.")] = "auto",
     workers: Workers = 1,
@@ -110,7 +107,6 @@ def sample_command(
         guidance_interval=None if guidance_interval is None else parse_interval(guidance_interval),
         batch_size=batch_size,
         precision=cast("PrecisionChoice | None", precision),
-        memory_format=cast("MemoryFormat | None", memory_format),
         device=device,
         workers=workers,
         dask=dask,

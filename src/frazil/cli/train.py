@@ -66,10 +66,7 @@ def train_command(
     ema: Annotated[float | None, _optimization(help="Decay of the average of the weights; 0 keeps none.")] = None,
     validate_every: Annotated[int | None, _optimization(metavar="EPOCHS", help="Epochs between validations.")] = None,
     precision: Annotated[
-        str | None, _hardware(help="32-true, bf16-mixed, or auto (times both and takes the faster).")
-    ] = None,
-    memory_format: Annotated[
-        str | None, _hardware(help="contiguous or channels-last.  [dim]\\[default: suits the precision][/dim]")
+        str | None, _hardware(help="32-true, bf16-mixed, or auto (bf16 if the device has it).")
     ] = None,
     accelerator: Annotated[str, _hardware(help="auto, cpu or gpu.")] = "auto",
     devices: Annotated[int, _hardware(min=1, help="Processes per node, one per GPU.")] = 1,
@@ -91,7 +88,6 @@ def train_command(
         "accumulate": accumulate,
         "learning_rate": learning_rate,
         "precision": precision,
-        "memory_format": memory_format,
         "ema_decay": ema,
         "normalisation": normalisation,
         "half_turns": half_turns,

@@ -92,7 +92,8 @@ class OutputFolder(Generic[Record]):
             record = self.record_type.parse(content, self.record_path, OutputError)
         except OutputError:
             version = content.get("schema_version")
-            if force and content.get("kind") == self.record_type.model_fields["kind"].default and version <= newest:
+            newer = isinstance(version, int) and version > newest
+            if force and content.get("kind") == self.record_type.model_fields["kind"].default and not newer:
                 return None
             raise
         different = compare(record, wanted)

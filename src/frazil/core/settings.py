@@ -22,7 +22,7 @@ Normalisation = Literal["padded", "measured"]
 SamplerName = Literal["ddpm", "ddim", "dpm++", "sde-dpm++", "unipc"]
 Precision = Literal["32-true", "bf16-mixed"]
 PrecisionChoice = Literal["32-true", "bf16-mixed", "auto"]
-"""``auto`` times the network on this machine (`frazil.model.probe`), once per run."""
+"""``auto`` follows from the hardware (`frazil.model.compute.native_precision`)."""
 
 MemoryFormat = Literal["contiguous", "channels-last"]
 SplitBy = Literal["tomogram", "particle"]
@@ -194,8 +194,8 @@ class TrainingSettings(Settings):
     ----------
     batch_size : boxes per optimizer step, for any number of devices and accumulated passes.
     accumulate : split each optimizer step into this many forward passes to save memory.
-    precision : ``bf16-mixed`` is faster on hardware with bf16; ``auto`` lets a one-second probe decide when the run starts. The
-        run and its bundle keep the decision.
+    precision : ``bf16-mixed`` is faster on hardware that computes in bf16 (a CPU with AVX512-BF16 or AMX, a GPU since Ampere);
+        ``auto`` takes it there, and ``32-true`` elsewhere, when the run starts. The run and its bundle keep the decision.
     memory_format : memory layout of the network; None suits the precision: ``channels-last`` for ``bf16-mixed``, ``contiguous``
         for ``32-true``. It changes the last bits of every result.
     ema_decay : decay of the exponential moving average of the weights; 0 keeps none.

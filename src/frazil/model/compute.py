@@ -12,11 +12,21 @@ if TYPE_CHECKING:
 
     from frazil.core.settings import MemoryFormat, Precision, TrainingSettings
 
+
 _FORMATS: dict[MemoryFormat, torch.memory_format] = {
     "contiguous": torch.contiguous_format,
     "channels-last": torch.channels_last_3d,
 }
 _Network = TypeVar("_Network", bound="nn.Module")
+
+
+def native_precision(device_type: str) -> Precision:
+    """Return what precision ``auto`` comes to: bf16 if ``cpu`` or ``cuda`` computes in it natively, not by way of float32."""
+    if device_type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"
 
 
 @dataclass(frozen=True)
@@ -39,14 +49,9 @@ class Compute:
 
     @classmethod
     def of(cls, settings: TrainingSettings) -> Compute:
-        """Return what `settings` say.
-
-        Raises
-        ------
-        ValueError : they leave it to a probe (`frazil.model.probe`), which has not run yet.
-        """
+        """Return what `settings` say, their precision decided."""
         if settings.precision == "auto":
-            raise ValueError("the precision is still to be chosen; run frazil.model.probe first")
+            raise ValueError("precision auto: decide it first, see native_precision")
         return cls.named(settings.precision, settings.memory_format)
 
     def lay_out(self, network: _Network) -> _Network:

@@ -22,9 +22,8 @@ from frazil.core.settings import (
 )
 from frazil.diffusion.sampler import sample_volumes
 from frazil.model.bundle import Bundle, BundleCard, load_bundle
-from frazil.model.compute import Compute
+from frazil.model.compute import Compute, native_precision
 from frazil.model.devices import bytes_per_box, check_memory, choose_device, default_batch_size, memory_of
-from frazil.model.probe import Probe, candidates, probe
 from frazil.sampling.manifest import Sample, SampleRequest
 from frazil.sampling.options import SamplingOptions, check_word, choose_sampling
 from frazil.sampling.request import CENTER, Position, Request, expand
@@ -53,8 +52,6 @@ class ParticleGenerator:
         self.card: BundleCard = bundle.card
         self.digest = bundle.digest
         self.voxel_size_angstrom = _voxel_size(bundle.card, voxel_size_angstrom)
-        self.probed: Probe | None = None
-        """What the last plan was decided by, where it left something to a probe."""
         self._network = bundle.network.to(self.device).eval()
 
     @classmethod
@@ -137,7 +134,7 @@ class ParticleGenerator:
         Parameters
         ----------
         workers : processes that share the memory of this machine.
-        earlier : request that this one may resume: what is left to a probe or to the device stays as it was.
+        earlier : request that this one may resume: what is left to the device stays as it was.
 
         Raises
         ------
@@ -212,21 +209,17 @@ class ParticleGenerator:
     def _choose_compute(
         self, precision: PrecisionChoice | None, memory_format: MemoryFormat | None, earlier: SampleRequest | None
     ) -> Compute:
-        """Return how the network is computed; asks a probe where that is left open."""
+        """Return how the network is computed."""
         trained = Compute.of(self.card.preset.training)
         precision = precision or trained.precision
         check_word(PrecisionChoice, "precision", precision)
+        if precision == "auto":
+            precision = native_precision(self.device.type) if earlier is None else earlier.precision
         if memory_format is not None:
             check_word(MemoryFormat, "memory format", memory_format)
         elif precision == trained.precision:
             memory_format = trained.memory_format
-        among = candidates(precision, memory_format, kept=earlier.compute if earlier else None)
-        self.probed = None
-        if len(among) > 1:
-            self.probed = probe(
-                self._network, among, box_size_voxel=self.box_size_voxel, device=self.device, gradients=False
-            )
-        return among[0] if self.probed is None else self.probed.chosen
+        return Compute.named(precision, memory_format)
 
     def _share(
         self, request: SampleRequest, pieces: Iterable[Sequence[Sample]], threads: int, on_step: Callable[[int], None]

@@ -30,8 +30,8 @@ class SamplingOptions(TypedDict, total=False):
     guidance_interval : lowest and highest noise level that is guided, in sigma = sqrt((1 - abar) / abar).
     batch_size : samples computed at once. It never changes the noise of a sample, and on the CPU not a bit of it. A GPU may
         round differently from batch size to batch size: by some 1e-5 in ``32-true`` and visibly in ``bf16-mixed``.
-    precision : ``32-true`` or ``bf16-mixed``; ``auto`` is the faster one on this machine, as a probe of one second finds it:
-        another machine may decide, and round, differently.
+    precision : ``32-true`` or ``bf16-mixed``; ``auto`` is bf16 where the device computes in it natively: another device may
+        decide, and round, differently.
     memory_format : ``contiguous`` or ``channels-last``, which changes the last bits.
     """
 

@@ -126,17 +126,14 @@ def _plan(
     workers: int,
     options: SamplingOptions,
 ) -> SampleRequest:
-    """Complete the request; what is left to a probe or to the device stays as an earlier call in the folder decided it."""
+    """Complete the request; what is left to the device stays as an earlier call in the folder decided it."""
     plan = partial(generator.plan, requests, seed=seed, first=first, workers=workers, **options)
     with suppress(OutputError):  # absent or damaged, which is looked at later
         earlier = SampleRequest.read(folder.record_path, OutputError)
         resumed = plan(earlier=earlier)
         if not request_differences(earlier, resumed):
             return resumed
-    planned = plan()
-    if generator.probed is not None:
-        say(str(generator.probed))
-    return planned
+    return plan()
 
 
 def _report(out: Path, manifest: SampleManifest, *, copick: bool) -> None:

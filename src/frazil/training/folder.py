@@ -17,7 +17,6 @@ from frazil.core.settings import Preset
 from frazil.core.version import __version__
 from frazil.model.bundle import RUN_BUNDLE
 from frazil.model.compute import Compute
-from frazil.model.probe import candidates
 from frazil.training.job import TrainingJob
 
 CHECKPOINT_NAME = "last.ckpt.safetensors"
@@ -29,7 +28,6 @@ BEST_BUNDLE = "bundle-best"
 _FREE = (
     "store",
     "command",
-    "probe",
     "preset.name",
     "preset.curate",
     "preset.sampling",
@@ -48,7 +46,6 @@ class RunRecord(Document):
     ----------
     preset : what was asked for; once training has begun, with nothing left open.
     base : the bundle and its classes that the training started from (`frazil.training.start.Start.described`), if any.
-    probe : what the precision was decided by, for people; None if it was not left open.
     store, store_digest : the box store.
     command : the command line of the newest call.
     """
@@ -60,18 +57,17 @@ class RunRecord(Document):
     frazil_version: str = Field(__version__, validation_alias=AliasChoices("frazil_version", "frazil"))  # schema 1
     preset: Preset
     base: dict[str, Any] | None = None
-    probe: str | None = None
+    probe: str | None = Field(None, exclude=True)  # of 0.1, which timed the network
     store: str
     store_digest: str
     command: str
 
     @classmethod
-    def of(cls, job: TrainingJob, probe: str | None = None) -> RunRecord:
+    def of(cls, job: TrainingJob) -> RunRecord:
         """Describe a job."""
         return cls(
             preset=job.preset,
             base=None if job.start is None else job.start.described(),
-            probe=probe,
             store=str(job.boxes.path.resolve()),
             store_digest=job.boxes.digest,
             command=shlex.join(["frazil", *sys.argv[1:]]),
@@ -92,8 +88,8 @@ def run_folder(path: Path) -> OutputFolder[RunRecord]:
 
 def run_differences(old: RunRecord, new: RunRecord) -> list[str]:
     """Name what makes two runs different; a precision of ``auto`` is whatever it was."""
-    training = new.preset.training
-    (wanted,) = candidates(training.precision, training.memory_format, kept=old.compute)
+    asked = new.preset.training
+    wanted = Compute.named(old.compute.precision if asked.precision == "auto" else asked.precision, asked.memory_format)
     computed = [] if wanted == old.compute else [f"preset.training.precision {old.compute} -> {wanted}"]
     return differences(old, new, _FREE) + computed
 

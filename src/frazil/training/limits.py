@@ -1,9 +1,8 @@
-"""What a training needs of the machine: memory for its passes, and the fastest way to compute its network."""
+"""The memory that a training needs."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 
@@ -12,8 +11,6 @@ from frazil.core.errors import SettingsError
 from frazil.core.settings import Precision
 from frazil.model.compute import Compute
 from frazil.model.devices import bytes_per_box, memory_of
-from frazil.model.probe import Probe, candidates, probe
-from frazil.model.unet import build_network
 from frazil.training.job import TrainingJob
 
 _SHARE_FOR_BOXES = 4
@@ -21,25 +18,6 @@ _SHARE_FOR_BOXES = 4
 
 _FIXED_BYTES = 3 * 2**28
 """PyTorch itself, weights, gradients, averages and moments of a network of some million parameters."""
-
-
-def choose_compute(job: TrainingJob, *, kept: Compute | None) -> tuple[TrainingJob, Probe | None]:
-    """Return the job with its precision decided, and the probe if one was needed.
-
-    Parameters
-    ----------
-    kept : of an earlier call of the same run, which stays as it began.
-    """
-    training = job.preset.training
-    among = candidates(training.precision, training.memory_format, kept=kept)
-    probed = None
-    if len(among) > 1:
-        network = build_network(job.preset.model, len(job.boxes.description.labels), job.preset.diffusion)
-        device = job.hardware.device.type
-        probed = probe(network, among, box_size_voxel=job.edge_voxel, device=device, gradients=True)
-    chosen = among[0] if probed is None else probed.chosen
-    decided = training.model_copy(update={"precision": chosen.precision})
-    return replace(job, preset=job.preset.model_copy(update={"training": decided})), probed
 
 
 def check_memory(job: TrainingJob) -> bool:

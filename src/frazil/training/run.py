@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from frazil.core.version import __version__
 from frazil.dataset.boxes import Subtomograms
 from frazil.dataset.store import BoxStore
 from frazil.model.bundle import RUN_BUNDLE, BundleCard, load_bundle, save_bundle
-from frazil.model.compute import Compute
+from frazil.model.compute import Compute, native_precision
 from frazil.model.unet import ConditionalUNet
 from frazil.plots.curves import loss_page, read_metrics
 from frazil.plots.page import save_figure
@@ -34,7 +35,7 @@ from frazil.training.folder import (
 from frazil.training.hardware import Hardware, is_first_process
 from frazil.training.history import EpochRecord
 from frazil.training.job import TrainingJob
-from frazil.training.limits import check_memory, choose_compute
+from frazil.training.limits import check_memory
 from frazil.training.result import TrainingRun
 from frazil.training.start import Start, refuse_other_network
 
@@ -116,9 +117,10 @@ def _train(job: TrainingJob, *, force: bool) -> Fit:
     first, folder = is_first_process(), run_folder(job.run)
     wanted = RunRecord.of(job)
     earlier = folder.earlier(wanted, force=force, compare=run_differences) if first else await_record(folder, wanted)
-    job, probed = choose_compute(job, kept=None if earlier is None else earlier.compute)
-    if probed is not None:
-        say(str(probed))
+    if job.preset.training.precision == "auto":
+        precision = native_precision(job.hardware.device.type) if earlier is None else earlier.compute.precision
+        training_settings = job.preset.training.model_copy(update={"precision": precision})
+        job = replace(job, preset=job.preset.model_copy(update={"training": training_settings}))
     in_memory = check_memory(job)
     training, validation = (job.split(name, in_memory=in_memory) for name in ("train", "validation"))
 
@@ -131,9 +133,9 @@ def _train(job: TrainingJob, *, force: bool) -> Fit:
         if first:
             held.enter_context(folder.held())
             if earlier is None:
-                folder.start(RunRecord.of(job, None if probed is None else str(probed)))
+                folder.start(RunRecord.of(job))
             else:
-                RunRecord.of(job, earlier.probe if probed is None else str(probed)).write(folder.record_path)
+                RunRecord.of(job).write(folder.record_path)
             _announce(job, training, validation)
         with bar:
             result = fit(job, training, validation, write_bundle=write_bundle, progress=bar)
