@@ -13,7 +13,7 @@ def use_stages(monkeypatch):
     def use(stages):
         for module in (evaluating, filtering):
             monkeypatch.setattr(module, "STAGES", stages)
-        monkeypatch.setattr(evaluating, "write_html", lambda folder: (folder / "report.html").write_text("report"))
+        monkeypatch.setattr(evaluating, "write_report", lambda folder: (folder / "report.html").write_text("report"))
         return stages
 
     return use

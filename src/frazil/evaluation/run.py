@@ -34,7 +34,8 @@ from frazil.evaluation.records import (
     score_table,
     stage_file,
 )
-from frazil.evaluation.report.run import say_verdicts, table_html, write_html
+from frazil.evaluation.report.run import report as write_report
+from frazil.evaluation.report.run import say_verdicts, table_html
 from frazil.evaluation.scores import Evaluation
 from frazil.evaluation.stages.learned import LearnedEmbedding, all_embeddings, cache_folder
 from frazil.evaluation.stages.material import Material
@@ -203,8 +204,7 @@ def _renamed(out: Path, name: str, *, report: bool) -> Evaluation:
         evaluation = evaluation.model_copy(update={"name": name})
         evaluation.write(out / METRICS_FILE)
     if report and (renamed or not (out / REPORT_FILE).exists()):
-        write_html(out)
-        say_written(out / REPORT_FILE, "the report")
+        write_report(out)
     return evaluation
 
 
@@ -255,8 +255,7 @@ def _write(out: Path, name: str, compared: Compared, records: Sequence[StageReco
     write_examples(out / EXAMPLES_FILE, make_examples(compared.sets, evaluation.close_pairs))
     evaluation.write(out / METRICS_FILE)
     if report:
-        write_html(out)
-        say_written(out / REPORT_FILE, "the report: open it in a browser")
+        write_report(out)
     say_written(out / METRICS_FILE, "all numbers, for machines")
     say_written(out / SAMPLES_FILE, "numbers of each volume, for frazil filter")
     return evaluation

@@ -180,3 +180,9 @@ def test_comparison_is_well_formed_and_names_every_generator(tmp_path, evaluatio
     assert outline.open == []
     assert nasty in outline.text
     assert all(address.startswith(("#", "data:")) for address in outline.addresses)
+
+
+def test_comparison_says_which_generator_lacks_a_score(tmp_path, evaluation, score):
+    only = evaluation(scores=(score(name="vendi_learned", title="Vendi", question="varied"),))
+    write_comparison(tmp_path / "compare.html", [only, evaluation()], [])
+    assert "not measured for this generator" in (tmp_path / "compare.html").read_text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from frazil.evaluation.report.glossary import entries
+from frazil.evaluation.report.page import glossary
 from frazil.evaluation.report.table import tables as tables_of
 from frazil.evaluation.report.table import written
 
@@ -90,7 +90,7 @@ def test_noise_has_no_more_decimals_than_what_it_is_held_against(score, tables):
 
 
 def test_glossary_explains_what_is_there_and_nothing_else(score):
-    titles = [entry["title"] for entry in entries([score(name="kid_learned"), score(name="spectrum_xy_dex")])]
+    titles = [entry["title"] for entry in glossary([score(name="kid_learned"), score(name="spectrum_xy_dex")])]
     assert "Kernel distance (KID)" in titles
     assert "Power spectrum" in titles
     assert "Features" in titles

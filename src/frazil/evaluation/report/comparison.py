@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 from frazil.evaluation.report.numbers import number
 from frazil.evaluation.report.plot import Picture, draw_lines
 from frazil.evaluation.report.table import Row
 from frazil.evaluation.scores import Evaluation, Line, Plot, Score
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LEVELS, _LETTER_WIDTH = 3, 13.0
 
 
 def letter(place: int) -> str:
     """Return the short name of a generator."""
-    return LETTERS[place % len(LETTERS)]
+    return ascii_uppercase[place % len(ascii_uppercase)]
 
 
 def values(row: Row) -> str:

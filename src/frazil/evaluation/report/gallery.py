@@ -21,12 +21,11 @@ BUDGET_BYTES = 3_000_000
 
 _LARGEST_VOXEL = 128
 _GAP = 2
-_WHITE = 255
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A volume in the gallery: its three slices, one below the other, in one picture."""
+    """A volume in the gallery; `picture` has its three slices, one below the other."""
 
     kind: str
     row: int
@@ -50,8 +49,8 @@ class Gallery:
 
     Parameters
     ----------
-    aspect : height of a picture over its width.
-    bar_nm, bar_share : length of the scale bar, and its share of the width of a picture.
+    aspect : height over width.
+    bar_nm, bar_share : length of the scale bar, and its share of the width.
     columns : pictures in the longest row.
     """
 
@@ -75,10 +74,14 @@ class PairPicture:
 def gallery(examples: Examples, voxel_size_angstrom: float) -> Gallery:
     """Return the examples class by class; as many of each as the budget allows, at least one."""
     most = max((own.labels.count(label) for own in examples.sets.values() for label in own.labels), default=0)
-    classes = _class_rows(examples, most)
-    while most > 1 and sum(len(one.picture) for row in classes for one in (*row.real, *row.generated)) > BUDGET_BYTES:
-        most -= 1
-        classes = _class_rows(examples, most)
+    classes: list[ClassRow] = []
+    for count in range(most, 0, -1):
+        classes = [
+            ClassRow(label, **{kind: _shown(own, kind, label, count) for kind, own in examples.sets.items()})
+            for label in examples.labels
+        ]
+        if sum(len(one.picture) for row in classes for one in (*row.real, *row.generated)) <= BUDGET_BYTES:
+            break
     edge = examples.generated.volumes.shape[-1]
     shown_edge = edge // math.ceil(edge / _LARGEST_VOXEL)
     bar_nm = scale_bar_nm(edge * voxel_size_angstrom)
@@ -108,13 +111,6 @@ def png_uri(image: UInt8[np.ndarray, "v h"]) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
-def _class_rows(examples: Examples, most: int) -> list[ClassRow]:
-    return [
-        ClassRow(label, **{kind: _shown(own, kind, label, most) for kind, own in examples.sets.items()})
-        for label in examples.labels
-    ]
-
-
 def _shown(own: ExampleSet, kind: str, label: str, most: int) -> list[Shown]:
     shown = []
     for row in [row for row, given in enumerate(own.labels) if given == label][:most]:
@@ -133,13 +129,12 @@ def _joined(images: Sequence[UInt8[np.ndarray, "v h"]], axis: int) -> UInt8[np.n
     """Return pictures side by side (axis 1) or one below the other (axis 0), with a white gap."""
     shape = list(images[0].shape)
     shape[axis] = _GAP
-    gap = np.full(shape, _WHITE, dtype=np.uint8)
+    gap = np.full(shape, 255, dtype=np.uint8)
     parts = [part for image in images for part in (image, gap)][:-1]
     return np.concatenate(parts, axis=axis)
 
 
 def _placed(pair: ClosePair) -> str:
-    """Say how the training box was moved onto the sample."""
     turn = "not turned" if pair.rotation == "identity" else f"turned by 180° about {pair.rotation}"
     shift = ", ".join((f"{step:+d}" if step else "0").replace("-", "−") for step in pair.shift_voxel)
     return f"{turn}, shifted by ({shift}) voxels in z, y, x" if any(pair.shift_voxel) else f"{turn}, not shifted"

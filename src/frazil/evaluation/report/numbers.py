@@ -10,24 +10,17 @@ MISSING = "–"
 """Stands where nothing was measured."""
 
 _FIGURES = 3
-_MINUS = "−"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def decimals_of(*values: float | None) -> int:
     """Return the decimals that give the largest of `values` three figures."""
     largest = max((abs(value) for value in values if value is not None), default=0.0)
-    if largest == 0:
-        return 0
-    return max(0, _FIGURES - 1 - math.floor(math.log10(largest)))
+    return max(0, _FIGURES - 1 - math.floor(math.log10(largest))) if largest else 0
 
 
 def number(value: float | None, unit: str = "", *, decimals: int | None = None) -> str:
-    """Return `value` with its unit; a dash where it is None.
-
-    Parameters
-    ----------
-    decimals : after the point; three figures in all without it.
-    """
+    """Return `value` with its unit, a dash where it is None; three figures in all without `decimals`."""
     if value is None:
         return MISSING
     decimals = decimals_of(value) if decimals is None else decimals
@@ -38,7 +31,7 @@ def number(value: float | None, unit: str = "", *, decimals: int | None = None) 
         text = f"{value:,.{decimals}f}".replace(",", "\u202f")
     if not text.strip("-0.\u202f"):
         text = text.lstrip("-")
-    return f"{text}\u202f{unit}".replace("-", _MINUS) if unit else text.replace("-", _MINUS)
+    return (f"{text}\u202f{unit}" if unit else text).replace("-", "−")
 
 
 def interval(bounds: Interval | None, *, decimals: int) -> str:
@@ -56,6 +49,3 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -5,8 +5,10 @@ A page is readable without JavaScript; only the 3D viewer needs it. Its security
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterable, Sequence
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +19,27 @@ from frazil.core.version import __version__
 from frazil.evaluation.examples import Examples
 from frazil.evaluation.report import comparison, numbers, strip
 from frazil.evaluation.report.gallery import gallery, pair_pictures
-from frazil.evaluation.report.glossary import entries
 from frazil.evaluation.report.plot import Picture, draw_plot, key_uri
 from frazil.evaluation.report.table import ASKS, RIVALS_TITLE, tables, written
 from frazil.evaluation.report.viewer import niivue, viewer
-from frazil.evaluation.scores import Evaluation, Plot
+from frazil.evaluation.scores import Evaluation, Score
 from frazil.plots.slices import PLANES
 
 
 def write_report(path: Path, evaluation: Evaluation, examples: Examples) -> None:
-    """Write the report of an evaluation as one HTML file of less than 12 MB; the same input gives the same bytes.
-
-    Parameters
-    ----------
-    examples : volumes for the gallery, the viewer and the closest pairs.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
-    """
+    """Write the report of an evaluation as one HTML file of less than 12 MB; the same input gives the same bytes."""
     shown = viewer(examples)
+    drawn: dict[str, list[Picture]] = {}
+    for plot in evaluation.plots:
+        if (picture := draw_plot(plot)) is not None:
+            drawn.setdefault(plot.name, []).append(picture)
     context = {
         "evaluation": evaluation,
         "tables": tables([evaluation]),
         "controls": [
             kind for kind in ("noise", "shuffled") if any(getattr(one, kind) is not None for one in evaluation.scores)
         ],
-        "plots": _by_name(evaluation.plots),
+        "plots": drawn,
         "gallery": gallery(examples, evaluation.generated.voxel_size_angstrom),
         "planes": PLANES,
         "examples": examples,
@@ -61,16 +57,7 @@ def write_report(path: Path, evaluation: Evaluation, examples: Examples) -> None
 
 
 def write_comparison(path: Path, evaluations: Sequence[Evaluation], cautions: Sequence[str]) -> None:
-    """Write several generators side by side as one HTML file: a column each, the same rows.
-
-    Parameters
-    ----------
-    cautions : why numbers of different columns may not be comparable.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
-    """
+    """Write several generators side by side as one HTML file: a column each, the same rows."""
     context = {
         "evaluations": evaluations,
         "cautions": cautions,
@@ -81,13 +68,15 @@ def write_comparison(path: Path, evaluations: Sequence[Evaluation], cautions: Se
     write_text(path, _page("comparison.html.j2", evaluations, context))
 
 
-def _by_name(plots: Sequence[Plot]) -> dict[str, list[Picture]]:
-    """Draw the plots; those of one name are kept together."""
-    drawn: dict[str, list[Picture]] = {}
-    for plot in plots:
-        if (picture := draw_plot(plot)) is not None:
-            drawn.setdefault(plot.name, []).append(picture)
-    return drawn
+def glossary(scores: Iterable[Score]) -> list[dict[str, Any]]:
+    """Return the entries of `assets/glossary.toml` that a reader of `scores` needs."""
+    asset = files("frazil.evaluation.report") / "assets" / "glossary.toml"
+    names = {score.name for score in scores}
+    return [
+        entry
+        for entry in tomllib.loads(asset.read_text(encoding="utf-8"))["entry"]
+        if "starts" not in entry or any(name.startswith(tuple(entry["starts"])) for name in names)
+    ]
 
 
 def _page(template: str, evaluations: Sequence[Evaluation], context: dict[str, Any]) -> str:
@@ -98,13 +87,12 @@ def _page(template: str, evaluations: Sequence[Evaluation], context: dict[str, A
         "strips": strip,
         "written": written,
         "key_uri": key_uri,
-        "entries": entries(score for own in evaluations for score in own.scores),
+        "entries": glossary(score for own in evaluations for score in own.scores),
         "labels": sorted(
             {
                 label
                 for own in evaluations
-                for some in (own.generated, own.held_out, own.training)
-                for label in some.counts
+                for label in (own.generated.counts | own.held_out.counts | own.training.counts)
             }
         ),
     }

@@ -12,7 +12,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from frazil.evaluation.report.numbers import number
@@ -61,7 +60,7 @@ _NOISE_ROOM = 0.75
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot as an image: ``data:`` address of an SVG, the plot in words, and what the reader must know of it."""
+    """A plot as the ``data:`` address of an SVG, in words, and what the reader must know of it."""
 
     title: str
     label: str | None
@@ -78,9 +77,7 @@ def draw_plot(plot: Plot) -> Picture | None:
 def draw_lines(plot: Plot, lines: Mapping[str, tuple[str, Line]]) -> Picture | None:
     """Return a picture of `lines` over the positions of `plot`, with its titles; None as in `draw_plot`.
 
-    Parameters
-    ----------
-    lines : by the name for people, the look and the line; the first is drawn on top.
+    `lines` has looks and lines by their names for people; the first is drawn on top.
     """
     lines = {name: own for name, own in lines.items() if any(value is not None for value in own[1].y)}
     if not lines or len(plot.x) < _POSITIONS:
@@ -93,7 +90,7 @@ def draw_lines(plot: Plot, lines: Mapping[str, tuple[str, Line]]) -> Picture | N
         )
         axes.margins(x=0.02)
         for place, (look, line) in enumerate(reversed(lines.values())):
-            y, below, above = (_numbers(values) for values in (line.y, line.low, line.high))
+            y, below, above = (np.array(values, dtype=np.float64) for values in (line.y, line.low, line.high))
             if len(below) == len(above) == len(y):
                 axes.fill_between(plot.x, below, above, color=LOOKS[look]["color"], alpha=0.18, linewidth=0)
             known = np.flatnonzero(np.isfinite(y))
@@ -114,10 +111,6 @@ def key_uri(look: str) -> str:
         return _svg_uri(figure)
 
 
-def _numbers(values: Sequence[float | None]) -> Float[np.ndarray, "n"]:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
 def _svg_uri(figure: Figure) -> str:
     stream = io.BytesIO()
     undated: Any = {"Date": None}
@@ -134,16 +127,9 @@ def _wrapped(title: str, letters: int) -> str:
 
 def _range(lines: Sequence[Line]) -> tuple[float, float, str]:
     """Return the lowest and highest value to show, with a margin, and a note if noise goes further."""
-    noise, rest = (
-        [
-            value
-            for line in lines
-            if (line.name == "noise") == is_noise
-            for value in (*line.y, *(() if is_noise else (*line.low, *line.high)))
-            if value is not None
-        ]
-        for is_noise in (True, False)
-    )
+    noise = [value for line in lines if line.name == "noise" for value in line.y if value is not None]
+    others = [line for line in lines if line.name != "noise"]
+    rest = [value for line in others for value in (*line.y, *line.low, *line.high) if value is not None]
     low, high = min(rest or noise), max(rest or noise)
     note = ""
     if rest and noise:

@@ -31,16 +31,10 @@ def report(folder: str | Path) -> Path:
     SourceError : no evaluation, damaged, or of a newer schema.
     OutputError : the place cannot be written.
     """
-    path = write_html(Path(folder))
-    say_written(path, "the report: open it in a browser")
-    return path
-
-
-def write_html(folder: Path) -> Path:
-    """Write the report of the evaluation in `folder` and print nothing."""
-    evaluation = with_verdicts(read_evaluation(folder))
+    folder = Path(folder)
     path = folder / REPORT_FILE
-    write_report(path, evaluation, read_examples(folder / EXAMPLES_FILE))
+    write_report(path, with_verdicts(read_evaluation(folder)), read_examples(folder / EXAMPLES_FILE))
+    say_written(path, "the report: open it in a browser")
     return path
 
 

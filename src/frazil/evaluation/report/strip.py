@@ -28,14 +28,7 @@ Failure = Literal["noise", "shuffled"]
 
 @dataclass(frozen=True)
 class Mark:
-    """A symbol on a strip, pixels from its left end.
-
-    Parameters
-    ----------
-    kind : ``generated``, ``real``, ``noise`` or ``shuffled``; each has its own symbol.
-    band : ends of its interval.
-    beyond : -1 or 1 where it is outside the strip and drawn at the end.
-    """
+    """A symbol on a strip and the `band` of its interval, in pixels; `beyond` is -1 or 1 where it is outside and drawn at the end."""
 
     kind: str
     x: float
@@ -45,7 +38,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Strip:
-    """All symbols of a score, in the order of drawing; `failure` is at `NOISE_X`, real at `REAL_X`; `alt` is it in words."""
+    """The symbols of a score in drawing order, `failure` at `NOISE_X`, real at `REAL_X`; `alt` says it in words."""
 
     marks: tuple[Mark, ...]
     failure: Failure
@@ -76,12 +69,11 @@ def strip(score: Score) -> Strip | None:
             band = (round(low, 1), round(high, 1))
         return Mark(kind, round(min(max(place, _FIRST), _LAST), 1), band, beyond)
 
-    controls = (("noise", score.noise), ("shuffled", score.shuffled))
-    marks = [mark(name, value) for name, value in controls if value is not None]
+    controls = {"noise": score.noise, "shuffled": score.shuffled}
+    marks = [mark(name, value) for name, value in controls.items() if value is not None]
     marks.append(mark("real", score.real, score.real_interval))
     # a control beyond the end says nothing that its number does not say
-    shown = [one for one in marks if not one.beyond]
-    shown.append(mark("generated", score.value, score.interval))
+    shown = [*(one for one in marks if not one.beyond), mark("generated", score.value, score.interval)]
     named = {"generated": score.value, "real": score.real, "noise": score.noise, "shuffled labels": score.shuffled}
     alt = ", ".join(f"{name} {number(value, score.unit)}" for name, value in named.items() if value is not None)
     return Strip(tuple(shown), kind, logarithmic, alt)
@@ -89,9 +81,8 @@ def strip(score: Score) -> Strip | None:
 
 def _is_worse(score: Score, real: float, failure: float) -> bool:
     """Return whether `failure` is a failure: on the bad side of real volumes, and apart from them."""
-    if score.real_interval is not None and score.real_interval[0] <= failure <= score.real_interval[1]:
-        return False
-    if math.isclose(failure, real, rel_tol=1e-6, abs_tol=1e-12):
+    low, high = score.real_interval or (real, real)
+    if low <= failure <= high or math.isclose(failure, real, rel_tol=1e-6, abs_tol=1e-12):
         return False
     return {"lower": failure > real, "higher": failure < real, "as real": True}[score.better]
 

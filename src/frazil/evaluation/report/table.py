@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from frazil.evaluation.report.numbers import decimals_of, interval, number
 from frazil.evaluation.report.strip import Failure, Strip, strip
@@ -62,8 +63,7 @@ class Row:
         )
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """The classes of a metric; `note` is what all of them have in common."""
 
     title: str
@@ -72,8 +72,7 @@ class Group:
     rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True)
-class Unmeasured:
+class Unmeasured(NamedTuple):
     """Metrics that were not measured for the same reason, each with the classes meant if it was measured for others."""
 
     metrics: tuple[str, ...]
@@ -102,16 +101,8 @@ class Table:
         return not (self.rows or self.groups or self.unmeasured)
 
 
-@dataclass(frozen=True)
-class Answered:
-    """All scores of a question.
-
-    Parameters
-    ----------
-    together, by_class : metrics over all classes together, and the same metrics class by class.
-    classes_only : metrics that only classes have.
-    rivals : of what is done without generated volumes.
-    """
+class Answered(NamedTuple):
+    """The scores of a question: over all classes, of metrics that only classes have, the first class by class, and of rivals."""
 
     question: Question
     together: Table
@@ -128,7 +119,7 @@ def tables(evaluations: Sequence[Evaluation]) -> list[Answered]:
 def written(score: Score | None) -> dict[str, str]:
     """Return the numbers of a score as text; empty where there is none, a dash for a missing value."""
     if score is None:
-        return {"value": number(None), "note": "not measured for this generator"}
+        return {"value": number(None), "interval": "", "real": "", "note": "not measured for this generator"}
     decimals = decimals_of(score.value, *(score.interval or ()))
     # noise needs no more decimals than what it is compared with
     most = max(decimals, decimals_of(score.real)) if score.value is not None else 99
@@ -157,14 +148,11 @@ def _answered(question: Question, evaluations: Sequence[Evaluation]) -> Answered
     rows = [_row(tuple(scores.get(key) for scores in found)) for own in names for key in keys if key[0] == own]
     rivals = [row for row in rows if row.first.name.startswith(_RIVALS)]
     own = [row for row in rows if not row.first.name.startswith(_RIVALS)]
-    pooled = {row.first.name for row in own if row.first.label is None}
-    return Answered(
-        question=question,
-        together=_table([row for row in own if row.first.label is None]),
-        classes_only=_table([row for row in own if row.first.label is not None and row.first.name not in pooled]),
-        by_class=_table([row for row in own if row.first.label is not None and row.first.name in pooled]),
-        rivals=_table(rivals),
-    )
+    together = [row for row in own if row.first.label is None]
+    pooled = {row.first.name for row in together}
+    classes_only = [row for row in own if row.first.name not in pooled]
+    by_class = [row for row in own if row.first.label is not None and row.first.name in pooled]
+    return Answered(question, *map(_table, (together, classes_only, by_class, rivals)))
 
 
 def _row(scores: tuple[Score | None, ...]) -> Row:

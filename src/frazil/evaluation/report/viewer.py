@@ -14,7 +14,6 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-from jaxtyping import UInt8
 
 from frazil.evaluation.examples import Examples, binned
 
@@ -29,13 +28,7 @@ _ASSETS = files("frazil.evaluation.report") / "assets"
 
 @dataclass(frozen=True)
 class Embedded:
-    """A volume in the page.
-
-    Parameters
-    ----------
-    kind, row : ``generated`` or ``real``, and its place among the examples of that kind.
-    data : base64 of a gzipped NPY file.
-    """
+    """A volume in the page, at place `row` among the examples of its kind; `data` is a gzipped NPY file in base64."""
 
     kind: str
     row: int
@@ -50,7 +43,6 @@ class Viewer:
 
     Parameters
     ----------
-    volumes : class by class, generated before real.
     binning : voxels of a box per voxel shown, along an edge; 1 unless boxes are large.
     surface : z-score, below zero, at which the surface is first shown.
     """
@@ -62,7 +54,12 @@ class Viewer:
 
 def viewer(examples: Examples) -> Viewer:
     """Choose volumes: the first of every class and kind, then the second, and so on, while they fit into the budget."""
-    order = _in_turn(examples)
+    in_turn = sorted(
+        (own.labels[:row].count(label), label, kind, row)
+        for kind, own in examples.sets.items()
+        for row, label in enumerate(own.labels)
+    )
+    order = [(kind, row) for _, _, kind, row in in_turn]
     binning = 1
     chosen = _fitting(examples, order, binning)
     while len(chosen) < min(2 * len(examples.labels), len(order)) and binning < 8:
@@ -87,35 +84,21 @@ def _packed(content: bytes) -> str:
     return base64.b64encode(gzip.compress(content, compresslevel=6, mtime=0)).decode("ascii")
 
 
-def _in_turn(examples: Examples) -> list[tuple[str, int]]:
-    """Return kind and row of all volumes: the first of every class and kind, then the second, and so on."""
-    order = [
-        (own.labels[:row].count(label), label, kind, row)
-        for kind, own in examples.sets.items()
-        for row, label in enumerate(own.labels)
-    ]
-    return [(kind, row) for _, _, kind, row in sorted(order)]
-
-
 def _fitting(examples: Examples, order: list[tuple[str, int]], binning: int) -> list[Embedded]:
     """Return the first volumes in `order` that fit into the budget together."""
     chosen: list[Embedded] = []
     left = BUDGET_BYTES
     for kind, row in order:
         own = examples.sets[kind]
-        data = _packed(_npy(binned(own.volumes[row], binning)))
+        stream = io.BytesIO()
+        # NiiVue takes z and y of an NPY file as pointing down
+        np.save(stream, np.ascontiguousarray(binned(own.volumes[row], binning)[::-1, ::-1]))
+        data = _packed(stream.getvalue())
         left -= len(data)
         if left < 0:
             break
         chosen.append(Embedded(kind, row, own.names[row], own.labels[row], data))
     return chosen
-
-
-def _npy(volume: UInt8[np.ndarray, "z y x"]) -> bytes:
-    """Return an NPY file. NiiVue takes z and y of such a file as pointing down, so both are reversed."""
-    stream = io.BytesIO()
-    np.save(stream, np.ascontiguousarray(volume[::-1, ::-1]))
-    return stream.getvalue()
 
 
 def _surface(examples: Examples) -> float:
