@@ -16,6 +16,9 @@ REPLICATES = 1000
 
 _BOUNDS_PERCENT = (2.5, 97.5)
 
+Statistic = Callable[[Float[np.ndarray, "rows ..."]], Float[np.ndarray, "rows"]]
+"""One number from each row of means."""
+
 
 def percentile_interval(drawn: Float[np.ndarray, "replicates"]) -> Interval:
     """Return the 95 % interval of a statistic from its draws; those in which it is not defined (NaN) do not count."""
@@ -46,11 +49,9 @@ def times_drawn(
     return random.multinomial(count, np.full(count, 1 / count), size=replicates)
 
 
-def drawn_again(
-    values: Float[np.ndarray, "n"], random: np.random.Generator, replicates: int = REPLICATES
-) -> Float[np.ndarray, "replicates n"]:
+def drawn_again(values: Float[np.ndarray, "n"], random: np.random.Generator) -> Float[np.ndarray, "replicates n"]:
     """Return sets drawn from `values` with replacement."""
-    return values[random.integers(len(values), size=(replicates, len(values)))]
+    return values[random.integers(len(values), size=(REPLICATES, len(values)))]
 
 
 @dataclass(frozen=True)
@@ -63,23 +64,11 @@ class Draws:
     weights: Float[np.ndarray, "rows n"]
 
     @classmethod
-    def of(
-        cls,
-        labels: np.ndarray,
-        shares: Mapping[str, float],
-        *,
-        seed: int,
-        purpose: str,
-    ) -> Draws:
+    def of(cls, labels: np.ndarray, shares: Mapping[str, float], *, seed: int, purpose: str) -> Draws:
         """Return draws in which each class counts with its share, whatever its number in the set.
 
         Volumes are drawn within their classes, so that sets with other proportions of classes are compared like with like.
-
-        Parameters
-        ----------
-        labels : `(n,)` classes of the volumes.
-        shares : of each class that counts; those that the set has none of are left out.
-        purpose : names the draw, see `frazil.core.seeds`.
+        Classes without a share do not count, nor do those that the set has none of.
         """
         random = numpy_generator(seed, "evaluation bootstrap", purpose)
         weights = np.zeros((REPLICATES + 1, len(labels)))
@@ -99,16 +88,12 @@ class Draws:
     def estimate(
         self,
         values: Float[np.ndarray, "n ..."],
-        statistic: Callable[[Float[np.ndarray, "rows ..."]], Float[np.ndarray, "rows"]],
+        statistic: Statistic,
     ) -> Estimate:
-        """Return a statistic of the mean over volumes, with its 95 % percentile interval.
+        """Return a statistic (NaN where it is not defined) of the mean over volumes, with its 95 % percentile interval.
 
         Distances cannot be negative, so draws lie further from the reference than the set itself; the interval is widened
         to hold the value.
-
-        Parameters
-        ----------
-        statistic : one number from each row of means; NaN where it is not defined.
         """
         found = statistic(self.means(values))
         value, drawn = float(found[0]), found[1:][np.isfinite(found[1:])]

@@ -7,7 +7,7 @@ All take `(n, z, y, x)` z-scored cubes and give `(n, d)` float32.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -30,10 +30,6 @@ class RandomEmbedding:
 
     Levels of [3^3 convolution, ReLU, mean over 2^3 voxels]; of each level the mean of every channel over the box and, weighted
     with a Gaussian of an eighth of the edge, around the center, where the particle is.
-
-    Parameters
-    ----------
-    channels : of each level; twice their sum is the dimension.
     """
 
     def __init__(self, channels: tuple[int, ...] = (8, 16, 32, 64)) -> None:
@@ -53,20 +49,10 @@ class RandomEmbedding:
         )
 
     def __call__(self, volumes: Float32[np.ndarray, "n z y x"]) -> Float32[np.ndarray, "n d"]:
-        """Return `(n, 2 x channels)` features.
-
-        Raises
-        ------
-        ShapeError : boxes smaller than 16 voxels.
-        """
-        _check_edge(volumes)
-        dimension = 2 * sum(len(bias) for bias in self._biases)
-        features = np.empty((len(volumes), dimension), np.float32)
+        """Return `(n, 2 x channels)` features of boxes of 16 voxels or more."""
         with torch.inference_mode():
-            for start in range(0, len(volumes), _BATCH):
-                batch = torch.from_numpy(np.ascontiguousarray(volumes[start : start + _BATCH], np.float32))
-                features[start : start + _BATCH] = self._channel_means(batch[:, None]).numpy()
-        return features
+            parts = [self._channel_means(torch.from_numpy(batch)[:, None]).numpy() for batch in _batches(volumes)]
+        return np.concatenate(parts)
 
     def _channel_means(self, values: Float[Tensor, "b 1 z y x"]) -> Float[Tensor, "b d"]:
         parts = []
@@ -91,17 +77,17 @@ class HandcraftedEmbedding:
     )
 
     def __call__(self, volumes: Float32[np.ndarray, "n z y x"]) -> Float32[np.ndarray, "n d"]:
-        """Return `(n, d)` features; d depends on the box size alone.
+        """Return `(n, d)` features of boxes of 16 voxels or more; d depends on the box size alone.
 
         Raises
         ------
-        ShapeError : boxes smaller than 16 voxels, or a volume with constant grey values or NaN.
+        ShapeError : smaller boxes, or a volume with constant grey values or NaN.
         """
-        _check_edge(volumes)
         parts = []
-        for start in range(0, len(volumes), _BATCH):
-            batch = np.ascontiguousarray(volumes[start : start + _BATCH], np.float32)
-            parts.append(np.concatenate([_log_bands(batch), _profiles(batch), _grey_values(batch)], axis=1))
+        for batch in _batches(volumes):
+            # mean grey values by distance from the center: in 3D, in the XY slab through it, and along z through it
+            profiles = [_cell_means(batch, cells) for cells in _profile_cells(batch.shape[-1])]
+            parts.append(np.concatenate([_log_bands(batch), *profiles, _grey_values(batch)], axis=1))
         return np.concatenate(parts).astype(np.float32)
 
 
@@ -113,9 +99,7 @@ def fixed_embeddings() -> dict[str, Embedding]:
 class Remembered:
     """An embedding that embeds no volume twice: sets overlap, and several stages look at the same volumes.
 
-    Parameters
-    ----------
-    embedding : called for the volumes not seen before; features are kept, volumes are not.
+    Features are kept, volumes are not.
     """
 
     def __init__(self, embedding: Embedding) -> None:
@@ -137,9 +121,11 @@ class Remembered:
         return np.stack([self._known[key] for key in keys])
 
 
-def _check_edge(volumes: Float32[np.ndarray, "n z y x"]) -> None:
+def _batches(volumes: Float32[np.ndarray, "n z y x"]) -> Iterator[Float32[np.ndarray, "b z y x"]]:
     if (edge := volumes.shape[1]) < _SMALLEST_EDGE:
         raise ShapeError(f"boxes of {edge} voxels are too small to describe; use boxes of {_SMALLEST_EDGE} or more")
+    for start in range(0, len(volumes), _BATCH):
+        yield np.ascontiguousarray(volumes[start : start + _BATCH], np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -159,11 +145,6 @@ def _log_bands(batch: Float32[np.ndarray, "b z y x"]) -> Float[np.ndarray, "b ba
     power /= np.square(window, dtype=np.float64).sum() ** 3  # white noise of variance 1 has 1
     # power below 1e-8 of that is rounding, not structure
     return np.asarray(np.log10(np.maximum(_cell_means(power, _band_cells(edge)), 1e-8)))
-
-
-def _profiles(batch: Float32[np.ndarray, "b z y x"]) -> Float[np.ndarray, "b bins"]:
-    """Return mean grey values by distance from the center: in 3D, in the XY slab through it, and along z through it."""
-    return np.concatenate([_cell_means(batch, cells) for cells in _profile_cells(batch.shape[-1])], axis=1)
 
 
 def _grey_values(batch: Float32[np.ndarray, "b z y x"]) -> Float[np.ndarray, "b numbers"]:

@@ -17,13 +17,14 @@ def frechet_distance(one: Float[np.ndarray, "n d"], other: Float[np.ndarray, "m 
     Biased upwards by an amount that grows with d and falls with the counts: compare equal numbers, with many more samples
     than dimensions.
     """
-    (mean, covariance), (other_mean, other_covariance) = _moments(one), _moments(other)
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    covariance, other_covariance = (np.atleast_2d(np.cov(side, rowvar=False)) for side in (one, other))
     # tr (C1 C2)^(1/2) is the sum of the singular values of C1^(1/2) C2^(1/2): symmetric roots stay real and exact where a
     # covariance is singular, and equal covariances give 0 to rounding, which a root of the product does not
     roots = _symmetric_root(covariance) @ _symmetric_root(other_covariance)
     shared = scipy.linalg.svdvals(roots).sum()
-    distance = np.square(mean - other_mean).sum() + np.trace(covariance) + np.trace(other_covariance) - 2 * shared
-    return max(float(distance), 0.0)
+    means = np.square(one.mean(axis=0) - other.mean(axis=0)).sum()
+    return max(float(means + np.trace(covariance) + np.trace(other_covariance) - 2 * shared), 0.0)
 
 
 def frechet_interval(
@@ -34,12 +35,10 @@ def frechet_interval(
     replicates: int = 200,
 ) -> Interval:
     """Return the 95 % bootstrap interval of `frechet_distance` over the samples of both sets."""
-    drawn = [
-        frechet_distance(
-            one[random.integers(len(one), size=len(one))], other[random.integers(len(other), size=len(other))]
-        )
-        for _ in range(replicates)
-    ]
+    drawn = []
+    for _ in range(replicates):
+        rows, other_rows = (random.integers(len(side), size=len(side)) for side in (one, other))
+        drawn.append(frechet_distance(one[rows], other[other_rows]))
     low, high = unbiased_interval(frechet_distance(one, other), np.array(drawn))
     return max(low, 0.0), high
 
@@ -65,11 +64,6 @@ def kernel_interval(
     """
     weights, other_weights = (times_drawn(len(side), random, replicates).astype(np.float64) for side in (one, other))
     return percentile_interval(_kernel_distances(one, other, weights, other_weights))
-
-
-def _moments(features: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d d"]]:
-    values = features.astype(np.float64)
-    return values.mean(axis=0), np.atleast_2d(np.cov(values, rowvar=False))
 
 
 def _symmetric_root(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from frazil.evaluation.metrics.bootstrap import Draws, band
+from frazil.evaluation.metrics.bootstrap import Draws, Statistic, band
 from frazil.evaluation.metrics.measurements import Measurements
 from frazil.evaluation.metrics.metric import MINIMUM, Metric, Role
 from frazil.evaluation.scores import Line, LineName, Plot, Score, known
@@ -21,24 +21,11 @@ LINES: dict[Role, LineName] = {
 }
 
 Values = Callable[[Measurements], Float[np.ndarray, "n ..."]]
-Statistic = Callable[[Float[np.ndarray, "rows ..."]], Float[np.ndarray, "rows"]]
-
-
-def itself(means: np.ndarray) -> np.ndarray:
-    """Return means as they are: the statistic of a number."""
-    return means
 
 
 @dataclass(frozen=True)
 class Group:
-    """Volumes of every set that are judged together: all of them, or those of one class.
-
-    Parameters
-    ----------
-    measured : of every set.
-    draws : weights of the volumes of each, for means and intervals.
-    label : class; None for all.
-    """
+    """Volumes of every set that are judged together: all of them, or those of one class. `draws` weighs the volumes of a set."""
 
     measured: Mapping[Role, Measurements]
     draws: Mapping[Role, Draws]
@@ -75,7 +62,7 @@ class Group:
         """Return the mean of the held-out volumes."""
         return np.asarray(self.draws["held-out"].means(values(self.measured["held-out"]))[0])
 
-    def score(self, metric: Metric, values: Values, statistic: Statistic = itself, *, note: str = "") -> Score:
+    def score(self, metric: Metric, values: Values, statistic: Statistic = np.asarray, *, note: str = "") -> Score:
         """Return the score of a statistic of the mean over volumes, for every set.
 
         Where the aim is the value of real volumes, the note says what the held-out volumes have.
@@ -88,18 +75,14 @@ class Group:
             if self.count(role) >= MINIMUM
         }
         held_out = found["held-out"].value if metric.better == "as real" else None
-        said = "" if held_out is None else f"held-out real {held_out:.3g}"
-        count = self.count("generated")
-        return metric.score(found, label=self.label, count=count, note="; ".join(filter(None, (said, note))))
+        notes = (f"held-out real {held_out:.3g}" if held_out is not None else "", note)
+        return metric.score(found, label=self.label, count=self.count("generated"), note="; ".join(filter(None, notes)))
 
     def unmeasured(self, metric: Metric, reason: str = "") -> Score:
         """Return a score without a value, and why; without a reason there were too few volumes."""
-        of = f" of {self.label}" if self.label else ""
-        few = (
-            f"{self.count('generated')} generated and {self.count('held-out')} held-out volumes{of}; "
-            f"{MINIMUM} of each are needed"
-        )
-        return metric.score(label=self.label, count=self.count("generated"), note=reason or few)
+        count, held_out, of = self.count("generated"), self.count("held-out"), f" of {self.label}" if self.label else ""
+        few = f"{count} generated and {held_out} held-out volumes{of}; {MINIMUM} of each are needed"
+        return metric.score(label=self.label, count=count, note=reason or few)
 
     def plot(
         self,
@@ -110,20 +93,20 @@ class Group:
         *,
         x_title: str,
         y_title: str,
-        drawn: Callable[[np.ndarray], np.ndarray] = itself,
+        drawn: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> Plot:
         """Return the mean curves of the sets with their 95 % bootstrap intervals (those that have enough volumes).
 
-        Parameters
-        ----------
-        drawn : applied to means and intervals last, e.g. a logarithm; must not reverse their order.
+        `drawn` is applied to means and intervals last, e.g. a logarithm; it must not reverse their order.
         """
         lines = []
         for role, line in LINES.items():
             if role in self.draws:
                 rows = self.draws[role].means(values(self.measured[role]))
                 bounds = band(rows) if self.count(role) >= MINIMUM else ((), ())
-                y, low, high = (_rounded(drawn(np.asarray(curve))) for curve in (rows[0], *bounds))
+                y, low, high = (
+                    known(round(float(value), 5) for value in drawn(np.asarray(curve))) for curve in (rows[0], *bounds)
+                )
                 lines.append(Line(name=line, y=y, low=low, high=high))
         return Plot(
             name=name,
@@ -134,7 +117,3 @@ class Group:
             x=tuple(round(float(at), 5) for at in x),
             lines=tuple(lines),
         )
-
-
-def _rounded(curve: Float[np.ndarray, "bins"]) -> tuple[float | None, ...]:
-    return known(round(float(value), 5) for value in curve)

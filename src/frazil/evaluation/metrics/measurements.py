@@ -24,10 +24,6 @@ UNKNOWN_TILT_RANGE_DEGREES: TiltRange = (-45.0, 45.0)
 """Where the range is not known: beyond 50 degrees (with the margin), real CZII tomograms have 2 % of the power at kx or less."""
 
 WEDGE_MARGIN_DEGREES = 5.0  # a box is small: its edges blur those of the wedge
-_LOWEST_FREQUENCY, _HIGHEST_FREQUENCY = (
-    0.05,
-    0.45,
-)  # cycles per voxel in the kz-kx plane, as in `frazil.volume.spectra.wedge_curve`
 
 LOWEST_GREY, GREY_WIDTH, GREY_BINS = -20.0, 0.02, 2000
 """Of histograms, in standard deviations of a volume. The darkest voxel of real z-scored boxes is near -13."""
@@ -39,8 +35,7 @@ class Measurements:
 
     Parameters
     ----------
-    labels : `(n,)` classes.
-    curves : by name ``XY``, ``XZ``, ``YZ``, ``3D`` (log10 power by spatial frequency) and ``wedge`` (by angle): `(n, bins)`.
+    curves : by name ``XY``, ``XZ``, ``YZ``, ``3D`` (log10 power by spatial frequency) and ``wedge`` (by angle).
     at : where the bins of each curve are.
     autocorrelation : along z, y and x by lag in voxels.
     grey : histograms of the grey values, see `grey_histogram`.
@@ -72,9 +67,7 @@ class Measurements:
     def of(self, label: str) -> Measurements:
         """Return the numbers of one class."""
         rows = np.flatnonzero(self.labels == label)
-        taken: dict[str, Any] = {
-            name: values[rows] for name, values in vars(self).items() if isinstance(values, np.ndarray)
-        }
+        taken: Any = {name: values[rows] for name, values in vars(self).items() if isinstance(values, np.ndarray)}
         return replace(self, **taken, curves={name: values[rows] for name, values in self.curves.items()})
 
 
@@ -84,19 +77,14 @@ def measure(
     tilt_range_degrees: TiltRange | None = None,
     on_volume: Callable[[], None] = lambda: None,
 ) -> Measurements:
-    """Measure every volume of a set, in as many threads as there are cores.
-
-    Parameters
-    ----------
-    tilt_range_degrees : lowest and highest tilt; None takes -45 to 45.
-    on_volume : called after each volume.
+    """Measure every volume of a set, in as many threads as there are cores; `on_volume` is called after each.
 
     Raises
     ------
     ShapeError : a box shorter than 16 voxels, or constant grey values.
     """
     wedge = _wedge_regions(volumes.volumes.shape[1], tilt_range_degrees or UNKNOWN_TILT_RANGE_DEGREES)
-    measured: list[dict[str, np.ndarray]] = []
+    measured = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         for numbers in threads.map(lambda volume: _measure_volume(volume, wedge), volumes.volumes):
             measured.append(numbers)
@@ -111,20 +99,14 @@ def measure(
 def axis_autocorrelation(power: Float[np.ndarray, "kz ky kx"]) -> Float[np.ndarray, "3 lags"]:
     """Return the autocorrelation along z, y and x at lags of 0 to a quarter of the (shortest) edge, 1 at lag 0.
 
-    Parameters
-    ----------
-    power : of a volume of mean 0 that was faded out at its faces, in FFT order (`frazil.volume.spectra.volume_power`).
-
-    Notes
-    -----
-    Power and autocorrelation are a Fourier pair (Wiener-Khinchin). The fading is divided out by the window's own
-    autocorrelation; up to a quarter of the edge, what wraps around has next to no weight in it.
+    Power (of a volume of mean 0 that was faded out at its faces, `frazil.volume.spectra.volume_power`) and autocorrelation are
+    a Fourier pair (Wiener-Khinchin). The fading is divided out by the window's own autocorrelation; up to a quarter of the
+    edge, what wraps around has next to no weight in it.
     """
     lags = min(power.shape) // 4 + 1
     rows = []
     for axis, edge in enumerate(power.shape):
-        others = tuple({0, 1, 2} - {axis})
-        faded = scipy.fft.ifft(power.mean(axis=others, dtype=np.float64)).real[:lags]
+        faded = scipy.fft.ifft(power.mean(axis=tuple({0, 1, 2} - {axis}), dtype=np.float64)).real[:lags]
         window = np.hanning(edge + 2)[1:-1]
         overlap = scipy.fft.ifft(np.square(np.abs(scipy.fft.fft(window)))).real[:lags]
         covariance = faded / overlap
@@ -188,6 +170,6 @@ def _wedge_regions(
     widened = (max(lowest - WEDGE_MARGIN_DEGREES, -90), min(highest + WEDGE_MARGIN_DEGREES, 90))
     frequency = np.fft.fftfreq(box_size_voxel)
     radius = np.hypot(frequency[:, None], frequency)
-    ring = (radius >= _LOWEST_FREQUENCY) & (radius <= _HIGHEST_FREQUENCY)
+    ring = (radius >= 0.05) & (radius <= 0.45)  # cycles per voxel, as in `frazil.volume.spectra.wedge_curve`
     measured, near = (missing_wedge_mask(shape, degrees)[:, 0].numpy() for degrees in (tilt_range_degrees, widened))
     return ring & ~near, ring & measured

@@ -25,7 +25,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a score is called, and which way is good; see `frazil.evaluation.scores.Score`."""
+    """What a `Score` is called, and which way is good."""
 
     name: str
     title: str

@@ -5,6 +5,8 @@ The mean over the volumes of a class is right, since neighbors average out in it
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import numpy as np
 
 from frazil.evaluation.metrics.group import Group
@@ -37,6 +39,8 @@ _RADIUS_ANGSTROM = Metric("ring_radius_angstrom", "Radius of the ring in Å", "a
 _SPREAD = Metric("ring_spread_voxel", "Roundness: spread of the ring's radius over azimuth", "lower", unit="voxel")
 _SHARE = Metric("ring_share_percent", "Volumes with a ring half as deep as real ones, or deeper", "higher", unit="%")
 
+_profile, _sphere = attrgetter("profile"), attrgetter("sphere")
+
 
 def particle_scores(group: Group, voxel_size_angstrom: float) -> list[Score]:
     """Return the scores of one class; those of a ring only where the held-out volumes have one, except for its depth."""
@@ -46,8 +50,12 @@ def particle_scores(group: Group, voxel_size_angstrom: float) -> list[Score]:
     scores = [
         group.score(_PROFILE_XY, _profile, lambda means: correlation(means, profile)),
         group.score(_PROFILE_3D, _sphere, lambda means: correlation(means, sphere)),
-        _contrast(group, sphere),
     ]
+    if (radius := particle_radius_voxel(sphere)) is None:
+        scores.append(group.unmeasured(_CONTRAST, "the mean of the held-out volumes has nothing dark at its center"))
+    else:
+        note = f"particle: {radius:.1f} voxels, to half of the darkest value of the held-out mean"
+        scores.append(group.score(_CONTRAST, lambda one: local_contrasts(one.sphere, radius), note=note))
     ring = find_ring(profile)
     full = "" if ring.hollow else "the real class has no clear ring"
     scores.append(group.score(_DEPTH, _profile, lambda means: ring_depths(means, ring), note=full))
@@ -93,19 +101,3 @@ def _ring_scores(group: Group, ring: Ring, voxel_size_angstrom: float) -> list[S
 
     # the weights of a draw sum to 1 but for rounding
     return [*scores, group.score(_SHARE, has_ring, lambda means: 100 * np.minimum(means, 1))]
-
-
-def _contrast(group: Group, sphere: np.ndarray) -> Score:
-    radius = particle_radius_voxel(sphere)
-    if radius is None:
-        return group.unmeasured(_CONTRAST, "the mean of the held-out volumes has nothing dark at its center")
-    note = f"particle: {radius:.1f} voxels, to half of the darkest value of the held-out mean"
-    return group.score(_CONTRAST, lambda one: local_contrasts(one.sphere, radius), note=note)
-
-
-def _profile(one: Measurements) -> np.ndarray:
-    return one.profile
-
-
-def _sphere(one: Measurements) -> np.ndarray:
-    return one.sphere

@@ -50,13 +50,7 @@ class Neighborhoods:
 def neighborhoods(
     real: Float[np.ndarray, "n d"], generated: Float[np.ndarray, "m d"], *, k: int = NEIGHBORS
 ) -> Neighborhoods:
-    """Return how two sets of features lie in each other's balls.
-
-    Parameters
-    ----------
-    real, generated : more than k samples each.
-    k : neighbors that a ball reaches to.
-    """
+    """Return how two sets of features, of more than k samples each, lie in each other's balls."""
     # Differences, not the faster scalar products: equal samples must be at distance 0 for their balls' surfaces to agree.
     between = cdist(real.astype(np.float64), generated.astype(np.float64))
     in_real = between < kth_distances(real, k=k)[:, None]
@@ -73,8 +67,6 @@ def kth_distances(
     features: Float[np.ndarray, "n d"], references: Float[np.ndarray, "m d"] | None = None, *, k: int = NEIGHBORS
 ) -> Float[np.ndarray, "n"]:
     """Return the distance of each row to its k-th nearest of `references`; without them, of the other rows."""
-    itself = references is None
-    among = features if references is None else references
+    among, place = (features, k) if references is None else (references, k - 1)  # a row is its own nearest
     distances = cdist(features.astype(np.float64), among.astype(np.float64))
-    place = k if itself else k - 1  # a row is its own nearest
     return np.asarray(np.partition(distances, place, axis=1)[:, place])

@@ -69,11 +69,10 @@ def correlation(
 
 @dataclass(frozen=True)
 class Ring:
-    """The ring of a class, as its mean profile in XY shows it.
+    """The ring of a class, at the darkest place of its mean profile in XY.
 
     Parameters
     ----------
-    radius_voxel : of the darkest place.
     depth : grey value at the center minus that of the ring, in standard deviations of a volume; a full particle has none.
     hollow : the center is nearer to the mean of the box than to the ring.
     """

@@ -17,12 +17,7 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 
 def scale_count(edge_voxel: int) -> int:
-    """Return how many scales a box has room for: halved, it must still hold the window of 11 voxels.
-
-    Raises
-    ------
-    ShapeError : a box smaller than the window.
-    """
+    """Return how many scales a box has room for: halved, it must still hold the window of 11 voxels."""
     window = 2 * _RADIUS_VOXEL + 1
     if edge_voxel < window:
         raise ShapeError(f"boxes of {edge_voxel} voxels are too small for structural similarity; use {window} or more")
@@ -33,11 +28,8 @@ def ms_ssim(one: Float32[np.ndarray, "b z y x"], other: Float32[np.ndarray, "b z
     """Return the multi-scale structural similarity of each volume of `one` with its partner in `other`; 1 if they are equal.
 
     Windows lie wholly inside the box. The weights of Wang et al. are scaled to a sum of 1 over the scales that fit, see
-    `scale_count`. A scale whose contrasts disagree on average (a negative product) counts as 0.
-
-    Parameters
-    ----------
-    one, other : grey values scaled so that the range that matters is 0..1.
+    `scale_count`. A scale whose contrasts disagree on average (a negative product) counts as 0. Grey values are scaled so that
+    the range that matters is 0..1.
 
     Raises
     ------
@@ -84,6 +76,6 @@ def _windows(edge: int) -> Float[Tensor, "windows edge"]:
     window = torch.exp(-0.5 * (at / _SIGMA_VOXEL) ** 2)
     window /= window.sum()
     rows = torch.zeros(edge - 2 * _RADIUS_VOXEL, edge, dtype=torch.float64)
-    for row in range(len(rows)):
-        rows[row, row : row + len(window)] = window
+    for start, row in enumerate(rows):
+        row[start : start + len(window)] = window
     return rows.float()

@@ -43,8 +43,6 @@ class LearnedEmbedding:
     Parameters
     ----------
     real_digest : of the store with the training boxes.
-    box_size_voxel : of the boxes as they are compared.
-    seed : of its training.
     folder : of the cache.
     """
 

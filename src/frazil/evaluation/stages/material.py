@@ -23,9 +23,7 @@ class Material:
 
     Parameters
     ----------
-    sets : the volumes.
     tilt_range_degrees : of the tomograms; None where it is not known.
-    embeddings : by name.
     quick : take a quarter of the time and say less, where a stage can.
     """
 

@@ -31,9 +31,7 @@ from frazil.evaluation.scores import Plot, Score, known
 from frazil.evaluation.stages.material import Material, OnStep, count_steps, ignore
 from frazil.evaluation.volumes import VolumeSet
 
-NOISE_PER_CLASS = 25
-"""Volumes of noise: they are all alike, more would only take time."""
-
+_NOISE_PER_CLASS = 25  # noise is all alike, more would only take time
 _CLASS_STEPS = 3  # judging a class takes about as long as measuring so many volumes
 
 _SPREADS: dict[str, Values] = {
@@ -57,7 +55,7 @@ def physics(material: Material, on_step: OnStep = ignore) -> StageRecord:
     """
     sets, voxel_size_angstrom = material.sets, material.sets.generated.voxel_size_angstrom
     classes = sets.generated.classes
-    volumes = 2 * len(sets.generated) + NOISE_PER_CLASS * len(classes) + len(sets.held_out)
+    volumes = 2 * len(sets.generated) + _NOISE_PER_CLASS * len(classes) + len(sets.held_out)
     advance = count_steps(on_step, volumes + _CLASS_STEPS * len(classes))
     measured = _measure_sets(material, lambda: advance(1))
     everything = Group.of({role: one for role, one in measured.items() if role != "shuffled"}, None, seed=sets.seed)
@@ -134,14 +132,15 @@ def _measure_sets(material: Material, on_volume: Callable[[], None]) -> dict[Rol
         measured["real"] = run(real)
         del real
         measured["shuffled"] = replace(measured["real"], labels=sets.shuffled().labels)
-    few = [np.flatnonzero(sets.generated.labels == name)[:NOISE_PER_CLASS] for name in sets.generated.classes]
+    few = [np.flatnonzero(sets.generated.labels == name)[:_NOISE_PER_CLASS] for name in sets.generated.classes]
     measured["noise"] = run(replace(sets, generated=sets.generated.subset(np.concatenate(few))).noise())
     return measured
 
 
 def _scores(everything: Group, tilt_range_degrees: TiltRange | None) -> Iterator[Score]:
-    def distance(metric: Metric, values: Values, of: Distance = mean_distance) -> Score:
+    def distance(name: str, title: str, values: Values, *, unit: str = "", of: Distance = mean_distance) -> Score:
         """Return the distance of the mean from that of the held-out volumes."""
+        metric = Metric(name, title, "lower", unit=unit)
         if not everything.enough:
             return everything.unmeasured(metric)
         reference = everything.reference(values)
@@ -149,35 +148,44 @@ def _scores(everything: Group, tilt_range_degrees: TiltRange | None) -> Iterator
 
     for name in SPECTRA:
         title = f"Distance of the power spectrum in {name}"
-        yield distance(Metric(f"spectrum_{name.lower()}_dex", title, "lower", unit="dex"), _curve(name))
-    yield distance(Metric("wedge_profile_dex", "Distance of the wedge profile", "lower", unit="dex"), _curve("wedge"))
+        yield distance(f"spectrum_{name.lower()}_dex", title, _curve(name), unit="dex")
+    yield distance("wedge_profile_dex", "Distance of the wedge profile", _curve("wedge"), unit="dex")
+    lowest, highest = tilt_range_degrees or UNKNOWN_TILT_RANGE_DEGREES
+    beyond = f"{lowest - WEDGE_MARGIN_DEGREES:g} and {highest + WEDGE_MARGIN_DEGREES:g} degrees"
+    beyond += "" if tilt_range_degrees else " (the tilt range is not known)"
     title = "Power in the missing wedge, of that outside of it"
     metric = Metric("missing_wedge_power_percent", title, "as real", unit="%")
-    beyond = _wedge_in_words(tilt_range_degrees)
     if np.isfinite(everything.measured["generated"].wedge_power).all():
         yield everything.score(metric, lambda one: 100 * one.wedge_power, note=f"tilts beyond {beyond}")
     else:
         yield everything.unmeasured(metric, f"no coefficient of the box lies beyond {beyond}")
-    metric = Metric("grey_values_wasserstein", "Wasserstein distance of the grey values", "lower", unit="σ")
-    yield distance(metric, lambda one: one.grey, wasserstein)
+    title = "Wasserstein distance of the grey values"
+    yield distance("grey_values_wasserstein", title, lambda one: one.grey, unit="σ", of=wasserstein)
     yield everything.score(Metric("grey_values_skew", "Skew of the grey values", "as real"), lambda one: one.skew)
     title = "Kurtosis of the grey values, over that of a Gaussian"
     yield everything.score(Metric("grey_values_kurtosis", title, "as real"), lambda one: one.kurtosis)
-    metric = Metric("autocorrelation_distance", "Distance of the autocorrelation along z, y and x", "lower")
-    yield distance(metric, lambda one: one.autocorrelation[:, :, 1:])
+    title = "Distance of the autocorrelation along z, y and x"
+    yield distance("autocorrelation_distance", title, lambda one: one.autocorrelation[:, :, 1:])
 
 
 def _plots(everything: Group, voxel_size_angstrom: float) -> Iterator[Plot]:
     one = everything.measured["generated"]
-    frequency, power = f"cycles per voxel of {voxel_size_angstrom:.1f} Å", "log₁₀ power"
     for name in SPECTRA:
-        title = f"Power spectrum in {name}"
         yield everything.plot(
-            f"spectrum_{name.lower()}", title, one.at[name], _curve(name), x_title=frequency, y_title=power
+            f"spectrum_{name.lower()}",
+            f"Power spectrum in {name}",
+            one.at[name],
+            _curve(name),
+            x_title=f"cycles per voxel of {voxel_size_angstrom:.1f} Å",
+            y_title="log₁₀ power",
         )
-    angle, over = "angle to kx in the kz-kx plane, degrees", "log₁₀ power over that at kx"
     yield everything.plot(
-        "wedge_profile", "Missing wedge", one.at["wedge"], _curve("wedge"), x_title=angle, y_title=over
+        "wedge_profile",
+        "Missing wedge",
+        one.at["wedge"],
+        _curve("wedge"),
+        x_title="angle to kx in the kz-kx plane, degrees",
+        y_title="log₁₀ power over that at kx",
     )
     yield everything.plot(
         "grey_values",
@@ -188,17 +196,15 @@ def _plots(everything: Group, voxel_size_angstrom: float) -> Iterator[Plot]:
         y_title="log₁₀ share per σ",
         drawn=lambda share: np.log10(share, out=np.full(len(share), np.nan), where=share > 0),
     )
-    lags = np.arange(one.autocorrelation.shape[2], dtype=np.float64)
-    lag, height = f"lag, voxels of {voxel_size_angstrom:.1f} Å", "autocorrelation"
     for axis, name in enumerate("zyx"):
-        title = f"Autocorrelation along {name}"
-        yield everything.plot(f"autocorrelation_{name}", title, lags, _along(axis), x_title=lag, y_title=height)
-
-
-def _wedge_in_words(tilt_range_degrees: TiltRange | None) -> str:
-    lowest, highest = tilt_range_degrees or UNKNOWN_TILT_RANGE_DEGREES
-    outside = f"{lowest - WEDGE_MARGIN_DEGREES:g} and {highest + WEDGE_MARGIN_DEGREES:g} degrees"
-    return outside if tilt_range_degrees else f"{outside} (the tilt range is not known)"
+        yield everything.plot(
+            f"autocorrelation_{name}",
+            f"Autocorrelation along {name}",
+            np.arange(one.autocorrelation.shape[2], dtype=np.float64),
+            _along(axis),
+            x_title=f"lag, voxels of {voxel_size_angstrom:.1f} Å",
+            y_title="autocorrelation",
+        )
 
 
 def _curve(name: str) -> Values:

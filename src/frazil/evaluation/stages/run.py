@@ -52,13 +52,7 @@ STAGES: dict[str, Stage] = {
 def run_stage(
     out: Path, name: str, stage: Stage, material: Material, learned: LearnedEmbedding, *, bar: Progress
 ) -> StageRecord:
-    """Run a stage and write what it found.
-
-    Parameters
-    ----------
-    learned : is learned before the first stage that needs it.
-    bar : gets a line, and a second one if the embedding has to be learned.
-    """
+    """Run a stage and write what it found; the embedding is learned before the first stage that needs it."""
     costs: list[StageCost] = []
     if stage.learned and not learned.find():
         with _measured("embedding", costs, bar) as on_step:

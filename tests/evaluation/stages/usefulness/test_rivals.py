@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frazil.core.errors import ShapeError
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.stages.usefulness.rivals import ball_weights, class_radii_voxel, copy_paste, paste
 from frazil.evaluation.volumes import VolumeSet
@@ -111,8 +110,3 @@ def test_only_the_boxes_that_were_asked_for_are_used():
     part = copy_paste(real.subset([1, 4, 9]), range(3), radii_voxel=RADII, edge_voxel=EDGE, seed=0)
     np.testing.assert_array_equal(made.volumes, part.volumes)
     assert list(made.labels) == list(part.labels)
-
-
-def test_a_single_box_has_nothing_to_be_pasted_onto(refuses):
-    with refuses(ShapeError, "1 boxes", "two or more"):
-        copy_paste(balls(), [0], radii_voxel=RADII, edge_voxel=EDGE, seed=0)

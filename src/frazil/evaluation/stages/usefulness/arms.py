@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from jaxtyping import Bool
 
 from frazil.core.seeds import derive_seed, numpy_generator
 from frazil.evaluation.stages.material import OnStep
@@ -25,15 +24,7 @@ from frazil.volume.turns import Turn
 
 @dataclass(frozen=True)
 class Arm:
-    """One training set.
-
-    Parameters
-    ----------
-    name : see `Plan`.
-    volumes : makes it.
-    classes : to tell apart.
-    turns : that its volumes are shown in.
-    """
+    """One training set: its name (see `Plan`), what makes it, the classes to tell apart, and the turns it is shown in."""
 
     name: str
     volumes: Callable[[], VolumeSet]
@@ -41,29 +32,8 @@ class Arm:
     turns: tuple[Turn, ...] = ("identity",)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a classifier reached on held-out real volumes.
-
-    Parameters
-    ----------
-    right : `(n,)` whether it gave each volume to its class; the same volumes in the same order for every arm of a plan.
-    labels : `(n,)` their classes.
-    classifier : itself.
-    """
-
-    right: Bool[np.ndarray, "n"]
-    labels: np.ndarray
-    classifier: Classifier
-
-
 class CentralCubes:
-    """The central cubes of the volumes, as far as a classifier sees them: a fifth of a box of 64^3.
-
-    Parameters
-    ----------
-    sets : whole boxes.
-    """
+    """The central cubes of the volumes of `whole`, as far as a classifier sees them: a fifth of a box of 64^3."""
 
     def __init__(self, sets: Sets) -> None:
         box = sets.generated.volumes.shape[-1]
@@ -94,7 +64,7 @@ class CentralCubes:
 
 
 def of_classes(volumes: VolumeSet, classes: Sequence[str]) -> VolumeSet:
-    """Return the volumes of these classes."""
+    """Return the volumes of some classes."""
     return volumes.subset(np.flatnonzero(np.isin(volumes.labels, classes)))
 
 
@@ -120,7 +90,6 @@ class Plan:
 
     Parameters
     ----------
-    cubes : the volumes.
     real_classes : that can be trained and tested on real volumes.
     classes : those of them that were generated; with fewer than two there is ``every_class`` alone.
     shares : of generated volumes that are added, as shares of the real count; those that would take more than there are
@@ -145,6 +114,11 @@ class Plan:
     def generated(self) -> VolumeSet:
         """The generated volumes."""
         return of_classes(self.cubes.sets.generated, self.classes)
+
+    @cached_property
+    def held_out(self) -> VolumeSet:
+        """The held-out volumes that all arms but ``every_class`` are tested on."""
+        return of_classes(self.cubes.sets.held_out, self.classes)
 
     @cached_property
     def equal(self) -> VolumeSet:
@@ -197,10 +171,9 @@ class Plan:
         return found
 
 
-def train_arm(arm: Arm, cubes: CentralCubes, seed: int, *, steps: int, batch_size: int, on_step: OnStep) -> Outcome:
-    """Train a classifier on an arm and test it on the held-out volumes of its classes."""
-    held_out = of_classes(cubes.sets.held_out, arm.classes)
-    classifier = train_classifier(
+def train_arm(arm: Arm, cubes: CentralCubes, seed: int, *, steps: int, batch_size: int, on_step: OnStep) -> Classifier:
+    """Train a classifier on an arm."""
+    return train_classifier(
         arm.volumes(),
         arm.classes,
         seed=derive_seed(cubes.sets.seed, "usefulness", seed),
@@ -210,5 +183,3 @@ def train_arm(arm: Arm, cubes: CentralCubes, seed: int, *, steps: int, batch_siz
         turns=arm.turns,
         on_step=on_step,
     )
-    found = np.array(arm.classes)[classifier.predict(held_out.volumes).argmax(axis=1)]
-    return Outcome(found == held_out.labels, held_out.labels, classifier)

@@ -48,9 +48,7 @@ class ClassifierCard(Settings):
     Parameters
     ----------
     classes : in the order of the probabilities.
-    box_size_voxel : edge of the volumes it takes.
-    window_voxel : edge of their central cube that it looks at.
-    seed, steps : of the training.
+    window_voxel : edge of the central cube that it looks at.
     counts : training volumes by class.
     """
 
@@ -63,13 +61,7 @@ class ClassifierCard(Settings):
 
 
 class Classifier:
-    """A trained classifier.
-
-    Parameters
-    ----------
-    network : in evaluation mode.
-    card : what it was trained on.
-    """
+    """A trained classifier. It takes volumes of the box size that it was trained on."""
 
     def __init__(self, network: nn.Module, card: ClassifierCard) -> None:
         self._network = network.eval()
@@ -90,30 +82,15 @@ class Classifier:
         )
 
     def predict(self, volumes: Float32[np.ndarray, "n z y x"]) -> Float32[np.ndarray, "n k"]:
-        """Return the probability of each class.
-
-        Raises
-        ------
-        ShapeError : boxes of another size than it was trained on.
-        """
+        """Return the probability of each class."""
         return self._run(volumes, lambda batch: self._network(batch).softmax(dim=1), len(self.classes))
 
     def features(self, volumes: Float32[np.ndarray, "n z y x"]) -> Float32[np.ndarray, "n d"]:
-        """Return what the last layer decides by: `(n, 64)`.
-
-        Raises
-        ------
-        ShapeError : boxes of another size than it was trained on.
-        """
+        """Return what the last layer decides by: `(n, 64)`."""
         return self._run(volumes, lambda batch: self._network[0](batch), CHANNELS[-1])  # type: ignore[index]
 
     def save(self, path: Path) -> None:
-        """Write it as one safetensors file, whole or not at all.
-
-        Raises
-        ------
-        OutputError : the place cannot be written.
-        """
+        """Write it as one safetensors file, whole or not at all."""
         tensors = {name: tensor.contiguous() for name, tensor in self._network.state_dict().items()}
         with atomic_path(path) as temporary:
             temporary.write_bytes(save(tensors, metadata={"card": self.card.model_dump_json()}))
@@ -170,10 +147,8 @@ def train_classifier(
 
     Parameters
     ----------
-    volumes : cubes, each z-scored, of some of the classes.
     classes : to tell apart, in the order of its probabilities. One without volumes is never predicted with reason.
     seed : of its weights, and of the order and the places of what it is shown.
-    steps, batch_size : more data does not make more steps.
     window_voxel : edge of the central cube that it looks at; None is `window_edge`.
     shift_voxel : the cube is moved by up to this much along each axis, as far as the box allows.
     turns : each volume is turned by one of these each time it is shown (`frazil.volume.turns.wedge_turns`).

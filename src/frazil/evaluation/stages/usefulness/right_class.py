@@ -33,10 +33,7 @@ def class_doubts(classifiers: Sequence[Classifier], volumes: VolumeSet) -> Float
 def right_class_scores(classifiers: Sequence[Classifier], sets: Sets) -> list[Score]:
     """Return the accuracy on the generated volumes: of all, with every class counting alike, and of each class.
 
-    Parameters
-    ----------
-    classifiers : of the same classes, trained on `sets.training`; their mean probability decides.
-    sets : volumes of the size that they take.
+    The mean probability of the classifiers, which are trained on `sets.training`, decides.
     """
     known = np.array(classifiers[0].classes)
     groups: dict[Role, VolumeSet] = {
@@ -45,7 +42,7 @@ def right_class_scores(classifiers: Sequence[Classifier], sets: Sets) -> list[Sc
         "noise": sets.noise(),
         "shuffled": sets.shuffled(),
     }
-    # 1 where the class of a volume is the likeliest, else 0; the mean probability of all classifiers decides
+    # 1 where the class of a volume is the likeliest, else 0
     right = {
         role: np.asarray(known[_chances(classifiers, of).argmax(axis=1)] == of.labels, dtype=np.float64)
         for role, of in groups.items()

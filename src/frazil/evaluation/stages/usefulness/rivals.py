@@ -1,7 +1,6 @@
 """What a user would try before a generator: particles pasted onto other backgrounds.
 
-The other cheap rival, turns that keep the missing wedge, are an argument of
-`frazil.evaluation.stages.usefulness.classifier.train_classifier`.
+The other cheap rival, turns that keep the missing wedge, are an argument of `train_classifier`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float32
 
-from frazil.core.errors import ShapeError
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.metrics.profiles import particle_radius_voxel, sphere_profile
 from frazil.evaluation.volumes import VolumeSet
@@ -47,11 +45,6 @@ def paste(
     Weights are 1 up to `MARGIN_VOXEL` beyond the radius and fall as a cosine over `FADE_VOXEL`. No more than the box is taken.
     Nothing is turned, so the wedge of the particle is that of its tomogram; the seam is the price: the two textures
     do not continue each other there, in real space nor in the missing wedge.
-
-    Parameters
-    ----------
-    particle, background : z-scored cubes of equal size.
-    radius_voxel : of the larger of the two particles at their centers, so that none of the background's own is left.
     """
     weights = ball_weights(len(particle), radius_voxel)
     pasted = weights * particle + (1 - weights) * background
@@ -82,19 +75,10 @@ def copy_paste(
 
     Parameters
     ----------
-    real : boxes with their classes.
-    rows : of the boxes to use.
-    radii_voxel : of each class, `class_radii_voxel`.
+    rows : of the boxes to use, two or more.
     edge_voxel : of the central cube to keep of each result, which is z-scored before.
-    seed : of the draw.
-
-    Raises
-    ------
-    ShapeError : fewer than two boxes.
     """
     used = np.asarray(rows, dtype=np.int64)
-    if len(used) < 2:
-        raise ShapeError(f"{len(used)} boxes: a particle needs another box to be pasted onto; give two or more")
     random = numpy_generator(seed, "copy-paste")
     places = random.permutation(len(used))
     particles = used[places]

@@ -17,8 +17,8 @@ from frazil.evaluation.metrics.metric import MINIMUM, Estimate, Metric, Role
 from frazil.evaluation.records import StageRecord
 from frazil.evaluation.scores import Line, LineName, Plot, Score, known
 from frazil.evaluation.stages.material import Material, OnStep, ignore
-from frazil.evaluation.stages.usefulness.arms import CentralCubes, Outcome, Plan, share_name, train_arm
-from frazil.evaluation.stages.usefulness.classifier import BATCH_SIZE, STEPS
+from frazil.evaluation.stages.usefulness.arms import CentralCubes, Plan, share_name, train_arm
+from frazil.evaluation.stages.usefulness.classifier import BATCH_SIZE, STEPS, Classifier
 from frazil.evaluation.stages.usefulness.right_class import DOUBT, class_doubts, right_class_scores
 from frazil.evaluation.volumes import Sets
 from frazil.volume.turns import wedge_turns
@@ -27,8 +27,8 @@ SHARES = (0.25, 0.5, 1.0, 2.0)
 
 _MEASURES = ("balanced accuracy", "accuracy")
 
-Outcomes = dict[str, list[Outcome]]
-"""Of each arm, one for every seed."""
+Right = dict[str, Float[np.ndarray, "seeds n"]]
+"""Of each arm: 1 where a held-out box was given to its class, 0 where not, a row for each seed."""
 
 
 def usefulness(
@@ -60,12 +60,11 @@ def usefulness(
         return StageRecord(scores=tuple(metric.score(note=few) for metric in unmeasured), warnings=warnings)
     turns = wedge_turns(material.tilt_range_degrees)
     plan = Plan(CentralCubes(sets), real_classes, classes, tuple(shares), floors=not material.quick, turns=turns)
-    outcomes = _train(plan, seeds, steps, batch_size, on_step)
-    judges = [outcome.classifier for outcome in outcomes[plan.judge]]
+    right, judges = _train(plan, seeds, steps, batch_size, on_step)
     scores = right_class_scores(judges, plan.cubes.sets)
     plots: tuple[Plot, ...] = ()
     if len(classes) > 1:
-        table = _Table(plan, outcomes)
+        table = _Table(plan, right)
         scores += table.scores()
         plots = (table.plot(),)
     else:
@@ -89,17 +88,24 @@ def _warnings(sets: Sets, real_classes: Sequence[str], classes: Sequence[str]) -
         yield f"{names}: fewer than {MINIMUM} generated volumes; left out of the usefulness for training"
 
 
-def _train(plan: Plan, seeds: Sequence[int], steps: int, batch_size: int, on_step: OnStep) -> Outcomes:
-    """Train all arms with all seeds."""
+def _train(
+    plan: Plan, seeds: Sequence[int], steps: int, batch_size: int, on_step: OnStep
+) -> tuple[Right, list[Classifier]]:
+    """Train all arms with all seeds; return what they got right, and the classifiers of the arm that judges."""
     trainings = [(seed, arm) for seed in seeds for arm in plan.arms(seed)]
-    found: Outcomes = {arm.name: [] for _, arm in trainings}
+    right: dict[str, list[np.ndarray]] = {arm.name: [] for _, arm in trainings}
+    judges = []
     for done, (seed, arm) in enumerate(trainings):
 
         def on_part(part: float, done: int = done) -> None:
             on_step((done + part) / len(trainings))
 
-        found[arm.name].append(train_arm(arm, plan.cubes, seed, steps=steps, batch_size=batch_size, on_step=on_part))
-    return found
+        classifier = train_arm(arm, plan.cubes, seed, steps=steps, batch_size=batch_size, on_step=on_part)
+        found = np.array(arm.classes)[classifier.predict(plan.held_out.volumes).argmax(axis=1)]
+        right[arm.name].append(found == plan.held_out.labels)
+        if arm.name == plan.judge:
+            judges.append(classifier)
+    return {name: np.array(rows, dtype=np.float64) for name, rows in right.items()}, judges
 
 
 def over_seeds_and_boxes(
@@ -117,8 +123,7 @@ def over_seeds_and_boxes(
     Parameters
     ----------
     right : 1 where a box was right, 0 where not, a row for each seed; or the difference of two trainings, paired box by box.
-    labels : `(n,)` classes of the boxes.
-    weights : `(n,)` equal within a class.
+    weights : of the boxes, equal within a class.
     least : bound of the interval, whose other bound is 1.
     """
     values = right @ weights
@@ -133,10 +138,7 @@ def over_seeds_and_boxes(
 
 
 def box_weights(measure: str, labels: np.ndarray) -> Float[np.ndarray, "n"]:
-    """Return what each held-out box counts.
-
-    In ``balanced accuracy`` each class alike, in ``accuracy`` each box alike; else `measure` is the class whose recall is meant.
-    """
+    """Return what each held-out box counts: in ``accuracy`` each box alike, in ``balanced accuracy`` each class alike, else one class."""
     names, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if measure == "accuracy":
         return np.full(len(labels), 1 / len(labels))
@@ -146,7 +148,6 @@ def box_weights(measure: str, labels: np.ndarray) -> Float[np.ndarray, "n"]:
 
 
 def _accuracy_metrics(name: str, title: str) -> list[Metric]:
-    """Return the metrics of `_MEASURES`."""
     return [
         Metric(f"{name}_{measure.replace(' ', '_')}", f"{title}: {measure}", "higher", question="useful")
         for measure in _MEASURES
@@ -170,10 +171,10 @@ _RECALL = Metric("cas_recall", "Trained on generated: share found", "higher", qu
 
 @dataclass(frozen=True)
 class _Table:
-    """From outcomes to scores."""
+    """From right answers to scores."""
 
     plan: Plan
-    outcomes: Outcomes
+    right: Right
 
     def scores(self) -> list[Score]:
         """Return the classification accuracy score, and the accuracy and the gain of everything that was added."""
@@ -185,7 +186,7 @@ class _Table:
         real_count = len(plan.real)
         for share in plan.shares:
             name, title = _share_titles(share, f"{real_count} real")
-            if name in self.outcomes:
+            if name in self.right:
                 scores += self._addition(name, title, "real", real_count + plan.added(share))
             else:
                 few = f"{len(plan.generated)} generated volumes of the classes compared; {plan.added(share)} are needed"
@@ -193,7 +194,7 @@ class _Table:
         pasted, turned = "rival: real + 100 % copy-paste", "rival: real, turned by 180°"
         scores += self._addition("copy_paste", pasted, "real", 2 * real_count)
         scores += self._addition("turns", turned, "real", real_count, f"turns: {', '.join(plan.turns)}")
-        if "all_generated" in self.outcomes:
+        if "all_generated" in self.right:
             count = len(plan.all_real)
             title = f"all {count} real + all generated"
             scores += self._addition("all_generated", title, "all_real", count + len(plan.generated))
@@ -201,16 +202,16 @@ class _Table:
 
     def plot(self) -> Plot:
         """Return the balanced accuracy by the share of generated volumes, next to that of real volumes alone."""
-        shares = [share for share in self.plan.shares if share_name(share) in self.outcomes]
-        alone = self._estimate("real", "balanced accuracy")
-        mixed = [alone, *(self._estimate(share_name(share), "balanced accuracy") for share in shares)]
+        shares = [share for share in self.plan.shares if share_name(share) in self.right]
+        arms = ["real", *map(share_name, shares)]
+        mixed = [self._estimate(self.right[arm], "balanced accuracy") for arm in arms]
         return Plot(
             name="balanced_accuracy_by_share",
             title="Real volumes with generated ones added: balanced accuracy on held-out real",
             x_title=f"generated volumes added, % of {len(self.plan.real)} real",
             y_title="balanced accuracy",
             x=(0.0, *(100 * share for share in shares)),
-            lines=(_line("generated", mixed), _line("real training", [alone] * len(mixed))),
+            lines=(_line("generated", mixed), _line("real training", mixed[:1] * len(mixed))),
         )
 
     def _addition(self, arm: str, title: str, base: str, count: int, note: str = "") -> list[Score]:
@@ -220,7 +221,7 @@ class _Table:
             self._score(metric, arm, base, measure, count, note)
             for metric, measure in zip(accuracies, _MEASURES, strict=True)
         ]
-        found = self._of(self._right(arm) - self._right(base), "balanced accuracy", least=-1.0)
+        found = self._estimate(self.right[arm] - self.right[base], "balanced accuracy", least=-1.0)
         return [*scores, gain.score({"generated": found}, count=count, note=self._note("0 is no gain", note))]
 
     def _score(self, metric: Metric, arm: str, base: str, measure: str, count: int, note: str = "") -> Score:
@@ -228,26 +229,19 @@ class _Table:
         arms: dict[Role, str] = {"generated": arm, "real": base}
         if arm == "generated" and self.plan.floors:  # an addition has no floor but its base
             arms |= {"noise": "noise", "shuffled": "shuffled"}
-        found = {role: self._estimate(name, measure) for role, name in arms.items()}
+        found = {role: self._estimate(self.right[name], measure) for role, name in arms.items()}
         label = measure if measure in self.plan.classes else None
         return metric.score(found, label=label, count=count, note=self._note(note))
 
     def _note(self, *said: str) -> str:
-        count = len(self.outcomes["real"])
-        spread = (
-            f"mean over {count} seeds, interval over seeds and held-out boxes" if count > 1 else "one seed, no interval"
-        )
+        count = len(self.right["real"])
+        several = f"mean over {count} seeds, interval over seeds and held-out boxes"
+        spread = several if count > 1 else "one seed, no interval"
         return "; ".join(filter(None, [*said, spread]))
 
-    def _estimate(self, arm: str, measure: str) -> Estimate:
-        return self._of(self._right(arm), measure, least=0.0)
-
-    def _of(self, right: Float[np.ndarray, "seeds n"], measure: str, *, least: float) -> Estimate:
-        labels = self.outcomes["real"][0].labels
+    def _estimate(self, right: Float[np.ndarray, "seeds n"], measure: str, *, least: float = 0.0) -> Estimate:
+        labels = self.plan.held_out.labels
         return over_seeds_and_boxes(right, labels, box_weights(measure, labels), least=least)
-
-    def _right(self, arm: str) -> Float[np.ndarray, "seeds n"]:
-        return np.array([outcome.right for outcome in self.outcomes[arm]], dtype=np.float64)
 
 
 def _line(name: LineName, estimates: Sequence[Estimate]) -> Line:
