@@ -4,9 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.core.errors import SettingsError, ShapeError
+from frazil.core.errors import SettingsError
 from frazil.core.seeds import numpy_generator
-from frazil.volume.turns import SIGNS, TURNS, draw_turns, mirrored_position, turn_each, turn_half, wedge_turns
+from frazil.volume.turns import SIGNS, TURNS, draw_turns, mirrored_position, turn_half, wedge_turns
 from frazil.volume.wedge import missing_wedge_mask
 
 shapes = st.tuples(*[st.integers(min_value=2, max_value=7)] * 3)
@@ -97,18 +97,6 @@ def test_turns_keep_the_mask_exactly_where_they_are_allowed(turn, tilts):
     centred = torch.fft.fftshift(mask.float())
     kept = torch.equal(turn_half(centred, turn), centred)
     assert kept == (turn in wedge_turns(tilts))
-
-
-def test_each_volume_gets_its_own_turn():
-    volumes = numpy_generator(1, "volumes").standard_normal((4, 5, 6, 7)).astype(np.float32)
-    turned = turn_each(volumes, TURNS)
-    for row, turn in enumerate(TURNS):
-        np.testing.assert_array_equal(turned[row], turn_half(volumes[row], turn))
-
-
-def test_a_turn_for_each_volume_is_needed(refuses):
-    with refuses(ShapeError, "1 turns", "2 volumes", "one for each"):
-        turn_each(np.zeros((2, 4, 4, 4)), ["y"])
 
 
 def test_draws_depend_on_the_generator_alone_and_reach_every_turn():

@@ -29,14 +29,7 @@ def box_start(center_voxel: Float[np.ndarray, "... 3"], box_size_voxel: int) -> 
 def crop(
     volume: Float[np.ndarray, "z y x"], start_voxel: Sequence[int], size_voxel: Sequence[int]
 ) -> Float[np.ndarray, "dz dy dx"]:
-    """Copy a block out of `volume`; voxels beyond the volume are 0.
-
-    Parameters
-    ----------
-    volume : `(z, y, x)`.
-    start_voxel : first voxel of the block, zyx; may be negative.
-    size_voxel : edges of the block, zyx.
-    """
+    """Copy a block out of `volume`; voxels beyond the volume are 0. Its first voxel (zyx) may be negative."""
     ends = zip(start_voxel, size_voxel, volume.shape, strict=True)
     low, high = np.array([np.clip((start, start + size), 0, edge) for start, size, edge in ends]).T
     inside = volume[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
@@ -54,14 +47,9 @@ def crop_measured(
     start_voxel: Sequence[int],
     size_voxel: Sequence[int],
 ) -> Bool[np.ndarray, "dz dy dx"]:
-    """Return which voxels of a block were measured: those inside the tomogram and in a chunk that is on disk.
+    """Return which voxels of a block (as in `crop`) were measured: those inside the tomogram and in a chunk that is on disk.
 
-    Parameters
-    ----------
-    shape_voxel : edges of the tomogram, zyx.
-    chunk_voxel : edges of a storage chunk, zyx.
-    chunk_present : False where a chunk is absent on disk.
-    start_voxel, size_voxel : the block, as in `crop`.
+    `shape_voxel` and `chunk_voxel` are the zyx edges of the tomogram and of a storage chunk.
     """
     positions = [int(start) + np.arange(size) for start, size in zip(start_voxel, size_voxel, strict=True)]
     inside = [(p >= 0) & (p < edge) for p, edge in zip(positions, shape_voxel, strict=True)]
@@ -80,13 +68,7 @@ def crop_measured(
 def crop_center(
     volumes: Shaped[np.ndarray, "... z y x"], edge_voxel: int, shift_voxel: Sequence[int] = (0, 0, 0)
 ) -> Shaped[np.ndarray, "... e e e"]:
-    """Return the cube around voxel D/2, which comes to lie at voxel ``edge / 2``; a view.
-
-    Parameters
-    ----------
-    volumes : `(..., z, y, x)`.
-    edge_voxel : of the cube.
-    shift_voxel : zyx, moves the center of the cube to ``D/2 + shift``.
+    """Return the cube around voxel ``D/2 + shift`` (zyx), which comes to lie at voxel ``edge / 2``; a view.
 
     Raises
     ------

@@ -22,10 +22,7 @@ EPSILON = 1e-8
 def moments(volume: Float[np.ndarray, "z y x"], measured: Bool[np.ndarray, "z y x"] | None = None) -> Moments:
     """Return mean and unbiased standard deviation (as ``torch.std``) of the grey values, summed in float64.
 
-    Parameters
-    ----------
-    volume : `(z, y, x)`, any unit.
-    measured : True where a voxel counts; None counts all, padding included (the paper).
+    Only voxels where `measured` is True count; None counts all, padding included (the paper).
 
     Raises
     ------
@@ -46,10 +43,7 @@ def z_score(
 ) -> Float32[np.ndarray, "z y x"]:
     """Return ``(x - mean) / (std + 1e-8)`` (eq. 1) as float32.
 
-    Parameters
-    ----------
-    statistics : mean and standard deviation in the unit of `volume`.
-    measured : where it is given, voxels that were not measured become 0, the mean of the measured ones.
+    Where `measured` is given, voxels that were not measured become 0, the mean of the measured ones.
     """
     # float64: the mean can be large against the standard deviation
     scored = ((volume - np.float64(statistics.mean)) / (statistics.std + EPSILON)).astype(np.float32)

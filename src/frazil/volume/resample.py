@@ -57,13 +57,7 @@ def axis_weights(center_voxel: float, box_size_voxel: int, ratio: float) -> Axis
 def resample(
     volume: Float[np.ndarray, "i j k"], weights: Sequence[Float[np.ndarray, "new old"]]
 ) -> Float[np.ndarray, "z y x"]:
-    """Apply one weight matrix per axis.
-
-    Parameters
-    ----------
-    volume : `(i, j, k)` block of the old grid, cut at the three `AxisWeights.start_voxel`.
-    weights : three matrices `(z, i)`, `(y, j)`, `(x, k)`.
-    """
+    """Apply the matrices `(z, i)`, `(y, j)`, `(x, k)` to a block of the old grid, cut at the three `AxisWeights.start_voxel`."""
     weights_z, weights_y, weights_x = weights
     volume = np.matmul(weights_y, volume @ weights_x.T)
     return np.tensordot(weights_z, volume, axes=1)
@@ -78,13 +72,7 @@ def resample_measured(
 
     A new voxel counts as measured where at least half of its kernel's weight fell on measured voxels; its value is then
     divided by that share (normalised convolution, Knutsson & Westin 1993), so that padding does not bleed into what
-    lies next to it. Others are 0.
-
-    Parameters
-    ----------
-    volume : `(i, j, k)`, 0 where not measured.
-    measured : `(i, j, k)`.
-    weights : as in `resample`.
+    lies next to it. Others are 0, as they are in `volume`.
     """
     resampled = resample(volume, weights)
     if measured.all():

@@ -31,13 +31,7 @@ _LEVEL_DEGREES = 15.0  # power is measured against what lies this near to the kx
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve of log10 power.
-
-    Parameters
-    ----------
-    at : `(bins,)` spatial frequencies in cycles per voxel, or angles in degrees.
-    log_power : `(bins,)`; NaN where there are no coefficients.
-    """
+    """A curve of log10 power at spatial frequencies in cycles per voxel, or angles in degrees; NaN without coefficients."""
 
     at: Float[np.ndarray, "bins"]
     log_power: Float[np.ndarray, "bins"]
@@ -92,8 +86,6 @@ def appearance(volume: Float[np.ndarray, "z y x"]) -> Appearance:
 def slice_power(volume: Float[np.ndarray, "z y x"], plane: Plane) -> Float[np.ndarray, "row column"]:
     """Return the mean power of the slices of a plane, each faded out at its edges; white noise of variance 1 has 1 everywhere.
 
-    Returns
-    -------
     In FFT order; rows are y (XY) or z, columns x or (YZ) y.
     """
     slices = volume.transpose(_SLICE_AXES[plane])
@@ -106,8 +98,6 @@ def slice_power(volume: Float[np.ndarray, "z y x"], plane: Plane) -> Float[np.nd
 def volume_power(volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "kz ky kx"]:
     """Return the power of a volume, faded out at its faces; white noise of variance 1 has 1 everywhere.
 
-    Returns
-    -------
     In FFT order and in the precision of the volume.
     """
     z, y, x = (np.hanning(edge + 2)[1:-1].astype(volume.dtype) for edge in volume.shape)
@@ -119,15 +109,13 @@ def volume_power(volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "kz ky
 def radial_curve(power: Float[np.ndarray, "..."], bins: int = 21) -> Curve:
     """Return log power by spatial frequency, in rings (shells in 3D) of equal width between 0.03 and 0.45 cycles per voxel.
 
-    Parameters
-    ----------
-    power : `(row, column)` or `(kz, ky, kx)`, in FFT order.
+    `power` is `(row, column)` or `(kz, ky, kx)`, in FFT order.
     """
     ring = _rings(power.shape, bins)
     counts = np.bincount(ring, minlength=bins + 1)[:bins]
     sums = np.bincount(ring, weights=power.ravel(), minlength=bins + 1)[:bins]
     means = np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0)
-    edges = _ring_edges(bins)
+    edges = np.linspace(_LOWEST, _HIGHEST, bins + 1)
     return Curve((edges[:-1] + edges[1:]) / 2, _log10(means))
 
 
@@ -161,16 +149,12 @@ def mean_curve(curves: list[Curve]) -> Curve:
     return Curve(curves[0].at, np.mean([curve.log_power for curve in curves], axis=0))
 
 
-def _ring_edges(bins: int) -> Float[np.ndarray, "edges"]:
-    return np.linspace(_LOWEST, _HIGHEST, bins + 1)
-
-
 @functools.lru_cache(maxsize=16)
 def _rings(shape: tuple[int, ...], bins: int) -> Int64[np.ndarray, "coefficients"]:
     """Return the ring of every coefficient; `bins` where it is in none."""
     axes = np.meshgrid(*(scipy.fft.fftfreq(edge) for edge in shape), indexing="ij", sparse=True)
     radius = np.sqrt(sum(np.square(axis) for axis in axes)).ravel()
-    edges = _ring_edges(bins)
+    edges = np.linspace(_LOWEST, _HIGHEST, bins + 1)
     ring = np.searchsorted(edges, radius, side="right") - 1
     ring[radius == edges[-1]] = bins - 1
     ring[(radius < edges[0]) | (radius > edges[-1])] = bins
@@ -179,14 +163,14 @@ def _rings(shape: tuple[int, ...], bins: int) -> Int64[np.ndarray, "coefficients
 
 
 def _log10(power: Float[np.ndarray, "bins"]) -> Float[np.ndarray, "bins"]:
-    """Return the logarithm; no power at all stands as 1e-30, far below anything that was measured."""
+    """Return the logarithm; no power at all counts as 1e-30, far below anything that was measured."""
     return np.asarray(np.log10(np.maximum(power, 1e-30)))
 
 
 def _means(
     values: Float[np.ndarray, "..."], at: Float[np.ndarray, "..."], edges: Float[np.ndarray, "edges"]
 ) -> Float[np.ndarray, "bins"]:
-    """Return the mean of the values in each bin, NaN where there are none; what lies on the last edge belongs to the last bin."""
+    """Return the mean of the values in each bin, NaN where there are none."""
     counts, _ = np.histogram(at, edges)
     sums, _ = np.histogram(at, edges, weights=values)
     return np.asarray(np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0))

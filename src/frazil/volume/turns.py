@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from frazil.core.errors import ShapeError
 from frazil.core.records import TiltRange
 from frazil.volume.wedge import check_tilt_range
 
@@ -43,15 +42,8 @@ def wedge_turns(tilt_range_degrees: TiltRange | None) -> tuple[Turn, ...]:
     """Return the half turns that keep the missing wedge of a tilt series about y.
 
     Turns about x and z take a tilt to its negative, so they keep only a symmetric range. A turn about y takes every tilt to
-    itself. A quarter turn about z, or any other turn, moves the wedge to where it is never found.
-
-    Parameters
-    ----------
-    tilt_range_degrees : lowest and highest tilt. None, not known, is treated as asymmetric.
-
-    Raises
-    ------
-    SettingsError : not a tilt range.
+    itself. A quarter turn about z, or any other turn, moves the wedge to where it is never found. A range that is not known
+    is treated as asymmetric.
     """
     if tilt_range_degrees is None:
         return ("identity", "y")
@@ -71,38 +63,19 @@ def turn_half(volume: Shaped[Tensor, "... z y x"], axis: Turn) -> Shaped[Tensor,
 def turn_half(volume: Any, axis: Turn) -> Any:
     """Return a copy turned by 180 degrees about `axis` through voxel D/2. Exact: voxels move, none is interpolated.
 
-    Parameters
-    ----------
-    volume : `(..., z, y, x)` NumPy array or tensor, any unit; edges may differ, each is turned about its own half.
-    axis : of the turn; ``identity`` copies.
+    Edges may differ, each is turned about its own half.
     """
-    order = [_order(edge, sign) for edge, sign in zip(volume.shape[-3:], SIGNS[axis], strict=True)]
+    edges = volume.shape[-3:]
+    order = [
+        np.arange(edge) if sign > 0 else (2 * (edge // 2) - np.arange(edge)) % edge
+        for edge, sign in zip(edges, SIGNS[axis], strict=True)
+    ]
     return volume[(..., *np.ix_(*order))]
-
-
-def turn_each(volumes: Shaped[np.ndarray, "n z y x"], turns: Sequence[Turn]) -> Shaped[np.ndarray, "n z y x"]:
-    """Return a copy of `volumes`, each turned by its own half turn.
-
-    Raises
-    ------
-    ShapeError : not one turn for each volume.
-    """
-    if len(volumes) != len(turns):
-        raise ShapeError(f"{len(turns)} turns for {len(volumes)} volumes; give one for each")
-    return np.stack([turn_half(volume, turn) for volume, turn in zip(volumes, turns, strict=True)])
 
 
 def mirrored_position(position: Float[np.ndarray, "... 3"], turn: Turn) -> Float[np.ndarray, "... 3"]:
     """Return where a particle sits once its whole tomogram, and not only its box, has been turned about the middle.
 
-    Parameters
-    ----------
-    position : `(..., 3)` zyx, center divided by the extent, in [0, 1]; NaN, not known, stays.
+    Positions are zyx, center divided by the extent, in [0, 1]; NaN, not known, stays.
     """
     return np.where(np.array(SIGNS[turn]) > 0, position, 1 - position)
-
-
-def _order(edge: int, sign: int) -> Int64[np.ndarray, "n"]:
-    """Return the voxel of an axis that each voxel comes from; its own inverse."""
-    voxel = np.arange(edge)
-    return voxel if sign > 0 else (2 * (edge // 2) - voxel) % edge

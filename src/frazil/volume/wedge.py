@@ -18,12 +18,7 @@ from frazil.core.records import TiltRange
 
 
 def check_tilt_range(tilt_range_degrees: TiltRange) -> TiltRange:
-    """Return the tilt range if it is one.
-
-    Raises
-    ------
-    SettingsError : lowest not below highest, or a tilt beyond 90 degrees.
-    """
+    """Return the tilt range if it is one, else raise SettingsError."""
     lowest, highest = tilt_range_degrees
     if not (math.isfinite(lowest) and math.isfinite(highest)) or max(abs(lowest), abs(highest)) > 90:
         raise SettingsError(f"tilt range {lowest:g},{highest:g}: a tilt beyond 90 degrees; keep both within -90 and 90")
@@ -58,26 +53,14 @@ def missing_wedge_mask(
     plane = (direction >= lowest - tolerance) & (direction <= highest + tolerance)
     plane |= (kz == 0) & (kx == 0)
     # The Nyquist coefficients of an even edge stand for both signs: measured if either is, so that volumes stay real.
-    plane |= _conjugate(plane)
+    plane |= plane.flip(0, 2).roll((1, 1), (0, 2))
     return plane.expand(*shape_voxel).contiguous()
 
 
 def frequency_axes(shape_voxel: Sequence[int], *, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
     """Return one axis of frequencies per dimension, in FFT order, shaped to broadcast against each other.
 
-    Returns
-    -------
-    For `(z, y, x)`: frequencies of shape `(z, 1, 1)`, `(1, y, 1)`, `(1, 1, x)`, cycles per voxel, in [-0.5, 0.5).
+    For `(z, y, x)` they are `(z, 1, 1)`, `(y, 1)` and `(x,)`, in cycles per voxel, in [-0.5, 0.5).
     """
-    return tuple(
-        torch.fft.fftfreq(edge, device=device).reshape(
-            [-1 if other == axis else 1 for other in range(len(shape_voxel))]
-        )
-        for axis, edge in enumerate(shape_voxel)
-    )
-
-
-def _conjugate(mask: Tensor) -> Tensor:
-    """Return the mask at the negative of every frequency."""
-    dimensions = tuple(range(mask.ndim))
-    return mask.flip(dimensions).roll([1] * mask.ndim, dimensions)
+    axes = [torch.fft.fftfreq(edge, device=device) for edge in shape_voxel]
+    return tuple(axis.view(-1, *[1] * after) for axis, after in zip(axes, reversed(range(len(axes))), strict=True))

@@ -31,7 +31,7 @@ from frazil.evaluation.stages.usefulness.network import (
 )
 from frazil.evaluation.volumes import VolumeSet
 from frazil.volume.crop import crop_center
-from frazil.volume.turns import Turn, draw_turns, turn_each
+from frazil.volume.turns import Turn, draw_turns, turn_half
 
 STEPS = 400
 BATCH_SIZE = 32
@@ -201,7 +201,8 @@ def _batches(
         rows = np.array([random.choice(rows_of[place]) for place in places])
         shifts = random.integers(-reach_voxel, reach_voxel + 1, size=(batch_size, 3))
         windows = [crop_center(volumes[row], window_voxel, shift) for row, shift in zip(rows, shifts, strict=True)]
-        turned = turn_each(np.stack(windows), draw_turns(batch_size, turns, random))
+        chosen = draw_turns(batch_size, turns, random)
+        turned = np.stack([turn_half(window, turn) for window, turn in zip(windows, chosen, strict=True)])
         yield _as_tensor(turned), torch.from_numpy(targets[rows])
 
 
