@@ -66,10 +66,6 @@ def read_atoms(path: Path, *, assembly: str | None = None) -> Atoms:
     Parameters
     ----------
     assembly : name of a biological assembly, mostly ``1``; None takes the atoms as they are in the file.
-
-    Raises
-    ------
-    SourceError : no such file, not readable, no such assembly, no atoms besides water, or only one.
     """
     structure = _read_structure(path)
     if len(structure) == 0:
@@ -79,7 +75,11 @@ def read_atoms(path: Path, *, assembly: str | None = None) -> Atoms:
     structure.remove_alternative_conformations()
     structure.remove_waters()
     if assembly is not None:
-        _assemble(structure, assembly, path)
+        known = [found.name for found in structure.assemblies]
+        if assembly not in known:
+            there = f"choose from {', '.join(known)}" if known else "the file describes none; leave assembly out"
+            raise SourceError(f"{path}: no assembly {assembly}; {there}")
+        structure.transform_to_assembly(assembly, gemmi.HowToNameCopiedChain.AddNumber)
     positions, elements, hydrogens = [], [], []
     for chain in structure[0]:
         for residue in chain:
@@ -103,8 +103,7 @@ def _read_structure(path: Path) -> gemmi.Structure:
         what = "a folder, not a file" if path.is_dir() else "no such file"
         raise SourceError(f"{path}: {what}; check the path")
     try:
-        with path.open("rb"):
-            pass
+        path.open("rb").close()  # gemmi does not say that it lacks permission
         structure = gemmi.read_structure(str(path))
     except PermissionError:
         raise SourceError(f"{path}: permission denied; make it readable") from None
@@ -130,14 +129,6 @@ def _refuse_unreadable_places(path: Path) -> None:
                 raise SourceError(
                     f"{path}: line {number}, coordinates {shown!r} are not numbers; correct the file, or write mmCIF"
                 ) from None
-
-
-def _assemble(structure: gemmi.Structure, assembly: str, path: Path) -> None:
-    known = [found.name for found in structure.assemblies]
-    if assembly not in known:
-        there = f"choose from {', '.join(known)}" if known else "the file describes none; leave assembly out"
-        raise SourceError(f"{path}: no assembly {assembly}; {there}")
-    structure.transform_to_assembly(assembly, gemmi.HowToNameCopiedChain.AddNumber)
 
 
 def _hydrogens_per_dalton(residue: gemmi.Residue, heavy_atoms: int) -> float:

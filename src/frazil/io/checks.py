@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from frazil.core.errors import FrazilError, PickError, SourceError
 from frazil.core.records import SAME_VOXEL_SIZE, Picks, TomogramHeader
@@ -30,12 +31,7 @@ def clean_name(text: str) -> str:
 
 
 def check_name(text: str, what: str, error: type[FrazilError]) -> str:
-    """Return `text` if copick accepts it as the name of a `what` (label, user, session, ...).
-
-    Raises
-    ------
-    error : it is empty or contains an underscore, a space or a path character.
-    """
+    """Return `text` if copick accepts it as the name of a `what` (label, user, session, ...), else raise `error`."""
     if not text or clean_name(text) != text:
         raise error(
             f"{what} {text!r} is not a valid copick name; use {clean_name(text) or 'a name'!r} (no underscores, "
@@ -45,12 +41,7 @@ def check_name(text: str, what: str, error: type[FrazilError]) -> str:
 
 
 def check_run(text: str, error: type[FrazilError]) -> str:
-    """Return `text` if it can be the folder of a run.
-
-    Raises
-    ------
-    error : it is empty, starts with a dot, or contains a slash.
-    """
+    """Return `text` if it can be the folder of a run, else raise `error`."""
     if not text or text.startswith(".") or "/" in text or "\\" in text:
         raise error(
             f"run {text!r} is not a valid folder name; use a name without slashes that does not start with a dot"
@@ -64,29 +55,21 @@ class Annotated(Protocol):
     @property
     def label(self) -> str:
         """Class name."""
-        ...
 
     @property
     def user(self) -> str | None:
         """Who picked, None where the format does not say."""
-        ...
 
     @property
     def session(self) -> str | None:
         """The user's session, None where the format does not say."""
-        ...
 
 
 T = TypeVar("T", bound=Annotated)
 
 
 def select(candidates: Sequence[T], settings: SourceSettings, origin: str) -> list[T]:
-    """Return the candidates that pass the filters of `settings`; an empty filter passes all.
-
-    Raises
-    ------
-    PickError : there are no candidates, a filter names what no candidate has, or nothing passes all filters together.
-    """
+    """Return the candidates that pass the filters of `settings`; an empty filter passes all. Nothing left is an error."""
     if not candidates:
         raise PickError(f"{origin}: no picks; each run needs a folder Picks with <user>_<session>_<object>.json")
     filters = {"label": settings.labels, "user": settings.users, "session": settings.sessions}
@@ -107,18 +90,8 @@ def select(candidates: Sequence[T], settings: SourceSettings, origin: str) -> li
     return chosen
 
 
-def isotropic_voxel_size(edges_angstrom: tuple[float, float, float], origin: str) -> float:
-    """Return the mean edge of a voxel.
-
-    Parameters
-    ----------
-    edges_angstrom : zyx.
-    origin : what has these edges, for the message.
-
-    Raises
-    ------
-    SourceError : an edge is 0, negative or not finite, or the edges differ by more than 0.1 %.
-    """
+def isotropic_voxel_size(edges_angstrom: ArrayLike, origin: str) -> float:
+    """Return the mean of the zyx edges of a voxel; `origin`, what has them, is named if they make no cube."""
     edges = np.asarray(edges_angstrom, dtype=np.float64)
     shown = " x ".join(f"{edge:.6g}" for edge in edges)
     if not np.all(np.isfinite(edges)) or np.any(edges <= 0):
@@ -131,19 +104,11 @@ def isotropic_voxel_size(edges_angstrom: tuple[float, float, float], origin: str
     return float(edges.mean())
 
 
-def true_voxel_size(
-    edges_angstrom: tuple[float, float, float], finest_angstrom: tuple[float, float, float], true_finest_angstrom: float
-) -> float:
+def true_voxel_size(edges_angstrom: ArrayLike, finest_angstrom: ArrayLike, true_finest_angstrom: float) -> float:
     """Return the voxel size of a level where the metadata are wrong in all but the ratio between levels.
 
-    Parameters
-    ----------
-    edges_angstrom, finest_angstrom : voxel edges of the level and of the finest one as the metadata give them, zyx.
-    true_finest_angstrom : true voxel size of the finest level.
-
-    Returns
-    -------
-    angstrom; NaN where the metadata give no ratio, or not the same for all axes.
+    `edges_angstrom` and `finest_angstrom` are the zyx edges of the level and of the finest one as the metadata give them. NaN
+    where they give no ratio, or not the same for all axes.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.asarray(edges_angstrom, dtype=np.float64) / np.asarray(finest_angstrom, dtype=np.float64)
@@ -153,12 +118,7 @@ def true_voxel_size(
 
 
 def refuse_unknown_voxel_size(header: TomogramHeader) -> None:
-    """Refuse a voxel size of exactly 1 A where picks in voxels depend on it.
-
-    Raises
-    ------
-    SourceError : the voxel size is 1.
-    """
+    """Refuse a voxel size of exactly 1 A where picks in voxels depend on it."""
     if header.voxel_size_angstrom == UNKNOWN_ANGSTROM:
         raise SourceError(
             f"{header.origin}: its header says 1.0 A per voxel, which programs write when they do not know; "
@@ -167,12 +127,7 @@ def refuse_unknown_voxel_size(header: TomogramHeader) -> None:
 
 
 def refuse_picks_beyond_unit_voxels(header: TomogramHeader, picks: Iterable[Picks]) -> None:
-    """Refuse a voxel size of exactly 1 A where picks in angstrom would then lie outside the tomogram.
-
-    Raises
-    ------
-    SourceError : the voxel size is 1 and a pick lies outside.
-    """
+    """Refuse a voxel size of exactly 1 A where picks in angstrom would then lie outside the tomogram."""
     if header.voxel_size_angstrom != UNKNOWN_ANGSTROM:
         return
     extent = np.asarray(header.extent_angstrom)

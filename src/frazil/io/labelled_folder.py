@@ -43,10 +43,6 @@ class LabelledFile(NamedTuple):
 def parse_classes(text: str) -> dict[int, str]:
     """Read names for numbered classes: ``"0=ribosome,1=thyroglobulin"``, or the names alone, counted from 0.
 
-    Raises
-    ------
-    RequestError : not a number, a number that is named twice, or an empty name.
-
     Examples
     --------
     >>> parse_classes("apo-ferritin,ribosome")
@@ -69,19 +65,7 @@ def read_labelled_folder(
 ) -> list[LabelledFile]:
     """Find the MRC files of a folder and of its subfolders (one level), and the class of each; no voxels are read.
 
-    Parameters
-    ----------
-    folder : any folder of MRC files.
-    classes : names of numbered classes.
-    known_labels : classes of the real boxes.
-
-    Returns
-    -------
-    sorted by file.
-
-    Raises
-    ------
-    SourceError : no folder, no MRC files, a file without a class, or a `labels.csv` that does not fit.
+    `classes` names numbered classes; `known_labels` are those of the real boxes.
     """
     files = _find(folder)
     if (folder / LABELS_FILE).is_file():
@@ -90,15 +74,9 @@ def read_labelled_folder(
 
 
 def write_labels(folder: Path, files: Sequence[LabelledFile]) -> None:
-    """Write ``labels.csv``.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
-    """
-    write_text(
-        folder / LABELS_FILE, pd.DataFrame(files, columns=list(COLUMNS)).to_csv(index=False, lineterminator="\n")
-    )
+    """Write ``labels.csv``."""
+    table = pd.DataFrame(files, columns=list(COLUMNS))
+    write_text(folder / LABELS_FILE, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _find(folder: Path) -> list[str]:

@@ -28,16 +28,9 @@ _COMPLEX_MODES = (3, 4)
 
 
 def read_header(path: Path, voxel_size_angstrom: float | None = None) -> TomogramHeader:
-    """Read what the header says, and check that the file is as long as it must be.
+    """Read what the header says, and check that the file is as long as it must be. The run is named like the file.
 
-    Parameters
-    ----------
-    path : MRC file; the run is named like the file, without suffix.
-    voxel_size_angstrom : use this instead of the header's.
-
-    Raises
-    ------
-    SourceError : not MRC, truncated, complex, a stack of volumes, turned axes, or a voxel size that is not valid.
+    `voxel_size_angstrom` is used instead of the header's.
     """
     with _open(path, header_only=True) as mrc:
         header = mrc.header
@@ -69,12 +62,7 @@ def read_header(path: Path, voxel_size_angstrom: float | None = None) -> Tomogra
 
 
 def read_volume(path: Path) -> Float[np.ndarray, "z y x"]:
-    """Read the voxels as float32.
-
-    Raises
-    ------
-    SourceError : as for `read_header`; a voxel size of 0 does not matter here.
-    """
+    """Read the voxels as float32. A voxel size of 0 does not matter here."""
     shape = read_header(path, voxel_size_angstrom=1.0).shape_voxel
     with _open(path, header_only=False) as mrc:
         return np.asarray(mrc.data, dtype=np.float32).reshape(shape)
@@ -85,15 +73,7 @@ def write_volume(
 ) -> None:
     """Write float32 (mode 2), whole or not at all; the same volume gives the same bytes.
 
-    Parameters
-    ----------
-    volume : `(z, y, x)` grey values.
-    voxel_size_angstrom : edge of a voxel.
-    simulated : say so in the label of the header.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
+    `simulated` is said in the label of the header.
     """
     with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
         with warnings.catch_warnings():
@@ -110,9 +90,8 @@ def write_volume(
 def _open(path: Path, *, header_only: bool) -> Iterator[Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", RuntimeWarning
-            )  # permissive: old files lack the map mark; we check for ourselves
+            # permissive: old files lack the map mark; we check for ourselves
+            warnings.simplefilter("ignore", RuntimeWarning)
             mrc = mrcfile.open(path, permissive=True, header_only=header_only)
     except FileNotFoundError:
         raise SourceError(f"{path}: no such file; check the path") from None

@@ -71,17 +71,14 @@ class MrcSource(Source):
     @cached_property
     def _picks(self) -> list[Picks]:
         placed = []
-        headers: dict[str, TomogramHeader] = {}
+        headers: dict[str, TomogramHeader | None] = {}
         for some in select(self._table, self._settings, str(self.path)):
             run = some.tomogram
-            if not self._files[run]:
-                placed.append(some.unplaced())
-                continue
             if run not in headers:
-                headers[run] = self.header(run)
-            placed.append(some.placed(headers[run]))
-            if self._settings.voxel_size_angstrom is None:
-                refuse_picks_beyond_unit_voxels(headers[run], placed[-1:])
+                headers[run] = self.header(run) if self._files[run] else None
+            placed.append(some.placed(header := headers[run]))
+            if header is not None and self._settings.voxel_size_angstrom is None:
+                refuse_picks_beyond_unit_voxels(header, placed[-1:])
         return sorted(placed, key=lambda picks: (picks.run, picks.label))
 
     def _file(self, run: str) -> Path:
@@ -108,11 +105,6 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
     """Open a folder of MRC files with picks in a CSV or in STAR files.
 
     Without ``settings.picks_file`` the folder is searched: one CSV, or any number of particle STAR files.
-
-    Raises
-    ------
-    SourceError : no tables, or several; or a level, type or spacing is chosen, which MRC files lack.
-    PickError : a table cannot be used.
     """
     for option, value in (
         ("--level", settings.level or None),
@@ -134,9 +126,8 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
 
 def _find_tables(folder: Path) -> list[Path]:
     csvs, stars = sorted(folder.glob("*.csv")), sorted(folder.glob("*.star"))
-    particles = [star for star in stars if is_particle_file(star)] or stars[
-        :1
-    ]  # its reader says why it has no particles
+    # if none lists particles, the reader of the first says why
+    particles = [star for star in stars if is_particle_file(star)] or stars[:1]
     if (csvs and particles) or len(csvs) > 1:
         names = ", ".join(file.name for file in (*csvs, *particles))
         raise SourceError(f"{folder}: several tables of picks: {names}; pass --picks with one of them")

@@ -62,20 +62,9 @@ class Pyramid:
     tilt_range_degrees: TiltRange | None
     simulated: bool
 
-    def levels_on_disk(self) -> list[int]:
-        """Indices of the levels whose array exists."""
-        return [index for index, level in enumerate(self.levels) if f"{level.path}/.zarray" in self.store]
-
     def array(self, level: int) -> zarr.Array:
-        """Return the array of `level`, voxels unread.
-
-        Raises
-        ------
-        MissingTomogramError : the level is not listed, or is listed and missing on disk (the message names those that
-            exist).
-        SourceError : its metadata are damaged, or it is not a volume.
-        """
-        there = self.levels_on_disk()
+        """Return the array of `level`, voxels unread. An error for a level that is missing names those that exist."""
+        there = [index for index, one in enumerate(self.levels) if f"{one.path}/.zarray" in self.store]
         if level not in there:
             if not there:
                 raise MissingTomogramError(
@@ -106,10 +95,6 @@ class Pyramid:
         """Read a whole level as float32; chunks that are absent hold the fill value (0 where there is none).
 
         Chunks are read in threads, so that one is decoded while another comes from the disk.
-
-        Raises
-        ------
-        SourceError : the level is missing, or a chunk cannot be read or decoded.
         """
         array = self.array(level)
         volume = np.zeros(array.shape, dtype=array.dtype)
@@ -129,35 +114,18 @@ class Pyramid:
         return np.asarray(volume, dtype=np.float32)
 
     def chunk_present(self, level: int) -> Bool[np.ndarray, "cz cy cx"]:
-        """Return which chunks of a level exist in the store.
-
-        Raises
-        ------
-        SourceError : the level is missing.
-        """
-        array = self.array(level)
-        present = np.zeros(array.cdata_shape, dtype=bool)
-        for key in _keys_under(self.store, self.levels[level].path):
-            indices = key.replace("/", ".").split(".")
-            if len(indices) == 3 and all(part.isdigit() for part in indices):
-                index = tuple(int(part) for part in indices)
-                if all(i < n for i, n in zip(index, present.shape, strict=True)):
-                    present[index] = True
+        """Return which chunks of a level exist in the store."""
+        present = np.zeros(self.array(level).cdata_shape, dtype=bool)
+        keys = {key.replace("/", ".") for key in _keys_under(self.store, self.levels[level].path)}
+        for chunk in np.ndindex(present.shape):
+            present[chunk] = ".".join(map(str, chunk)) in keys
         return present
 
 
 def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_angstrom: float | None = None) -> Pyramid:
-    """Read the metadata of an OME-Zarr image.
+    """Read the metadata of an OME-Zarr 0.4 image in a Zarr v2 store, local or remote; `origin` is its address, for messages.
 
-    Parameters
-    ----------
-    store : a Zarr v2 store, local or remote.
-    origin : path or address, for messages.
-    voxel_size_angstrom : true voxel size of the finest level, where the scales are wrong; only their ratio counts then.
-
-    Raises
-    ------
-    SourceError : not OME-Zarr 0.4, axes other than z, y, x, an unknown unit, or a voxel size that is not valid.
+    `voxel_size_angstrom` is the true one of the finest level, where the scales are wrong; only their ratio counts then.
     """
     store = _strict(store)
     attributes = _attributes(store, origin)
@@ -166,10 +134,8 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_ang
         axes = [axis["name"] for axis in image["axes"]]
         units = {axis.get("unit", "angstrom") for axis in image["axes"]}
         shared = _scale(image.get("coordinateTransformations", []), len(axes))
-        scales = [
-            (data["path"], _scale(data["coordinateTransformations"], len(axes)) * shared) for data in image["datasets"]
-        ]
-        levels = [(str(path), (float(scale[0]), float(scale[1]), float(scale[2]))) for path, scale in scales]
+        paths = [str(data["path"]) for data in image["datasets"]]
+        scales = [_scale(data["coordinateTransformations"], len(axes)) * shared for data in image["datasets"]]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as fault:
         raise SourceError(
             f"{origin}: its .zattrs is not an OME-NGFF 0.4 image ({type(fault).__name__}: {fault}); write it as "
@@ -184,19 +150,16 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_ang
             f"{origin}: unit {', '.join(sorted(map(str, units)))}, expected angstrom; correct the axes in its .zattrs"
         )
     factor = _ANGSTROM_PER_UNIT[units.pop()]
-    if voxel_size_angstrom is None:
-        sized = tuple(
-            Level(path, isotropic_voxel_size((z * factor, y * factor, x * factor), f"{origin}/{path}"))
-            for path, (z, y, x) in levels
-        )
-    else:
-        sized = (
-            Level(levels[0][0], voxel_size_angstrom),
-            *(Level(path, true_voxel_size(edges, levels[0][1], voxel_size_angstrom)) for path, edges in levels[1:]),
-        )
+    levels: list[Level] = []
+    for path, scale in zip(paths, scales, strict=True):
+        if voxel_size_angstrom is None:
+            size = isotropic_voxel_size(scale * factor, f"{origin}/{path}")
+        else:
+            size = true_voxel_size(scale, scales[0], voxel_size_angstrom) if levels else voxel_size_angstrom
+        levels.append(Level(path, size))
     ours = attributes.get(ATTRIBUTE)
     ours = ours if isinstance(ours, dict) else {}
-    return Pyramid(store, origin, sized, _tilt_range(ours, origin), simulated=bool(ours.get("simulated")))
+    return Pyramid(store, origin, tuple(levels), _tilt_range(ours, origin), simulated=bool(ours.get("simulated")))
 
 
 def write_pyramid(
@@ -210,17 +173,7 @@ def write_pyramid(
 ) -> Path:
     """Write an OME-NGFF 0.4 image, whole or not at all. Each further level is the 2 x 2 x 2 mean of the one before.
 
-    The same volume gives the same bytes.
-
-    Parameters
-    ----------
-    volume : `(z, y, x)`, kept in its own type.
-    levels : resolutions to write, 1 writes only the full one.
-    tilt_range_degrees, simulated : kept in .zattrs under ``frazil``.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
+    The same volume gives the same bytes, in its own type. Tilt range and `simulated` are kept in .zattrs under ``frazil``.
     """
     with atomic_path(path) as temporary, _one_compressor_thread():
         group = zarr.open_group(zarr.DirectoryStore(str(temporary)), mode="w")
@@ -303,7 +256,8 @@ def _scale(transformations: list[dict[str, Any]], axes: int) -> Float[np.ndarray
 
 
 def _tilt_range(ours: dict[str, Any], origin: str) -> TiltRange | None:
-    if (tilts := ours.get("tilt_range_degrees")) is None:
+    tilts = ours.get("tilt_range_degrees")
+    if tilts is None:
         return None
     try:
         low, high = (float(tilt) for tilt in tilts)

@@ -50,12 +50,7 @@ class Source(ABC):
 
     @abstractmethod
     def picks(self) -> list[Picks]:
-        """Return all picks that pass the filters, sorted by run and label; NaN where a missing tomogram hides the scale.
-
-        Raises
-        ------
-        PickError : picks are damaged, a filter names what does not exist, or the filters leave nothing.
-        """
+        """Return all picks that pass the filters, sorted by run and label; NaN where a missing tomogram hides the scale."""
 
     @abstractmethod
     def radii_angstrom(self) -> dict[str, float]:
@@ -65,34 +60,16 @@ class Source(ABC):
     def header(self, run: str) -> TomogramHeader:
         """Return what is known of the run's tomogram without reading its voxels.
 
-        Raises
-        ------
-        MissingTomogramError : it is missing, or there are several to choose from (what exists is named).
-        SourceError : its metadata are damaged, or its voxel size is not valid.
+        A tomogram that is missing, or not the only choice, is a MissingTomogramError; any other fault a SourceError.
         """
 
     @abstractmethod
     def read(self, run: str) -> Tomogram:
-        """Read the run's tomogram, whole.
-
-        Raises
-        ------
-        SourceError : as for `header`, or it cannot be read.
-        """
+        """Read the run's tomogram, whole."""
 
 
 def open_source(path: Path, settings: SourceSettings) -> Source:
-    """Open annotated tomograms; what lies at `path` decides the format.
-
-    Parameters
-    ----------
-    path : a copick configuration, or a folder in one of the four accepted forms.
-    settings : which tomograms and picks to take.
-
-    Raises
-    ------
-    SourceError : nothing is there, or it is in none of the four forms (they are listed).
-    """
+    """Open annotated tomograms; what lies at `path` decides the format, one of `FORMS`."""
     try:
         return _open(path, settings)
     except OSError as fault:

@@ -52,10 +52,6 @@ def read_particles(path: Path) -> list[TablePicks]:
 
     ``rlnOrigin{X,Y,Z}Angst`` and ``rlnTomoSubtomogram{Rot,Tilt,Psi}`` are applied as RELION does. Orientations are
     unknown (None) where there are no angles, or where all are zero.
-
-    Raises
-    ------
-    PickError : not a STAR file, no optics table, no particles, a column is missing, or a cell is not a number.
     """
     table = _particles(path)
     for column in (*CENTERED, *ANGLES, *_SUBTOMOGRAM_ANGLES, *_SHIFTS):
@@ -91,15 +87,9 @@ def write_particles(
     Parameters
     ----------
     headers : tomogram of every run in `picks`; coordinates count from its center.
-    voxel_size_angstrom : of the images.
-    box_size_voxel : edge of the images.
+    voxel_size_angstrom, box_size_voxel : of the images.
     image_names : MRC of every pick, as RELION should see it from the folder that it runs in; one list per member of
         `picks`.
-
-    Raises
-    ------
-    PickError : there are no picks, or a center is not finite.
-    OutputError : the place cannot be written.
     """
     if not any(len(some) for some in picks):
         raise PickError(f"{path}: no picks to write; ask for at least one")
@@ -140,14 +130,18 @@ def _rows(
         angles = _angles(some.rotations) if oriented and some.rotations is not None else np.zeros((len(some), 0))
         for offset, turns, image in zip(offsets.tolist(), angles.tolist(), images, strict=True):
             counts[some.run] += 1
-            row: dict[str, Any] = {"rlnTomoName": some.run, "rlnTomoParticleName": f"{some.run}/{counts[some.run]}"}
-            row |= (
-                {"rlnOpticsGroup": 1}
-                | dict(zip(CENTERED, offset, strict=True))
-                | dict(zip(ANGLES, turns, strict=False))
+            rows.append(
+                {
+                    "rlnTomoName": some.run,
+                    "rlnTomoParticleName": f"{some.run}/{counts[some.run]}",
+                    "rlnOpticsGroup": 1,
+                    **dict(zip(CENTERED, offset, strict=True)),
+                    **dict(zip(ANGLES, turns, strict=False)),
+                    "rlnImageName": image,
+                    "rlnClassNumber": classes.index(some.label) + 1,
+                    LABEL: some.label,
+                }
             )
-            row |= {"rlnImageName": image}
-            rows.append(row | {"rlnClassNumber": classes.index(some.label) + 1, LABEL: some.label})
     return rows
 
 
@@ -210,8 +204,7 @@ def _labels(table: pd.DataFrame, path: Path) -> list[str]:
 
 def _angles(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Gimbal lock", UserWarning
-        )  # at tilt 0 only rot + psi counts; scipy sets one to 0
+        # at tilt 0 only rot + psi counts; scipy sets one to 0
+        warnings.filterwarnings("ignore", "Gimbal lock", UserWarning)
         angles = Rotation.from_matrix(rotations[:, ::-1, ::-1]).inv().as_euler("ZYZ", degrees=True)
     return np.asarray(angles, dtype=np.float64).reshape(-1, 3)

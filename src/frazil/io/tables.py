@@ -25,12 +25,9 @@ PICK_COLUMNS = ("experiment", "particle_type", "x", "y", "z")
 
 @dataclass(frozen=True)
 class CsvTable:
-    """A table of text.
+    """A table of text without spaces around a cell; the index is the line's number in the file.
 
-    Parameters
-    ----------
-    cells : one row per line, without spaces around a cell; the index is the line's number in the file.
-    error : raised where a cell cannot be used.
+    `error` is raised where a cell cannot be used.
     """
 
     path: Path
@@ -71,15 +68,9 @@ def _float(text: str) -> float:
 
 
 def read_csv(path: Path, columns: Sequence[str], error: type[FrazilError]) -> CsvTable:
-    """Read a CSV with a header line. Blank lines are skipped; cells that are missing at the end of a line are empty.
+    """Read a CSV with a header line that has at least `columns`; all that is wrong is an `error`.
 
-    Parameters
-    ----------
-    columns : that must be there; others are read too.
-
-    Raises
-    ------
-    error : the file is missing, not a text file, empty or has no rows; a column is missing.
+    Blank lines are skipped; cells that are missing at the end of a line are empty.
     """
     wanted = f"a table with the columns {', '.join(columns)} is expected"
     try:
@@ -119,10 +110,8 @@ class TablePicks:
 
     Parameters
     ----------
-    tomogram : its name, as the table writes it.
     places : `(n, 3)` zyx, voxels from the center of voxel (0, 0, 0); or, with `centered`, angstrom from the tomogram's
         center at N/2 voxels.
-    user, session : tables do not say.
     """
 
     tomogram: str
@@ -134,14 +123,15 @@ class TablePicks:
     user: str | None = None
     session: str | None = None
 
-    def placed(self, header: TomogramHeader) -> Picks:
-        """Return the picks in angstrom from the center of voxel (0, 0, 0)."""
-        centers = self.places + center_angstrom(header) if self.centered else self.places * header.voxel_size_angstrom
+    def placed(self, header: TomogramHeader | None) -> Picks:
+        """Return the picks in angstrom from the center of voxel (0, 0, 0); NaN without a tomogram, which hides the scale."""
+        if header is None:
+            centers = np.full_like(self.places, np.nan)
+        elif self.centered:
+            centers = self.places + center_angstrom(header)
+        else:
+            centers = self.places * header.voxel_size_angstrom
         return Picks(self.tomogram, self.label, centers, self.rotations, origin=self.origin)
-
-    def unplaced(self) -> Picks:
-        """Return the picks with NaN for centers: without the tomogram nobody knows its scale."""
-        return Picks(self.tomogram, self.label, np.full_like(self.places, np.nan), self.rotations, origin=self.origin)
 
 
 def center_angstrom(header: TomogramHeader) -> Float[np.ndarray, "3"]:
@@ -154,10 +144,6 @@ def read_picks(path: Path) -> list[TablePicks]:
 
     A tomogram may be named with or without ``.mrc``. Classes become names that copick accepts (``beta_amylase`` ->
     ``beta-amylase``).
-
-    Raises
-    ------
-    PickError : the file cannot be read, a column is missing, or a cell cannot be used.
     """
     table = read_csv(path, PICK_COLUMNS, PickError)
     labels = table.text("particle_type").map(clean_name)

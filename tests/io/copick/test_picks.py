@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from frazil.core.errors import PickError
-from frazil.io.copick.picks import known_rotations, parse_picks, split_name
+from frazil.io.copick.picks import PickFile, known_rotations, split_name
 
 QUARTER_ABOUT_Z = [[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 IDENTITY = np.eye(4).tolist()
@@ -17,7 +17,7 @@ def point(x=1.0, y=2.0, z=3.0, **more):
 
 def parse(content, **names):
     known = {"run": "TS_1", "label": "ribosome", "user": "curation", "session": "0"} | names
-    return parse_picks(content, origin="ribosome.json", **known)
+    return PickFile(origin="ribosome.json", content=lambda: content, **known).load()
 
 
 def test_names():

@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,11 +52,11 @@ class PickFile:
     content: Callable[[], Any]
 
     def load(self) -> Picks:
-        """Read the picks.
+        """Read the picks; xyz becomes zyx here. A user or session that the name does not say is taken from the content.
 
-        Raises
-        ------
-        PickError : the file cannot be read, or holds no picks.
+        The center of a particle is its location plus the shift in its transformation. Orientations are unknown (None)
+        where the file says ``trust_orientation: false`` and where every transformation is the identity, which is what
+        tools write that know none.
         """
         try:
             with warnings.catch_warnings():
@@ -64,8 +64,25 @@ class PickFile:
                 content = self.content()
         except (OSError, ValueError) as fault:
             raise PickError(f"{self.origin}: damaged ({one_line(fault)}); {_REMEDY}") from None
-        return parse_picks(
-            content, run=self.run, label=self.label, user=self.user, session=self.session, origin=self.origin
+        if not isinstance(content, dict) or "points" not in content:
+            raise PickError(f"{self.origin}: it has no points, so it is not a copick pick file; {_REMEDY}")
+        if (unit := content.get("unit", "angstrom")) != "angstrom":
+            raise PickError(f"{self.origin}: locations in {unit!r}, expected angstrom; {_REMEDY}")
+        points = content["points"] or []
+        if not isinstance(points, list):
+            raise PickError(f"{self.origin}: points is not a list; {_REMEDY}")
+        each = [(point, f"{self.origin}: point {index}") for index, point in enumerate(points)]
+        locations = np.array([_location(*one) for one in each], dtype=np.float64).reshape(-1, 3)
+        matrices = np.array([_matrix(*one) for one in each], dtype=np.float64).reshape(-1, 4, 4)
+        trusted = content.get("trust_orientation") is not False
+        return Picks(
+            run=self.run,
+            label=self.label,
+            centers_angstrom=np.ascontiguousarray((locations + matrices[:, :3, 3])[:, ::-1]),
+            rotations=known_rotations(matrices[:, :3, :3], self.origin) if trusted else None,
+            user=self.user if self.user is not None else content.get("user_id"),
+            session=self.session if self.session is not None else content.get("session_id"),
+            origin=self.origin,
         )
 
 
@@ -73,11 +90,6 @@ def pick_files(run: Any) -> list[PickFile]:
     """Return all pick files of a copick run, static and overlay.
 
     Plain folders are listed by us, because copick fails on Kaggle's ``<object>.json``.
-
-    Raises
-    ------
-    SourceError : the folder cannot be listed.
-    PickError : a file's name is neither copick's nor Kaggle's, or a Kaggle file cannot be read.
     """
     if isinstance(run.root, CopickRootFSSpec):
         places = {path: fs for fs, path in ((run.fs_static, run.static_path), (run.fs_overlay, run.overlay_path))}
@@ -98,12 +110,7 @@ def pick_files(run: Any) -> list[PickFile]:
 
 @contextmanager
 def reading(origin: str) -> Iterator[None]:
-    """Turn what copick and its file systems raise into one line.
-
-    Raises
-    ------
-    SourceError : `origin` cannot be read.
-    """
+    """Turn what copick and its file systems raise while `origin` is read into a SourceError of one line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # copick and fsspec announce changes of their own
@@ -128,7 +135,7 @@ def _files_in(run: str, fs: Any, folder: str) -> Iterator[PickFile]:
         file = PickFile(run, label, user, session, name, partial(_load_json, fs, name))
         if user is None:  # Kaggle's names are silent, its files are not
             picks = file.load()
-            file = PickFile(run, label, picks.user, picks.session, name, file.content)
+            file = replace(file, user=picks.user, session=picks.session)
         yield file
 
 
@@ -141,12 +148,7 @@ def _load_through_copick(picks: Any) -> Any:
 
 
 def split_name(stem: str, origin: str) -> tuple[str, str | None, str | None]:
-    """Return label, user and session of ``<user>_<session>_<object>`` or of Kaggle's plain ``<object>``.
-
-    Raises
-    ------
-    PickError : the name has another number of parts; copick allows no underscore within them.
-    """
+    """Return label, user and session of ``<user>_<session>_<object>`` or of Kaggle's plain ``<object>``."""
     parts = stem.split("_")
     if len(parts) == 1 and parts[0]:
         return parts[0], None, None
@@ -158,55 +160,8 @@ def split_name(stem: str, origin: str) -> tuple[str, str | None, str | None]:
     )
 
 
-def parse_picks(content: Any, *, run: str, label: str, user: str | None, session: str | None, origin: str) -> Picks:
-    """Turn the content of a pick file into picks; xyz becomes zyx here.
-
-    The center of a particle is its location plus the shift in its transformation. Orientations are unknown (None)
-    where the file says ``trust_orientation: false`` and where every transformation is the identity, which is what
-    tools write that know none.
-
-    Parameters
-    ----------
-    content : the file's JSON.
-    run, label, user, session : what the path says; a missing user or session is taken from the content.
-
-    Raises
-    ------
-    PickError : no points, a location that is missing or not finite, a unit other than angstrom, a matrix that is not a
-        rotation.
-    """
-    if not isinstance(content, dict) or "points" not in content:
-        raise PickError(f"{origin}: it has no points, so it is not a copick pick file; {_REMEDY}")
-    if (unit := content.get("unit", "angstrom")) != "angstrom":
-        raise PickError(f"{origin}: locations in {unit!r}, expected angstrom; {_REMEDY}")
-    points = content["points"] or []
-    if not isinstance(points, list):
-        raise PickError(f"{origin}: points is not a list; {_REMEDY}")
-    locations = np.array(
-        [_location(point, index, origin) for index, point in enumerate(points)], dtype=np.float64
-    ).reshape(-1, 3)
-    matrices = np.array(
-        [_matrix(point, index, origin) for index, point in enumerate(points)], dtype=np.float64
-    ).reshape(-1, 4, 4)
-    trusted = content.get("trust_orientation") is not False
-    return Picks(
-        run=run,
-        label=label,
-        centers_angstrom=np.ascontiguousarray((locations + matrices[:, :3, 3])[:, ::-1]),
-        rotations=known_rotations(matrices[:, :3, :3], origin) if trusted else None,
-        user=user if user is not None else content.get("user_id"),
-        session=session if session is not None else content.get("session_id"),
-        origin=origin,
-    )
-
-
 def known_rotations(rotations_xyz: Float[np.ndarray, "n 3 3"], origin: str) -> Float[np.ndarray, "n 3 3"] | None:
-    """Return rotations that act on zyx vectors, or None where all are the identity.
-
-    Raises
-    ------
-    PickError : a matrix is not a proper rotation.
-    """
+    """Return rotations that act on zyx vectors, or None where all are the identity."""
     if np.allclose(rotations_xyz, np.eye(3), atol=1e-6):
         return None
     improper = ~np.isclose(rotations_xyz @ rotations_xyz.transpose(0, 2, 1), np.eye(3), atol=1e-3).all(axis=(1, 2))
@@ -215,36 +170,29 @@ def known_rotations(rotations_xyz: Float[np.ndarray, "n 3 3"], origin: str) -> F
         index = int(np.argmax(improper))
         raise PickError(
             f"{origin}: the orientation of point {index} is not a rotation (determinant "
-            f"{np.linalg.det(rotations_xyz[index]):.3g}); "
-            "correct it, or set trust_orientation to false"
+            f"{np.linalg.det(rotations_xyz[index]):.3g}); correct it, or set trust_orientation to false"
         )
     return np.ascontiguousarray(rotations_xyz[:, ::-1, ::-1])
 
 
-def _location(point: Any, index: int, origin: str) -> list[float]:
+def _location(point: Any, origin: str) -> list[float]:
     try:
         location = [point["location"][axis] for axis in "xyz"]
     except (KeyError, TypeError, IndexError):
-        raise PickError(f"{origin}: point {index} has no location with x, y and z; {_REMEDY}") from None
-    if any(
-        isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value) for value in location
-    ):
-        raise PickError(
-            f"{origin}: point {index} has the location {location} (x, y, z), which is not finite; {_REMEDY}"
-        )
+        raise PickError(f"{origin} has no location with x, y and z; {_REMEDY}") from None
+    if any(type(value) not in (int, float) or not np.isfinite(value) for value in location):
+        raise PickError(f"{origin} has the location {location} (x, y, z), which is not finite; {_REMEDY}")
     return location
 
 
-def _matrix(point: Any, index: int, origin: str) -> Float[np.ndarray, "4 4"]:
+def _matrix(point: Any, origin: str) -> Float[np.ndarray, "4 4"]:
     matrix = point.get("transformation_")
-    if matrix is None:
-        return np.eye(4)
     try:
-        values = np.array(matrix, dtype=np.float64)
+        values = np.eye(4) if matrix is None else np.array(matrix, dtype=np.float64)
     except (TypeError, ValueError):
         values = np.zeros(0)
     if values.shape != (4, 4) or not np.isfinite(values).all() or not np.allclose(values[3], (0, 0, 0, 1)):
         raise PickError(
-            f"{origin}: transformation_ of point {index} is not a 4 x 4 matrix with 0 0 0 1 in its last row; {_REMEDY}"
+            f"{origin} has a transformation_ that is not a 4 x 4 matrix with 0 0 0 1 in its last row; {_REMEDY}"
         )
     return values

@@ -30,17 +30,8 @@ def write_project_config(
 ) -> Path:
     """Write ``root/copick.json``, which `copick.from_file` opens with `root` as its overlay.
 
-    Parameters
-    ----------
-    name : name of the project.
-    labels_radius_angstrom : radius of every particle class. The number of a class in segmentations is its place in the
-        sorted names, from 1; 0 is background.
-    simulated : say so in the description.
-
-    Raises
-    ------
-    PickError : a class is not a valid copick name.
-    OutputError : the place cannot be written.
+    The number of a class in segmentations is its place in the sorted names, from 1; 0 is background. `simulated` is said in
+    the description.
     """
     objects = [
         {"name": check_name(label, "class", PickError), "is_particle": True, "label": number, "radius": float(radius)}
@@ -71,18 +62,9 @@ def write_tomogram(
     tilt_range_degrees: TiltRange | None = None,
     simulated: bool = False,
 ) -> Path:
-    """Write one tomogram as float32 OME-Zarr into the project's folder, whole or not at all.
+    """Write one tomogram as float32 OME-Zarr into the project's folder; see `write_pyramid`.
 
-    Parameters
-    ----------
-    volume : `(z, y, x)` grey values.
-    tomogram_type : copick's name of the processing, e.g. ``denoised``.
-    levels : resolutions of the pyramid.
-    tilt_range_degrees, simulated : kept in the metadata for readers that know frazil.
-
-    Raises
-    ------
-    OutputError : a name is not valid, or the place cannot be written.
+    `tomogram_type` is copick's name of the processing, e.g. ``denoised``.
     """
     check_run(run, OutputError)
     check_name(tomogram_type, "tomogram type", OutputError)
@@ -107,16 +89,8 @@ def write_picks(
 ) -> Path:
     """Write one pick file, replacing one of the same run, user, session and class.
 
-    Where the orientation is not known, identities are written and ``trust_orientation`` is false.
-
-    Parameters
-    ----------
-    instances : number of each particle in an instance mask; 0, copick's default, where there is none.
-
-    Raises
-    ------
-    PickError : a name is not copick's, or a center or a rotation is not finite (JSON has no NaN).
-    OutputError : the place cannot be written.
+    Where the orientation is not known, identities are written and ``trust_orientation`` is false. `instances` are the numbers of
+    the particles in an instance mask; 0, copick's default, where there is none. JSON has no NaN, so picks must be finite.
     """
     check_run(picks.run, PickError)
     for text, what in ((user, "user"), (session, "session"), (picks.label, "class")):
@@ -153,18 +127,7 @@ def write_segmentation(
     user: str,
     simulated: bool = False,
 ) -> Path:
-    """Write a volume of labels in the unsigned integer type it has, whole or not at all.
-
-    Parameters
-    ----------
-    volume : `(z, y, x)` numbers of `write_project_config`, 0 is background.
-    name : copick's name of the segmentation.
-    simulated : kept in the metadata for readers that know frazil.
-
-    Raises
-    ------
-    OutputError : a name is not copick's, or the place cannot be written.
-    """
+    """Write a volume of labels in the unsigned integer type it has; see `write_pyramid` and, for the numbers, `write_project_config`."""
     check_run(run, OutputError)
     check_name(user, "user", OutputError)
     check_name(name, "segmentation", OutputError)

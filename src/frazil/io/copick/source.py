@@ -152,18 +152,10 @@ class CopickSource(Source):
 
 
 def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> CopickSource:
-    """Open a project by its copick configuration, local or remote.
+    """Open a project by its copick configuration, local or remote; `path` is what the user named, it or its folder.
 
     A local root that does not exist is looked for next to the configuration, so a project stays readable when its
     folder moves.
-
-    Parameters
-    ----------
-    path : what the user named: the configuration, or the folder that holds it.
-
-    Raises
-    ------
-    SourceError : not a copick configuration, or a root that cannot be opened.
     """
     config = read_json(config_path, SourceError)
     if not {"pickable_objects", "config_type"} & set(config):
