@@ -12,48 +12,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from frazil.core.version import __version__
+from frazil.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from frazil.dataset.boxes import BoxDataset
-    from frazil.dataset.run import curate
-    from frazil.dataset.store import BoxStore
-    from frazil.evaluation.compare import compare
-    from frazil.evaluation.figures import figures
-    from frazil.evaluation.filter import filter_samples
-    from frazil.evaluation.run import evaluate
-    from frazil.sampling.folder import SampleFolder
-    from frazil.sampling.generator import ParticleGenerator
-    from frazil.sampling.request import Request
-    from frazil.sampling.run import sample
-    from frazil.sampling.samples import Samples
-    from frazil.sampling.stream import SampleStream
-    from frazil.simulation.calibration.run import calibrate
-    from frazil.simulation.run import simulate
-    from frazil.training.run import train
-
-__all__ = [
-    "BoxDataset",
-    "BoxStore",
-    "ParticleGenerator",
-    "Request",
-    "SampleFolder",
-    "SampleStream",
-    "Samples",
-    "__version__",
-    "calibrate",
-    "compare",
-    "curate",
-    "evaluate",
-    "figures",
-    "filter_samples",
-    "load",
-    "sample",
-    "simulate",
-    "train",
-]
+    from frazil.dataset.boxes import BoxDataset as BoxDataset
+    from frazil.dataset.run import curate as curate
+    from frazil.dataset.store import BoxStore as BoxStore
+    from frazil.evaluation.compare import compare as compare
+    from frazil.evaluation.figures import figures as figures
+    from frazil.evaluation.filter import filter_samples as filter_samples
+    from frazil.evaluation.run import evaluate as evaluate
+    from frazil.sampling.folder import SampleFolder as SampleFolder
+    from frazil.sampling.generator import ParticleGenerator as ParticleGenerator
+    from frazil.sampling.request import Request as Request
+    from frazil.sampling.run import sample as sample
+    from frazil.sampling.samples import Samples as Samples
+    from frazil.sampling.stream import SampleStream as SampleStream
+    from frazil.simulation.calibration.run import calibrate as calibrate
+    from frazil.simulation.run import simulate as simulate
+    from frazil.training.run import train as train
 
 _HOMES = {
     "BoxDataset": "dataset.boxes",
@@ -74,6 +53,8 @@ _HOMES = {
     "train": "training.run",
 }
 """Where each name comes from, when it is first used."""
+
+__all__ = sorted([*_HOMES, "__version__", "load"])
 
 
 def __getattr__(name: str) -> Any:

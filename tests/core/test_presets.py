@@ -109,7 +109,7 @@ def test_a_user_s_file_is_read_as_written(tmp_path, epochs, rate, runs, steps):
         ({"train.batch_size": 8}, ("train is not a setting", "training")),
         ({"name.first": 1}, ("name.first", "single value")),
         ({"model": 3}, ("model = 3",)),
-        ({"curate.box_size_voxel": 20}, ("curate.box_size_voxel = 20", "three times", "16")),
+        ({"curate.box_size_voxel": 20}, ("curate.box_size_voxel = 20", "multiple of 8")),
         ({"model.base_channels": 12}, ("model: base_channels 12", "multiple of groups 8")),
         ({"training.epochs": 0, "training.batch_size": 0}, ("training.epochs = 0", "and 1 more")),
     ],

@@ -169,7 +169,7 @@ def test_a_class_that_gives_no_box_is_said(tiny_project, small, tmp_path):
     ("options", "message"),
     [
         (["--level", 3], r"resolution level 3 does not exist; on disk: 0; pass --level 0"),
-        (["--preset", "smoke", "--box", 60], r"an edge of 60 cannot be halved three times .*use 64"),
+        (["--preset", "smoke", "--box", 60], "60.*multiple of 8"),
         (["--max-padding", 1.5], r"max_padding = 1.5"),
         (["--split", "class"], r"split_by = 'class': .*tomogram"),
         (

@@ -243,7 +243,7 @@ SMALL = their_state(channels=8, width=16)
         ([1, 2], ("holds list",)),
         (their_checkpoint(model_state=[1]), ("model_state is not a dictionary of tensors",)),
         (their_checkpoint(patch_size=64.5), ("patch_size 64.5",)),
-        (their_checkpoint(patch_size=100), ("curate.box_size_voxel = 100", "three times")),
+        (their_checkpoint(patch_size=100), ("curate.box_size_voxel = 100", "multiple of 8")),
         (their_checkpoint(num_classes=0), ("num_classes 0",)),
         (their_checkpoint(num_classes=7), ("idx_to_class", "7 classes")),
         (their_checkpoint(idx_to_class=dict.fromkeys(range(6), "ribosome")), ("idx_to_class", "6 classes")),

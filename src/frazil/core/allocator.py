@@ -26,11 +26,6 @@ def keep_freed_memory(needed_bytes: int, memory_bytes: int) -> bool:
     By default it returns blocks above 32 MB to the system at once and pays for every page of the next one again: between a tenth and
     two fifths of the CPU time of a network (docs/lab/performance.md). The change lasts as long as the process, so a notebook or somebody
     else's program is left alone (`own_process`); without glibc nothing happens.
-
-    Parameters
-    ----------
-    needed_bytes : about what the work will take.
-    memory_bytes : what the machine has for it.
     """
     if not _own_process or not sys.platform.startswith("linux") or needed_bytes * _PLENTY > memory_bytes:
         return False

@@ -40,12 +40,7 @@ def warn(text: str) -> None:
 
 
 def progress_bar(*, counted: bool = True) -> Progress:
-    """Return a progress bar on standard error with the share done, the time spent and the time left.
-
-    Parameters
-    ----------
-    counted : also show how many items of how many are done.
-    """
+    """Return a progress bar on standard error with the share done, the time spent and left; `counted` adds the items."""
     return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),

@@ -40,26 +40,12 @@ class Document(Settings):
     frazil_version: str = __version__
 
     def write(self, path: Path) -> None:
-        """Write the record, whole or not at all.
-
-        Raises
-        ------
-        OutputError : the place cannot be written.
-        """
+        """Write the record, whole or not at all."""
         write_json(path, self.model_dump(mode="json"))
 
     @classmethod
     def read(cls, path: Path, error: type[FrazilError]) -> Self:
-        """Read and check a record.
-
-        Parameters
-        ----------
-        error : what to raise.
-
-        Raises
-        ------
-        error : no such file, not JSON, another kind of record, a newer schema, or a missing or wrong field.
-        """
+        """Read and check a record; raise `error` for what is missing, damaged, of another kind or of a newer schema."""
         return cls.parse(read_json(path, error), path, error)
 
     @classmethod
@@ -76,16 +62,14 @@ class Document(Settings):
         except ValidationError as fault:
             first = fault.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            remedy = cls.remedy or f"run {cls.written_by} again with --force"
+            remedy = cls.remedy or f"run {cls.written_by} again with --force (in Python: force=True)"
             raise error(f"{path}: damaged, {where}: {first['msg']}; {remedy}") from None
 
 
 def differences(old: Settings, new: Settings, free: Collection[str] = ()) -> list[str]:
     """Name the fields in which two records differ, each as ``field old -> new``.
 
-    Parameters
-    ----------
-    free : dotted names of fields, or of groups of fields, that may differ.
+    `free` holds dotted names of fields, or of groups of fields, that may differ.
     """
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
     skipped = {"schema_version", "kind", "frazil_version", *free}

@@ -12,17 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir, contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, SIGTERM, signal
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from frazil.core.console import say
 from frazil.core.errors import WorkerError
+from frazil.core.files import one_line
 from frazil.core.version import __version__
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,11 +32,8 @@ _one_at_a_time = threading.Lock()  # in a Dask worker, which may have several th
 class Executor:
     """Runs items; made by `executor`."""
 
-    def __init__(
-        self, pool: futures.Executor | None, wrap: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]
-    ) -> None:
-        self._pool = pool
-        self._wrap = wrap
+    def __init__(self, pool: futures.Executor | None, call: Callable[..., Any], threads: int | None) -> None:
+        self._pool, self._call, self._threads = pool, call, threads
 
     def run(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
         """Yield each item with its result, in the order in which they finish.
@@ -49,7 +44,7 @@ class Executor:
         ----------
         work : called with one item. It, the items and the results must be picklable.
         """
-        wrapped = self._wrap(work)
+        wrapped = partial(self._call, work, self._threads)
         if self._pool is None:
             for item in items:
                 yield item, wrapped(item)
@@ -87,69 +82,48 @@ def executor(*, workers: int = 1, dask: str | None = None, threads: int | None =
         if workers > 1:
             raise WorkerError(f"workers {workers}: a Dask cluster brings its own; leave --workers out")
         with _cluster(dask) as pool:
-            yield Executor(pool, lambda work: _OnCluster(work, threads, str(Path.cwd()), __version__))
+            yield Executor(pool, partial(_on_cluster, __version__, str(Path.cwd())), threads)
     elif workers > 1:
         with _processes(workers) as pool:
-            yield Executor(pool, lambda work: _InWorker(work, threads))
+            yield Executor(pool, _in_worker, threads)
     else:
-        yield Executor(None, lambda work: _Threaded(work, threads))
+        yield Executor(None, _threaded, threads)
 
 
-@dataclass(frozen=True)
-class _Threaded(Generic[Item, Result]):
+def _threaded(work: Callable[[Item], Result], threads: int | None, item: Item) -> Result:
     """Work with a set number of torch threads."""
+    if threads is None:
+        return work(item)
+    import torch
 
-    work: Callable[[Item], Result]
-    threads: int | None
-
-    def __call__(self, item: Item) -> Result:
-        if self.threads is None:
-            return self.work(item)
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            return self.work(item)
-        finally:
-            torch.set_num_threads(before)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return work(item)
+    finally:
+        torch.set_num_threads(before)
 
 
-@dataclass(frozen=True)
-class _InWorker(_Threaded[Item, Result]):
+def _in_worker(work: Callable[[Item], Result], threads: int | None, item: Item) -> Result:
     """Work in a local process that may have been told to stop."""
-
-    def __call__(self, item: Item) -> Result:
-        if _stopping.is_set():
-            raise SystemExit
-        return super().__call__(item)
+    if _stopping.is_set():
+        raise SystemExit
+    return _threaded(work, threads, item)
 
 
-@dataclass(frozen=True)
-class _OnCluster(_Threaded[Item, Result]):
-    """Work on a machine of a cluster: in the same folder, with the same frazil, one item at a time in a process.
-
-    Parameters
-    ----------
-    folder : where relative paths start.
-    version : of the frazil that asks.
-    """
-
-    folder: str
-    version: str
-
-    def __call__(self, item: Item) -> Result:
-        if __version__ != self.version:
-            raise WorkerError(
-                f"Dask worker on {os.uname().nodename}: has frazil {__version__}, not {self.version}; restart the cluster "
-                "in the environment of this command"
-            )
-        if not Path(self.folder).is_dir():
-            raise WorkerError(
-                f"Dask worker on {os.uname().nodename}: has no folder {self.folder}; run in a folder that all machines share"
-            )
-        with _one_at_a_time, chdir(self.folder):
-            return super().__call__(item)
+def _on_cluster(version: str, folder: str, work: Callable[[Item], Result], threads: int | None, item: Item) -> Result:
+    """Work on a machine of a cluster: in the same folder, with the same frazil, one item at a time in a process."""
+    if __version__ != version:
+        raise WorkerError(
+            f"Dask worker on {os.uname().nodename}: has frazil {__version__}, not {version}; restart the cluster "
+            "in the environment of this command"
+        )
+    if not Path(folder).is_dir():
+        raise WorkerError(
+            f"Dask worker on {os.uname().nodename}: has no folder {folder}; run in a folder that all machines share"
+        )
+    with _one_at_a_time, chdir(folder):
+        return _threaded(work, threads, item)
 
 
 @contextmanager
@@ -197,12 +171,18 @@ def _stop(*_: Any) -> None:
 @contextmanager
 def _cluster(address: str) -> Iterator[futures.Executor]:
     try:
-        from distributed import KilledWorker
+        from distributed import Client, KilledWorker
     except ImportError:
         raise WorkerError(
             f"dask {address}: the package distributed is not installed; run: pip install 'frazil[dask]'"
         ) from None
-    with _client(address) as client:
+    try:
+        connected = Client(scheduler_file=address) if Path(address).is_file() else Client(address)
+    except (OSError, ValueError) as fault:
+        raise WorkerError(
+            f"dask {address}: no scheduler answers ({one_line(fault)}); check the address, or start one with dask scheduler"
+        ) from None
+    with connected as client:
         if not client.scheduler_info()["workers"]:
             say(f"dask {address}: no workers yet; waiting for the first")
         pool = client.get_executor(pure=False)  # equal items are still different items
@@ -219,14 +199,3 @@ def _cluster(address: str) -> Iterator[futures.Executor]:
             ) from None
         finally:
             pool.shutdown(wait=False)
-
-
-def _client(address: str) -> Client:
-    from distributed import Client
-
-    try:
-        return Client(scheduler_file=address) if Path(address).is_file() else Client(address)
-    except (OSError, ValueError) as fault:
-        raise WorkerError(
-            f"dask {address}: no scheduler answers ({' '.join(str(fault).split())}); check the address, or start one with dask scheduler"
-        ) from None

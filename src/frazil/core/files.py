@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,12 +30,7 @@ _REMEDIES = {
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system about writing `path` into one line with a remedy.
-
-    Raises
-    ------
-    OutputError : disk full, no permission, read-only, a file in the way, or anything else.
-    """
+    """Turn an error of the operating system about writing `path` into an `OutputError` with a remedy."""
     try:
         yield
     except OSError as error:
@@ -48,10 +44,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Works for files and folders. Makes the parent folder if needed, and removes temporary paths that killed processes left for
     the same `path`.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with output_errors(path):
@@ -72,11 +64,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove the temporary paths next to `path` whose process no longer runs."""
-    start, end = f".{path.name}.", ".partial"
+    leftover = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.partial")
     with suppress(OSError):  # a folder that may be written but not listed
         for name in os.listdir(path.parent):  # noqa: PTH208 - the folder may be large, and only names are wanted
-            number = name[len(start) : -len(end)]
-            if name.startswith(start) and name.endswith(end) and number.isdecimal() and not _runs(int(number)):
+            if (match := leftover.fullmatch(name)) and not _runs(int(match[1])):
                 _remove(path.with_name(name))
 
 
@@ -108,10 +99,6 @@ def exclusive(folder: Path, doing: str, *, shared: bool = False) -> Iterator[Non
     ----------
     doing : what the holder does, for the message, e.g. ``trains``.
     shared : lock it together with others that say so; they keep out those that do not.
-
-    Raises
-    ------
-    OutputError : another process holds the lock, or the folder cannot be written.
     """
     with ExitStack() as stack:
         with output_errors(folder):  # not around the block: what fails there may have nothing to do with the folder
@@ -127,30 +114,19 @@ def exclusive(folder: Path, doing: str, *, shared: bool = False) -> Iterator[Non
 
 @contextmanager
 def in_turn(lock_file: Path) -> Iterator[None]:
-    """Wait until no other process is in such a block, and keep others waiting while this one runs.
-
-    Raises
-    ------
-    OutputError : the file cannot be written.
-    """
+    """Wait until no other process is in such a block, and keep others waiting while this one runs."""
     with ExitStack() as stack:
         with output_errors(lock_file):
             fcntl.flock(stack.enter_context(lock_file.open("a")), fcntl.LOCK_EX)
         yield
 
 
-def make_folder(path: Path) -> Path:
-    """Make the folder `path` if needed, and check that it can be written.
-
-    Raises
-    ------
-    OutputError : it cannot be made or written.
-    """
+def make_folder(path: Path) -> None:
+    """Make the folder `path` if needed, and check that it can be written."""
     with output_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise OutputError(f"{path}: {_REMEDIES[errno.EACCES]}")
-    return path
 
 
 def write_text(path: Path, text: str) -> None:
@@ -165,12 +141,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path, error: type[FrazilError]) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Parameters
-    ----------
-    error : what to raise if the file cannot be read, is not JSON, or does not hold an object.
-    """
+    """Read a JSON file that holds an object; raise `error` if it cannot be read, or does not."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -64,11 +64,6 @@ class OutputFolder(Generic[Record]):
         ----------
         compare : names the differences between the earlier record and `wanted` that make them different requests.
         force : start over where the earlier call had another request, or where its record is damaged.
-
-        Raises
-        ------
-        OutputError : the folder holds something else, another request or a damaged record, and `force` is not given; it
-            was written by a newer frazil; or it is a file.
         """
         command = self.record_type.written_by
         if self.path.exists() and not self.path.is_dir():
@@ -86,7 +81,7 @@ class OutputFolder(Generic[Record]):
         except OutputError as fault:
             if force:
                 return None
-            raise OutputError(f"{fault}, or pass --force to start over") from None
+            raise OutputError(f"{fault}, or pass --force (in Python: force=True) to start over") from None
         newest = self.record_type.model_fields["schema_version"].default
         try:
             record = self.record_type.parse(content, self.record_path, OutputError)
@@ -103,7 +98,7 @@ class OutputFolder(Generic[Record]):
             return None
         raise OutputError(
             f"{self.path}: holds the result of another request ({'; '.join(different)}); "
-            "choose another folder, or pass --force to replace it"
+            "choose another folder, or pass --force (in Python: force=True) to replace it"
         )
 
     @contextmanager
@@ -113,10 +108,6 @@ class OutputFolder(Generic[Record]):
         Parameters
         ----------
         shared : several processes may hold it at the same time, each for other files; see `turn`.
-
-        Raises
-        ------
-        OutputError : another process works in the folder, or it cannot be written.
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_folder(self.path)
@@ -132,33 +123,19 @@ class OutputFolder(Generic[Record]):
                         folder.rmdir()  # fails where somebody else put something
 
     def turn(self) -> AbstractContextManager[None]:
-        """Wait for the others that share the folder, for what only one may do at a time, such as writing the record.
-
-        Raises
-        ------
-        OutputError : the folder cannot be written.
-        """
+        """Wait for the others that share the folder, for what only one may do at a time, such as writing the record."""
         return in_turn(self.path / ".turn")
 
     def start(self, record: Record) -> None:
         """Remove what an earlier call wrote, then write the record of this one.
 
         A kill in between leaves the earlier record with a part of its files, which is refused or cleared like the whole.
-
-        Raises
-        ------
-        OutputError : the place cannot be written.
         """
         self.clear()
         record.write(self.record_path)
 
     def clear(self) -> None:
-        """Remove everything that the command wrote but its record.
-
-        Raises
-        ------
-        OutputError : it cannot be removed.
-        """
+        """Remove everything that the command wrote but its record."""
         with output_errors(self.path):
             for path in self.written():
                 if path.is_dir() and not path.is_symlink():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -41,15 +40,6 @@ def load_preset(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     return load_settings(Preset, files("frazil.configs"), str(name_or_path), overrides or {})
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """Where a preset's text comes from: bundled (`beside` is None) or in a user's folder."""
-
-    name: str
-    text: str
-    beside: Path | None
-
-
 def load_settings(
     kind: type[AnyPreset], folder: Traversable, name_or_path: str, overrides: Mapping[str, Any]
 ) -> AnyPreset:
@@ -58,12 +48,7 @@ def load_settings(
 
 
 def override(preset: AnyPreset, overrides: Mapping[str, Any], name: str) -> AnyPreset:
-    """Return a preset with other values for single settings; see `load_preset`.
-
-    Parameters
-    ----------
-    name : of the preset, for messages.
-    """
+    """Return a preset, called `name` in messages, with other values for single settings; see `load_preset`."""
     return _overridden(type(preset), preset.model_dump(), overrides, name)
 
 
@@ -85,34 +70,26 @@ def _content(folder: Traversable, name_or_path: str, *, seen: tuple[str, ...]) -
     """Return what a preset says, merged over its base."""
     if name_or_path in seen:
         raise SettingsError(f"preset {name_or_path}: is its own base; remove base from one of {', '.join(seen)}")
-    origin = _read(folder, name_or_path)
+    known, path = names_in(folder), Path(name_or_path)
+    bundled = name_or_path in known
     try:
-        content = tomllib.loads(origin.text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{name_or_path}: not valid TOML ({error}); correct the file") from None
-    if origin.beside is not None:
-        _find_structures_beside(content, origin.beside)
-    base = content.pop("base", None)
-    if base is not None:
-        base = str(base)
-        if origin.beside is not None and base not in names_in(folder):
-            base = str(origin.beside / base)
-        content = _merged(_content(folder, base, seen=(*seen, name_or_path)), {"name": origin.name} | content)
-    content.setdefault("name", origin.name)
-    return content
-
-
-def _read(folder: Traversable, name_or_path: str) -> _Origin:
-    known = names_in(folder)
-    if name_or_path in known:
-        return _Origin(name_or_path, (folder / f"{name_or_path}.toml").read_text(encoding="utf-8"), None)
-    path = Path(name_or_path)
-    try:
-        return _Origin(path.stem, path.read_text(encoding="utf-8"), path.parent)
+        text = (folder / f"{name_or_path}.toml" if bundled else path).read_text(encoding="utf-8")
+        content = tomllib.loads(text)
     except (OSError, UnicodeDecodeError):
         raise SettingsError(
             f"preset {name_or_path}: neither a preset nor a readable TOML file; the presets are {', '.join(known)}"
         ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{name_or_path}: not valid TOML ({error}); correct the file") from None
+    name = {"name": name_or_path if bundled else path.stem}
+    if not bundled:
+        _find_structures_beside(content, path.parent)
+    if "base" in content:
+        base = str(content.pop("base"))
+        if not bundled and base not in known:
+            base = str(path.parent / base)
+        return _merged(_content(folder, base, seen=(*seen, name_or_path)), name | content)
+    return name | content
 
 
 def _find_structures_beside(content: dict[str, Any], folder: Path) -> None:
@@ -166,13 +143,7 @@ def _known(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """Return the names of the settings in the group at `path`."""
     for part in path:
         if isinstance(part, str):
-            kind = _group(kind.model_fields[part].annotation)
+            annotation = kind.model_fields[part].annotation  # Group or tuple[Group, ...]
+            candidates = (annotation, *get_args(annotation))
+            kind = next(one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
     return list(kind.model_fields)
-
-
-def _group(annotation: Any) -> type[BaseModel]:
-    """Return the group of settings in an annotation such as ``Group`` or ``tuple[Group, ...]``."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    raise TypeError(f"no group of settings in {annotation}")  # unknown keys occur in groups only

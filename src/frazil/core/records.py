@@ -70,11 +70,8 @@ class TomogramHeader:
 
     Parameters
     ----------
-    run : name of the run.
     shape_voxel : zyx.
-    voxel_size_angstrom : isotropic edge of a voxel.
     origin : path or address, for messages and provenance.
-    tilt_range_degrees : lowest and highest tilt, or None if unknown.
     simulated : frazil made it; no microscope saw it.
     """
 
@@ -88,8 +85,8 @@ class TomogramHeader:
     @property
     def extent_angstrom(self) -> tuple[float, float, float]:
         """Edges of the tomogram, zyx, in angstrom."""
-        z, y, x = self.shape_voxel
-        return (z * self.voxel_size_angstrom, y * self.voxel_size_angstrom, x * self.voxel_size_angstrom)
+        z, y, x = (edge * self.voxel_size_angstrom for edge in self.shape_voxel)
+        return z, y, x
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,6 @@ class Tomogram:
 
     Parameters
     ----------
-    header : shape, voxel size, origin.
     volume : `(z, y, x)` grey values, float32.
     chunk_voxel : zyx edges of a storage chunk; the whole shape for formats without chunks.
     chunk_present : one flag per chunk, False if the chunk is absent on disk (it then reads as the fill value).

@@ -16,20 +16,7 @@ if TYPE_CHECKING:
 
 
 def derive_seed(seed: int, *path: int | str) -> int:
-    """Return a 63-bit seed for the draw named by `path`, independent of every other path.
-
-    Parameters
-    ----------
-    seed : the user's seed, any integer.
-    path : what the draw is for, e.g. ``("sample", 17)``.
-
-    Examples
-    --------
-    >>> derive_seed(0, "sample", 1) == derive_seed(0, "sample", 1)
-    True
-    >>> derive_seed(0, "sample", 1) == derive_seed(0, "sample", 2)
-    False
-    """
+    """Return a 63-bit seed for the draw named by `path`, e.g. ``("sample", 17)``, independent of every other path."""
     text = "/".join([str(int(seed)), *(f"{type(part).__name__}:{part}" for part in path)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 

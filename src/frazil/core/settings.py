@@ -77,7 +77,7 @@ class CurateSettings(Settings):
     validation_fraction : share of runs or particles used for validation.
     """
 
-    box_size_voxel: int = Field(64, gt=0)
+    box_size_voxel: int = Field(64, gt=0, multiple_of=8)
     voxel_size_angstrom: float | None = Field(None, gt=0)
     max_padding: float = Field(1.0, ge=0, le=1)
     drop_outside: bool = False
@@ -85,14 +85,6 @@ class CurateSettings(Settings):
     validation_runs: tuple[str, ...] = ()
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     seed: int = 0
-
-    @field_validator("box_size_voxel")
-    @classmethod
-    def _halves_three_times(cls, value: int) -> int:
-        if value % 8:
-            nearest = max(8, round(value / 8) * 8)
-            raise ValueError(f"an edge of {value} cannot be halved three times by the network; use {nearest}")
-        return value
 
     @model_validator(mode="after")
     def _names_runs_of_a_split_by_tomogram(self) -> CurateSettings:
@@ -113,7 +105,7 @@ class ModelSettings(Settings):
     base_channels : channels of the finest level.
     channel_multipliers : one per level, finest first, in units of `base_channels`; the bottleneck has as many channels as the
         coarsest level. Every level halves the box.
-    embedding_width : width of each of the three condition vectors.
+    embedding_width : width of each of the three condition vectors; even, for sines and cosines.
     groups : groups of every GroupNorm except the two of the first residual block.
     first_block_groups : groups of the second GroupNorm of the first residual block; its first one has one group per band of the
         front end. The authors' network has 1 (preset `paper`, imported weights); left out, it is `groups`, as in every bundle
@@ -134,7 +126,7 @@ class ModelSettings(Settings):
     conditioning: Conditioning = "concat"
     base_channels: int = Field(32, gt=0)
     channel_multipliers: tuple[PositiveInt, ...] = Field((1, 2, 4), min_length=1)
-    embedding_width: int = Field(128, gt=3)
+    embedding_width: int = Field(128, gt=3, multiple_of=2)
     groups: int = Field(8, gt=0)
     first_block_groups: int = Field(default_factory=lambda before: before.get("groups", 8), gt=0)
     front_end: FrontEndName = "none"
@@ -160,14 +152,11 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _divisible(self) -> ModelSettings:
-        if self.base_channels % self.groups:
-            raise ValueError(f"base_channels {self.base_channels} is not a multiple of groups {self.groups}")
-        if self.base_channels % self.first_block_groups:
-            raise ValueError(
-                f"base_channels {self.base_channels} is not a multiple of first_block_groups {self.first_block_groups}"
-            )
-        if self.embedding_width % 2:
-            raise ValueError(f"embedding_width {self.embedding_width} is odd; sines and cosines need an even width")
+        for name in ("groups", "first_block_groups"):
+            if self.base_channels % getattr(self, name):
+                raise ValueError(
+                    f"base_channels {self.base_channels} is not a multiple of {name} {getattr(self, name)}"
+                )
         if self.attention_heads and self.level_channels[-1] % self.attention_heads:
             raise ValueError(
                 f"attention_heads {self.attention_heads} do not divide the {self.level_channels[-1]} channels of the bottleneck"
