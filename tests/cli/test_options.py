@@ -2,7 +2,7 @@
 
 import pytest
 
-from frazil.cli.options import parse_duration, parse_settings
+from frazil.cli.options import parse_duration, parse_numbers, parse_settings
 from frazil.core.errors import SettingsError
 
 
@@ -17,6 +17,13 @@ def test_durations_read_as_schedulers_write_them(text, seconds):
 def test_a_bad_duration_names_the_forms(text):
     with pytest.raises(SettingsError, match=r"--max-time .*give minutes, HH:MM:SS or DD:HH:MM:SS"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["0.1,0.2", "0.1,0.2,0.3,0.4", "a,b,c", ""])
+def test_numbers_are_as_many_as_the_form_says(text):
+    assert parse_numbers("--position", "0.1, 0.2,0.3", "X,Y,Z", "0.5,0.5,0.5") == (0.1, 0.2, 0.3)
+    with pytest.raises(SettingsError, match=f"--position {text}: .*X,Y,Z"):
+        parse_numbers("--position", text, "X,Y,Z", "0.5,0.5,0.5")
 
 
 def test_settings_are_read_as_toml_and_bare_words_as_text():

@@ -5,24 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frazil.core.errors import RequestError
-from frazil.sampling.request import Request, expand, parse_interval, parse_position, read_requests
-
-
-def test_positions_are_flipped_to_zyx():
-    assert parse_position("0.1,0.2,0.3") == (0.3, 0.2, 0.1)
-
-
-@pytest.mark.parametrize("text", ["0.1,0.2", "a,b,c", ""])
-def test_a_position_is_three_numbers(text):
-    with pytest.raises(RequestError, match=f"position '{text}'"):
-        parse_position(text)
-
-
-@pytest.mark.parametrize("text", ["0.3", "0.3,5,7", "low,high", ""])
-def test_an_interval_is_two_numbers(text):
-    assert parse_interval("0.3, 5") == (0.3, 5.0)
-    with pytest.raises(RequestError, match=f"guidance interval '{text}'"):
-        parse_interval(text)
+from frazil.sampling.request import Request, expand, read_requests
 
 
 def test_a_table_is_read(tmp_path):

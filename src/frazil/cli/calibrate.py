@@ -8,44 +8,30 @@ from typing import Annotated
 
 import typer
 
-from frazil.cli.options import (
-    Force,
-    Label,
-    Level,
-    PicksFile,
-    Session,
-    TomogramType,
-    TrueVoxelSize,
-    User,
-    VoxelSpacing,
-    source_option,
-)
+from frazil.cli import options
 
 _search = partial(typer.Option, rich_help_panel="Search")
 
 
 def calibrate_command(
     out: Annotated[Path, typer.Argument(help="Folder for the preset, the report and its curves.")],
-    real: Annotated[
-        Path, typer.Option(metavar="PROJECT", help="Annotated tomograms, anything that frazil curate takes.")
-    ],
+    real: Annotated[Path, typer.Option(metavar="PROJECT", help="Annotated tomograms that frazil curate takes.")],
     preset: Annotated[str, typer.Option(help="Preset to start from: czii, small, or a TOML file.")] = "czii",
     name: Annotated[str, typer.Option(help="Name of the fitted preset, written as OUT/NAME.toml.")] = "calibrated",
-    force: Force = False,
-    run: Annotated[list[str] | None, source_option(help="Fit to this run; repeatable.")] = None,
-    tomogram_type: TomogramType = None,
-    voxel_spacing: VoxelSpacing = None,
-    level: Level = None,
-    voxel_size: TrueVoxelSize = None,
-    user: User = None,
-    session: Session = None,
-    label: Label = None,
-    picks: PicksFile = None,
+    force: options.Force = False,
+    run: Annotated[list[str] | None, options.source_option(help="Fit to this run; repeatable.")] = None,
+    tomogram_type: options.TomogramType = None,
+    voxel_spacing: options.VoxelSpacing = None,
+    level: options.Level = None,
+    voxel_size: options.TrueVoxelSize = None,
+    user: options.User = None,
+    session: options.Session = None,
+    label: options.Label = None,
+    picks: options.PicksFile = None,
     fall: Annotated[
         float | None,
         _search(
-            metavar="DEX",
-            help="If only coarse voxels are available: known drop of in-plane power from 0.1 to 0.45 cycles per 10 A.",
+            metavar="DEX", help="For coarse voxels: known drop of in-plane power from 0.1 to 0.45 cycles per 10 A."
         ),
     ] = None,
     evaluations: Annotated[int, _search(help="Simulations of each piece in the search.")] = 400,

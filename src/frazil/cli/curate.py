@@ -8,20 +8,7 @@ from typing import Annotated
 
 import typer
 
-from frazil.cli.options import (
-    Dask,
-    Force,
-    Label,
-    Level,
-    PicksFile,
-    Session,
-    TomogramType,
-    TrueVoxelSize,
-    User,
-    VoxelSpacing,
-    Workers,
-    source_option,
-)
+from frazil.cli import options
 
 _boxes = partial(typer.Option, rich_help_panel="Boxes")
 _split = partial(typer.Option, rich_help_panel="Training and validation")
@@ -37,37 +24,31 @@ def curate_command(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the box store.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the table; write nothing.")] = False,
     preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file; options override it.")] = "fast",
-    force: Force = False,
-    tomogram_type: TomogramType = None,
-    voxel_spacing: VoxelSpacing = None,
-    level: Level = None,
-    voxel_size: TrueVoxelSize = None,
-    user: User = None,
-    session: Session = None,
-    label: Label = None,
-    picks: PicksFile = None,
+    force: options.Force = False,
+    tomogram_type: options.TomogramType = None,
+    voxel_spacing: options.VoxelSpacing = None,
+    level: options.Level = None,
+    voxel_size: options.TrueVoxelSize = None,
+    user: options.User = None,
+    session: options.Session = None,
+    label: options.Label = None,
+    picks: options.PicksFile = None,
     tilt_range: Annotated[
         str | None,
-        source_option(metavar="LOWEST,HIGHEST", help="Tilt range in degrees, e.g. -45,45, if the source does not say."),
+        options.source_option(
+            metavar="LOWEST,HIGHEST", help="Tilt range in degrees, e.g. -45,45, if the source does not say."
+        ),
     ] = None,
-    box: Annotated[
-        int | None, _boxes(metavar="VOXELS", help="Edge of a box; preset fast takes multiples of 16.")
-    ] = None,
+    box: Annotated[int | None, _boxes(metavar="VOXELS", help="Edge; preset fast takes multiples of 16.")] = None,
     resample_to: Annotated[float | None, _boxes(metavar="A", help="Voxel size of the boxes.")] = None,
-    max_padding: Annotated[
-        float | None, _boxes(metavar="SHARE", help="Leave out boxes with more padding than this share.")
-    ] = None,
-    drop_outside: Annotated[
-        bool, _boxes("--drop-outside", help="Leave out picks outside the tomogram instead of stopping.")
-    ] = False,
+    max_padding: Annotated[float | None, _boxes(metavar="SHARE", help="Leave out boxes with more padding.")] = None,
+    drop_outside: Annotated[bool, _boxes("--drop-outside", help="Leave out picks outside the tomogram.")] = False,
     split: Annotated[str | None, _split(help="By tomogram, or by particle (the paper).")] = None,
     validation_run: Annotated[list[str] | None, _split(help="Use this run for validation; repeatable.")] = None,
-    validation_fraction: Annotated[
-        float | None, _split(metavar="SHARE", help="Share of runs or boxes used for validation.")
-    ] = None,
+    validation_fraction: Annotated[float | None, _split(metavar="SHARE", help="Share of runs, or boxes.")] = None,
     seed: Annotated[int | None, _split(help="Seed of the split.")] = None,
-    workers: Workers = 1,
-    dask: Dask = None,
+    workers: options.Workers = 1,
+    dask: options.Dask = None,
 ) -> None:
     """Cut boxes around annotated particles into a box store.
 

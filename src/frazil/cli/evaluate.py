@@ -10,8 +10,6 @@ import typer
 
 from frazil.cli.options import Force, split_names
 
-_GENERATED = "Generated volumes"
-
 _generated = partial(typer.Option, rich_help_panel="Generated volumes")
 
 
@@ -24,37 +22,27 @@ def evaluate_command(
             "With --compare: folders of finished evaluations.",
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for metrics.json, samples.csv and report.html.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics.json and report.html.")] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the generator in comparisons.  [dim]\\[default: its folder][/dim]")
     ] = None,
     only: Annotated[
         str | None,
         typer.Option(
-            metavar="STAGES",
-            help="Run only some of physics, memorisation, diversity, features, usefulness (separate by commas).",
+            metavar="STAGES", help="Only some of physics, memorisation, diversity, features, usefulness; use commas."
         ),
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Usefulness in a quarter of the time: one seed, no intervals.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Usefulness with one seed: a quarter of the time.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads.  [dim]\\[default: all cores][/dim]")] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Also write the HTML report.")] = True,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Compare finished evaluations instead: evaluate --compare A B C.")
-    ] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare finished evaluations instead.")] = False,
     force: Force = False,
     labels: Annotated[
-        str | None,
-        _generated(metavar="NAMES", help="Class names of numbers in file names: 0=ribosome,1=thyroglobulin."),
+        str | None, _generated(metavar="NAMES", help="Names of the numbers in file names: 0=ribosome,1=thyroglobulin.")
     ] = None,
     voxel_size: Annotated[float | None, _generated(metavar="A", help="Voxel size, if their headers are wrong.")] = None,
-    resample: Annotated[
-        bool, _generated("--resample", help="Resample to the real voxel size, and crop the larger boxes.")
-    ] = False,
+    resample: Annotated[bool, _generated("--resample", help="Resample to the real voxels; crop larger boxes.")] = False,
     limit: Annotated[int | None, _generated(help="Use at most this many per class, drawn at random.")] = None,
 ) -> None:
     """Judge generated volumes: are they realistic, varied, new, of the right class, and useful?

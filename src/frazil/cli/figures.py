@@ -14,13 +14,9 @@ def figures_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures, each as PNG and PDF.")],
     store: Annotated[Path | None, typer.Option(help="Box store, for real examples of every class.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Folder that [bold]frazil sample[/bold] wrote.")] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="Folder that [bold]frazil train[/bold] wrote, for the losses.")
-    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder that [bold]frazil train[/bold] wrote, for losses.")] = None,
     examples: Annotated[int, typer.Option(help="Real examples and samples per class, at most.")] = 5,
-    seed: Annotated[
-        int, typer.Option(help="For drawing the real examples; whole boxes and validation boxes go first.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of real examples.")] = 0,
     force: Force = False,
 ) -> None:
     """Draw the paper's figures: loss curves, and slices of real examples and samples of every class."""

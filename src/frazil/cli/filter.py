@@ -16,10 +16,7 @@ def filter_command(
     keep: Annotated[float, typer.Option(metavar="SHARE", help="Share of each class to keep.")] = 0.9,
     by: Annotated[
         str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of samples.csv to rank by; larger is worse.  [dim]\\[default: how typical a volume is][/dim]",
-        ),
+        typer.Option(metavar="COLUMN", help="Column of samples.csv to rank by.  [dim]\\[default: typicality][/dim]"),
     ] = None,
     evaluation: Annotated[Path | None, typer.Option(help="Folder of frazil evaluate for these volumes.")] = None,
     real: Annotated[
@@ -27,10 +24,7 @@ def filter_command(
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option(
-            metavar="STAGES",
-            help="Stages to evaluate again on the kept volumes.  [dim]\\[default: all but usefulness][/dim]",
-        ),
+        typer.Option(metavar="STAGES", help="Stages to evaluate again.  [dim]\\[default: all but usefulness][/dim]"),
     ] = None,
     list_only: Annotated[bool, typer.Option("--list", help="Write only the receipt; copy no volumes.")] = False,
     copick: Annotated[bool, typer.Option("--copick/--no-copick", help="Also write a copick project.")] = True,

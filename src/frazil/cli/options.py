@@ -45,16 +45,7 @@ First = Annotated[int | None, machine_option(help="Start at this index, for a jo
 
 
 def parse_settings(assignments: Iterable[str], *, example: str = "training.learning_rate=3e-4") -> dict[str, Any]:
-    """Turn ``["model.base_channels=16"]`` into ``{"model.base_channels": 16}``; values are read as TOML, bare words as text.
-
-    Parameters
-    ----------
-    example : of an assignment, for the message.
-
-    Raises
-    ------
-    SettingsError : no ``=`` in an assignment.
-    """
+    """Turn ``["model.base_channels=16"]`` into ``{"model.base_channels": 16}``; values are read as TOML, bare words as text."""
     settings: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
@@ -68,12 +59,7 @@ def parse_settings(assignments: Iterable[str], *, example: str = "training.learn
 
 
 def parse_duration(text: str) -> float:
-    """Return seconds for a time limit: minutes, ``HH:MM:SS`` or ``DD:HH:MM:SS``.
-
-    Raises
-    ------
-    SettingsError : anything else, or no time at all.
-    """
+    """Return seconds for a time limit: minutes, ``HH:MM:SS`` or ``DD:HH:MM:SS``."""
     try:
         parts = [float(part) for part in text.split(":")]
     except ValueError:
@@ -85,6 +71,17 @@ def parse_duration(text: str) -> float:
             f"--max-time {text}: not a time; give minutes, HH:MM:SS or DD:HH:MM:SS, e.g. 90 or 01:30:00"
         )
     return seconds
+
+
+def parse_numbers(option: str, text: str, form: str, example: str) -> tuple[float, ...]:
+    """Return as many numbers as `form` names, e.g. ``X,Y,Z``."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != len(form.split(",")):
+        raise SettingsError(f"{option} {text}: not of the form {form}; use e.g. {example}")
+    return numbers
 
 
 def split_names(text: str | None) -> tuple[str, ...]:

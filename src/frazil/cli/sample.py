@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from frazil.cli.options import Dask, Force, Workers, machine_option
+from frazil.cli.options import Dask, Force, Workers, machine_option, parse_numbers
 
 if TYPE_CHECKING:
     from frazil.core.settings import PrecisionChoice, SamplerName
 
 _sampler = partial(typer.Option, rich_help_panel="Sampler")
 _hardware = partial(typer.Option, rich_help_panel="Hardware")
+_SUGGESTED = "  [dim]\\[default: the bundle's][/dim]"
 
 
 def sample_command(
@@ -45,34 +46,27 @@ def sample_command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Sample i depends only on the seed and i.")] = 0,
     voxel_size: Annotated[
-        float | None,
-        typer.Option(metavar="A", help="Voxel size, only for a bundle that does not know it (imported weights)."),
+        float | None, typer.Option(metavar="A", help="Voxel size, only for imported weights that do not know it.")
     ] = None,
     copick: Annotated[bool, typer.Option("--copick/--no-copick", help="Also write a copick project.")] = True,
     force: Force = False,
     sampler: Annotated[
-        str | None,
-        _sampler(help="ddpm (the paper), ddim, dpm++, sde-dpm++ or unipc.  [dim]\\[default: the bundle's][/dim]"),
+        str | None, _sampler(help=f"ddpm (the paper), ddim, dpm++, sde-dpm++ or unipc.{_SUGGESTED}")
     ] = None,
     steps: Annotated[
         int | None, _sampler(help="Steps of the sampler.  [dim]\\[default: its usual number][/dim]")
     ] = None,
     guidance: Annotated[
-        float | None,
-        _sampler(help="Exaggerate what sets the class apart; 1 is off.  [dim]\\[default: the bundle's][/dim]"),
+        float | None, _sampler(help=f"Exaggerate what sets the class apart; 1 is off.{_SUGGESTED}")
     ] = None,
     guidance_interval: Annotated[
-        str | None,
-        _sampler(metavar="LOWEST,HIGHEST", help="Guide only between these noise levels; at 1, noise equals signal."),
+        str | None, _sampler(metavar="LOWEST,HIGHEST", help="Guide only these noise levels; at 1, noise equals signal.")
     ] = None,
     batch_size: Annotated[
-        int | None, _hardware(help="Samples computed at once.  [dim]\\[default: suits the device][/dim]")
+        int | None, _hardware(help="Samples at once.  [dim]\\[default: suits the device][/dim]")
     ] = None,
     precision: Annotated[
-        str | None,
-        _hardware(
-            help="32-true, bf16-mixed, or auto (bf16 if the device has it).  [dim]\\[default: the bundle's][/dim]"
-        ),
+        str | None, _hardware(help=f"32-true, bf16-mixed, or auto (bf16 if the device has it).{_SUGGESTED}")
     ] = None,
     device: Annotated[str, _hardware(help="auto, cpu, cuda or cuda:1.")] = "auto",
     workers: Workers = 1,
@@ -89,14 +83,17 @@ def sample_command(
 
     If it is interrupted, rerun the same command to resume.
     """
-    from frazil.sampling.request import parse_interval, parse_position
     from frazil.sampling.run import sample
 
+    if position is not None:
+        x, y, z = parse_numbers("--position", position, "X,Y,Z", "0.5,0.5,0.5")
+    if guidance_interval is not None:
+        lowest, highest = parse_numbers("--guidance-interval", guidance_interval, "LOWEST,HIGHEST", "0.3,5")
     sample(
         bundle,
         out=out,
         label=label or (),
-        position=None if position is None else parse_position(position),
+        position=None if position is None else (z, y, x),
         count=count,
         requests=requests,
         first=first,
@@ -104,7 +101,7 @@ def sample_command(
         sampler=cast("SamplerName | None", sampler),
         steps=steps,
         guidance=guidance,
-        guidance_interval=None if guidance_interval is None else parse_interval(guidance_interval),
+        guidance_interval=None if guidance_interval is None else (lowest, highest),
         batch_size=batch_size,
         precision=cast("PrecisionChoice | None", precision),
         device=device,

@@ -8,23 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from frazil.cli.options import (
-    Dask,
-    First,
-    Force,
-    Label,
-    Level,
-    PicksFile,
-    Session,
-    Setting,
-    TomogramType,
-    TrueVoxelSize,
-    User,
-    VoxelSpacing,
-    Workers,
-    parse_settings,
-    source_option,
-)
+from frazil.cli import options
 from frazil.core.errors import SettingsError
 
 _output = partial(typer.Option, rich_help_panel="Output")
@@ -36,11 +20,11 @@ def simulate_command(
     out: Annotated[Path, typer.Argument(help="Folder for the copick project.")],
     preset: Annotated[str, typer.Option(help="czii, small, or a TOML file; options override it.")] = "czii",
     count: Annotated[
-        int | None, typer.Option(help="Number of tomograms; may be raised later.  [dim]\\[default: 1][/dim]")
+        int | None, typer.Option(help="Tomograms; may be raised later.  [dim]\\[default: 1][/dim]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Tomogram i depends only on the seed, i and the settings.")] = 0,
-    setting: Setting = None,
-    force: Force = False,
+    setting: options.Setting = None,
+    force: options.Force = False,
     types: Annotated[str, _output(help="Tomogram types to write.")] = "wbp,denoised,clean",
     levels: Annotated[
         int | None, _output(help="Resolution levels of each OME-Zarr.  [dim]\\[default: 3, fewer if small][/dim]")
@@ -51,12 +35,8 @@ def simulate_command(
     particles_per_class: Annotated[
         str | None, _specimen(metavar="N", help="For all six classes, or e.g. ribosome=20,apo-ferritin=30.")
     ] = None,
-    concentrations: Annotated[
-        str | None, _specimen(metavar="N", help="The same, as particles per cubic micrometer of ice.")
-    ] = None,
     crowding: Annotated[
-        float | None,
-        _specimen(metavar="SHARE", help="Fill this share of the ice, at most 0.3, in these proportions."),
+        float | None, _specimen(metavar="SHARE", help="Fill this share of the ice, at most 0.3, in these proportions.")
     ] = None,
     structure: Annotated[
         list[str] | None,
@@ -67,30 +47,26 @@ def simulate_command(
     ] = None,
     tilt_range: Annotated[str | None, _microscope(metavar="LOWEST,HIGHEST", help="In degrees.")] = None,
     tilt_step: Annotated[float | None, _microscope(help="Degrees between tilts.")] = None,
-    dose: Annotated[
-        float | None, _microscope(help="Of the whole tilt series, in electrons per square angstrom.")
-    ] = None,
-    defocus: Annotated[
-        str | None, _microscope(metavar="LOWEST,HIGHEST", help="In micrometers; drawn for each tomogram.")
-    ] = None,
+    dose: Annotated[float | None, _microscope(help="Of the whole series, in electrons per square angstrom.")] = None,
+    defocus: Annotated[str | None, _microscope(metavar="LOWEST,HIGHEST", help="In micrometers, drawn evenly.")] = None,
     like: Annotated[
         Path | None,
-        source_option(
+        options.source_option(
             metavar="PROJECT", help="Simulate the picks of this project again; the options below choose among them."
         ),
     ] = None,
-    run: Annotated[list[str] | None, source_option(help="Only this run; repeatable.")] = None,
-    user: User = None,
-    session: Session = None,
-    label: Label = None,
-    picks: PicksFile = None,
-    tomogram_type: TomogramType = None,
-    voxel_spacing: VoxelSpacing = None,
-    level: Level = None,
-    true_voxel_size: TrueVoxelSize = None,
-    workers: Workers = 1,
-    dask: Dask = None,
-    first: First = None,
+    run: Annotated[list[str] | None, options.source_option(help="Only this run; repeatable.")] = None,
+    user: options.User = None,
+    session: options.Session = None,
+    label: options.Label = None,
+    picks: options.PicksFile = None,
+    tomogram_type: options.TomogramType = None,
+    voxel_spacing: options.VoxelSpacing = None,
+    level: options.Level = None,
+    true_voxel_size: options.TrueVoxelSize = None,
+    workers: options.Workers = 1,
+    dask: options.Dask = None,
+    first: options.First = None,
 ) -> None:
     """Simulate annotated tomograms and write them as a copick project, with masks and orientations.
 
@@ -100,11 +76,10 @@ def simulate_command(
     from frazil.simulation.like import LikeOptions
     from frazil.simulation.run import simulate
 
-    options: dict[str, Any] = {
+    chosen: dict[str, Any] = {
         "specimen.shape_voxel": shape,
         "specimen.voxel_size_angstrom": voxel_size if like is None or shape else None,
         "specimen.particles_per_class": particles_per_class,
-        "specimen.concentrations": concentrations,
         "specimen.crowding": crowding,
         "specimen.ice_thickness_angstrom": ice_thickness,
         "microscope.tilts.range_degrees": tilt_range,
@@ -112,7 +87,7 @@ def simulate_command(
         "microscope.tilts.dose_e_per_angstrom2": dose,
         "microscope.optics.defocus_um": defocus,
     }
-    settings = {key: value for key, value in options.items() if value is not None}
+    settings = {key: value for key, value in chosen.items() if value is not None}
     source = {
         "users": user,
         "sessions": session,
@@ -130,7 +105,7 @@ def simulate_command(
     simulate(
         out,
         preset=preset,
-        settings=settings | parse_settings(setting or [], example="microscope.optics.voltage_kv=200"),
+        settings=settings | options.parse_settings(setting or [], example="microscope.optics.voltage_kv=200"),
         structures=dict(map(_labelled_path, structure or [])),
         count=count,
         first=first,

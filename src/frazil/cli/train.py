@@ -38,24 +38,15 @@ def train_command(
     ] = False,
     freeze: Annotated[
         list[str] | None,
-        _start(
-            metavar="PART",
-            help="Do not train this part: embedding, encoder, bottleneck, decoder or output; repeatable.",
-        ),
+        _start(metavar="PART", help="Keep embedding, encoder, bottleneck, decoder or output as it is; repeatable."),
     ] = None,
     half_turns: Annotated[
         bool | None,
-        _boxes(
-            "--half-turns/--no-half-turns",
-            help="Randomly turn boxes by 180 degrees about axes that keep the missing wedge.",
-        ),
+        _boxes("--half-turns/--no-half-turns", help="Randomly turn boxes by 180 degrees; the missing wedge stays."),
     ] = None,
     box: Annotated[int | None, _boxes(metavar="VOXELS", help="Train on a smaller cube of each box.")] = None,
     shift: Annotated[
         int | None, _boxes(metavar="VOXELS", help="With --box: shift that cube at random by up to this much.")
-    ] = None,
-    normalisation: Annotated[
-        str | None, _boxes(help="Voxels for the z-score: padded (all, as in the paper) or measured.")
     ] = None,
     epochs: Annotated[int | None, _optimization(help="Passes over the training boxes; may be raised later.")] = None,
     batch_size: Annotated[int | None, _optimization(help="Boxes per optimizer step, over all devices.")] = None,
@@ -63,7 +54,6 @@ def train_command(
         int | None, _optimization(metavar="N", help="Split each step into N passes to save memory.")
     ] = None,
     learning_rate: Annotated[float | None, _optimization(help="Learning rate of Adam, constant.")] = None,
-    ema: Annotated[float | None, _optimization(help="Decay of the average of the weights; 0 keeps none.")] = None,
     validate_every: Annotated[int | None, _optimization(metavar="EPOCHS", help="Epochs between validations.")] = None,
     precision: Annotated[
         str | None, _hardware(help="32-true, bf16-mixed, or auto (bf16 if the device has it).")
@@ -88,8 +78,6 @@ def train_command(
         "accumulate": accumulate,
         "learning_rate": learning_rate,
         "precision": precision,
-        "ema_decay": ema,
-        "normalisation": normalisation,
         "half_turns": half_turns,
         "box_size_voxel": box,
         "shift_voxel": shift,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 
 from frazil.core.errors import RequestError
-from frazil.core.settings import NoiseInterval, Settings
+from frazil.core.settings import Settings
 from frazil.io.tables import read_csv
 
 Position = tuple[float, float, float]
@@ -112,24 +112,6 @@ def _part(requests: Sequence[Request], first: int, count: int) -> list[Request]:
             part.append(request.model_copy(update={"count": highest - lowest}))
         start += request.count
     return part
-
-
-def parse_position(text: str) -> Position:
-    """Turn ``"x,y,z"`` into (z, y, x)."""
-    try:
-        x, y, z = (float(part) for part in text.split(","))
-    except ValueError:
-        raise RequestError(f"position {text!r}: not three numbers x,y,z; use the form 0.5,0.5,0.5") from None
-    return z, y, x
-
-
-def parse_interval(text: str) -> NoiseInterval:
-    """Turn ``"lowest,highest"`` into two noise levels."""
-    try:
-        lowest, highest = (float(part) for part in text.split(","))
-    except ValueError:
-        raise RequestError(f"guidance interval {text!r}: not two noise levels LOWEST,HIGHEST; use e.g. 0.3,5") from None
-    return lowest, highest
 
 
 def read_requests(path: str | Path) -> list[Request]:
