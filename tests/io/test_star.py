@@ -103,7 +103,7 @@ def test_a_single_particle_without_a_loop_is_read(tmp_path):
 
 def test_without_the_tomogram_the_centre_is_not_known(tmp_path):
     (record,) = read_particles(star(tmp_path, ["TS_1 0 0 0"]))
-    assert np.isnan(record.unplaced().centers_angstrom).all()
+    assert np.isnan(record.placed(None).centers_angstrom).all()
 
 
 centers = hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.just(3)), elements=st.floats(0, 1e4))
