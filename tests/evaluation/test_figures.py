@@ -127,7 +127,7 @@ def test_whole_boxes_come_first_then_validation_boxes(store, drawn, tmp_path):
         assert ranks == sorted(ranks)
         assert rows[0].note == "validation and training split"
         expected = [f"{run} box {box}" for run, box in zip(chosen["run"], chosen["box"], strict=True)]
-        assert rows[0].names == expected
+        assert list(rows[0].names) == expected
 
 
 def test_captions_tell_what_the_reader_must_know(store, samples, drawn, tmp_path):

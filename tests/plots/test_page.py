@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from frazil.plots.page import MARGIN, Page, caption_height, save_figure, styled, wrap
+from frazil.plots.page import MARGIN, Page, save_figure, styled
 
 
 def pixels(page):
@@ -66,12 +66,11 @@ def test_the_users_style_changes_nothing():
 @pytest.mark.parametrize("width", [400, 1000, 1874])
 def test_a_wrapped_caption_stays_on_the_page(width):
     text = "Central slices of boxes of 64³ voxels, which WIDE LETTERS MAKE WIDER than the mean; and so on. " * 4
-    lines = wrap(text, width - 2 * MARGIN)
-    page = Page.blank(width, caption_height(lines) + 20)
-    page.caption(lines)
+    page = Page.blank(width, 20, text)
+    page.write_caption()
     ink = (pixels(page) < 255).any(axis=2)
     assert ink.any()
     assert not ink[:, -MARGIN // 2 :].any()
     assert not ink[:10].any()
     assert not ink[-MARGIN // 2 :].any()
-    assert " ".join(lines).split() == text.split()
+    assert " ".join(page.caption).split() == text.split()

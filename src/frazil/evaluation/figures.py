@@ -16,10 +16,11 @@ from frazil.core.documents import Document
 from frazil.core.errors import RequestError, SourceError
 from frazil.core.files import file_digest
 from frazil.core.folder import OutputFolder
-from frazil.core.records import SAME_VOXEL_SIZE
+from frazil.core.records import same_voxel_size
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import Normalisation
 from frazil.dataset.store import BoxStore, StoreDescription
+from frazil.evaluation.inputs.generated import box_names
 from frazil.io.checks import clean_name
 from frazil.io.mrc import read_volume
 from frazil.model.bundle import CARD_FILE, RUN_BUNDLE, BundleCard, read_card
@@ -39,7 +40,7 @@ class FiguresRecord(Document):
 
     Parameters
     ----------
-    boxes : whether the store is ``real`` or ``simulated``.
+    boxes : what the store has.
     classes : for every class ``boxes`` of the store, each with ``split`` and ``box``, and files of ``samples``.
     """
 
@@ -88,19 +89,21 @@ class Parts:
     @property
     def boxes(self) -> SampleManifest | StoreDescription:
         """What knows size and classes of the boxes that are drawn."""
-        known = self.manifest or (self.store.description if self.store is not None else None)
-        assert known is not None
-        return known
+        if self.manifest is not None:
+            return self.manifest
+        assert self.store is not None
+        return self.store.description
 
     @property
     def entries(self) -> dict[str, list[SampleEntry]]:
         """The samples of each class to draw; the classes are those of the store where there are no samples."""
         if self.manifest is None:
             return {label: [] for label in self.store.description.labels} if self.store is not None else {}
-        found: dict[str, list[SampleEntry]] = {}
-        for entry in sorted(self.manifest.samples, key=lambda entry: entry.label):
-            found.setdefault(entry.label, []).append(entry)
-        return found
+        entries = self.manifest.samples
+        return {
+            label: [entry for entry in entries if entry.label == label]
+            for label in sorted({entry.label for entry in entries})
+        }
 
 
 def figures(
@@ -173,7 +176,7 @@ def _read(store: Path | None, samples: Path | None, run: Path | None) -> Parts:
         differs = ""
         if box != first_box:
             differs = f"boxes of {box} voxels, but {first} has {first_box}"
-        elif voxel_size and first_voxel_size and abs(voxel_size / first_voxel_size - 1) > SAME_VOXEL_SIZE:
+        elif voxel_size and first_voxel_size and not same_voxel_size(voxel_size, first_voxel_size):
             differs = f"voxels of {voxel_size:g} A, but {first} has {first_voxel_size:g} A"
         elif not labels & first_labels:
             differs = f"classes {', '.join(sorted(labels))}, but {first} has {', '.join(sorted(first_labels))}"
@@ -184,10 +187,9 @@ def _read(store: Path | None, samples: Path | None, run: Path | None) -> Parts:
 
 
 def _record(parts: Parts, examples: int, seed: int) -> FiguresRecord:
-    """Choose what is drawn."""
     store, entries = parts.store, parts.entries
     names = ["losses"] if parts.run is not None else []
-    names += [_file_name(label) for label in entries]
+    names += [f"class-{clean_name(label)}" for label in entries]
     names += ["overview"] if len(entries) > 1 else []
     return FiguresRecord(
         examples=examples,
@@ -217,15 +219,19 @@ def _choose(store: BoxStore, label: str, count: int, seed: int) -> list[dict[str
 
 
 def _pages(parts: Parts, record: FiguresRecord) -> Iterator[tuple[str, Page]]:
-    """Draw one figure after the other; yield its file name and it."""
+    """Draw one figure after the other, each with its file name."""
     if parts.metrics is not None:
         yield "losses", loss_page(parts.metrics, caption=_losses_caption(parts))
     overview: dict[str, list[VolumeRow]] = {}
     for label, shown in record.classes.items():
-        rows = [*_box_rows(parts, shown["boxes"]), *_sample_rows(parts, label, len(shown["samples"]))]
+        rows = _box_rows(parts, shown["boxes"])
+        if parts.samples is not None:
+            entries = parts.entries[label][: record.examples]
+            volumes = np.stack([read_volume(parts.samples / entry.file) for entry in entries])
+            rows.append(VolumeRow("Generated", volumes, [f"sample {entry.index}" for entry in entries]))
         caption = _slices_caption(parts, shown["boxes"], "Central XY, XZ and YZ slices")
         voxel_size = parts.boxes.voxel_size_angstrom
-        yield _file_name(label), class_page(label, rows, voxel_size_angstrom=voxel_size, caption=caption)
+        yield f"class-{clean_name(label)}", class_page(label, rows, voxel_size_angstrom=voxel_size, caption=caption)
         # next to samples, a few real examples are enough
         few = OVERVIEW_REAL if shown["samples"] else len(shown["boxes"])
         overview[label] = [row if row.kind == "Generated" else replace(row, volumes=row.volumes[:few]) for row in rows]
@@ -244,16 +250,8 @@ def _box_rows(parts: Parts, shown: Sequence[Mapping[str, Any]]) -> list[VolumeRo
     volumes = [store.z_scored(one["box"], normalisation) for one in shown]
     splits = sorted({one["split"] for one in shown}, reverse=True)  # validation before training
     note = f"{' and '.join({'train': 'training'}.get(split, split) for split in splits)} split"
-    names = [f"{store.particles['run'].iloc[one['box']]} box {one['box']}" for one in shown]
+    names = box_names(store, [one["box"] for one in shown])
     return [VolumeRow(parts.origin, np.stack(volumes), names, note=note)]
-
-
-def _sample_rows(parts: Parts, label: str, count: int) -> list[VolumeRow]:
-    if parts.samples is None:
-        return []
-    entries = parts.entries[label][:count]
-    volumes = np.stack([read_volume(parts.samples / entry.file) for entry in entries])
-    return [VolumeRow("Generated", volumes, [f"sample {entry.index}" for entry in entries])]
 
 
 def _slices_caption(parts: Parts, shown: Sequence[Mapping[str, Any]], what: str) -> str:
@@ -285,7 +283,3 @@ def _losses_caption(parts: Parts) -> str:
         if parts.store is not None and card.training_data_digest == parts.store.digest:
             text += f" of {parts.origin.lower()} tomograms"
     return f"{text}. The validation loss is measured on fixed pairs of noise level and noise."
-
-
-def _file_name(label: str) -> str:
-    return f"class-{clean_name(label)}"

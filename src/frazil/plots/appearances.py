@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from frazil.plots.page import FONT_POINT, Page, caption_height, plain_axes, point, styled, wrap
+from frazil.plots.page import FONT_POINT, Page, plain_axes, point, styled
 from frazil.volume.spectra import PLANES, Appearance, Curve, mean_curve
 
 # They differ in dashes and markers as well as in color (Okabe & Ito).
@@ -23,14 +23,7 @@ _BINS = np.linspace(-10, 5, 76)
 
 @dataclass(frozen=True)
 class Series:
-    """Volumes that are drawn as one curve with the range that they span.
-
-    Parameters
-    ----------
-    name : for the legend.
-    appearances : of each volume.
-    grey_values : z-scored, of all volumes together.
-    """
+    """Volumes that are drawn as one curve with the range that they span; `grey_values` are z-scored, of all together."""
 
     name: str
     appearances: Sequence[Appearance]
@@ -39,32 +32,21 @@ class Series:
 
 @styled
 def appearance_page(series: Sequence[Series], *, voxel_size_angstrom: float, caption: str = "") -> Page:
-    """Draw log power in the three planes, the wedge profile and the grey values, of two series at most.
-
-    Parameters
-    ----------
-    voxel_size_angstrom : for the second scale of the spectra.
-    caption : what the reader must know, printed below.
-    """
+    """Draw log power in the three planes, the wedge profile and the grey values, of two series at most."""
     width, height, gap, left, top, below = point(118), point(118), point(36), point(42), point(24), point(38)
     page_width = left + 3 * width + 2 * gap + point(12)
-    lines = wrap(caption, page_width - point(12))
     row = top + height + below
-    page = Page.blank(page_width, 2 * row + caption_height(lines))
+    page = Page.blank(page_width, 2 * row, caption)
     for number, plane in enumerate(PLANES):
         axes = page.axes(left + number * (width + gap), top, width, height)
         _draw(axes, series, [[one.spectra[plane] for one in some.appearances] for some in series])
-        _finish(
-            axes,
-            f"Power in {plane}",
-            f"cycles per voxel of {voxel_size_angstrom:.1f} Å",
-            "log₁₀ power" if not number else "",
-        )
+        frequency = f"cycles per voxel of {voxel_size_angstrom:.1f} Å"
+        plain_axes(axes, frequency, "" if number else "log₁₀ power", f"Power in {plane}")
     axes = page.axes(left, row + top, width, height)
     _draw(axes, series, [[one.wedge for one in some.appearances] for some in series])
     axes.set_xlim(0, 90)
     axes.set_xticks([0, 30, 60, 90])
-    _finish(axes, "Missing wedge", "angle to kx in the kz-kx plane, degrees", "log₁₀ power over that at kx")
+    plain_axes(axes, "angle to kx in the kz-kx plane, degrees", "log₁₀ power over that at kx", "Missing wedge")
     axes = page.axes(left + width + gap, row + top, 2 * width + gap, height)
     for some, style in zip(series, _STYLES, strict=False):
         share, _ = np.histogram(np.clip(some.grey_values, _BINS[0], _BINS[-1]), _BINS, density=True)
@@ -72,9 +54,9 @@ def appearance_page(series: Sequence[Series], *, voxel_size_angstrom: float, cap
         line = {key: value for key, value in style.items() if not key.startswith("marker")}
         axes.plot(((_BINS[:-1] + _BINS[1:]) / 2)[filled], share[filled], label=some.name, linewidth=1, **line)
     axes.set_yscale("log")
-    _finish(axes, "Grey values", "standard deviations from the mean (particles dark)", "share per σ")
+    plain_axes(axes, "standard deviations from the mean (particles dark)", "share per σ", "Grey values")
     axes.legend(frameon=False, fontsize=FONT_POINT, handlelength=3, loc="upper left")
-    page.caption(lines)
+    page.write_caption()
     return page
 
 
@@ -88,8 +70,3 @@ def _draw(axes: Axes, series: Sequence[Series], curves: Sequence[list[Curve]]) -
                 mean.at, powers.min(axis=0), powers.max(axis=0), color=style["color"], alpha=0.15, linewidth=0
             )
         axes.plot(mean.at, mean.log_power, label=some.name, linewidth=1, markevery=2, **style)
-
-
-def _finish(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=FONT_POINT + 0.5, loc="left", pad=4)
-    plain_axes(axes, x, y)

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from frazil.core.errors import CheckpointError
 from frazil.io.tables import read_csv
-from frazil.plots.page import FONT_POINT, Page, caption_height, plain_axes, point, styled, wrap
+from frazil.plots.page import FONT_POINT, Page, plain_axes, point, styled
 
 LOSSES_FILE = "metrics.csv"
 """Where `frazil train` writes its losses, in its run folder."""
@@ -37,13 +37,7 @@ _LEVELS = (
 def read_metrics(path: Path) -> pd.DataFrame:
     """Read the losses that a training run wrote, one row per epoch.
 
-    Returns
-    -------
-    Columns ``epoch``, ``train_loss``, ``validation_loss`` and one per noise level, NaN where nothing was measured.
-
-    Raises
-    ------
-    CheckpointError : no such file, no epoch in it, columns missing, or text where numbers belong.
+    Columns are ``epoch``, ``train_loss``, ``validation_loss`` and one per noise level, NaN where nothing was measured.
     """
     table = read_csv(path, REQUIRED, CheckpointError)
     wanted = [*REQUIRED, *(name for name in map(str, table.cells) if _NOISE_LEVEL.fullmatch(name))]
@@ -59,17 +53,17 @@ def loss_page(metrics: pd.DataFrame, *, caption: str = "") -> Page:
     left, top, between, below = point(40), point(20), point(52), point(34)
     panels = 2 if len(by_level) else 1
     page_width = left + panels * width + (panels - 1) * between + point(14)
-    lines = wrap(caption, page_width - point(12))
-    page = Page.blank(page_width, top + height + below + caption_height(lines))
-    losses = page.axes(left, top, width, height)
-    _draw_losses(losses, metrics)
+    page = Page.blank(page_width, top + height + below, caption)
+    _draw_losses(page.axes(left, top, width, height), metrics)
     if panels == 2:
         second = left + width + between
-        axes = page.axes(second, top, width, height)
-        _draw_noise_levels(axes, by_level, [str(name) for name in levels])
+        by_noise = page.axes(second, top, width, height)
+        _draw_noise_levels(by_noise, by_level, [str(name) for name in levels])
         for letter, start in (("a", left), ("b", second)):
             page.text(start - point(34), point(5), letter, fontsize=10, fontweight="bold")
-    page.caption(lines)
+    for axes in page.figure.axes:
+        axes.legend(frameon=False, fontsize=FONT_POINT, handlelength=3)
+    page.write_caption()
     return page
 
 
@@ -84,7 +78,7 @@ def _draw_losses(axes: Axes, metrics: pd.DataFrame) -> None:
     last = metrics["epoch"].max()
     axes.set_xlim(0, last + max(1, last / 40))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    _finish(axes, "Epoch", "Loss, mean squared error of x₀ (σ²)")
+    plain_axes(axes, "Epoch", "Loss, mean squared error of x₀ (σ²)")
 
 
 def _draw_noise_levels(axes: Axes, metrics: pd.DataFrame, levels: list[str]) -> None:
@@ -100,9 +94,4 @@ def _draw_noise_levels(axes: Axes, metrics: pd.DataFrame, levels: list[str]) -> 
     axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(0, bounds.max() + 1)
-    _finish(axes, "Noise level t", "Validation loss (σ²)")
-
-
-def _finish(axes: Axes, x: str, y: str) -> None:
-    plain_axes(axes, x, y)
-    axes.legend(frameon=False, fontsize=FONT_POINT, handlelength=3)
+    plain_axes(axes, "Noise level t", "Validation loss (σ²)")

@@ -6,8 +6,7 @@ Only explicit `Figure` objects: no pyplot, no global state, no display.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,16 +46,19 @@ def point(size: float) -> int:
 
 @dataclass(frozen=True)
 class Page:
-    """A white page of `width` x `height` pixels; the origin is the upper left corner."""
+    """A white page of `width` x `height` pixels; the origin is the upper left corner. `caption` is what is written at its bottom."""
 
     figure: Figure
     width: int
     height: int
+    caption: Sequence[str]
 
     @classmethod
-    def blank(cls, width: int, height: int) -> Page:
-        """Return an empty page."""
-        return cls(Figure(figsize=(width / DPI, height / DPI), dpi=DPI), width, height)
+    def blank(cls, width: int, height: int, caption: str = "") -> Page:
+        """Return an empty page with room for a caption below its `height`."""
+        lines = wrap(caption, width - 2 * MARGIN)
+        height += MARGIN + len(lines) * _LINE + point(6) if lines else 0
+        return cls(Figure(figsize=(width / DPI, height / DPI), dpi=DPI), width, height, lines)
 
     def axes(self, left: int, top: int, width: int, height: int) -> Axes:
         """Add axes that fill a rectangle of the page."""
@@ -69,17 +71,12 @@ class Page:
         # parse_math: a label may hold a dollar sign
         self.figure.text(left / self.width, 1 - top / self.height, text, parse_math=False, **style)
 
-    def caption(self, lines: Sequence[str]) -> None:
-        """Write `lines` at the bottom of the page, in the space of `caption_height`."""
-        for number, line in enumerate(reversed(lines), start=1):
+    def write_caption(self) -> None:
+        """Write the caption into its room."""
+        for number, line in enumerate(reversed(self.caption), start=1):
             # on the baseline: aligned at the top, lines with tall letters would be lower
             baseline = self.height - MARGIN - (number - 0.8) * _LINE
             self.text(MARGIN, baseline, line, color="0.15", va="baseline")
-
-
-def caption_height(lines: Sequence[str]) -> int:
-    """Return the pixels that a caption takes at the bottom of a page, margin included."""
-    return MARGIN + (len(lines) * _LINE + point(6) if lines else 0)
 
 
 @styled
@@ -101,8 +98,9 @@ def wrap(text: str, width: int, size: float = FONT_POINT) -> list[str]:
     return lines
 
 
-def plain_axes(axes: Axes, x: str, y: str) -> None:
+def plain_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
     """Label `axes` and simplify them: fine ticks, no upper and right spine, faint horizontal lines."""
+    axes.set_title(title, fontsize=FONT_POINT + 0.5, loc="left", pad=4)
     axes.set_xlabel(x, fontsize=FONT_POINT)
     axes.set_ylabel(y, fontsize=FONT_POINT)
     axes.tick_params(labelsize=FONT_POINT - 0.5, width=0.6, length=2.5)
@@ -114,27 +112,12 @@ def plain_axes(axes: Axes, x: str, y: str) -> None:
 
 @styled
 def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Save `figure` as `path` + ``.png`` and ``.pdf``; the same figure gives the same bytes.
-
-    Raises
-    ------
-    OutputError : the place cannot be written.
-    """
+    """Save `figure` as `path` + ``.png`` and ``.pdf``; the same figure gives the same bytes."""
     png, pdf = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.pdf")
     with atomic_path(png) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
-    with atomic_path(pdf) as temporary, _quiet_fonts():
+    # fontTools logs at INFO which glyphs it embeds, and importing copick turns INFO on for everybody
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    with atomic_path(pdf) as temporary:
         figure.savefig(temporary, format="pdf", dpi=DPI, metadata={"CreationDate": None, "Producer": None})
     return png, pdf
-
-
-@contextmanager
-def _quiet_fonts() -> Iterator[None]:
-    """Keep fontTools from logging at INFO which glyphs it embeds: importing copick turns INFO on for everybody."""
-    logger = logging.getLogger("fontTools")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

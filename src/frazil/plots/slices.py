@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from frazil.plots.page import DPI, MARGIN, Page, caption_height, point, styled, text_width, wrap
+from frazil.plots.page import DPI, MARGIN, Page, point, styled, text_width, wrap
 
 PLANES = ("XY", "XZ", "YZ")
 PERCENTILES = (0.5, 99.5)
@@ -34,8 +34,8 @@ class VolumeRow:
     Parameters
     ----------
     kind : what they are, e.g. ``Real``, ``Simulated``, ``Generated``.
-    volumes : `(n, z, y, x)` z-scored grey values of cubic boxes.
-    names : one short name per volume, printed above it; empty prints none.
+    volumes : z-scored cubic boxes.
+    names : printed above each volume; empty prints none.
     note : printed next to the kind, e.g. the split that they come from.
     """
 
@@ -70,30 +70,21 @@ def scale_bar_nm(box_angstrom: float) -> float:
 
 @styled
 def class_page(label: str, rows: Sequence[VolumeRow], *, voxel_size_angstrom: float, caption: str = "") -> Page:
-    """Draw one class: for every row of examples its XY, XZ and YZ slices, with one grey scale per row.
-
-    Parameters
-    ----------
-    label : class name, the title.
-    rows : e.g. real and generated examples, of one box size.
-    voxel_size_angstrom : edge of a voxel.
-    caption : what the reader must know, printed below.
-    """
+    """Draw one class: for every row of examples, all of one box size, its XY, XZ and YZ slices, with one grey scale per row."""
     _, step = _panel(rows[0].volumes.shape[1])
     left, top, bar = MARGIN + point(14), point(20), point(34)
     block = _HEADER + len(PLANES) * step + point(5)
     # a few columns may be narrower than the text above them; bold letters are about 15 % wider
     written = [text_width(row.title, 8) for row in rows] + [1.2 * text_width(label, 10)]
     width = left + max(max(len(row.volumes) for row in rows) * step - _GAP + bar + MARGIN, round(max(written)))
-    lines = wrap(caption, width - 2 * MARGIN)
-    page = Page.blank(width, top + len(rows) * block + caption_height(lines))
+    page = Page.blank(width, top + len(rows) * block, caption)
     page.text(MARGIN, MARGIN, label, fontsize=10, fontweight="bold")
     for number, row in enumerate(rows):
         black, white = grey_scale(row.volumes)
         _draw_block(page, row, left, top + number * block, black, white, voxel_size_angstrom)
         bar_left = left + len(row.volumes) * step + point(4)
         _draw_grey_scale(page, bar_left, top + number * block + _HEADER, len(PLANES) * step - _GAP, black, white)
-    page.caption(lines)
+    page.write_caption()
     return page
 
 
@@ -101,12 +92,8 @@ def class_page(label: str, rows: Sequence[VolumeRow], *, voxel_size_angstrom: fl
 def overview_page(classes: Mapping[str, Sequence[VolumeRow]], *, voxel_size_angstrom: float, caption: str = "") -> Page:
     """Draw all classes, one per row, as central XY slices: first the examples of the first kind, then of the next.
 
-    Parameters
-    ----------
-    classes : for every class name the same kinds of examples in the same order, all of one box size. The place of a
-        kind that a class lacks stays empty.
-    voxel_size_angstrom : edge of a voxel.
-    caption : what the reader must know, printed below.
+    Classes have the same kinds of examples in the same order, all of one box size; the place of a kind that a class lacks
+    stays empty.
     """
     box = next(iter(classes.values()))[0].volumes.shape[1]
     panel, step = _panel(box)
@@ -117,9 +104,7 @@ def overview_page(classes: Mapping[str, Sequence[VolumeRow]], *, voxel_size_angs
     header, between = point(20), point(8)
     starts = [left + sum(counts[:number]) * step + number * between for number in range(len(kinds))]
     width = starts[-1] + counts[-1] * step - _GAP + MARGIN
-    lines = wrap(caption, width - 2 * MARGIN)
-    height = header + len(classes) * step - _GAP + caption_height(lines)
-    page = Page.blank(width, height)
+    page = Page.blank(width, header + len(classes) * step - _GAP, caption)
     for start, kind in zip(starts, kinds, strict=True):
         page.text(start, header - point(3), kind, fontsize=8, va="bottom")
     for number, (label, rows) in enumerate(classes.items()):
@@ -134,7 +119,7 @@ def overview_page(classes: Mapping[str, Sequence[VolumeRow]], *, voxel_size_angs
                 _show(axes, central_slices(volume)["XY"], black, white)
                 if number == 0 and column == 0:
                     _draw_scale_bar(axes, box, voxel_size_angstrom)
-    page.caption(lines)
+    page.write_caption()
     return page
 
 
