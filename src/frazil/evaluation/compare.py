@@ -120,21 +120,18 @@ def cautions(evaluations: Sequence[Evaluation]) -> list[str]:
 
 def _with_own_names(evaluations: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
     """Number those that share a name."""
-    names: list[str] = []
+    named: dict[str, Evaluation] = {}
     for evaluation in evaluations:
         name, number = evaluation.name, 2
-        while name in names:
+        while name in named:
             name, number = f"{evaluation.name} ({number})", number + 1
-        names.append(name)
-    return tuple(one.model_copy(update={"name": name}) for one, name in zip(evaluations, names, strict=True))
+        named[name] = evaluation.model_copy(update={"name": name})
+    return tuple(named.values())
 
 
 def _write(out: Path, folders: Sequence[Path], found: SideBySide, *, force: bool) -> None:
-    record = ComparisonRecord(
-        folders=tuple(folder.resolve().name for folder in folders),
-        notes=found.cautions,
-        evaluations=found.evaluations,
-    )
+    names = tuple(folder.resolve().name for folder in folders)
+    record = ComparisonRecord(folders=names, notes=found.cautions, evaluations=found.evaluations)
     folder = OutputFolder(out, JSON_FILE, ComparisonRecord, (CSV_FILE, HTML_FILE))
     with folder.held():
         same = folder.earlier(record, force=force) is not None

@@ -36,13 +36,7 @@ _SUFFIXES = ("png", "pdf")
 
 
 class FiguresRecord(Document):
-    """The content of ``figures.json``: what is drawn, from what.
-
-    Parameters
-    ----------
-    boxes : what the store has.
-    classes : for every class ``boxes`` of the store, each with ``split`` and ``box``, and files of ``samples``.
-    """
+    """The content of ``figures.json``: what is drawn, from what; for every class, boxes of the store and files of samples."""
 
     written_by: ClassVar[str] = "frazil figures"
 

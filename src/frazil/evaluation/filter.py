@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from frazil.core.console import say, say_written
 from frazil.core.documents import Document, differences
@@ -44,7 +44,6 @@ from frazil.evaluation.records import (
 from frazil.evaluation.report.run import say_table, table_html
 from frazil.evaluation.run import evaluate
 from frazil.evaluation.scores import Better, Evaluation, Question
-from frazil.evaluation.selection import deciding_number, keep_best
 from frazil.evaluation.stages.run import STAGES
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.io.labelled_folder import LABELS_FILE, LabelledFile, write_labels
@@ -55,8 +54,9 @@ RECEIPT_FILE = "receipt.json"
 BEFORE, AFTER = "evaluation-before", "evaluation"
 """Folders of the evaluations below the output."""
 
-_EXPENSIVE = ("usefulness",)
-"""Stages that are not run again unless they are asked for."""
+
+PREFERRED = ("typicality", "class doubt", "spectrum")
+"""The first of these that exists decides, if the user names none: far from all that is real, of another class, of another texture."""
 
 
 class FilteredVolume(Settings):
@@ -84,15 +84,7 @@ class Effect(Settings):
 
 
 class Receipt(Document):
-    """The content of ``receipt.json``.
-
-    Parameters
-    ----------
-    complete : everything is copied and evaluated.
-    rule : `keep` and `by` in a sentence.
-    limits : by class, the largest number that is kept; None where none is known.
-    without_a_number : volumes of which the number is unknown; they are kept.
-    """
+    """The content of ``receipt.json``. `limits` are the largest numbers kept, by class; `rule` says all in a sentence."""
 
     written_by: ClassVar[str] = "frazil filter"
 
@@ -155,7 +147,7 @@ def filter_samples(
     real : box store; None takes that of the evaluation.
     keep : share of each class that is kept.
     by : number of `samples.csv` that decides, larger is worse; None takes the first of `PREFERRED` that exists.
-    only : stages to run again on what is kept; empty takes those of the evaluation but the expensive ones.
+    only : stages to run again on what is kept; empty takes those of the evaluation but usefulness, which takes long.
     list_only : write the receipt and copy no volumes.
     copick : also write samples as a copick project.
     force : replace the result of another filtering.
@@ -194,7 +186,6 @@ def filter_samples(
         samples[by],
         kept,
         keep=keep,
-        by=by,
         volumes_copied=bool(volumes.files) and not list_only,
         real_digest=before.held_out.digest,
         evaluation_digest=file_digest(evaluation / METRICS_FILE),
@@ -216,7 +207,7 @@ def filter_samples(
             store.path,
             generated,
             out / AFTER,
-            only=only or [stage for stage in STAGES if stage in ran and stage not in _EXPENSIVE],
+            only=only or [stage for stage in STAGES if stage in ran and stage != "usefulness"],
             name=f"{before.name} filtered",
             names=[volume.name for volume in receipt.kept],
             **reading.model_dump(exclude={"names"}),
@@ -230,6 +221,42 @@ def filter_samples(
     if receipt.volumes_copied:
         say_written(out / LABELS_FILE, "labels of the copies that are kept")
     return found
+
+
+def deciding_number(by: str | None, available: Sequence[str]) -> str:
+    """Return the name of the number to filter by; `RequestError` if it does not exist, or there is none to choose."""
+    if by is None:
+        by = next((name for name in PREFERRED if name in available), None)
+        if by is None:
+            raise RequestError(
+                f"none of {', '.join(PREFERRED)} was measured; evaluate with the stage features or physics"
+                + (f", or pass --by {available[0]!r}" if available else "")
+            )
+    if by not in available:
+        raise RequestError(
+            f"--by {by!r}: not measured; choose among {', '.join(available) or 'none'}, or evaluate with more stages"
+        )
+    return by
+
+
+def keep_best(numbers: Float[np.ndarray, "n"], labels: np.ndarray, keep: float) -> Bool[np.ndarray, "n"]:
+    """Return which volumes are kept: of each class the share `keep` with the smallest numbers, rounded up to whole volumes.
+
+    Class by class, because otherwise a class that is hard to generate would lose most of its volumes. Volumes without a number
+    (NaN) are kept.
+    """
+    if not 0 < keep <= 1:
+        raise RequestError(f"--keep {keep:g}: the share to keep must be above 0 and at most 1, e.g. 0.9")
+    known = np.isfinite(numbers)
+    if not known.any():
+        raise RequestError("no volume has this number; choose another with --by, or sample more")
+    kept = ~known
+    for label in set(labels):
+        own = np.flatnonzero((labels == label) & known)
+        # 0.9 of 10 is 9, not 10: the product may come out slightly above
+        wanted = math.ceil(round(keep * len(own), 9))
+        kept[own[np.argsort(numbers[own], kind="stable")[:wanted]]] = True
+    return np.asarray(kept)
 
 
 def _check_same(
@@ -261,10 +288,11 @@ def _receipt(volumes: GeneratedVolumes, numbers: pd.Series, kept: Bool[np.ndarra
     largest = numbers[kept].groupby(np.array(volumes.labels)[kept]).max().sort_index()  # NaN where none is known
     limits = {label: None if math.isnan(limit) else float(limit) for label, limit in largest.items()}
     named = ", ".join(f"{label} {limit:.4g}" for label, limit in limits.items() if limit is not None)
-    share, by = 100 * fields["keep"], fields["by"]
+    share, by = 100 * fields["keep"], str(numbers.name)
     return Receipt(
         generated=volumes.path.resolve().name,
         generated_digest=volumes.digest,
+        by=by,
         rule=f"of each class, the {share:g} % with the smallest {by!r} are kept (rounded up); the largest kept: {named}",
         limits=limits,
         without_a_number=int(numbers.isna().sum()),
@@ -295,16 +323,15 @@ def _copy(generated: Path, out: Path, volumes: GeneratedVolumes, receipt: Receip
             with atomic_path(target) as temporary:
                 shutil.copyfile(source, temporary)
     write_labels(out, kept)
-    if volumes.kind != SAMPLES_KIND:
-        return
-    manifest = SampleManifest.read(generated / MANIFEST_FILE, SourceError)
-    names = {row.name for row in receipt.kept}
-    samples = tuple(entry for entry in manifest.samples if entry.name in names)
-    manifest = manifest.model_copy(update={"samples": samples})
-    manifest.write(out / MANIFEST_FILE)
-    write_relion(out, manifest)
-    if copick:
-        write_copick(out, manifest, radius_angstrom={})
+    if volumes.kind == SAMPLES_KIND:
+        manifest = SampleManifest.read(generated / MANIFEST_FILE, SourceError)
+        names = {row.name for row in receipt.kept}
+        samples = tuple(entry for entry in manifest.samples if entry.name in names)
+        manifest = manifest.model_copy(update={"samples": samples})
+        manifest.write(out / MANIFEST_FILE)
+        write_relion(out, manifest)
+        if copick:
+            write_copick(out, manifest, radius_angstrom={})
 
 
 def _effect(before: Evaluation, after: Evaluation) -> tuple[Effect, ...]:

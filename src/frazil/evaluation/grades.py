@@ -34,7 +34,7 @@ def grade(score: Score) -> Grade | None:
     if score.value is None or score.real is None:
         return None
     reaches, near = _RULES[score.better](score, score.value, score.real)
-    met = _meet(score.interval, score.real_interval or (score.real, score.real))
+    met = overlap(score.interval, score.real_interval or (score.real, score.real))
     if reaches or (met and near):
         return "reaches"
     return "near" if near or (met and score.better == "as real") else "short"
@@ -67,5 +67,6 @@ _RULES: dict[Better, _Rule] = {"lower": _lower, "higher": _higher, "as real": _a
 """Whether a score reaches the real one, and whether it is near."""
 
 
-def _meet(one: Interval | None, other: Interval) -> bool:
+def overlap(one: Interval | None, other: Interval) -> bool:
+    """Return whether two intervals have a value in common; an unknown one has none."""
     return one is not None and one[0] <= other[1] and other[0] <= one[1]

@@ -57,8 +57,7 @@ class StageRecord(Document):
     Parameters
     ----------
     quick : found in a quarter of the time, and less of it; set when the stage is run, like `costs`.
-    per_sample : numbers of each generated volume by name, larger is worse: what `frazil filter` may drop by. None where unknown.
-    costs : of the stage itself, and of what it had to make first.
+    per_sample : by name, a number of each generated volume; the larger, the worse. `frazil filter` may drop by it.
     """
 
     written_by: ClassVar[str] = "frazil evaluate"

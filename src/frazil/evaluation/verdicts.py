@@ -29,13 +29,10 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Aspect:
-    """Scores that say the same thing in different ways.
+    """Scores that say the same thing in different ways, and the `worst` of them, to be shown.
 
-    Parameters
-    ----------
-    grade : ``short`` if at least half of the scores are, ``reaches`` if three quarters do and none is short, else ``near``. For
-        rings, that of the worst class.
-    worst : the score to show: the first of the worst.
+    The grade is ``short`` if at least half of the scores are, ``reaches`` if three quarters do and none is short, else
+    ``near``. For rings it is that of the worst class.
     """
 
     name: str
@@ -73,6 +70,7 @@ def verdicts(
     )
 
 
+_WORST_FIRST: tuple[Grade, ...] = ("short", "near", "reaches")
 _RINGS = "rings"
 _DISTANCES = ("frechet", "kid", "precision", "density")
 _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
@@ -127,9 +125,6 @@ def aspects(scores: Sequence[Score], question: Question) -> list[Aspect]:
     return found
 
 
-_WORST_FIRST: tuple[Grade, ...] = ("short", "near", "reaches")
-
-
 def _aspect(name: str, graded: Sequence[tuple[Score, Grade]]) -> Aspect:
     grades = [own for _, own in graded]
     worst = [score for score, own in graded if own == min(grades, key=_WORST_FIRST.index)]
@@ -182,21 +177,22 @@ def _new(scores: Sequence[Score], trained_on: TrainedOn) -> tuple[Answer, str]:
     A generator trained on other boxes cannot have copied these, so for it the only possible answer is no.
     """
     found = {score.name: score for score in scores if score.question == "new" and score.label is None}
-    copies, ratio = found.get("near_copies"), found.get("nearest_distance_ratio")
-    if copies is None or ratio is None or copies.value is None or ratio.value is None:
+    values = {name: score.value for name, score in found.items() if score.value is not None}
+    copies, ratio, p = map(values.get, ("near_copies", "nearest_distance_ratio", "nearer_than_held_out_p"))
+    if copies is None or ratio is None:
         return "not measured", _unmeasured(scores, "new")
-    p = found["nearer_than_held_out_p"].value if "nearer_than_held_out_p" in found else None
-    nearer = ratio.value < NEARER and (p is None or p < SURE)
-    some = copies.value > (copies.real or 0.0)
+    nearer = ratio < NEARER and (p is None or p < SURE)
+    real_copies = found["near_copies"].real
+    some = copies > (real_copies or 0.0)
     sentence = (
-        f"{_number(copies.value, '%')} are near duplicates of a training box (real: {_number(copies.real, '%')}). Samples are at "
-        f"{_number(ratio.value)} times the distance of held-out boxes from the nearest training box (real training boxes: "
-        f"{_number(ratio.real)})"
+        f"{_number(copies, '%')} are near duplicates of a training box (real: {_number(real_copies, '%')}). Samples are at "
+        f"{_number(ratio)} times the distance of held-out boxes from the nearest training box (real training boxes: "
+        f"{_number(found['nearest_distance_ratio'].real)})"
     )
     if p is not None:
         sentence += f", {'nearer than' if p < SURE else 'no nearer than'} expected by chance (p = {p:.2g})"
     sentence += "."
-    if copies.value >= MANY_COPIES_PERCENT or ratio.value < HALFWAY:
+    if copies >= MANY_COPIES_PERCENT or ratio < HALFWAY:
         return "no", sentence
     if trained_on == "other boxes":
         unknowable = "Not measured: the model was trained on other boxes; evaluate it against those."
@@ -219,16 +215,13 @@ def _useful(scores: Sequence[Score]) -> tuple[Answer, str]:
     one trained on as many real volumes; else no. *Surely*: the interval, over seeds and held-out boxes, is above 0. Other shares do
     not count: the more of them are asked, the more likely one says yes by chance.
     """
-    found = {score.name: score for score in scores if score.question == "useful" and score.label is None}
-    gains = {
-        name: score
-        for name, score in found.items()
-        if name.startswith(("gain_generated_", _ALL)) and score.value is not None
-    }
-    alone = found.get("cas_balanced_accuracy")
-    if not gains or alone is None or alone.value is None:
+    pooled = [score for score in scores if score.question == "useful" and score.label is None]
+    known = {score.name: score for score in pooled if score.value is not None}
+    gains = {name: score for name, score in known.items() if name.startswith(("gain_generated_", _ALL))}
+    alone = known.get("cas_balanced_accuracy")
+    if not gains or alone is None:
         return "not measured", _unmeasured(scores, "useful")
-    rivals = {name: found[name].value or 0.0 for name in _RIVALS if name in found and found[name].value is not None}
+    rivals = {name: known[name].value or 0.0 for name in _RIVALS if name in known}
     main = gains.get(_ALL) or gains.get(_EQUAL)
     equal = gains.get(_EQUAL)
     beats = equal is not None and (equal.value or 0.0) >= max(rivals.values(), default=0.0)

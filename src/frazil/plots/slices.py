@@ -176,19 +176,14 @@ def _draw_grey_scale(page: Page, left: int, top: int, height: int, black: float,
     axes.set_xticks([])
     axes.set_yticks([])
     style = {"fontsize": 6, "color": "0.2"}
-    page.text(left + point(7), top, _signed(white), **style)
-    page.text(left + point(7), top + height, _signed(black), va="bottom", **style)
+    for value, y, va in ((white, top, "top"), (black, top + height, "bottom")):
+        page.text(left + point(7), y, f"{value:+.1f}".replace("-", "−"), va=va, **style)
     page.text(left + point(8), top + height / 2, "grey value (σ)", rotation=90, va="center", **style)
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
 
 
 def _shorten(name: str, panel: int) -> str:
     """Cut the middle out of a name that is wider than its slice."""
-    kept = len(name)
-    shown = name
+    kept, shown = len(name), name
     while text_width(shown, _NAME_POINT) > panel and kept > 2:
         kept -= 1
         shown = f"{name[: kept // 2]}…{name[len(name) - kept + kept // 2 :]}"

@@ -23,9 +23,6 @@ from frazil.io.labelled_folder import read_labelled_folder
 from frazil.io.mrc import read_header, read_volume
 from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest
 
-FEWEST = 2
-"""Fewer volumes cannot be compared."""
-
 SAMPLES_KIND: str = SampleManifest.model_fields["kind"].default
 
 
@@ -111,7 +108,7 @@ def open_generated(path: Path, real: BoxStore, reading: Reading) -> GeneratedVol
         volumes = _subset(volumes, [row for row, name in enumerate(volumes.names) if name in wanted], "kept")
     if reading.limit is not None:
         volumes = _limited(volumes, reading.limit, reading.seed)
-    if len(volumes) < FEWEST:
+    if len(volumes) < 2:
         raise RequestError(
             f"{path}: {len(volumes)} volume, too few to compare; sample more, e.g. frazil sample --count 50"
         )

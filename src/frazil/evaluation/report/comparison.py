@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
+from frazil.evaluation.grades import overlap
 from frazil.evaluation.report.numbers import number
 from frazil.evaluation.report.plot import Picture, draw_lines
 from frazil.evaluation.report.table import Row
@@ -65,7 +66,8 @@ def best(scores: Sequence[Score | None]) -> tuple[int | None, str]:
     bounds = next(score.interval for own, score in known if own == place)
     if bounds is None:
         return None, "no interval, so none is called the best"
-    if any(_overlap(bounds, score) for own, score in known if own != place):
+    others = [score.interval or (score.value or 0.0,) * 2 for own, score in known if own != place]
+    if any(overlap(bounds, other) for other in others):
         return None, "intervals overlap: no clear best" if len(known) > 2 else "intervals overlap: no clear difference"
     return place, ""
 
@@ -76,12 +78,6 @@ def _loss(score: Score) -> float:
     if score.better == "as real":
         return abs(value - score.real) if score.real is not None else math.inf
     return value if score.better == "lower" else -value
-
-
-def _overlap(bounds: tuple[float, float], other: Score) -> bool:
-    value = other.value or 0.0
-    low, high = other.interval or (value, value)
-    return low <= bounds[1] and high >= bounds[0]
 
 
 def pictures(evaluations: Sequence[Evaluation]) -> list[Picture]:

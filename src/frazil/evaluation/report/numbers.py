@@ -36,9 +36,7 @@ def number(value: float | None, unit: str = "", *, decimals: int | None = None) 
 
 def interval(bounds: Interval | None, *, decimals: int) -> str:
     """Return ``low to high``, or nothing."""
-    if bounds is None:
-        return ""
-    return f"{number(bounds[0], decimals=decimals)} to {number(bounds[1], decimals=decimals)}"
+    return " to ".join(number(bound, decimals=decimals) for bound in bounds or ())
 
 
 def duration(seconds: float) -> str:

@@ -92,8 +92,7 @@ class Table:
         """What the strips have opposite real, noise first; empty where no row has a strip."""
         rows = [*self.rows, *(row for group in self.groups for row in group.rows)]
         shown = {own.failure for row in rows for own in row.strips if own is not None}
-        kinds: tuple[Failure, ...] = ("noise", "shuffled")
-        return tuple(kind for kind in kinds if kind in shown)
+        return tuple(sorted(shown))
 
     @property
     def is_empty(self) -> bool:
