@@ -23,8 +23,7 @@ from frazil.evaluation.verdicts import with_verdicts
 
 JSON_FILE, CSV_FILE, HTML_FILE = "comparison.json", "comparison.csv", "comparison.html"
 
-_WAYS = {"lower": "↓", "higher": "↑", "as real": "="}
-"""Which way is good, before the name of a score."""
+_WAYS = {"lower": "↓", "higher": "↑", "as real": "="}  # which way is good, before the name of a score
 
 
 class ComparisonRecord(Document):

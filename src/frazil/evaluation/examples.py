@@ -23,8 +23,7 @@ KIND = "frazil examples"
 
 PER_CLASS = 5
 PAIRS = 10
-PERCENTILES = (0.5, 99.5)
-"""Of the held-out voxels: black and white of all pictures."""
+PERCENTILES = (0.5, 99.5)  # of the held-out voxels: black and white of all pictures
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -29,8 +30,7 @@ from frazil.plots.page import Page, save_figure
 from frazil.plots.slices import VolumeRow, class_page, overview_page
 from frazil.sampling.manifest import MANIFEST_FILE, SampleEntry, SampleManifest
 
-OVERVIEW_REAL = 3
-"""Real examples per class in the overview, next to its samples."""
+OVERVIEW_REAL = 3  # real examples per class in the overview, next to its samples
 
 _SUFFIXES = ("png", "pdf")
 
@@ -93,11 +93,8 @@ class Parts:
         """The samples of each class to draw; the classes are those of the store where there are no samples."""
         if self.manifest is None:
             return {label: [] for label in self.store.description.labels} if self.store is not None else {}
-        entries = self.manifest.samples
-        return {
-            label: [entry for entry in entries if entry.label == label]
-            for label in sorted({entry.label for entry in entries})
-        }
+        ordered = sorted(self.manifest.samples, key=lambda entry: entry.label)
+        return {label: list(entries) for label, entries in groupby(ordered, key=lambda entry: entry.label)}
 
 
 def figures(

@@ -51,8 +51,7 @@ from frazil.sampling.folder import PARTICLES, RUNS, write_copick, write_relion
 from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest
 
 RECEIPT_FILE = "receipt.json"
-BEFORE, AFTER = "evaluation-before", "evaluation"
-"""Folders of the evaluations below the output."""
+BEFORE, AFTER = "evaluation-before", "evaluation"  # folders of the evaluations below the output
 
 
 PREFERRED = ("typicality", "class doubt", "spectrum")

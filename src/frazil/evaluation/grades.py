@@ -15,8 +15,7 @@ REACH_FLOOR, NEAR_FLOOR = 2.0, 5.0
 NEAR_FAILURE = 0.1
 """A distance is also near up to this share of the way from real to noise; for `_SQUARED` distances, after taking the root."""
 
-_SQUARED = ("frechet_", "kid_")
-"""Squared distances: a tenth of the way to noise would be a third of the distance."""
+_SQUARED = ("frechet_", "kid_")  # squared distances: a tenth of the way to noise would be a third of the distance
 
 REACH_SHARE, NEAR_SHARE = 0.15, 0.4
 """How far off a number may be: share of the way from real to failure, or of the real number where that is the aim."""

@@ -29,8 +29,7 @@ REPORT_FILE = "report.html"
 STAGE_FOLDER = "stages"
 INPUTS_FILE = f"{STAGE_FOLDER}/inputs.json"
 
-NAME, LABEL = "name", "label"
-"""Columns of ``samples.csv`` that are not numbers."""
+NAME, LABEL = "name", "label"  # columns of ``samples.csv`` that are not numbers
 
 
 class EvaluationInputs(Document):

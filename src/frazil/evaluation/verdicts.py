@@ -14,17 +14,13 @@ from frazil.evaluation.scores import Evaluation, Question, Score, TrainedOn, Ver
 
 Answer = Literal["yes", "partly", "no", "not measured"]
 
-FEW = 50
-"""With fewer samples, or fewer held-out boxes, no answer is an unqualified yes: intervals are too wide."""
-
-MOST = 2 / 3
-"""Share of aspects that must reach real volumes for a yes; none may fall short, and all must be measured."""
+FEW = 50  # with fewer samples, or fewer held-out boxes, no answer is an unqualified yes: intervals are too wide
+MOST = 2 / 3  # share of aspects that must reach real volumes for a yes; none may fall short, and all must be measured
 
 SHORT = 1 / 3
 """Share of aspects above which falling short means no: one of three is a fault, three of eight are a failure."""
 
-SHOWN = 3
-"""Aspects that a sentence names with their numbers, of the worst grade only, to keep it readable."""
+SHOWN = 3  # aspects that a sentence names with their numbers, of the worst grade only, to keep it readable
 
 
 @dataclass(frozen=True)
@@ -161,11 +157,8 @@ def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, st
     return answer, sentence
 
 
-MANY_COPIES_PERCENT = 5.0
-"""At or above this share of near duplicates, the answer to *new* is no."""
-
-HALFWAY = 0.5
-"""It is also no if the median sample is at less than half the distance of held-out boxes."""
+MANY_COPIES_PERCENT = 5.0  # at or above this share of near duplicates, the answer to *new* is no
+HALFWAY = 0.5  # it is also no if the median sample is at less than half the distance of held-out boxes
 
 NEARER, SURE = 0.9, 0.01
 """It is not an unqualified yes if they are nearer than 0.9 of it and the probability of that by chance is below 0.01."""

@@ -14,8 +14,7 @@ from frazil.core.errors import CheckpointError
 from frazil.io.tables import read_csv
 from frazil.plots.page import FONT_POINT, Page, plain_axes, point, styled
 
-LOSSES_FILE = "metrics.csv"
-"""Where `frazil train` writes its losses, in its run folder."""
+LOSSES_FILE = "metrics.csv"  # where `frazil train` writes its losses, in its run folder
 
 REQUIRED = ("epoch", "train_loss", "validation_loss")
 _NOISE_LEVEL = re.compile(r"validation_loss_t(\d+)_(\d+)")

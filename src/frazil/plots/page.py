@@ -19,11 +19,8 @@ from matplotlib.textpath import text_to_path
 
 from frazil.core.files import atomic_path
 
-DPI = 300
-"""Pixels per inch of every figure."""
-
-FONT_POINT = 7.0
-"""Size of plain text, as journals ask for it."""
+DPI = 300  # pixels per inch of every figure
+FONT_POINT = 7.0  # size of plain text, as journals ask for it
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same figure

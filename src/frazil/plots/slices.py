@@ -17,8 +17,7 @@ from matplotlib.patheffects import withStroke
 from frazil.plots.page import DPI, MARGIN, Page, point, styled, text_width, wrap
 
 PLANES = ("XY", "XZ", "YZ")
-PERCENTILES = (0.5, 99.5)
-"""Share of grey values, in percent, that black and white stand for."""
+PERCENTILES = (0.5, 99.5)  # share of grey values, in percent, that black and white stand for
 
 _PANEL_INCH = 1.08
 _NAME_POINT = 5.5

@@ -21,20 +21,14 @@ from frazil.evaluation.scores import SetDescription
 from frazil.evaluation.volumes import Sets, VolumeSet
 from frazil.volume.intensity import moments, z_score
 
-FEW_OF_A_CLASS = 5
-"""A class with fewer samples has no numbers of its own."""
-
-FEW = 50
-"""With fewer samples, intervals are wide."""
-
-FEW_RUNS = 5
-"""With fewer held-out tomograms, a warning says that intervals, which are over boxes, hold for these alone."""
+FEW_OF_A_CLASS = 5  # a class with fewer samples has no numbers of its own
+FEW = 50  # with fewer samples, intervals are wide
+FEW_RUNS = 5  # with fewer held-out tomograms, a warning says that intervals, which are over boxes, hold for these alone
 
 _SAME_Z_SCORE = 1e-3
 """Two volumes are the same if no voxel differs by more, in standard deviations: z-scoring twice rounds by less."""
 
-_PROBES = 64
-"""Voxels that are compared before the whole volumes are, which saves that where nothing is the same."""
+_PROBES = 64  # voxels that are compared before the whole volumes are, which saves that where nothing is the same
 
 
 @dataclass(frozen=True)
@@ -95,17 +89,18 @@ def identical(some: Float32[np.ndarray, "n z y x"], others: Float32[np.ndarray, 
 
 def _generated_volumes(generated: GeneratedVolumes, grid: Grid, step: Callable[[], None]) -> VolumeSet:
     volumes = np.empty((len(generated), *[grid.box_size_voxel] * 3), dtype=np.float32)
-    faults: dict[str, list[str]] = {"NaN or infinite voxels": [], "the same value in every voxel": []}
+    not_finite: list[str] = []
+    constant: list[str] = []
     for row, name in enumerate(generated.names):
         volume, measured = generated.read(row)
         if not np.isfinite(volume if measured is None else volume[measured]).all():
-            faults["NaN or infinite voxels"].append(name)
+            not_finite.append(name)
         elif (scored := _scored((volume, measured), generated.grid, grid)) is None:
-            faults["the same value in every voxel"].append(name)
+            constant.append(name)
         else:
             volumes[row] = scored
         step()
-    for what, names in faults.items():
+    for what, names in (("NaN or infinite voxels", not_finite), ("the same value in every voxel", constant)):
         if names:
             raise SourceError(
                 f"{generated.path}: {what} in {len(names)} of {len(generated)} volumes, e.g. {names[0]}; "
@@ -186,10 +181,7 @@ def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Set
 
 
 def _refuse_copies(path: Path, real: Path, sets: Sets) -> Iterator[str]:
-    """Refuse generated volumes that are all real boxes; warn where some are held-out ones.
-
-    Copies of training boxes are what the stage memorisation looks for.
-    """
+    """Refuse generated volumes that are all real boxes; warn where some are held-out ones (memorisation looks for training boxes)."""
     for others, what in ((sets.training, "training"), (sets.held_out, "held-out")):
         same = identical(sets.generated.volumes, others.volumes)
         if same.all():

@@ -28,7 +28,7 @@ def values(row: Row) -> str:
 
 
 def look(place: int) -> str:
-    """Return the name of the look of a generator in plots."""
+    """Return the look of a generator in plots."""
     return str(place % 6)
 
 

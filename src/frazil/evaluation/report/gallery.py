@@ -16,8 +16,7 @@ from frazil.evaluation.examples import Examples, ExampleSet, binned
 from frazil.evaluation.scores import ClosePair
 from frazil.plots.slices import PLANES, central_slices, scale_bar_nm
 
-BUDGET_BYTES = 3_000_000
-"""For all pictures of the gallery: with many classes, fewer of each are shown."""
+BUDGET_BYTES = 3_000_000  # for all pictures of the gallery: with many classes, fewer of each are shown
 
 _LARGEST_VOXEL = 128
 _GAP = 2

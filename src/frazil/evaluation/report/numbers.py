@@ -6,8 +6,7 @@ import math
 
 from frazil.evaluation.scores import Interval
 
-MISSING = "–"
-"""Stands where nothing was measured."""
+MISSING = "–"  # stands where nothing was measured
 
 _FIGURES = 3
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -52,8 +52,7 @@ _STYLE: Any = {
 }
 _X_LETTERS, _Y_LETTERS = 44, 30
 _MARKERS = 7
-_POSITIONS = 3
-"""The fewest points that make a line: a line through two looks like a finding and is not one."""
+_POSITIONS = 3  # the fewest points that make a line: a line through two looks like a finding and is not one
 _NOISE_ROOM = 0.75
 """Noise may widen the plot on either side by this share of the range of the other lines; beyond that it is cut off."""
 

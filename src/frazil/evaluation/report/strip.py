@@ -1,8 +1,7 @@
 """Where a score is between failure and real volumes: one small strip per row.
 
-Failure is at one place of every strip and real at another, so that a column of strips can be read at a glance. Where nothing
-failed, because it was not measured or scores no worse than real volumes (noise is far from every training box), a strip would
-only show how far apart its own ends are: such a row has none.
+Failure is at one place of every strip and real at another, so that a column can be read at a glance. Where nothing failed,
+because it was not measured or scores no worse than real volumes (noise is far from every training box), there is no strip.
 """
 
 from __future__ import annotations

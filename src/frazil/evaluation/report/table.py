@@ -54,13 +54,9 @@ class Row:
     @property
     def bare(self) -> bool:
         """Whether it has nothing but a note, the same for all evaluations."""
-        notes = {None if score is None else score.note for score in self.scores}
-        return len(notes) == 1 and all(
-            value is None
-            for score in self.scores
-            if score is not None
-            for value in (score.value, score.real, score.noise, score.shuffled)
-        )
+        scores = [score for score in self.scores if score is not None]
+        values = {value for one in scores for value in (one.value, one.real, one.noise, one.shuffled)}
+        return values == {None} and len(scores) == len(self.scores) and len({one.note for one in scores}) == 1
 
 
 class Group(NamedTuple):
@@ -91,8 +87,7 @@ class Table:
     def failures(self) -> tuple[Failure, ...]:
         """What the strips have opposite real, noise first; empty where no row has a strip."""
         rows = [*self.rows, *(row for group in self.groups for row in group.rows)]
-        shown = {own.failure for row in rows for own in row.strips if own is not None}
-        return tuple(sorted(shown))
+        return tuple(sorted({own.failure for row in rows for own in row.strips if own is not None}))
 
     @property
     def is_empty(self) -> bool:

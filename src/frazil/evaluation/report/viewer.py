@@ -17,8 +17,7 @@ import numpy as np
 
 from frazil.evaluation.examples import Examples, binned
 
-BUDGET_BYTES = 5_500_000
-"""For all volumes of a page, encoded."""
+BUDGET_BYTES = 5_500_000  # for all volumes of a page, encoded
 
 _DENSEST_PERCENT, _SURFACE_SHARE = 1.0, 0.6
 """The surface first shown is at this share of the z-score of the darkest percent of all voxels."""
