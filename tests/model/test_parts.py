@@ -32,8 +32,3 @@ def test_parts_are_frozen_and_thawed(network):
     }
     freeze(network, [])
     assert all(weight.requires_grad for weight in network.parameters())
-
-
-def test_what_belongs_to_nothing_is_named():
-    with pytest.raises(KeyError, match="front_end"):
-        part_of("front_end.std")

@@ -5,14 +5,8 @@ import torch
 from frazil.core.records import NULL_LABEL
 from frazil.core.settings import DiffusionSettings, Preset, TrainingSettings
 from frazil.dataset.variation import Variation
-from frazil.training.batches import (
-    SegmentSampler,
-    TrainingBatches,
-    ValidationBatches,
-    training_loader,
-    validation_loader,
-)
-from frazil.training.loader import Waiting
+from frazil.training.batches import SegmentSampler, TrainingBatches, ValidationBatches, validation_loader
+from frazil.training.loader import AheadLoader, Waiting
 from frazil.training.plan import EpochPlan, MicroBatch
 
 AS_IT_IS = Variation()
@@ -110,8 +104,8 @@ def test_a_loader_with_workers_gives_the_same_batches(training_set):
     plan = EpochPlan(20, 8)
     batches = training_batches(training_set, seed=1)
     sampler = SegmentSampler(plan, rank=0, segment=0)
-    alone = list(training_loader(batches, sampler, workers=0, waiting=Waiting()))
-    helped = list(training_loader(batches, sampler, workers=1, waiting=Waiting()))
+    alone = list(AheadLoader(batches, sampler, workers=0, waiting=Waiting()))
+    helped = list(AheadLoader(batches, sampler, workers=1, waiting=Waiting()))
     assert [len(batch) for batch in alone] == [7, 7, 6]
     assert all(
         torch.equal(a.noise, b.noise) and torch.equal(a.volumes, b.volumes) for a, b in zip(alone, helped, strict=True)

@@ -15,8 +15,8 @@ from frazil.dataset.variation import Variation
 from frazil.diffusion.sampler import sample_volumes
 from frazil.diffusion.schedule import make_solver
 from frazil.model.unet import build_network
-from frazil.training.batches import TrainingBatches, training_loader
-from frazil.training.loader import Waiting
+from frazil.training.batches import TrainingBatches
+from frazil.training.loader import AheadLoader, Waiting
 from frazil.training.plan import MicroBatch
 from frazil.training.task import DenoisingTask
 
@@ -150,5 +150,5 @@ def test_a_step_of_sampling_only_brings_its_noise(monkeypatch, sampler, steps, c
 def test_memory_is_pinned_exactly_where_there_is_cuda(training_set, monkeypatch, there):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     batches = TrainingBatches(training_set, fast("32-true"), Variation())
-    loader = training_loader(batches, [MicroBatch(0, (0,), 1.0)], workers=0, waiting=Waiting())
+    loader = AheadLoader(batches, [MicroBatch(0, (0,), 1.0)], workers=0, waiting=Waiting())
     assert loader.pin_memory == there

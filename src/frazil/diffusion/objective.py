@@ -20,13 +20,7 @@ def noise_volumes(
 ) -> Float[Tensor, "b ..."]:
     """Noise clean volumes to timestep t: ``x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise`` (eq. 2).
 
-    Float32 outside autocast: in bf16 ``sqrt(1 - abar_t)`` is zero for small t.
-
-    Parameters
-    ----------
-    x0 : `(b, ...)` clean z-scored volumes.
-    t : `(b,)` timesteps in 0..T-1.
-    noise : `(b, ...)` standard normal.
+    Float32 outside autocast: in bf16 ``sqrt(1 - abar_t)`` is zero for small t. `noise` is standard normal.
     """
     with torch.autocast(x0.device.type, enabled=False):
         abar = schedule.abar(t)
@@ -60,11 +54,7 @@ def loss_weights(
     for a network that predicts x0. They take weight from the noise levels at which hardly anything of the volume can be seen.
     ``snr-plus-one`` is ``min(SNR + 1, gamma)``: those of Salimans & Ho 2022 (section 4; the loss of a network that predicts v),
     at least 1. They add weight to the noise levels at which the finest and faintest frequencies are learned, and take it from none.
-
-    Parameters
-    ----------
-    t : `(b,)` timesteps.
-    min_snr_gamma : the highest weight.
+    gamma is `min_snr_gamma`.
     """
     abar = schedule.abar(t)
     if weighting == "uniform":

@@ -91,11 +91,8 @@ def guided_prediction(
     Guidance in a limited interval of noise levels is from Kynkaanniemi et al. 2024: at high noise, guidance makes the samples of a
     class alike; at low noise it does nothing.
 
-    Parameters
-    ----------
-    network : trained with a share of its labels hidden, unless `scale` is 1.
-    scale : 1 is the conditional prediction, 0 the one without a label, above 1 exaggerates what sets the class apart. Any value but
-        0 and 1 takes two passes, one after the other: one pass of twice the batch is no faster and takes twice the memory.
+    A `scale` of 1 is the conditional prediction, 0 the one without a label, above 1 exaggerates what sets the class apart. Any value
+    but 0 and 1 takes two passes, one after the other: one pass of twice the batch is no faster and takes twice the memory.
     """
     if scale == 1:
         return network(x_t, t, condition).float()

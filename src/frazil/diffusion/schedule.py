@@ -128,15 +128,8 @@ _RECIPES: dict[SamplerName, _Recipe] = {
 def resolve_steps(sampler: SamplerName, settings: DiffusionSettings, steps: int | None) -> int:
     """Return how many steps a sampler takes; every step is one network evaluation, or two if it is guided.
 
-    Parameters
-    ----------
-    steps : as requested; None is all timesteps for ``ddpm`` (the paper), 50 for ``ddim``, 30 for ``sde-dpm++``, 20 for ``dpm++``
-        and ``unipc``: the fewest, by tens, that keep the variance of voxel noise within 5 % (docs/lab/performance.md); ``ddim`` never
-        does.
-
-    Raises
-    ------
-    RequestError : not between 1 and T.
+    If `steps` is None, all timesteps for ``ddpm`` (the paper), 50 for ``ddim``, 30 for ``sde-dpm++``, 20 for ``dpm++`` and ``unipc``:
+    the fewest, by tens, that keep the variance of voxel noise within 5 % (docs/lab/performance.md); ``ddim`` never does.
     """
     timesteps = settings.timesteps
     if steps is None:
@@ -149,11 +142,7 @@ def resolve_steps(sampler: SamplerName, settings: DiffusionSettings, steps: int 
 class Solver:
     """One run of a sampler from noise to clean volumes. It carries state: make a fresh one for every run.
 
-    Parameters
-    ----------
-    scheduler : of diffusers.
-    timesteps : where the network is evaluated, falling from T - 1.
-    sigmas : `noise_levels` at these timesteps.
+    The network is evaluated at `timesteps`, falling from T - 1; `sigmas` are the `noise_levels` there.
     """
 
     def __init__(self, scheduler: Any, timesteps: list[int], sigmas: Float64[np.ndarray, "n"]) -> None:
@@ -167,11 +156,7 @@ class Solver:
     ) -> Float[Tensor, "b ..."]:
         """Return the volumes at the next noise level; after the last step they are clean.
 
-        Parameters
-        ----------
-        x0_hat : the clean volumes that the network predicts from `x`.
-        x : the volumes at this noise level.
-        noise : standard normal; required exactly if `draws_noise`.
+        `x0_hat` is what the network predicts from `x`; the noise is standard normal, and required exactly if `draws_noise`.
         """
         if self.draws_noise != (noise is not None):  # without it diffusers would take global random numbers
             raise TypeError(f"noise is {'required' if self.draws_noise else 'not for this sampler'}")
@@ -183,15 +168,8 @@ class Solver:
 def make_solver(name: SamplerName, settings: DiffusionSettings, steps: int | None = None) -> Solver:
     """Return a fresh solver.
 
-    Parameters
-    ----------
-    name : ``ddpm`` is ancestral sampling by eq. 3; ``ddim`` is Song et al. 2021 with eta 0; ``dpm++`` and ``sde-dpm++`` are
-        DPM-Solver++(2M) and its stochastic form, Lu et al. 2022; ``unipc`` is Zhao et al. 2023.
-    steps : see `resolve_steps`.
-
-    Raises
-    ------
-    RequestError : a step count that the sampler cannot take.
+    ``ddpm`` is ancestral sampling by eq. 3; ``ddim`` is Song et al. 2021 with eta 0; ``dpm++`` and ``sde-dpm++`` are
+    DPM-Solver++(2M) and its stochastic form, Lu et al. 2022; ``unipc`` is Zhao et al. 2023. For `steps` see `resolve_steps`.
     """
     recipe = _RECIPES[name]
     sigmas = noise_levels(settings)

@@ -25,10 +25,6 @@ def norm_silu(
 
     Bitwise the same for a volume in every batch, like the layers of `frazil.model.steady`. Training in bf16 on the CPU has gradients
     of its own (`_NormSiLU`).
-
-    Parameters
-    ----------
-    factor, shift : both or neither.
     """
     if x.device.type == "cpu" and x.dtype == torch.bfloat16 and torch.is_grad_enabled():
         return _NormSiLU.apply(  # type: ignore[no-untyped-call, no-any-return]

@@ -69,7 +69,15 @@ def import_weights(
     if any((out / name).exists() for name in (CARD_FILE, WEIGHTS_FILE)) and not force:
         return _existing(out, card)
     bundle = save_bundle(out, _network(checkpoint, content["model_state"], card), card)
-    _report(out, bundle)
+    count = sum(parameter.numel() for parameter in bundle.network.parameters())
+    size = "voxel size unknown" if voxel_size_angstrom is None else f"voxels of {voxel_size_angstrom} A"
+    labels = f"{len(card.labels)} classes: {', '.join(card.labels)}"
+    say(f"{out}: {count:,} parameters, boxes of {card.box_size_voxel}^3, {size}; {labels}")
+    if voxel_size_angstrom is None:
+        say(
+            "the checkpoint does not say the voxel size; import with --voxel-size (10.012444 for the CZII set), "
+            "or pass it to frazil sample"
+        )
     return bundle
 
 
@@ -148,7 +156,10 @@ def _preset(path: Path, content: dict[str, Any], state: dict[str, Tensor]) -> Pr
 def _network(path: Path, state: dict[str, Tensor], card: BundleCard) -> ConditionalUNet:
     """Give their weights to our network."""
     network = empty_network(card.preset.model, len(card.labels), card.preset.diffusion)
-    names = {name: _their_name(name) for name in network.state_dict()}
+    names = {}
+    for name in network.state_dict():
+        module, _, tensor = name.rpartition(".")
+        names[name] = f"{_THEIR_NAMES.get(module, module)}.{tensor}"
     shapes = {names[name]: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     if fault := find_fault(shapes, state):
         raise BundleError(f"{path}: model_state is not of the authors' network: {fault}; name a checkpoint of theirs")
@@ -157,11 +168,6 @@ def _network(path: Path, state: dict[str, Tensor], card: BundleCard) -> Conditio
     weights["embed.position.0.weight"] = weights["embed.position.0.weight"].flip(1).contiguous()
     network.load_state_dict(weights, assign=True)
     return network
-
-
-def _their_name(name: str) -> str:
-    module, _, tensor = name.rpartition(".")
-    return f"{_THEIR_NAMES.get(module, module)}.{tensor}"
 
 
 def _existing(out: Path, card: BundleCard) -> Bundle:
@@ -178,18 +184,3 @@ def _existing(out: Path, card: BundleCard) -> Bundle:
         )
     say(f"{out}: already imported; nothing to do")
     return bundle
-
-
-def _report(out: Path, bundle: Bundle) -> None:
-    card = bundle.card
-    count = sum(parameter.numel() for parameter in bundle.network.parameters())
-    size = "voxel size unknown" if card.voxel_size_angstrom is None else f"voxels of {card.voxel_size_angstrom} A"
-    say(
-        f"{out}: {count:,} parameters, boxes of {card.box_size_voxel}^3, {size}; {len(card.labels)} classes: "
-        f"{', '.join(card.labels)}"
-    )
-    if card.voxel_size_angstrom is None:
-        say(
-            "the checkpoint does not say the voxel size; import with --voxel-size (10.012444 for the CZII set), "
-            "or pass it to frazil sample"
-        )

@@ -99,14 +99,7 @@ class BundleCard(Document):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A trained network with its card.
-
-    Parameters
-    ----------
-    network : in evaluation mode, x0_hat(x_t, t, condition).
-    card : everything else.
-    digest : of the card, and through it of the weights: identifies exactly this model.
-    """
+    """A trained network, in evaluation mode, with its card; the digest is of the card, and through it of the weights."""
 
     network: ConditionalUNet
     card: BundleCard
@@ -116,15 +109,7 @@ class Bundle:
 def save_bundle(folder: Path, network: torch.nn.Module, card: BundleCard, *, halved: bool = False) -> Bundle:
     """Write a bundle; one that already exists in `folder` is replaced, anything else is not.
 
-    Parameters
-    ----------
-    network : weights that fit `card.preset.model` and `card.labels`.
-    halved : round the weights to bf16, which halves the file; readers compute with what was written.
-
-    Raises
-    ------
-    OutputError : `folder` cannot be written, or holds something other than a bundle.
-    BundleError : the weights do not fit the card, or are not finite.
+    `halved` rounds the weights to bf16, which halves the file; readers compute with what was written.
     """
     check_replaceable(folder)
     tensors = {
@@ -147,12 +132,7 @@ def save_bundle(folder: Path, network: torch.nn.Module, card: BundleCard, *, hal
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse to write a bundle over anything but a bundle.
-
-    Raises
-    ------
-    OutputError : `folder` is a file, or holds files that are no part of a bundle; dotfiles do not count.
-    """
+    """Refuse to write a bundle over anything but a bundle; dotfiles do not count."""
     if folder.is_file():
         raise OutputError(f"{folder}: is a file; choose another folder")
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
@@ -169,12 +149,7 @@ def bundle_folder(folder: Path) -> Path:
 
 
 def read_card(folder: Path) -> BundleCard:
-    """Read what a bundle says about itself, without its weights.
-
-    Raises
-    ------
-    BundleError : not a bundle, damaged, or of a newer schema.
-    """
+    """Read what a bundle says about itself, without its weights."""
     path = folder / CARD_FILE
     if not path.is_file():
         raise BundleError(f"{folder}: not a bundle, no {CARD_FILE}; name a folder that {BundleCard.written_by} wrote")

@@ -15,23 +15,14 @@ _MAX_BATCH = 32
 
 
 def choose_device(device: str) -> torch.device:
-    """Return the device that a user names.
-
-    Parameters
-    ----------
-    device : ``auto`` (the first CUDA device if there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:1``.
-
-    Raises
-    ------
-    RequestError : a device that does not exist here.
-    """
+    """Return the device that a user names; ``auto`` is the first CUDA device if there is one, else the CPU."""
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
-        chosen = torch.device(device)
+        chosen: torch.device | None = torch.device(device)
     except RuntimeError:
-        raise RequestError(f"device {device!r}: not known; choose auto, cpu, cuda or cuda:1") from None
-    if chosen.type not in ("cpu", "cuda"):
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
         raise RequestError(f"device {device!r}: not supported; choose auto, cpu, cuda or cuda:1")
     if chosen.type == "cpu":
         return chosen
@@ -63,11 +54,6 @@ def bytes_per_box(
     The finest level decides. While sampling it holds input, output, skip, and what the kernels need, some 12 times its channels. With
     gradients some 25 times its channels are kept, 17 with `checkpoint_activations`; kernels need up to two thirds as much again, and
     freed memory that is kept the rest.
-
-    Parameters
-    ----------
-    settings : of the network.
-    box_size_voxel : edge of a box.
     """
     volumes = (26 if checkpoint_activations else 40) if gradients else 12
     voxels = box_size_voxel**3
@@ -84,17 +70,7 @@ def check_memory(
     precision: Precision,
     processes: int = 1,
 ) -> None:
-    """Refuse to sample a batch that cannot fit into the memory of a device.
-
-    Parameters
-    ----------
-    settings : of the network.
-    processes : that share the memory of this machine.
-
-    Raises
-    ------
-    RequestError : it cannot; says what would fit.
-    """
+    """Refuse to sample a batch that cannot fit into the memory of a device, which `processes` share; say what would fit."""
     has = memory_of(device, processes)
     per_box = bytes_per_box(settings, box_size_voxel, precision)
     if batch_size * per_box <= has:

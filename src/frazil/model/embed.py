@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 def sinusoid(t: Int64[Tensor, "b"], width: int) -> Float[Tensor, "b w"]:
     """Embed timesteps as sines, then cosines, of frequencies ``10000^(-i / (width/2 - 1))``.
 
-    Always float32: in bf16 neighboring timesteps would coincide.
-
-    Parameters
-    ----------
-    t : `(b,)` timesteps.
-    width : even, at least 4.
+    Always float32: in bf16 neighboring timesteps would coincide. `width` is even and at least 4.
     """
     half = width // 2
     rate = -math.log(10000.0) / (half - 1)
@@ -49,13 +44,7 @@ class ConditionEmbedding(nn.Module):
 
     Nulls, for training without a condition and for guidance: `NULL_LABEL` is a one-hot row of zeros, which leaves only the
     projection's bias; a position with NaN contributes a vector of zeros. A null label means something only to a network that
-    saw it in training (`TrainingSettings.class_dropout`).
-
-    Parameters
-    ----------
-    label_count : number of classes.
-    width : width of each of the three vectors.
-    conditioning : ``concat`` or ``sum``.
+    saw it in training (`TrainingSettings.class_dropout`). `width` is that of each of the three vectors.
     """
 
     def __init__(self, label_count: int, width: int, conditioning: Conditioning) -> None:
@@ -75,13 +64,7 @@ class ConditionEmbedding(nn.Module):
         return self.width if self.conditioning == "sum" else 3 * self.width
 
     def forward(self, t: Int64[Tensor, "b"], condition: Condition) -> Float[Tensor, "b w"]:
-        """Return the condition vectors of a batch.
-
-        Parameters
-        ----------
-        t : `(b,)` timesteps.
-        condition : label `(b,)` and position `(b, 3)` zyx of the same batch.
-        """
+        """Return the condition vectors of a batch; the position is `(b, 3)` zyx."""
         time = self.time(sinusoid(t, self.width))
         label = self.label(null_label_one_hot(condition.label, self.label_count))
         known = condition.position.isfinite().all(dim=1, keepdim=True)

@@ -33,14 +33,8 @@ class ConditionalResidualBlock(nn.Module):
 
     With a ``bias`` (the paper's network section): ``norm1, SiLU, conv1, + bias(condition), norm2, SiLU, conv2, + skip(x)``.
     With ``scale-shift``: ``norm1, SiLU, conv1, norm2, * (1 + scale(condition)) + shift(condition), SiLU, conv2, + skip(x)``;
-    scale and shift start at zero.
-
-    Parameters
-    ----------
-    in_channels, out_channels : if they differ, the residual path is a 1^3 convolution; else it has no parameters.
-    condition_width : length of the condition vector.
-    in_groups, out_groups : groups of the first and the second GroupNorm.
-    modulation : how the condition enters.
+    scale and shift start at zero. If `in_channels` and `out_channels` differ, the residual path is a 1^3 convolution; else it has no
+    parameters.
     """
 
     def __init__(
@@ -82,12 +76,7 @@ class SelfAttention(nn.Module):
     """Every voxel attends to every other one of its volume: ``x + out(attention(norm(x)))`` (Dhariwal & Nichol 2021).
 
     The cost grows with the square of the number of voxels, so it belongs where the box is smallest. It starts as the identity.
-
-    Parameters
-    ----------
-    channels : a multiple of `heads` and of `groups`.
-    heads : each attends with its own share of the channels.
-    groups : of the GroupNorm.
+    Each head attends with its own share of the channels.
     """
 
     def __init__(self, channels: int, *, heads: int, groups: int) -> None:

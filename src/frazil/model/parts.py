@@ -20,21 +20,9 @@ MODULES: dict[NetworkPart, tuple[str, ...]] = {
 
 
 def part_of(name: str) -> NetworkPart:
-    """Return the part that a module or one of its weights belongs to.
-
-    Parameters
-    ----------
-    name : as in the network's state, e.g. ``enc1.conv1.weight``.
-
-    Raises
-    ------
-    KeyError : it belongs to none, like the front end, which has no weights.
-    """
+    """Return the part that a module or a weight (``enc1.conv1.weight``) belongs to; the front end, which has no weights, has none."""
     stem = name.split(".")[0].rstrip("0123456789")
-    for part, stems in MODULES.items():
-        if stem in stems:
-            return part
-    raise KeyError(f"{name} belongs to no part of the network")
+    return next(part for part, stems in MODULES.items() if stem in stems)
 
 
 def freeze(network: ConditionalUNet, parts: Iterable[NetworkPart]) -> None:

@@ -42,11 +42,6 @@ def edm_scales(abar: Float[Tensor, "b"], std: Float[Tensor, "bands"]) -> Scales:
 
     `skip` alone is the best linear denoiser of a band (Wiener). For s = 1, v is 1 and the network predicts
     ``sqrt(1 - abar) x0 - sqrt(abar) noise``, which is the negative of v-prediction (Salimans & Ho 2022).
-
-    Parameters
-    ----------
-    abar : `(b,)` share of the signal's variance that is left in x_t, float64.
-    std : `(bands,)` standard deviation of each band of x0.
     """
     abar, std = abar.double()[:, None], std.to(abar.device).double()[None, :]
     variance = abar * std**2 + 1 - abar
@@ -67,12 +62,7 @@ def inverse_variance_scales(
         skip = sqrt(abar) e^2 / v     into = 1     out = s (1 - abar) / v
 
     Where sigma is far above e, only the network counts, as with `plain_scales`: so it can be put around a network trained with those.
-
-    Parameters
-    ----------
-    abar : `(b,)` share of the signal's variance that is left in x_t, float64.
-    std : `(bands,)` standard deviation of each band of x0.
-    network_error : e, in the units of x0; the bands are orthonormal, so it is that of a voxel.
+    e is `network_error`, in the units of x0; the bands are orthonormal, so it is that of a voxel.
     """
     abar, std = abar.double()[:, None], std.to(abar.device).double()[None, :]
     variance = abar * network_error**2 + 1 - abar

@@ -99,18 +99,8 @@ class _RoundedGradients(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wanted = [*ctx.needs_input_grad[:2], False]
         dx, dweight, _ = torch.ops.aten.convolution_backward(
-            gradients[0].to(x.dtype),
-            x,
-            weight.to(x.dtype),
-            None,
-            [1] * 3,
-            ctx.padding,
-            [1] * 3,
-            False,
-            [0] * 3,
-            1,
-            wanted,
-        )
+            gradients[0].to(x.dtype), x, weight.to(x.dtype), None, [1] * 3, ctx.padding, [1] * 3, False, [0] * 3, 1, wanted
+        )  # fmt: skip
         return dx, None if dweight is None else dweight.to(weight.dtype), gradients[0].sum((0, 2, 3, 4)), None
 
 

@@ -29,17 +29,7 @@ if TYPE_CHECKING:
 
 
 def check_box_size(box_size_voxel: Sequence[int], settings: ModelSettings) -> None:
-    """Refuse a box that the network cannot halve as often as it must: once per level, and once in a front end.
-
-    Parameters
-    ----------
-    box_size_voxel : edges of the box, zyx.
-    settings : of the network.
-
-    Raises
-    ------
-    ShapeError : an edge is not a multiple of two to the power of `settings.halvings`.
-    """
+    """Refuse a box (edges zyx) that the network cannot halve as often as it must: once per level, and once in a front end."""
     multiple = 2**settings.halvings
     for axis, edge in zip("zyx", box_size_voxel, strict=True):
         if edge < multiple or edge % multiple:
@@ -60,12 +50,6 @@ class ConditionalUNet(nn.Module):
 
     The network proper works on the bands of a front end (`frazil.model.wavelet`), its input and output scaled
     (`frazil.model.precondition`); from outside it always maps noisy volumes to clean ones.
-
-    Parameters
-    ----------
-    settings : what is built.
-    label_count : number of classes.
-    diffusion : the noise schedule that timesteps refer to, which a preconditioned network scales by.
     """
 
     def __init__(self, settings: ModelSettings, label_count: int, diffusion: DiffusionSettings) -> None:
@@ -110,18 +94,7 @@ class ConditionalUNet(nn.Module):
     def forward(
         self, x_t: Float[Tensor, "b 1 z y x"], t: Int64[Tensor, "b"], condition: Condition
     ) -> Float[Tensor, "b 1 z y x"]:
-        """Predict the clean volumes x0 from noisy ones.
-
-        Parameters
-        ----------
-        x_t : `(b, 1, z, y, x)` noisy z-scored volumes.
-        t : `(b,)` timesteps, 0 is the least noise.
-        condition : what each volume shows.
-
-        Raises
-        ------
-        ShapeError : an edge that cannot be halved, see `check_box_size`.
-        """
+        """Predict the clean volumes x0 from noisy z-scored ones; timestep 0 is the least noise."""
         check_box_size(x_t.shape[2:], self.settings)
         bands = self.front_end.split(x_t)
         scales = self._scales(t)
@@ -171,8 +144,6 @@ def build_network(
 
     Parameters
     ----------
-    settings : what is built.
-    label_count : number of classes, at least 1.
     diffusion : the noise schedule that timesteps refer to; None is the paper's. Only a preconditioned network depends on it.
     generator : on the CPU; None is a fresh generator of seed 0, so that the weights are always the same.
     """
@@ -184,7 +155,11 @@ def build_network(
         elif isinstance(layer, nn.GroupNorm):
             layer.reset_parameters()
         elif isinstance(layer, nn.Linear | nn.Conv3d | nn.ConvTranspose3d):
-            _draw_weights(layer, generator)
+            # U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weight and bias: PyTorch's own choice for these layers
+            bound = 1 / math.sqrt(layer.weight[0].numel())
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            if layer.bias is not None:
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
     network.front_end.reset_std()
     return network
 
@@ -195,12 +170,3 @@ def empty_network(
     """Build the network on the meta device: names and shapes without memory, to be given weights; see `build_network`."""
     with torch.device("meta"):
         return ConditionalUNet(settings, label_count, diffusion or DiffusionSettings())
-
-
-def _draw_weights(layer: nn.Linear | nn.Conv3d | nn.ConvTranspose3d, generator: torch.Generator) -> None:
-    """Draw U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weight and bias: PyTorch's own choice for these layers."""
-    fan_in = layer.weight[0].numel()
-    bound = 1 / math.sqrt(fan_in)
-    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-    if layer.bias is not None:
-        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

@@ -62,12 +62,7 @@ class FrontEnd(nn.Module):
     """A transform, with the standard deviation of its bands: those of a tomogram's Haar bands differ some fortyfold.
 
     `std` is a buffer: it is saved with the weights. Without a front end there is neither transform nor buffer, and the one
-    band, the z-scored volume itself, has a standard deviation of 1.
-
-    Parameters
-    ----------
-    name : which transform.
-    band_std : of the 8 bands; empty is 1 for each, until training measures it.
+    band, the z-scored volume itself, has a standard deviation of 1. An empty `band_std` is 1 for each, until training measures it.
     """
 
     std: Tensor

@@ -70,19 +70,21 @@ class _NoisyBoxes(Dataset[NoisyBatch]):
 
 
 class TrainingBatches(_NoisyBoxes):
-    """Indexed by `MicroBatch`: t uniform on 0..T-1 (the paper), noise standard normal; some labels are hidden.
+    """Indexed by `MicroBatch`: t uniform on 0..T-1 (the paper), noise standard normal.
 
-    Parameters
-    ----------
-    subtomograms : the training boxes.
-    preset : seed, timesteps, and the share of labels that are replaced by `NULL_LABEL`, drawn again in every epoch.
-    variation : how boxes are cut and varied.
+    A share `class_dropout` of the labels, drawn again in every epoch, is replaced by `NULL_LABEL`.
     """
 
     def __getitem__(self, batch: MicroBatch) -> NoisyBatch:
         items, levels, noises = [], [], []
         for row in batch.rows:
-            item = self._varied(self.subtomograms[row], batch.epoch)
+            item = self.subtomograms[row]
+            if self.variation.varies:
+                item = self.variation.vary(
+                    item, numpy_generator(self.settings.seed, "variation", batch.epoch, item.box)
+                )
+            else:
+                item = self.variation.middle(item)
             generator = torch_generator(self.settings.seed, "noise", batch.epoch, item.box)
             levels.append(int(torch.randint(self.timesteps, (1,), generator=generator)))
             noises.append(torch.randn(item.volume.shape, generator=generator))
@@ -90,11 +92,6 @@ class TrainingBatches(_NoisyBoxes):
             hidden = bool(torch.rand(1, generator=generator) < self.settings.class_dropout)
             items.append(item._replace(label=NULL_LABEL) if hidden else item)
         return _assemble(items, levels, noises, batch.share)
-
-    def _varied(self, item: Subtomogram, epoch: int) -> Subtomogram:
-        if not self.variation.varies:
-            return self.variation.middle(item)
-        return self.variation.vary(item, numpy_generator(self.settings.seed, "variation", epoch, item.box))
 
 
 class ValidationBatches(_NoisyBoxes):
@@ -132,19 +129,6 @@ class SegmentSampler(Sampler[MicroBatch]):
 
     def __len__(self) -> int:
         return self.plan.steps_per_segment * self.plan.accumulate
-
-
-def training_loader(
-    batches: TrainingBatches, sampler: SegmentSampler, *, workers: int, waiting: Waiting
-) -> AheadLoader[NoisyBatch]:
-    """Return the loader of one device.
-
-    Parameters
-    ----------
-    workers : processes that prepare batches ahead; 0 leaves it to a thread of this one.
-    waiting : adds up the time that the network waits.
-    """
-    return AheadLoader(batches, sampler, waiting=waiting, workers=workers)
 
 
 def validation_loader(

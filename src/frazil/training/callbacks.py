@@ -33,12 +33,7 @@ def segments_done(trainer: pl.Trainer) -> int:
 class Bookkeeper(Callback):
     """Adds up losses over segments, devices and restarts; makes one `EpochRecord` per epoch.
 
-    Parameters
-    ----------
-    plan : says where an epoch ends.
-    timesteps : of the noise schedule.
-    on_epoch : called on the first process with all records after each epoch.
-    waiting : of the loaders.
+    `on_epoch` is called on the first process with all records after each epoch.
     """
 
     def __init__(
@@ -48,6 +43,8 @@ class Bookkeeper(Callback):
         self.timesteps = timesteps
         self.on_epoch = on_epoch
         self.records: list[EpochRecord] = []
+        self.epoch_ended = False
+        """With the last segment."""
         self.seconds = 0.0
         self.waiting_seconds = 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64)
@@ -109,7 +106,8 @@ class Bookkeeper(Callback):
         self.waiting_seconds += self._waiting.take()
         self._began = now
         epoch, rest = divmod(segments_done(trainer), self.plan.segments_per_epoch)
-        if rest == 0:
+        self.epoch_ended = rest == 0
+        if self.epoch_ended:
             self.records.append(self._close_epoch(epoch, trainer.global_step))
             if trainer.is_global_zero:
                 self.on_epoch(self.records)
@@ -165,13 +163,12 @@ def _sum_over_devices(trainer: pl.Trainer, pl_module: pl.LightningModule, value:
 class Saver(Callback):
     """Saves at the end of a segment, and stops there in time.
 
-    A checkpoint is written with the newest bundle; the bundle of the lowest validation loss is kept beside it.
+    The checkpoint, which a rerun resumes from, is written with the newest bundle, at most every `every_seconds` and always at the
+    end; the bundle of the lowest validation loss is kept beside it.
 
     Parameters
     ----------
-    checkpoint : the file that a rerun resumes from; written at most every `every_seconds`, and always at the end.
-    bookkeeper : knows the losses.
-    save_bundle : writes the network, averaged if there is an average; its argument says whether it is the best one yet.
+    save_bundle : writes the network; its argument says whether it is the best one yet.
     end : on the clock `time.monotonic`; training stops if another segment as long as the longest yet would not end before it.
     """
 
@@ -190,13 +187,11 @@ class Saver(Callback):
         self.end = float("inf") if end is None else end
         self.every_seconds = every_seconds
         self._saved = float("-inf")  # the first segment is saved, so that even a short run is not lost
-        self._records = 0
         self._longest = 0.0
         self._began = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note which epochs were done before; start the clock of the first segment."""
-        self._records = len(self.bookkeeper.records)
+        """Start the clock of the first segment."""
         self._began = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -206,10 +201,8 @@ class Saver(Callback):
         self._began = now
         if trainer.strategy.broadcast(now + self._longest > self.end):
             trainer.should_stop = True
-        records = self.bookkeeper.records
-        if trainer.is_global_zero and len(records) > self._records and is_best(records):
+        if trainer.is_global_zero and self.bookkeeper.epoch_ended and is_best(self.bookkeeper.records):
             self.save_bundle(True)
-        self._records = len(records)
         last = trainer.should_stop or segments_done(trainer) >= (trainer.max_epochs or 0)
         if last or trainer.strategy.broadcast(now - self._saved >= self.every_seconds):
             trainer.save_checkpoint(self.checkpoint)
@@ -219,13 +212,7 @@ class Saver(Callback):
 
 
 class ProgressDisplay(Callback):
-    """A bar over the whole run: loss, boxes per second, time left. Without a terminal, one line per epoch.
-
-    Parameters
-    ----------
-    progress : a rich progress that is already started.
-    bookkeeper : whose records give the line of an epoch.
-    """
+    """A bar over the whole run: loss, boxes per second, time left. Without a terminal, one line per epoch."""
 
     def __init__(self, progress: Progress, plan: EpochPlan, *, epochs: int, bookkeeper: Bookkeeper) -> None:
         self.progress = progress
@@ -233,7 +220,6 @@ class ProgressDisplay(Callback):
         self.epochs = epochs
         self.bookkeeper = bookkeeper
         self._task: TaskID | None = None
-        self._shown = 0
         self._loss: float | None = None
         self._boxes = 0
         self._drawn = self._printed = float("-inf")
@@ -247,7 +233,6 @@ class ProgressDisplay(Callback):
         """Open the bar at the run's current step."""
         total = self.epochs * self.plan.steps_per_epoch
         self._task = self.progress.add_task("training", total=total, completed=trainer.global_step)
-        self._shown = len(self.bookkeeper.records)
         self._began = time.monotonic()
 
     def on_train_batch_end(
@@ -266,9 +251,8 @@ class ProgressDisplay(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Without a terminal to draw a bar in, print a line: every ten seconds, and for the last epoch."""
         records = self.bookkeeper.records
-        if len(records) == self._shown or self.progress.console.is_terminal or self.progress.disable:
+        if not self.bookkeeper.epoch_ended or self.progress.console.is_terminal or self.progress.disable:
             return
-        self._shown = len(records)
         newest, now = records[-1], time.monotonic()
         if newest.epoch < self.epochs and now - self._printed < _PRINT_SECONDS:
             return

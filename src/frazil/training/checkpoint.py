@@ -17,7 +17,6 @@ from frazil.core.errors import CheckpointError
 from frazil.core.files import atomic_path
 
 SCHEMA_VERSION = 1
-_PLAIN = (str, int, float, bool, type(None))
 
 
 def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -29,7 +28,7 @@ def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {"dict": [[_flatten(key, tensors), _flatten(item, tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         return {type(value).__name__: [_flatten(item, tensors) for item in value]}
-    if isinstance(value, _PLAIN):
+    if isinstance(value, str | int | float | bool | None):
         return value
     raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
 
@@ -55,12 +54,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a nested structure of dicts, lists, tuples, plain values and tensors.
-
-    Raises
-    ------
-    OutputError : the file cannot be written.
-    """
+    """Write a nested structure of dicts, lists, tuples, plain values and tensors."""
     tensors: dict[str, Tensor] = {}
     structure = _flatten(checkpoint, tensors)
     header = {"schema_version": str(SCHEMA_VERSION), "structure": json.dumps(structure), "digest": _digest(tensors)}
@@ -70,12 +64,7 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote.
-
-    Raises
-    ------
-    CheckpointError : absent, damaged, or written by a newer frazil.
-    """
+    """Read what `save_checkpoint` wrote."""
     remedy = "delete it to train from the beginning, or restore a copy"
     try:
         with safe_open(path, framework="pt") as stream:

@@ -22,19 +22,13 @@ from frazil.dataset.boxes import Subtomograms
 from frazil.model.compute import Compute
 from frazil.model.parts import freeze
 from frazil.model.unet import ConditionalUNet, build_network
-from frazil.training.batches import (
-    SegmentSampler,
-    TrainingBatches,
-    ValidationBatches,
-    training_loader,
-    validation_loader,
-)
+from frazil.training.batches import SegmentSampler, TrainingBatches, ValidationBatches, validation_loader
 from frazil.training.callbacks import Bookkeeper, ProgressDisplay, Saver, segments_done
 from frazil.training.checkpoint import SafeCheckpointIO, load_checkpoint
 from frazil.training.folder import CHECKPOINT_NAME
 from frazil.training.history import EpochRecord, MetricsWriter
 from frazil.training.job import TrainingJob
-from frazil.training.loader import Waiting
+from frazil.training.loader import AheadLoader, Waiting
 from frazil.training.plan import EpochPlan
 from frazil.training.start import measure_bands
 from frazil.training.task import DenoisingTask, WarmingAverage
@@ -42,14 +36,7 @@ from frazil.training.task import DenoisingTask, WarmingAverage
 
 @dataclass(frozen=True)
 class Fit:
-    """What a call of `fit` gave.
-
-    Parameters
-    ----------
-    records : one per epoch, from the first.
-    finished : all epochs are done; False if the time ran out first.
-    was_finished : they had been done before the call, which therefore did nothing.
-    """
+    """What a call of `fit` gave: a record per epoch; whether all epochs are done, and whether they were before the call."""
 
     records: list[EpochRecord]
     finished: bool
@@ -64,21 +51,13 @@ def fit(
     write_bundle: Callable[[ConditionalUNet, list[EpochRecord], bool], None],
     progress: Progress,
 ) -> Fit:
-    """Train, or resume, in the folder of `job`.
+    """Train, or resume, in the folder of `job`, whose precision is decided; `validation` may be empty.
 
     Parameters
     ----------
-    job : with its precision decided.
-    training, validation : the boxes of the two splits; `validation` may be empty.
     write_bundle : gets the network (averaged if the preset averages), the history, and False whenever a checkpoint is saved
         or True whenever the validation loss is lower than ever.
     progress : a rich progress that is already started.
-
-    Raises
-    ------
-    SettingsError : the devices cannot share a batch, or do not exist.
-    CheckpointError : the checkpoint of an earlier call is damaged.
-    OutputError : the folder cannot be written.
     """
     job.hardware.check()
     settings, timesteps = job.preset.training, job.preset.diffusion.timesteps
@@ -102,6 +81,8 @@ def fit(
         ProgressDisplay(progress, plan, epochs=settings.epochs, bookkeeper=bookkeeper),
         Saver(checkpoint, bookkeeper=bookkeeper, save_bundle=save, end=job.end),
     ]
+    # a rerun resumes; Lightning's own requeue would save a second kind of checkpoint
+    slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
     with _quiet_lightning(), closing(metrics):
         trainer = pl.Trainer(
             accelerator=job.hardware.chosen_accelerator,
@@ -120,16 +101,12 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             callbacks=callbacks,
-            plugins=_plugins(),
+            plugins=[SafeCheckpointIO(), *slurm],
         )
+        batches = _Batches(job, training, validation, plan, waiting)
         resumed = str(checkpoint) if checkpoint.exists() else None
         try:
-            trainer.fit(
-                task,
-                datamodule=_Batches(job, training, validation, plan, waiting),
-                ckpt_path=resumed,
-                weights_only=True,
-            )
+            trainer.fit(task, datamodule=batches, ckpt_path=resumed, weights_only=True)
         except SystemExit as stop:  # Lightning turns Ctrl-C into exit(1) after its shutdown
             if isinstance(stop.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
@@ -153,12 +130,7 @@ def _network(job: TrainingJob, training: Subtomograms) -> ConditionalUNet:
 
 
 def saved_network(run: Path, preset: Preset, label_count: int) -> ConditionalUNet:
-    """Return the network in the checkpoint of `run`, averaged if the preset averages.
-
-    Raises
-    ------
-    CheckpointError : the checkpoint is damaged.
-    """
+    """Return the network in the checkpoint of `run`, averaged if the preset averages."""
     network = build_network(preset.model, label_count, preset.diffusion)
     state = load_checkpoint(run / CHECKPOINT_NAME)["state_dict"]
     network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in state.items()})
@@ -172,7 +144,7 @@ class _Batches(pl.LightningDataModule):
         self, job: TrainingJob, training: Subtomograms, validation: Subtomograms, plan: EpochPlan, waiting: Waiting
     ) -> None:
         super().__init__()
-        self.hardware = job.hardware
+        self.workers = job.hardware.workers
         self.plan = plan
         self.waiting = waiting
         self.training = TrainingBatches(training, job.preset, job.variation)
@@ -182,39 +154,26 @@ class _Batches(pl.LightningDataModule):
         """Return the loader of this process, standing at the segment to resume from."""
         assert self.trainer is not None
         sampler = SegmentSampler(self.plan, rank=self.trainer.global_rank, segment=segments_done(self.trainer))
-        workers = self.hardware.workers
+        workers = self.workers
         if workers is None:
             workers = min(4, os.cpu_count() or 1) if torch.cuda.is_available() else 0
-        return training_loader(self.training, sampler, workers=workers, waiting=self.waiting)
+        return AheadLoader(self.training, sampler, workers=workers, waiting=self.waiting)
 
     def val_dataloader(self) -> Any:
         """Return the loader of this process's validation pairs."""
         assert self.trainer is not None
-        size = max(1, self.plan.batch_size // (self.plan.devices * self.plan.accumulate))
+        devices = self.plan.devices
+        size = max(1, self.plan.batch_size // (devices * self.plan.accumulate))
         return validation_loader(
-            self.validation,
-            batch_size=size,
-            rank=self.trainer.global_rank,
-            devices=self.hardware.processes,
-            waiting=self.waiting,
+            self.validation, batch_size=size, rank=self.trainer.global_rank, devices=devices, waiting=self.waiting
         )
-
-
-def _plugins() -> list[Any]:
-    plugins: list[Any] = [SafeCheckpointIO()]
-    if SLURMEnvironment.detect():
-        # a rerun resumes; Lightning's own requeue would save a second kind of checkpoint
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    return plugins
 
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Silence what Lightning tells programmers; errors still come through."""
-    loggers = [
-        logging.getLogger(name)
-        for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
-    ]
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -95,12 +95,7 @@ def run_differences(old: RunRecord, new: RunRecord) -> list[str]:
 
 
 def await_record(folder: OutputFolder[RunRecord], wanted: RunRecord, *, seconds: float = 120.0) -> RunRecord:
-    """Wait until the first process has written the record: launchers such as SLURM's start all processes at once.
-
-    Raises
-    ------
-    OutputError : it did not; the folder is not shared by the nodes, or the first process has stopped.
-    """
+    """Wait until the first process has written the record: launchers such as SLURM's start all processes at once."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if folder.record_path.exists():

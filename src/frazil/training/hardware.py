@@ -50,12 +50,7 @@ class Hardware:
         return torch.device("cuda:0" if self.chosen_accelerator == "gpu" else "cpu")
 
     def check(self) -> None:
-        """Refuse what the machine does not have.
-
-        Raises
-        ------
-        SettingsError : more GPUs than there are, or none; an unknown accelerator.
-        """
+        """Refuse what the machine does not have."""
         if self.accelerator not in ACCELERATORS:
             raise SettingsError(f"--accelerator {self.accelerator}: unknown; pass one of {', '.join(ACCELERATORS)}")
         gpus = torch.cuda.device_count()

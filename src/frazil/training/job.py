@@ -24,10 +24,7 @@ class TrainingJob:
     Parameters
     ----------
     run : the folder that is written.
-    boxes : the box store.
     preset : with the network and the noise schedule of `start`, if there is one.
-    hardware : devices and processes.
-    start : the bundle to start from; None starts from fresh weights.
     end : stop before this time on the clock `time.monotonic`, at the end of a segment; None trains all epochs.
     """
 
@@ -55,12 +52,7 @@ class TrainingJob:
 
     @cached_property
     def variation(self) -> Variation:
-        """How boxes are cut and varied.
-
-        Raises
-        ------
-        SettingsError : what the preset asks for does not fit into the boxes.
-        """
+        """How boxes are cut and varied."""
         described = self.boxes.description
         try:
             return Variation.of(
@@ -78,24 +70,12 @@ class TrainingJob:
         return Subtomograms(self.boxes, name, normalisation, in_memory=in_memory, classes=self.labels)
 
     def epoch_plan(self, boxes: int) -> EpochPlan:
-        """Return how `boxes` are dealt to the steps of an epoch.
-
-        Raises
-        ------
-        SettingsError : the devices cannot share a batch.
-        """
+        """Return how `boxes` are dealt to the steps of an epoch; refuse devices that cannot share a batch."""
         settings = self.preset.training
         return EpochPlan(boxes, settings.batch_size, self.hardware.processes, settings.accumulate, settings.seed)
 
     def check(self) -> None:
-        """Refuse what cannot be trained, from the descriptions alone.
-
-        Raises
-        ------
-        ShapeError : the network cannot halve the boxes.
-        StoreError : no training boxes.
-        SettingsError : devices that do not exist or cannot share a batch; cubes that do not fit into the boxes.
-        """
+        """Refuse what cannot be trained, from the descriptions alone."""
         try:
             check_box_size([self.edge_voxel] * 3, self.preset.model)
         except ShapeError as fault:

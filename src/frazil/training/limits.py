@@ -21,12 +21,7 @@ _FIXED_BYTES = 3 * 2**28
 
 
 def check_memory(job: TrainingJob) -> bool:
-    """Refuse passes that do not fit into memory; return whether all boxes of the store may stay in it.
-
-    Raises
-    ------
-    SettingsError : they do not; says what would.
-    """
+    """Refuse passes that do not fit into memory; return whether all boxes of the store may stay in it."""
     hardware, training, device = job.hardware, job.preset.training, job.hardware.device
     has = memory_of(device, hardware.devices)
     share = math.ceil(training.batch_size / (hardware.processes * training.accumulate))

@@ -30,14 +30,8 @@ class Waiting:
 class AheadLoader(DataLoader[T]):
     """A `DataLoader` that prepares the next batch while the network computes; in a thread if it has no worker processes.
 
-    Order and content of the batches do not change. It pins memory if there is a GPU.
-
-    Parameters
-    ----------
-    dataset : assembles whole batches.
-    sampler : yields an index of `dataset` for each batch.
-    waiting : adds up the time that is spent waiting for a batch.
-    workers : processes that prepare batches; 0 leaves it to a thread.
+    Order and content of the batches do not change. The sampler yields an index of the data set for each whole batch. Memory is
+    pinned if there is a GPU.
     """
 
     def __init__(self, dataset: Any, sampler: Sampler[Any], *, waiting: Waiting, workers: int = 0) -> None:

@@ -46,10 +46,6 @@ class EpochPlan:
     devices : processes that share a batch.
     accumulate : forward passes per optimizer step on each device.
     seed : shuffles every epoch differently.
-
-    Raises
-    ------
-    SettingsError : a batch cannot be shared among so many devices and passes.
     """
 
     boxes: int

@@ -157,7 +157,7 @@ def _bundled_epochs(run: Path) -> float | None:
 
 
 def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
-    described, start = job.boxes.description, job.start
+    described, start, normalisation = job.boxes.description, job.start, job.preset.training.normalisation
     losses: dict[str, float] = {}
     if records:
         newest = records[-1]
@@ -169,27 +169,22 @@ def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
     if start is not None:
         radii = start.radius_angstrom | radii
         provenance += f"; started from the weights of: {start.bundle.card.provenance}"
+    # the median mean and standard deviation of a box, which turn z-scores back into grey values
+    mean, std = job.boxes.particles[[f"{name}_{normalisation}" for name in ("mean", "std")]].median()
     return BundleCard(
         preset=job.preset,
         labels=job.labels,
         voxel_size_angstrom=described.voxel_size_angstrom,
         box_size_voxel=job.edge_voxel,
         tilt_range_degrees=described.tilt_range_degrees,
-        normalisation=job.preset.training.normalisation,
+        normalisation=normalisation,
         training_data_digest=job.boxes.digest,
-        moments=_typical_moments(job),
+        moments=Moments(float(mean), float(std)),
         radius_angstrom=radii,
         losses=losses,
         base_digest=None if start is None else start.bundle.digest,
         provenance=provenance,
     )
-
-
-def _typical_moments(job: TrainingJob) -> Moments:
-    """Return the median mean and standard deviation of a box, which turn z-scores back into grey values."""
-    columns = [f"{name}_{job.preset.training.normalisation}" for name in ("mean", "std")]
-    mean, std = job.boxes.particles[columns].median()
-    return Moments(float(mean), float(std))
 
 
 def _announce(job: TrainingJob, training: Subtomograms, validation: Subtomograms) -> None:

@@ -39,7 +39,6 @@ class Start:
 
     Parameters
     ----------
-    bundle : trained.
     labels : classes of the new model, in the order of their numbers.
     origins : for each of them the class of the bundle that it starts as; None starts it from fresh weights.
     """
@@ -58,24 +57,15 @@ class Start:
         keep_classes: bool = False,
         other_voxel_size: bool = False,
     ) -> Start:
-        """Read a bundle and match its classes with those of a store.
-
-        Parameters
-        ----------
-        folder : a bundle, a run folder of `frazil train`, or ``pretrained``.
-        class_from : new class -> class of the bundle that it starts as; a class that both have starts as itself.
-        keep_classes : classes of the bundle that the store does not have stay in the new model.
-        other_voxel_size : the store's voxel size differs from the bundle's, and the user knows.
-
-        Raises
-        ------
-        BundleError : not a bundle, or damaged.
-        SettingsError : an unexpected voxel size; classes that the store or the bundle does not have.
-        """
+        """Read a bundle and match its classes with those of a store; for the options see `frazil.training.run.train`."""
         bundle = load_bundle(folder)
         card, described = bundle.card, boxes.description
-        if not other_voxel_size:
-            _check_voxel_size(folder, card.voxel_size_angstrom, described.voxel_size_angstrom)
+        before, now = card.voxel_size_angstrom, described.voxel_size_angstrom
+        if before is not None and not other_voxel_size and abs(now / before - 1) > TRANSFERABLE_VOXEL_SIZE:
+            raise SettingsError(
+                f"{folder}: was trained on voxels of {before:.3f} A, the store has {now:.3f}; curate with --resample-to "
+                f"{before:.3f}, or pass --other-voxel-size if the particles are meant to be of another size in voxels"
+            )
         labels = described.labels
         if keep_classes:
             labels = (*card.labels, *(label for label in labels if label not in card.labels))
@@ -86,11 +76,7 @@ class Start:
     def take_over(self, preset: Preset) -> Preset:
         """Return the preset with the network and the noise schedule of the bundle, which its weights were trained for.
 
-        One thing can be put around a trained network: preconditioning by inverse variance, if the preset asks for it.
-
-        Raises
-        ------
-        SettingsError : asked for around a network that has another preconditioning.
+        One thing can be put around a trained network without preconditioning: that by inverse variance, if the preset asks for it.
         """
         card = self.bundle.card.preset
         model, asked = card.model, preset.model.preconditioning
@@ -114,8 +100,7 @@ class Start:
 
     def put_into(self, network: ConditionalUNet) -> None:
         """Overwrite fresh weights with the bundle's; those of new classes stay fresh."""
-        numbers = {label: number for number, label in enumerate(self.bundle.card.labels)}
-        columns = [None if origin is None else numbers[origin] for origin in self.origins]
+        columns = [None if origin is None else self.bundle.card.labels.index(origin) for origin in self.origins]
         transfer_weights(self.bundle.network, columns, network)
 
     def __str__(self) -> str:
@@ -128,16 +113,7 @@ class Start:
 
 
 def refuse_other_network(settings: Mapping[str, Any]) -> None:
-    """Refuse settings of the network that the bundle to start from decides.
-
-    Parameters
-    ----------
-    settings : dotted key -> value, as the user gave them.
-
-    Raises
-    ------
-    SettingsError : one of them belongs to the network or its noise schedule.
-    """
+    """Refuse settings (dotted key -> value) of the network, which the bundle to start from decides."""
     for key, value in settings.items():
         network = key.partition(".")[0] in ("model", "diffusion")
         if network and (key, value) != (_PRECONDITIONING, _AROUND_TRAINED):
@@ -148,12 +124,7 @@ def refuse_other_network(settings: Mapping[str, Any]) -> None:
 
 @torch.no_grad()
 def transfer_weights(trained: ConditionalUNet, columns: Sequence[int | None], fresh: ConditionalUNet) -> None:
-    """Copy the weights of one network into another of the same settings.
-
-    Parameters
-    ----------
-    columns : for each class of `fresh` the number of the class of `trained` that it starts as; None keeps it fresh.
-    """
+    """Copy weights to a network of the same settings; each of its classes starts as a class of `trained`, or stays fresh (None)."""
     state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     label_weight = fresh.state_dict()[_LABEL_WEIGHT].clone()
     for number, column in enumerate(columns):
@@ -173,14 +144,6 @@ def measure_bands(front_end: FrontEnd, training: Subtomograms) -> None:
     rows = range(0, len(training), max(1, len(training) // _BOXES))
     squares = [front_end.split(training[row].volume[None].double()).square().mean(dim=(0, 2, 3, 4)) for row in rows]
     front_end.std.copy_(torch.stack(squares).mean(dim=0).sqrt().clamp(min=_FAINTEST))
-
-
-def _check_voxel_size(folder: Path, before: float | None, voxel_size_angstrom: float) -> None:
-    if before is not None and abs(voxel_size_angstrom / before - 1) > TRANSFERABLE_VOXEL_SIZE:
-        raise SettingsError(
-            f"{folder}: was trained on voxels of {before:.3f} A, the store has {voxel_size_angstrom:.3f}; curate with "
-            f"--resample-to {before:.3f}, or pass --other-voxel-size if the particles are meant to be of another size in voxels"
-        )
 
 
 def _check_classes(

@@ -18,13 +18,7 @@ from frazil.training.batches import NoisyBatch
 
 
 class DenoisingTask(pl.LightningModule):
-    """A network, its noise schedule, its optimizer: Adam with a constant learning rate (the paper).
-
-    Parameters
-    ----------
-    network : predicts the clean volume, ``network(x_t, t, condition)``.
-    preset : diffusion and training settings.
-    """
+    """A network, its noise schedule, its optimizer: Adam with a constant learning rate (the paper)."""
 
     def __init__(self, network: ConditionalUNet, preset: Preset) -> None:
         super().__init__()
