@@ -14,7 +14,7 @@ from frazil.core.errors import ShapeError
 from frazil.core.presets import load_preset
 from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings, ModelSettings
-from frazil.model.unet import build_network, check_box_size, empty_network
+from frazil.model.unet import MODULES, build_network, check_box_size, empty_network, freeze, part_of
 
 EVERYTHING = ModelSettings(
     base_channels=8,
@@ -307,3 +307,15 @@ def test_checkpoints_keep_less():
     whole = kept_for_the_gradients(network)
     network.checkpoint_activations = True
     assert kept_for_the_gradients(network) < 0.5 * whole
+
+
+@pytest.mark.parametrize("name", ["paper", "fast"])
+def test_every_weight_belongs_to_a_part_and_frozen_parts_have_no_gradient(name):
+    preset = load_preset(name, {"model.attention_heads": 4})
+    network = build_network(preset.model, 2, preset.diffusion)
+    assert {part_of(name) for name, _ in network.named_parameters()} == set(MODULES)
+    freeze(network, ["encoder", "bottleneck"])
+    frozen = {name.split(".")[0] for name, weight in network.named_parameters() if not weight.requires_grad}
+    assert frozen == {"enc1", "enc2", "enc3", "down1", "down2", "down3", "bot", "attention"}
+    freeze(network, [])
+    assert all(weight.requires_grad for weight in network.parameters())

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from frazil.model.unet import build_network
 from frazil.model.wavelet import FrontEnd, haar_join
 from frazil.training import start
 from frazil.training.run import train
-from frazil.training.start import measure_bands, transfer_weights
+from frazil.training.start import Start, measure_bands
 
 NETWORK = {"model.base_channels": 8, "model.embedding_width": 8, "diffusion.timesteps": 20}
 SHORT = {"training.epochs": 1, "training.batch_size": 4}
@@ -187,7 +188,8 @@ def test_classes_move_to_their_new_numbers_and_everything_else_stays():
     state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     fresh = build_network(SETTINGS, 4, generator=torch.Generator().manual_seed(6)).eval()
     before = fresh.embed.label.weight.clone()
-    transfer_weights(trained, [2, None, 0, 0], fresh)
+    bundle = SimpleNamespace(network=trained, card=SimpleNamespace(labels=("a", "b", "c")))
+    Start(bundle, ("c", "new", "a", "other"), ("c", None, "a", "a")).put_into(fresh)
     weight = fresh.embed.label.weight
     assert torch.equal(weight[:, [0, 2, 3]], trained.embed.label.weight[:, [2, 0, 0]])
     assert torch.equal(weight[:, 1], before[:, 1])

@@ -31,7 +31,7 @@ Modulation = Literal["bias", "scale-shift"]
 Preconditioning = Literal["none", "edm", "inverse-variance"]
 LossWeighting = Literal["uniform", "min-snr", "snr-plus-one"]
 NetworkPart = Literal["embedding", "encoder", "bottleneck", "decoder", "output"]
-"""Parts of the network that can be frozen; `frazil.model.parts` lists what belongs to each."""
+"""Parts of the network that can be frozen; `MODULES` in `frazil.model.unet` lists what belongs to each."""
 
 NoiseInterval = tuple[float, float]
 """Lowest and highest noise level, in sigma = sqrt((1 - abar) / abar)."""

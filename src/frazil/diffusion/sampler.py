@@ -44,19 +44,12 @@ def sample_volumes(
 
     Parameters
     ----------
-    network : x0_hat(x_t, t, condition).
-    condition : `(b,)` labels and `(b, 3)` positions.
     box_size_voxel : edge of a cube, or the three edges zyx.
     generators : one per sample; drives its first noise and the noise of every step.
     settings : the noise schedule that the network was trained with.
     sampling : sampler, steps and guidance; None is ``ddpm`` without guidance. Outside its interval of noise levels, both ends
         included, the prediction is not guided (`guided_prediction`).
     precision : ``bf16-mixed`` runs the network under autocast; volumes and steps stay float32.
-    on_step : called after every step, for progress.
-
-    Raises
-    ------
-    RequestError : not one generator per sample, or a step count that the sampler cannot take.
     """
     device = torch.device(device)
     edges = (box_size_voxel,) * 3 if isinstance(box_size_voxel, int) else tuple(box_size_voxel)

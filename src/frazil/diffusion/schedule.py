@@ -59,7 +59,7 @@ _FIELDS: dict[str, Any] = {
     "thresholding": False,
     "dynamic_thresholding_ratio": 1.0,
     "sample_max_value": float("inf"),
-    "timestep_spacing": "trailing",  # overridden by `_place`
+    "timestep_spacing": "trailing",  # overridden by `make_solver`
     "steps_offset": 0,
     "rescale_betas_zero_snr": False,
     "use_karras_sigmas": False,
@@ -180,15 +180,10 @@ def make_solver(name: SamplerName, settings: DiffusionSettings, steps: int | Non
         beta_end=settings.beta_end,
         **recipe.fields,
     )
-    _place(scheduler, timesteps, sigmas[timesteps])
-    return Solver(scheduler, timesteps, sigmas[timesteps])
-
-
-def _place(scheduler: Any, timesteps: list[int], sigmas: Float64[np.ndarray, "n"]) -> None:
-    """Put a scheduler of diffusers at these timesteps, with sigmas in float64: its own float32 is off by 1e-3 at small t."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # NumPy on diffusers
         scheduler.set_timesteps(len(timesteps))
     scheduler.timesteps = torch.tensor(timesteps)
-    scheduler.sigmas = torch.from_numpy(np.append(sigmas, 0.0))
+    scheduler.sigmas = torch.from_numpy(np.append(sigmas[timesteps], 0.0))  # its own float32 is off by 1e-3 at small t
     scheduler.set_begin_index(0)
+    return Solver(scheduler, timesteps, sigmas[timesteps])

@@ -20,12 +20,7 @@ samples (docs/lab/performance.md). Bundles do not store it: another value would 
 
 @dataclass(frozen=True)
 class Scales:
-    """The prediction is ``skip * x_t + out * network(into * x_t)``, band by band.
-
-    Parameters
-    ----------
-    skip, into, out : `(b, bands, 1, 1, 1)`, float32.
-    """
+    """The prediction is ``skip * x_t + out * network(into * x_t)``, band by band, in float32."""
 
     skip: Float[Tensor, "b bands 1 1 1"]
     into: Float[Tensor, "b bands 1 1 1"]

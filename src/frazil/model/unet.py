@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,13 +20,23 @@ from frazil.model.steady import ExactConv3d
 from frazil.model.wavelet import FrontEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from jaxtyping import Float, Int64
     from torch import Tensor
 
     from frazil.core.records import Condition
-    from frazil.core.settings import ModelSettings
+    from frazil.core.settings import ModelSettings, NetworkPart
+
+
+MODULES: dict[NetworkPart, tuple[str, ...]] = {
+    "embedding": ("embed",),
+    "encoder": ("enc", "down"),
+    "bottleneck": ("bot", "attention"),
+    "decoder": ("up", "dec"),
+    "output": ("out_conv",),
+}
+"""Name stems of the modules of each part that can be frozen; every module with weights belongs to one."""
 
 
 def check_box_size(box_size_voxel: Sequence[int], settings: ModelSettings) -> None:
@@ -61,24 +72,18 @@ class ConditionalUNet(nn.Module):
         self.front_end = FrontEnd(settings.front_end, settings.band_std)
         self.embed = ConditionEmbedding(label_count, settings.embedding_width, settings.conditioning)
         bands, levels = settings.bands, settings.level_channels
-
-        def block(
-            in_channels: int, out_channels: int, *, in_groups: int = settings.groups, out_groups: int = settings.groups
-        ) -> ConditionalResidualBlock:
-            return ConditionalResidualBlock(
-                in_channels,
-                out_channels,
-                self.embed.out_width,
-                in_groups=in_groups,
-                out_groups=out_groups,
-                modulation=settings.modulation,
-            )
-
+        block = partial(
+            ConditionalResidualBlock,
+            condition_width=self.embed.out_width,
+            in_groups=settings.groups,
+            out_groups=settings.groups,
+            modulation=settings.modulation,
+        )
         # the first norm has one group per band, so that a strong band does not drown a faint one
-        first = {"in_groups": bands, "out_groups": settings.first_block_groups}
+        first_block = partial(block, in_groups=bands, out_groups=settings.first_block_groups)
         channels = bands
         for level, wider in enumerate(levels, start=1):
-            self.add_module(f"enc{level}", block(channels, wider, **(first if level == 1 else {})))
+            self.add_module(f"enc{level}", (first_block if level == 1 else block)(channels, wider))
             self.add_module(f"down{level}", Halve(wider))
             channels = wider
         self.bot = block(channels, channels)
@@ -142,10 +147,8 @@ def build_network(
 ) -> ConditionalUNet:
     """Build the network with fresh weights, drawn like those of PyTorch's layers, but only from `generator`.
 
-    Parameters
-    ----------
-    diffusion : the noise schedule that timesteps refer to; None is the paper's. Only a preconditioned network depends on it.
-    generator : on the CPU; None is a fresh generator of seed 0, so that the weights are always the same.
+    Without a generator the seed is 0, so that the weights are always the same. Only a preconditioned network depends on the noise
+    schedule that `diffusion` describes; None is the paper's.
     """
     network = empty_network(settings, label_count, diffusion).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0) if generator is None else generator
@@ -170,3 +173,16 @@ def empty_network(
     """Build the network on the meta device: names and shapes without memory, to be given weights; see `build_network`."""
     with torch.device("meta"):
         return ConditionalUNet(settings, label_count, diffusion or DiffusionSettings())
+
+
+def part_of(name: str) -> NetworkPart:
+    """Return the part that a weight belongs to, e.g. ``enc1.conv1.weight``."""
+    stem = name.split(".")[0].rstrip("0123456789")
+    return next(part for part, stems in MODULES.items() if stem in stems)
+
+
+def freeze(network: ConditionalUNet, parts: Iterable[NetworkPart]) -> None:
+    """Freeze the weights of `parts`; all others are trained."""
+    frozen = set(parts)
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(part_of(name) not in frozen)

@@ -22,15 +22,9 @@ from frazil.training.plan import EpochPlan, MicroBatch
 
 @dataclass(frozen=True)
 class NoisyBatch:
-    """Clean boxes, their condition, and the noise and noise level that the network will have to remove.
+    """Clean z-scored boxes x0, their condition, and the standard normal noise and noise level that the network will have to remove.
 
-    Parameters
-    ----------
-    volumes : `(b, 1, z, y, x)` z-scored boxes, x0.
-    condition : what each box shows and where it lies.
-    t : `(b,)` noise level of each box, 0..T-1.
-    noise : `(b, 1, z, y, x)` standard normal.
-    share : factor on the sum of the losses, see `MicroBatch`.
+    For `share` see `MicroBatch`.
     """
 
     volumes: Float[Tensor, "b 1 z y x"]

@@ -65,10 +65,6 @@ class Bookkeeper(Callback):
         """Keep the losses on their device; they are added up when the segment ends, so that a GPU never waits."""
         self._segment_losses.append(outputs["losses"])
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the last validation."""
-        self._validation_losses.clear()
-
     def on_validation_batch_end(
         self,
         trainer: pl.Trainer,
@@ -88,6 +84,7 @@ class Bookkeeper(Callback):
             bins = (t.cpu() * NOISE_LEVEL_BINS).div(self.timesteps, rounding_mode="floor")
             counted = torch.stack([losses.double().cpu(), torch.ones(len(t), dtype=torch.float64)], dim=1)
             sums.index_add_(0, bins, counted)
+        self._validation_losses.clear()
         self.validated = _sum_over_devices(trainer, pl_module, sums)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -99,7 +96,7 @@ class Bookkeeper(Callback):
             if not torch.isfinite(self.loss_sum):  # before anything of it is saved
                 raise TrainingError(
                     f"the training loss is {float(self.loss_sum)} at step {trainer.global_step}; nothing of it was saved: "
-                    "train into another folder with a lower --learning-rate or --precision 32-true"
+                    "train into another folder with a lower --learning-rate (training.learning_rate) or --precision 32-true"
                 )
         now = time.monotonic()
         self.seconds += now - self._began
@@ -165,11 +162,9 @@ class Saver(Callback):
 
     The checkpoint, which a rerun resumes from, is written with the newest bundle, at most every `every_seconds` and always at the
     end; the bundle of the lowest validation loss is kept beside it.
+    Training stops if another segment as long as the longest yet would not end before `end`, on the clock `time.monotonic`.
 
-    Parameters
-    ----------
-    save_bundle : writes the network; its argument says whether it is the best one yet.
-    end : on the clock `time.monotonic`; training stops if another segment as long as the longest yet would not end before it.
+    The argument of `save_bundle` says whether the network is the best one yet.
     """
 
     def __init__(

@@ -20,8 +20,7 @@ from frazil.core.seeds import torch_generator
 from frazil.core.settings import Preset
 from frazil.dataset.boxes import Subtomograms
 from frazil.model.compute import Compute
-from frazil.model.parts import freeze
-from frazil.model.unet import ConditionalUNet, build_network
+from frazil.model.unet import ConditionalUNet, build_network, freeze
 from frazil.training.batches import SegmentSampler, TrainingBatches, ValidationBatches, validation_loader
 from frazil.training.callbacks import Bookkeeper, ProgressDisplay, Saver, segments_done
 from frazil.training.checkpoint import SafeCheckpointIO, load_checkpoint
@@ -53,11 +52,8 @@ def fit(
 ) -> Fit:
     """Train, or resume, in the folder of `job`, whose precision is decided; `validation` may be empty.
 
-    Parameters
-    ----------
-    write_bundle : gets the network (averaged if the preset averages), the history, and False whenever a checkpoint is saved
-        or True whenever the validation loss is lower than ever.
-    progress : a rich progress that is already started.
+    `write_bundle` gets the network (averaged if the preset averages), the history, and False whenever a checkpoint is saved or True
+    whenever the validation loss is lower than ever.
     """
     job.hardware.check()
     settings, timesteps = job.preset.training, job.preset.diffusion.timesteps
@@ -151,7 +147,6 @@ class _Batches(pl.LightningDataModule):
         self.validation = ValidationBatches(validation, job.preset, job.variation)
 
     def train_dataloader(self) -> Any:
-        """Return the loader of this process, standing at the segment to resume from."""
         assert self.trainer is not None
         sampler = SegmentSampler(self.plan, rank=self.trainer.global_rank, segment=segments_done(self.trainer))
         workers = self.workers
@@ -160,7 +155,6 @@ class _Batches(pl.LightningDataModule):
         return AheadLoader(self.training, sampler, workers=workers, waiting=self.waiting)
 
     def val_dataloader(self) -> Any:
-        """Return the loader of this process's validation pairs."""
         assert self.trainer is not None
         devices = self.plan.devices
         size = max(1, self.plan.batch_size // (devices * self.plan.accumulate))

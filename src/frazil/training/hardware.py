@@ -12,19 +12,13 @@ from frazil.core.errors import SettingsError
 RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "SLURM_PROCID")
 """Variables that launchers set; all of them are 0 only in the first process."""
 
-ACCELERATORS = ("auto", "cpu", "gpu")
-
 
 @dataclass(frozen=True)
 class Hardware:
-    """Lightning's own flags; several processes share every batch (DDP).
+    """Lightning's own flags; several processes, `devices` on each node, share every batch (DDP).
 
-    Parameters
-    ----------
-    accelerator : ``auto`` (CUDA if there is one, else the CPU: the noise schedule needs float64), ``cpu``, ``gpu``.
-    devices : processes on each node.
-    num_nodes : nodes.
-    workers : processes that prefetch batches for each device; 0 leaves it to a thread; None: 0 on a CPU, up to four with a GPU.
+    Accelerator ``auto`` is CUDA if there is one, else the CPU: the noise schedule needs float64. `workers` processes prefetch batches
+    for each device; 0 leaves it to a thread; None is 0 on a CPU, up to four with a GPU.
     """
 
     accelerator: str = "auto"
@@ -51,8 +45,8 @@ class Hardware:
 
     def check(self) -> None:
         """Refuse what the machine does not have."""
-        if self.accelerator not in ACCELERATORS:
-            raise SettingsError(f"--accelerator {self.accelerator}: unknown; pass one of {', '.join(ACCELERATORS)}")
+        if self.accelerator not in ("auto", "cpu", "gpu"):
+            raise SettingsError(f"--accelerator {self.accelerator}: unknown; pass one of auto, cpu, gpu")
         gpus = torch.cuda.device_count()
         if self.accelerator == "gpu" and gpus == 0:
             raise SettingsError("--accelerator gpu: this machine has no GPU that torch can use; pass --accelerator cpu")

@@ -68,8 +68,16 @@ class MetricsWriter:
         self._events: SummaryWriter | None = None
 
     def __call__(self, records: list[EpochRecord]) -> None:
-        """Write all `records`, and the newest to TensorBoard."""
-        self._write_table(records)
+        """Write one row per epoch, with empty cells where nothing was measured, and the newest to TensorBoard."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        columns = ["epoch", "step", "samples_seen", "seconds", "waiting_seconds", "train_loss", "validation_loss"]
+        writer.writerow([*columns, *self.levels])
+        for record in records:
+            seconds = (f"{record.seconds:.1f}", f"{record.waiting_seconds:.2f}")
+            losses = (record.train_loss, record.validation_loss, *(record.by_noise_level or (None,) * len(self.levels)))
+            writer.writerow([record.epoch, record.step, record.samples_seen, *seconds, *losses])
+        write_text(self.run / METRICS_NAME, stream.getvalue())
         newest = records[-1]
         values = {"loss/train": newest.train_loss, "loss/validation": newest.validation_loss}
         for name, loss in zip(self.levels, newest.by_noise_level, strict=False):
@@ -80,19 +88,6 @@ class MetricsWriter:
             if value is not None:
                 self._events.add_scalar(name, value, newest.epoch)
         self._events.flush()
-
-    def _write_table(self, records: list[EpochRecord]) -> None:
-        """Write one row per epoch; empty cells where nothing was measured."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        columns = ["epoch", "step", "samples_seen", "seconds", "waiting_seconds", "train_loss", "validation_loss"]
-        writer.writerow([*columns, *self.levels])
-        for record in records:
-            levels = record.by_noise_level or (None,) * len(self.levels)
-            row: list[object] = [record.epoch, record.step, record.samples_seen, f"{record.seconds:.1f}"]
-            row += [f"{record.waiting_seconds:.2f}", record.train_loss]
-            writer.writerow([*row, *("" if loss is None else loss for loss in (record.validation_loss, *levels))])
-        write_text(self.run / METRICS_NAME, stream.getvalue())
 
     def close(self) -> None:
         """Close the file of events."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -49,29 +48,24 @@ class AheadLoader(DataLoader[T]):
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
         """Yield the batches."""
-        fetch: Callable[[], T | None] = partial(next, super().__iter__(), None)
-        if self.num_workers:
-            yield from self._timed(fetch)
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-            ahead: Future[T | None] = thread.submit(fetch)
-
-            def take() -> T | None:
-                nonlocal ahead
-                batch = ahead.result()
-                if batch is not None:
-                    ahead = thread.submit(fetch)
-                return batch
-
-            yield from self._timed(take)
-
-    def _timed(self, fetch: Callable[[], T | None]) -> Iterator[T]:
+        batches: Iterator[T] = super().__iter__()
+        if not self.num_workers:
+            batches = _one_ahead(batches)
         while True:
             began = time.perf_counter()
-            batch = fetch()
+            batch = next(batches, None)
             self.waiting.seconds += time.perf_counter() - began
             if batch is None:
                 return
+            yield batch
+
+
+def _one_ahead(batches: Iterator[T]) -> Iterator[T]:
+    """Yield `batches`, each of which a thread takes while the one before is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        ahead = thread.submit(next, batches, None)
+        while (batch := ahead.result()) is not None:
+            ahead = thread.submit(next, batches, None)
             yield batch
 
 

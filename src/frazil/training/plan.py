@@ -24,7 +24,6 @@ class MicroBatch:
 
     Parameters
     ----------
-    epoch : epoch that the noise belongs to.
     rows : positions in the training set.
     share : factor on the *sum* of the per-box losses which, averaged over devices and accumulated passes, gives the mean loss of
         the whole batch, even where the batch does not divide evenly.
@@ -39,13 +38,7 @@ class MicroBatch:
 class EpochPlan:
     """How the boxes of an epoch are dealt to optimizer steps, devices and accumulated passes.
 
-    Parameters
-    ----------
-    boxes : number of training boxes.
-    batch_size : boxes per optimizer step over all devices; batches are of equal size or one smaller, never larger.
-    devices : processes that share a batch.
-    accumulate : forward passes per optimizer step on each device.
-    seed : shuffles every epoch differently.
+    Batches, of `batch_size` boxes per optimizer step over all devices, are of equal size or one smaller, never larger.
     """
 
     boxes: int
@@ -59,7 +52,7 @@ class EpochPlan:
         if smallest < self.devices * self.accumulate:
             raise SettingsError(
                 f"a batch of {smallest} boxes cannot be shared by {self.devices} devices x {self.accumulate} accumulated passes; "
-                f"raise --batch-size (now {self.batch_size}) or use fewer devices"
+                f"raise --batch-size (training.batch_size, now {self.batch_size}) or use fewer devices"
             )
 
     @property

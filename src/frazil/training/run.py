@@ -34,8 +34,7 @@ from frazil.training.folder import (
 )
 from frazil.training.hardware import Hardware, is_first_process
 from frazil.training.history import EpochRecord
-from frazil.training.job import TrainingJob
-from frazil.training.limits import check_memory
+from frazil.training.job import TrainingJob, check_memory
 from frazil.training.result import TrainingRun
 from frazil.training.start import Start, refuse_other_network
 
@@ -97,7 +96,9 @@ def train(
     if start is None:
         given = {"--class-from": class_from, "--keep-classes": keep_classes, "--other-voxel-size": other_voxel_size}
         for option in [name for name, value in given.items() if value]:
-            raise SettingsError(f"{option}: applies to a bundle to start from; pass it with --from BUNDLE")
+            raise SettingsError(
+                f"{option}: applies to a bundle to start from; pass it with --from BUNDLE (start in Python)"
+            )
     else:
         refuse_other_network(settings or {})
     chosen = load_preset(preset, settings)
@@ -122,7 +123,10 @@ def _train(job: TrainingJob, *, force: bool) -> Fit:
         training_settings = job.preset.training.model_copy(update={"precision": precision})
         job = replace(job, preset=job.preset.model_copy(update={"training": training_settings}))
     in_memory = check_memory(job)
-    training, validation = (job.split(name, in_memory=in_memory) for name in ("train", "validation"))
+    training, validation = (
+        Subtomograms(job.boxes, name, job.preset.training.normalisation, in_memory=in_memory, classes=job.labels)
+        for name in ("train", "validation")
+    )
 
     def write_bundle(network: ConditionalUNet, records: list[EpochRecord], best: bool = False) -> None:
         save_bundle(job.run / (BEST_BUNDLE if best else RUN_BUNDLE), network, _card(job, records))
@@ -132,10 +136,11 @@ def _train(job: TrainingJob, *, force: bool) -> Fit:
     with ExitStack() as held:
         if first:
             held.enter_context(folder.held())
+            record = RunRecord.of(job)
             if earlier is None:
-                folder.start(RunRecord.of(job))
+                folder.start(record)
             else:
-                RunRecord.of(job).write(folder.record_path)
+                record.write(folder.record_path)
             _announce(job, training, validation)
         with bar:
             result = fit(job, training, validation, write_bundle=write_bundle, progress=bar)
@@ -167,7 +172,8 @@ def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
     radii = {c.label: c.diameter_angstrom / 2 for c in described.counts if c.diameter_angstrom}
     provenance = f"trained by frazil {__version__} on {described.source_path}"
     if start is not None:
-        radii = start.radius_angstrom | radii
+        known = start.bundle.card.radius_angstrom
+        radii = {label: radius for label, radius in known.items() if label in start.labels} | radii
         provenance += f"; started from the weights of: {start.bundle.card.provenance}"
     # the median mean and standard deviation of a box, which turn z-scores back into grey values
     mean, std = job.boxes.particles[[f"{name}_{normalisation}" for name in ("mean", "std")]].median()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from frazil.core.errors import SettingsError
-from frazil.model.bundle import Bundle, BundleCard, load_bundle
+from frazil.model.bundle import Bundle, load_bundle
 from frazil.model.unet import ConditionalUNet
 from frazil.model.wavelet import FrontEnd
 
@@ -37,10 +37,8 @@ _FAINTEST = 1e-3
 class Start:
     """A bundle to start from, matched with a store.
 
-    Parameters
-    ----------
-    labels : classes of the new model, in the order of their numbers.
-    origins : for each of them the class of the bundle that it starts as; None starts it from fresh weights.
+    `labels` are the classes of the new model. `origins` has for each of them the class of the bundle that it starts as; None starts
+    it from fresh weights.
     """
 
     bundle: Bundle
@@ -69,7 +67,14 @@ class Start:
         labels = described.labels
         if keep_classes:
             labels = (*card.labels, *(label for label in labels if label not in card.labels))
-        _check_classes(folder, card, described.labels, class_from, keep_classes=keep_classes)
+        for new, old in class_from.items():
+            pair = f"--class-from {new}={old}"
+            if old not in card.labels:
+                raise SettingsError(f"{pair}: {folder} has no class {old}; it has {', '.join(card.labels)}")
+            if new not in described.labels:
+                raise SettingsError(f"{pair}: the store has no class {new}; it has {', '.join(described.labels)}")
+            if keep_classes and new in card.labels:
+                raise SettingsError(f"{pair}: --keep-classes keeps {new} as it is; leave one of the two out")
         wanted = {label: label for label in card.labels} | dict(class_from)
         return cls(bundle, labels, tuple(wanted.get(label) for label in labels))
 
@@ -89,19 +94,18 @@ class Start:
             model = model.model_copy(update={"preconditioning": asked})
         return preset.model_copy(update={"model": model, "diffusion": card.diffusion})
 
-    @property
-    def radius_angstrom(self) -> dict[str, float]:
-        """Radii that the bundle knows of the new model's classes."""
-        return {label: radius for label, radius in self.bundle.card.radius_angstrom.items() if label in self.labels}
-
     def described(self) -> dict[str, Any]:
         """Return what makes two starts the same or not."""
         return {"digest": self.bundle.digest, "classes": dict(zip(self.labels, self.origins, strict=True))}
 
     def put_into(self, network: ConditionalUNet) -> None:
         """Overwrite fresh weights with the bundle's; those of new classes stay fresh."""
-        columns = [None if origin is None else self.bundle.card.labels.index(origin) for origin in self.origins]
-        transfer_weights(self.bundle.network, columns, network)
+        trained, fresh = self.bundle.network.state_dict(), network.state_dict()
+        label_weight = fresh[_LABEL_WEIGHT].clone()
+        for number, origin in enumerate(self.origins):
+            if origin is not None:
+                label_weight[:, number] = trained[_LABEL_WEIGHT][:, self.bundle.card.labels.index(origin)]
+        network.load_state_dict(trained | {_LABEL_WEIGHT: label_weight})
 
     def __str__(self) -> str:
         pairs = list(zip(self.labels, self.origins, strict=True))
@@ -123,17 +127,6 @@ def refuse_other_network(settings: Mapping[str, Any]) -> None:
 
 
 @torch.no_grad()
-def transfer_weights(trained: ConditionalUNet, columns: Sequence[int | None], fresh: ConditionalUNet) -> None:
-    """Copy weights to a network of the same settings; each of its classes starts as a class of `trained`, or stays fresh (None)."""
-    state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
-    label_weight = fresh.state_dict()[_LABEL_WEIGHT].clone()
-    for number, column in enumerate(columns):
-        if column is not None:
-            label_weight[:, number] = state[_LABEL_WEIGHT][:, column]
-    fresh.load_state_dict(state | {_LABEL_WEIGHT: label_weight})
-
-
-@torch.no_grad()
 def measure_bands(front_end: FrontEnd, training: Subtomograms) -> None:
     """Set the front end's `std` to the root mean square of each band, over boxes spread evenly over the training set.
 
@@ -144,16 +137,3 @@ def measure_bands(front_end: FrontEnd, training: Subtomograms) -> None:
     rows = range(0, len(training), max(1, len(training) // _BOXES))
     squares = [front_end.split(training[row].volume[None].double()).square().mean(dim=(0, 2, 3, 4)) for row in rows]
     front_end.std.copy_(torch.stack(squares).mean(dim=0).sqrt().clamp(min=_FAINTEST))
-
-
-def _check_classes(
-    folder: Path, card: BundleCard, labels: tuple[str, ...], class_from: Mapping[str, str], *, keep_classes: bool
-) -> None:
-    for new, old in class_from.items():
-        pair = f"--class-from {new}={old}"
-        if old not in card.labels:
-            raise SettingsError(f"{pair}: {folder} has no class {old}; it has {', '.join(card.labels)}")
-        if new not in labels:
-            raise SettingsError(f"{pair}: the store has no class {new}; it has {', '.join(labels)}")
-        if keep_classes and new in card.labels:
-            raise SettingsError(f"{pair}: --keep-classes keeps {new} as it is; leave one of the two out")

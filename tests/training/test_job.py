@@ -4,9 +4,9 @@ import pytest
 
 from frazil.core.errors import SettingsError
 from frazil.core.presets import load_preset
-from frazil.training import limits as train_limits
+from frazil.training import job as training_job
 from frazil.training.hardware import Hardware
-from frazil.training.limits import check_memory
+from frazil.training.job import check_memory
 
 FAST = {"model.front_end": "haar", "training.precision": "bf16-mixed"}
 GIB = 2**30
@@ -15,10 +15,10 @@ GIB = 2**30
 @pytest.fixture
 def memory(monkeypatch):
     """Return a function that sets the memory of the machine, and lets the allocator be."""
-    monkeypatch.setattr(train_limits, "keep_freed_memory", lambda needed, has: False)
+    monkeypatch.setattr(training_job, "keep_freed_memory", lambda needed, has: False)
 
     def set_to(gib):
-        monkeypatch.setattr(train_limits, "memory_of", lambda device, processes=1: int(gib * GIB) // processes)
+        monkeypatch.setattr(training_job, "memory_of", lambda device, processes=1: int(gib * GIB) // processes)
 
     return set_to
 
@@ -65,7 +65,7 @@ def test_a_pass_that_does_not_fit_is_refused_with_what_would(make_job, memory, r
 )
 def test_the_estimate_is_above_what_was_measured_and_below_twice(make_job, edge, boxes, precision, checkpoint, gib):
     measured = preset(training__precision=precision, training__checkpoint_activations=checkpoint)
-    assert gib < train_limits._needed(make_job(measured, edge=edge), boxes) / GIB < 2 * gib + 0.2
+    assert gib < training_job._needed(make_job(measured, edge=edge), boxes) / GIB < 2 * gib + 0.2
 
 
 def test_what_is_advised_fits(make_job, memory):
