@@ -94,7 +94,6 @@ _UNIPC: dict[str, Any] = {
     "shift_terminal": None,
 }
 
-
 _Places = Callable[[Float64[np.ndarray, "T"], int], list[int]]
 
 

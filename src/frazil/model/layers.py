@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from frazil.core.settings import Modulation
 
-
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
 

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-
 NETWORK_ERROR = 0.018
 """Error of a network of preset `fast` at the lowest noise, as the standard deviation of a voxel of a z-scored box. 0.046 was measured
 over all frequencies; the finest ones, which matter here, err less, and what bypasses the network carries noise. Chosen by the look of
