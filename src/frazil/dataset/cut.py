@@ -45,13 +45,7 @@ def cut_box(
     """Cut the box around a particle, or return why there is none.
 
     Without resampling it is the paper's cube around the rounded center, zero-padded. With resampling its voxel D/2 lies
-    exactly on the center.
-
-    Parameters
-    ----------
-    center_voxel : zyx, in voxels of the tomogram.
-    ratio : voxel size of the box / voxel size of the tomogram.
-    max_padding : the largest share of voxels that may not be measured.
+    exactly on the center. `ratio` is voxel size of the box / voxel size of the tomogram, in whose voxels the center is.
     """
     weights: tuple[Float32[np.ndarray, "new old"], ...] = ()
     start: Sequence[int] = [int(first) for first in box_start(center_voxel, box_size_voxel)]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-import numpy as np
 import pandas as pd
 
 from frazil.core.documents import Document
@@ -18,7 +17,7 @@ from frazil.core.settings import CurateSettings, SourceSettings, SplitBy
 from frazil.dataset.tables import CENTER_ANGSTROM, CENTER_VOXEL, PARTICLES, POSITION, ClassCount
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64
+    pass
 
 DESCRIPTION = "dataset.json"
 REMEDY = "curate it again with --force"
@@ -121,11 +120,13 @@ def _completed(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     try:
         sums = particles.groupby("run")[[*CENTER_ANGSTROM, *CENTER_VOXEL, *POSITION]].sum()
         angstrom, voxel, position = sums[CENTER_ANGSTROM], sums[CENTER_VOXEL], sums[POSITION]
+        # the edges that centers were divided by to give positions; 1 where all lie at 0
+        edges = voxel.div(position.to_numpy()).where(position.to_numpy() > 0, 1).round().astype(int)
         simulated = bool(particles["user"].isin(_USERS_OF_0_1).any())
         tomograms = {
             run: TomogramHeader(
                 run=run,
-                shape_voxel=_shape(voxel.loc[run].to_numpy(), position.loc[run].to_numpy()),
+                shape_voxel=tuple(edges.loc[run].tolist()),
                 voxel_size_angstrom=float(angstrom.loc[run].sum() / voxel.loc[run].sum()),
                 origin=origin,
                 tilt_range_degrees=content["tilt_range_degrees"],
@@ -138,9 +139,3 @@ def _completed(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         raise StoreError(f"{folder / DESCRIPTION}: damaged ({type(fault).__name__}: {fault}); {REMEDY}") from None
     newest = StoreDescription.model_fields["schema_version"].default
     return {**content, "schema_version": newest, "tomograms": tomograms, "simulated": simulated}
-
-
-def _shape(voxel: Float64[np.ndarray, "3"], position: Float64[np.ndarray, "3"]) -> tuple[int, int, int]:
-    """Return the edges that centers were divided by to give positions; 1 where all lie at 0."""
-    z, y, x = np.rint(np.divide(voxel, position, out=np.ones(3), where=position > 0)).astype(int).tolist()
-    return z, y, x

@@ -34,14 +34,10 @@ def largest_edge(settings: TrainingSettings, *, box_size_voxel: int, edge_multip
 
 @dataclass(frozen=True)
 class Variation:
-    """How boxes are cut and varied.
+    """How boxes are cut and varied: the cube of `edge_voxel` around voxel D/2 is shown, None shows the whole box.
 
-    Parameters
-    ----------
-    edge_voxel : of the cube around voxel D/2 that is shown; None shows the whole box.
-    shift_voxel : the cube moves along each axis by up to this many voxels.
-    turns : one of these is drawn for each box; only ``identity`` turns none. The first planes of a turned box are not those of
-        a turned tomogram (`frazil.volume.turns`), so that the cube has to leave them out.
+    The cube moves along each axis by up to `shift_voxel`, and one of `turns` is drawn for each box. The first planes of a turned
+    box are not those of a turned tomogram (`frazil.volume.turns`), so that the cube has to leave them out.
     """
 
     edge_voxel: int | None = None
@@ -59,10 +55,8 @@ class Variation:
     ) -> Variation:
         """Read the settings for boxes of a store; where the tilt range is not known, they are turned only about y.
 
-        Raises
-        ------
-        SettingsError : the cube, with its shifts, is larger than the boxes. It recommends a multiple of `edge_multiple`,
-            because the network takes no others.
+        Refuses a cube that, with its shifts, is larger than the boxes. It recommends a multiple of `edge_multiple`, because
+        the network takes no others.
         """
         edge, shift = settings.box_size_voxel, settings.shift_voxel
         turns = wedge_turns(tilt_range_degrees) if settings.half_turns else ("identity",)

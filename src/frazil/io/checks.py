@@ -20,13 +20,7 @@ _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\s_]+')  # by copick, in any n
 
 
 def clean_name(text: str) -> str:
-    """Return `text` as a valid copick name: forbidden characters become dashes.
-
-    Examples
-    --------
-    >>> clean_name("beta_amylase")
-    'beta-amylase'
-    """
+    """Return `text` as a valid copick name: forbidden characters become dashes, as in ``beta-amylase``."""
     return _FORBIDDEN.sub("-", text).strip("-")
 
 

@@ -41,13 +41,7 @@ class LabelledFile(NamedTuple):
 
 
 def parse_classes(text: str) -> dict[int, str]:
-    """Read names for numbered classes: ``"0=ribosome,1=thyroglobulin"``, or the names alone, counted from 0.
-
-    Examples
-    --------
-    >>> parse_classes("apo-ferritin,ribosome")
-    {0: 'apo-ferritin', 1: 'ribosome'}
-    """
+    """Read names for numbered classes: ``"0=ribosome,1=thyroglobulin"``, or the names alone, counted from 0."""
     classes: dict[int, str] = {}
     for place, part in enumerate(text.split(",")):
         number, equals, name = part.strip().partition("=")

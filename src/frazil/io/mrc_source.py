@@ -42,10 +42,6 @@ class MrcSource(Source):
         """See `Source.picks`. Raises SourceError where a tomogram cannot be read, or its voxel size is not valid."""
         return list(self._picks)
 
-    def radii_angstrom(self) -> dict[str, float]:
-        """Return nothing: tables of picks do not say."""
-        return {}
-
     def header(self, run: str) -> TomogramHeader:
         """See `Source.header`."""
         header = read_header(self._file(run), self._settings.voxel_size_angstrom)

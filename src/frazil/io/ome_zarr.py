@@ -190,7 +190,18 @@ def write_pyramid(
                 fill_value=0,
                 write_empty_chunks=True,  # a chunk of zeros was measured; an absent one was not
             )
-        group.attrs["multiscales"] = [_multiscales(path.stem, levels, voxel_size_angstrom)]
+        scales = [[voxel_size_angstrom * 2**level] * 3 for level in range(levels)]
+        group.attrs["multiscales"] = [
+            {
+                "version": "0.4",
+                "name": path.stem,
+                "axes": [{"name": axis, "type": "space", "unit": "angstrom"} for axis in "zyx"],
+                "datasets": [
+                    {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+                    for level, scale in enumerate(scales)
+                ],
+            }
+        ]
         if tilt_range_degrees is not None or simulated:
             ours: dict[str, Any] = {"simulated": simulated}
             if tilt_range_degrees is not None:
@@ -208,21 +219,6 @@ def _one_compressor_thread() -> Iterator[None]:
         yield
     finally:
         blosc.use_threads = before
-
-
-def _multiscales(name: str, levels: int, voxel_size_angstrom: float) -> dict[str, Any]:
-    return {
-        "version": "0.4",
-        "name": name,
-        "axes": [{"name": axis, "type": "space", "unit": "angstrom"} for axis in "zyx"],
-        "datasets": [
-            {
-                "path": str(level),
-                "coordinateTransformations": [{"type": "scale", "scale": [voxel_size_angstrom * 2**level] * 3}],
-            }
-            for level in range(levels)
-        ],
-    }
 
 
 def _halved(volume: Shaped[np.ndarray, "z y x"]) -> Shaped[np.ndarray, "z2 y2 x2"]:

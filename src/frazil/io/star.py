@@ -107,10 +107,11 @@ def write_particles(
         "rlnImagePixelSize": voxel_size_angstrom,
         "rlnImageDimensionality": 3,
         "rlnCtfDataAreCtfPremultiplied": 0,
+        "rlnImageSize": box_size_voxel,
     }
     blocks = {
         "general": pd.DataFrame([{"rlnTomoSubTomosAre2DStacks": 0}]),
-        "optics": pd.DataFrame([optics | {"rlnImageSize": box_size_voxel}]),
+        "optics": pd.DataFrame([optics]),
         "particles": pd.DataFrame(_rows(picks, headers, image_names)),
     }
     # The first line of starfile tells the time, so no two files would be equal.
@@ -147,7 +148,14 @@ def _rows(
 
 def _particles(path: Path) -> pd.DataFrame:
     """The table of particles, after the checks that RELION 5 wrote it."""
-    blocks = _blocks(path)
+    try:
+        blocks: dict[str, Any] = starfile.read(path, always_dict=True, parse_as_string=list(_TEXT))
+    except FileNotFoundError:
+        raise PickError(f"{path}: no such file; check the path") from None
+    except Exception as fault:  # starfile lets through whatever pandas and shlex raise on damaged text
+        raise PickError(f"{path}: damaged, not a STAR file ({one_line(fault)}); export the particles again") from None
+    if not blocks:
+        raise PickError(f"{path}: no data blocks, so it is not a STAR file; export the particles again")
     optics, table = blocks.get("optics"), blocks.get("particles", blocks.get(""))
     if isinstance(table, dict):  # a single particle needs no loop
         table = pd.DataFrame([table])
@@ -161,18 +169,6 @@ def _particles(path: Path) -> pd.DataFrame:
             "particles are exported, or write one with relion_convert_star"
         )
     return table
-
-
-def _blocks(path: Path) -> dict[str, Any]:
-    try:
-        blocks: dict[str, Any] = starfile.read(path, always_dict=True, parse_as_string=list(_TEXT))
-    except FileNotFoundError:
-        raise PickError(f"{path}: no such file; check the path") from None
-    except Exception as fault:  # starfile lets through whatever pandas and shlex raise on damaged text
-        raise PickError(f"{path}: damaged, not a STAR file ({one_line(fault)}); export the particles again") from None
-    if not blocks:
-        raise PickError(f"{path}: no data blocks, so it is not a STAR file; export the particles again")
-    return blocks
 
 
 def _numbers(column: pd.Series[Any], path: Path) -> pd.Series[Any]:

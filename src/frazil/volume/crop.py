@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 def box_start(center_voxel: Float[np.ndarray, "... 3"], box_size_voxel: int) -> Int64[np.ndarray, "... 3"]:
     """Return the first voxel of the box around a center: the box is ``[round(c) - D/2, round(c) + D/2)`` (the paper).
 
-    Parameters
-    ----------
-    center_voxel : `(..., 3)` zyx; whole numbers are centers of voxels. Halves round to the even neighbor.
-    box_size_voxel : edge D of the box.
+    Whole numbers are centers of voxels; halves round to the even neighbor.
     """
     nearest: Int64[np.ndarray, "... 3"] = np.rint(center_voxel).astype(np.int64)
     return nearest - box_size_voxel // 2
@@ -68,12 +65,7 @@ def crop_measured(
 def crop_center(
     volumes: Shaped[np.ndarray, "... z y x"], edge_voxel: int, shift_voxel: Sequence[int] = (0, 0, 0)
 ) -> Shaped[np.ndarray, "... e e e"]:
-    """Return the cube around voxel ``D/2 + shift`` (zyx), which comes to lie at voxel ``edge / 2``; a view.
-
-    Raises
-    ------
-    ShapeError : the cube reaches beyond the volume.
-    """
+    """Return the cube around voxel ``D/2 + shift`` (zyx), which comes to lie at voxel ``edge / 2``; a view."""
     starts = [edge // 2 + shift - edge_voxel // 2 for edge, shift in zip(volumes.shape[-3:], shift_voxel, strict=True)]
     ends = [start + edge_voxel for start in starts]
     if min(starts) < 0 or any(end > edge for end, edge in zip(ends, volumes.shape[-3:], strict=True)):

@@ -23,10 +23,6 @@ def moments(volume: Float[np.ndarray, "z y x"], measured: Bool[np.ndarray, "z y 
     """Return mean and unbiased standard deviation (as ``torch.std``) of the grey values, summed in float64.
 
     Only voxels where `measured` is True count; None counts all, padding included (the paper).
-
-    Raises
-    ------
-    ShapeError : fewer than two voxels count.
     """
     values = (volume.ravel() if measured is None else volume[measured]).astype(np.float64)
     if values.size < 2:

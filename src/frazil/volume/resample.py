@@ -24,12 +24,9 @@ LOBES = 4
 
 @dataclass(frozen=True)
 class AxisWeights:
-    """What one axis of the old grid gives to one axis of the new.
+    """What one axis of the old grid, from `start_voxel` on (may be negative), gives to one axis of the new.
 
-    Parameters
-    ----------
-    start_voxel : first voxel of the old grid that is needed; may be negative.
-    weights : `(new, old)`; every row sums to 1, so that a constant stays as it is.
+    Every row of the `(new, old)` weights sums to 1, so that a constant stays as it is.
     """
 
     start_voxel: int
@@ -39,10 +36,7 @@ class AxisWeights:
 def axis_weights(center_voxel: float, box_size_voxel: int, ratio: float) -> AxisWeights:
     """Return the weights for a line of `box_size_voxel` new voxels whose voxel D/2 lies exactly on `center_voxel`.
 
-    Parameters
-    ----------
-    center_voxel : in voxels of the old grid; need not be whole.
-    ratio : new voxel size / old voxel size; above 1 the box becomes coarser.
+    The center is in voxels of the old grid and need not be whole; `ratio` is new voxel size / old voxel size.
     """
     positions = center_voxel + (np.arange(box_size_voxel) - box_size_voxel // 2) * ratio
     stretch = max(1.0, ratio)

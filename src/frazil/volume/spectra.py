@@ -41,11 +41,8 @@ class Curve:
 class Appearance:
     """What a piece of a tomogram looks like, in numbers that do not depend on what is where.
 
-    Parameters
-    ----------
-    spectra : log power by spatial frequency in the planes XY, XZ and YZ.
-    wedge : log power by angle to kx in the kz-kx plane, over that near kx.
-    skew, kurtosis : of the grey values (kurtosis over that of a Gaussian).
+    `spectra` are log power by spatial frequency in each plane; `wedge` is log power by angle to kx in the kz-kx plane, over that
+    near kx; skew and kurtosis (over that of a Gaussian) are of the grey values.
     """
 
     spectra: dict[Plane, Curve]
@@ -59,12 +56,7 @@ class Appearance:
 
 
 def appearance(volume: Float[np.ndarray, "z y x"]) -> Appearance:
-    """Measure a piece of a tomogram.
-
-    Raises
-    ------
-    ShapeError : an edge shorter than 16 voxels, or constant grey values.
-    """
+    """Measure a piece of a tomogram."""
     if min(volume.shape) < 16:
         raise ShapeError(
             f"a piece of {volume.shape} voxels is too small for a spectrum; take at least 16 along each axis"

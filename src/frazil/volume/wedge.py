@@ -30,20 +30,9 @@ def check_tilt_range(tilt_range_degrees: TiltRange) -> TiltRange:
 def missing_wedge_mask(
     shape_voxel: Sequence[int], tilt_range_degrees: TiltRange, *, device: torch.device | str = "cpu"
 ) -> Bool[Tensor, "z y x"]:
-    """Return where a tilt series about y has measured.
+    """Return where a tilt series about y has measured: True, in FFT order. A positive tilt turns z towards x.
 
-    Parameters
-    ----------
-    shape_voxel : zyx; edges may differ, directions are those of the specimen.
-    tilt_range_degrees : lowest and highest tilt. A positive tilt turns z towards x.
-
-    Returns
-    -------
-    `(z, y, x)` in FFT order, True where measured. The ky axis belongs to every tilt and is True.
-
-    Raises
-    ------
-    SettingsError : not a tilt range.
+    Edges may differ, directions are those of the specimen. The ky axis belongs to every tilt and is True.
     """
     lowest, highest = check_tilt_range(tilt_range_degrees)
     kz, _, kx = frequency_axes(shape_voxel, device=device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -103,6 +103,22 @@ def write_picks(
         raise PickError(
             f"{path}: {int((~finite).sum())} of {len(picks)} picks are not finite; leave them out before writing"
         )
+    transformations = np.tile(np.eye(4), (len(picks), 1, 1))
+    if picks.rotations is not None:
+        transformations[:, :3, :3] = picks.rotations[:, ::-1, ::-1]  # zyx -> xyz
+    numbers = np.zeros(len(picks), dtype=np.int64) if instances is None else instances
+    locations = picks.centers_angstrom.astype(np.float64)[:, ::-1]
+    points = [
+        {
+            "location": dict(zip("xyz", location, strict=True)),
+            "transformation_": transformation,
+            "instance_id": number,
+            "score": 1.0,
+        }
+        for location, transformation, number in zip(
+            locations.tolist(), transformations.tolist(), numbers.tolist(), strict=True
+        )
+    ]
     content = {
         "pickable_object_name": picks.label,
         "user_id": user,
@@ -110,7 +126,7 @@ def write_picks(
         "run_name": picks.run,
         "voxel_spacing": None,
         "unit": "angstrom",
-        "points": _points(picks, np.zeros(len(picks), dtype=np.int64) if instances is None else instances),
+        "points": points,
         "trust_orientation": picks.rotations is not None,
     }
     write_json(path, content)
@@ -137,20 +153,3 @@ def write_segmentation(
 
 def _run_folder(root: Path, run: str) -> Path:
     return root / "ExperimentRuns" / run
-
-
-def _points(picks: Picks, instances: Int64[np.ndarray, "n"]) -> list[dict[str, Any]]:
-    transformations = np.tile(np.eye(4), (len(picks), 1, 1))
-    if picks.rotations is not None:
-        transformations[:, :3, :3] = picks.rotations[:, ::-1, ::-1]  # zyx -> xyz
-    return [
-        {
-            "location": dict(zip("xyz", center[::-1].tolist(), strict=True)),
-            "transformation_": transformation.tolist(),
-            "instance_id": int(instance),
-            "score": 1.0,
-        }
-        for center, transformation, instance in zip(
-            np.asarray(picks.centers_angstrom, dtype=np.float64), transformations, instances, strict=True
-        )
-    ]
