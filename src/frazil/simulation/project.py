@@ -1,4 +1,4 @@
-"""The folder that `frazil simulate` writes: a copick project, MRC copies on request, and `simulation.json`.
+"""The copick project that `frazil simulate` writes.
 
 Each run is simulated in a folder of its own and moved into place when it is whole, with its record (`tomogram.json`), so any
 number of processes can work on one project. `simulation.json` gathers the records.
@@ -10,7 +10,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,7 +165,6 @@ class SimulationProject:
         final = self.out / _RUNS_FOLDER / plan.run
         try:
             with (
-                _memory_errors(),
                 output_errors(final),
                 tempfile.TemporaryDirectory(prefix=f".{plan.run}.", suffix=_PARTIAL, dir=self.out) as scratch,
             ):
@@ -188,6 +186,12 @@ class SimulationProject:
                     run_folder.replace(final)
         except FrazilError as error:
             raise type(error)(f"{plan.run}: {error}") from None
+        except (MemoryError, RuntimeError) as error:  # torch has no error of its own for it
+            if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+                raise SimulationError(
+                    f"{plan.run}: not enough memory; ask for a smaller shape, a coarser voxel or fewer workers"
+                ) from None
+            raise
         return tomogram.seconds | {"writing": time.perf_counter() - start}
 
     def _write_files(self, root: Path, run: str, tomogram: SimulatedTomogram) -> Iterator[Path]:
@@ -211,16 +215,3 @@ class SimulationProject:
                 path = self.out / _MRC_FOLDER / name / f"{run}.mrc"
                 write_volume(path, volume, specimen.voxel_size_angstrom, simulated=True)
                 yield root / path.relative_to(self.out)
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Say in one line that memory ran out."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:  # torch has no error of its own for it
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-            raise SimulationError(
-                "not enough memory; ask for a smaller shape, a coarser voxel or fewer workers"
-            ) from None
-        raise

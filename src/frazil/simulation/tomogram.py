@@ -67,7 +67,8 @@ def simulate_tomogram(
             density, voxel, preset.microscope, generator, ice_thickness_angstrom=ice, beside_angstrom=BESIDE_ANGSTROM
         )
     with _timed(seconds, "denoiser"):
-        denoised = denoise(acquisition.signal, acquisition.noise, voxel, preset.denoiser)
+        noise_left = np.float32(preset.denoiser.noise_left)
+        denoised = denoise(acquisition.signal + noise_left * acquisition.noise, voxel, preset.denoiser)
         std = float(denoised.std(dtype=np.float64))
         grey_factor = preset.grey_std / std if std > 0 else 1.0
         denoised *= np.float32(grey_factor)

@@ -19,7 +19,7 @@ import torch
 from frazil.core.presets import override
 from frazil.core.seeds import numpy_generator
 from frazil.simulation.calibration.pieces import Measured, Piece
-from frazil.simulation.microscope.denoiser import smooth_and_restrain
+from frazil.simulation.microscope.denoiser import denoise
 from frazil.simulation.microscope.microscope import image_filters, image_noise
 from frazil.simulation.microscope.optics import draw_defocus_um
 from frazil.simulation.microscope.projection import back_project, project
@@ -137,7 +137,7 @@ class PreparedPiece:
         images = (self._particles + amplitude * self._globules) * signal_filter
         images += preset.denoiser.noise_left * self._noise * noise_filter
         tomogram = back_project(images, piece.simulated_voxel, self._series.angles_degrees.tolist()).numpy()
-        denoised = smooth_and_restrain(tomogram, piece.fine_angstrom, preset.denoiser)
+        denoised = denoise(tomogram, piece.fine_angstrom, preset.denoiser)
         return self._real, piece.measure_simulated(denoised)
 
 

@@ -41,19 +41,12 @@ class DenoiserSettings(Settings):
 
 
 def denoise(
-    signal: Float[np.ndarray, "z y x"],
-    noise: Float[np.ndarray, "z y x"],
-    voxel_size_angstrom: float,
-    settings: DenoiserSettings,
-) -> Float[np.ndarray, "z y x"]:
-    """Return the denoised tomogram, mean 0, from the two parts of its reconstruction (`take_tomogram`)."""
-    return smooth_and_restrain(signal + np.float32(settings.noise_left) * noise, voxel_size_angstrom, settings)
-
-
-def smooth_and_restrain(
     tomogram: Float[np.ndarray, "z y x"], voxel_size_angstrom: float, settings: DenoiserSettings
 ) -> Float[np.ndarray, "z y x"]:
-    """Return a tomogram after low-pass, shrinkage and saturation, and the low-pass once more, mean 0."""
+    """Return a tomogram after low-pass, shrinkage and saturation, and the low-pass once more, mean 0.
+
+    Its noise must have been scaled by `noise_left` before: only who simulates it knows it.
+    """
     tomogram = tomogram - tomogram.mean(dtype=np.float64).astype(np.float32)
     tomogram = _half_low_pass(tomogram, voxel_size_angstrom, settings)
     square = np.square(tomogram)

@@ -124,7 +124,15 @@ def image_filters(
     radian_per_dalton = interaction_radian_per_volt_angstrom(optics.voltage_kv) * VOLT_ANGSTROM3_PER_DALTON
     # A sum over voxels times their edge is the integral along the beam.
     signal *= -2 * optics.contrast * radian_per_dalton * voxel_size_angstrom
-    return signal.float() * _misalignment(shape_voxel, voxel_size_angstrom, series), correction.float()
+    # The shifts that alignment leaves.
+    _, height, width = shape_voxel
+    shift_y, shift_x = torch.from_numpy(series.shifts_angstrom / voxel_size_angstrom).T[:, :, None, None]
+    cosine = torch.from_numpy(np.cos(np.radians(series.true_angles_degrees)))[:, None, None]
+    ky = torch.fft.fftfreq(height, dtype=torch.float64)[None, :, None]
+    kx = torch.fft.rfftfreq(width, dtype=torch.float64)[None, None, :] / cosine
+    phase = -2 * torch.pi * (ky * shift_y + kx * shift_x)
+    shifts = torch.polar(torch.ones_like(phase), phase).to(torch.complex64)
+    return signal.float() * shifts, correction.float()
 
 
 def image_noise(
@@ -144,16 +152,3 @@ def image_noise(
         white = torch.from_numpy(generator.standard_normal((height, width), dtype=np.float32))
         images[tilt] = float(std) * torch.fft.rfftn(white)
     return images
-
-
-def _misalignment(
-    shape_voxel: Sequence[int], voxel_size_angstrom: float, series: TiltSeries
-) -> Complex[Tensor, "tilt ky kx"]:
-    """Return the phases of the shifts that alignment leaves."""
-    _, height, width = shape_voxel
-    shift_y, shift_x = torch.from_numpy(series.shifts_angstrom / voxel_size_angstrom).T[:, :, None, None]
-    cosine = torch.from_numpy(np.cos(np.radians(series.true_angles_degrees)))[:, None, None]
-    ky = torch.fft.fftfreq(height, dtype=torch.float64)[None, :, None]
-    kx = torch.fft.rfftfreq(width, dtype=torch.float64)[None, None, :] / cosine
-    phase = -2 * torch.pi * (ky * shift_y + kx * shift_x)
-    return torch.polar(torch.ones_like(phase), phase).to(torch.complex64)

@@ -49,19 +49,26 @@ def potential_over_ice(atoms: Atoms) -> Float[np.ndarray, "z y x"]:
             f"{atoms.origin}: atoms {extent.max():.0f} A apart; give a particle of at most {_LARGEST_ANGSTROM:g} A"
         )
     edges_voxel = np.ceil((extent + 2 * _MARGIN_ANGSTROM) / _GRID_ANGSTROM).astype(int)
-    potential = _scattering(_blurred_model(atoms), edges_voxel) * np.float32(VOLT_CUBIC_ANGSTROM_PER_ANGSTROM)
+    potential = _scattering(atoms, edges_voxel) * np.float32(VOLT_CUBIC_ANGSTROM_PER_ANGSTROM)
     nucleotides = min(1.0, float((atoms.elements == _PHOSPHORUS).sum()) * _NUCLEOTIDE_DALTON / atoms.mass_dalton)
     displaced = atoms.mass_dalton * (_PROTEIN_VOLUME + nucleotides * (_NUCLEIC_ACID_VOLUME - _PROTEIN_VOLUME))
     return potential - np.float32(ICE_VOLT) * _envelope(potential, displaced)
 
 
-def _blurred_model(atoms: Atoms) -> gemmi.Model:
-    """Return the atoms as a gemmi model whose axes x, y, z are our z, y, x; occupancies account for hydrogens."""
+def _scattering(atoms: Atoms, edges_voxel: Int[np.ndarray, "3"]) -> Float[np.ndarray, "z y x"]:
+    """Return the electron-scattering density of the blurred atoms, angstrom per cubic angstrom.
+
+    Axes x, y, z of gemmi are our z, y, x here; occupancies account for hydrogens.
+    """
+    z, y, x = (edges_voxel * _GRID_ANGSTROM).tolist()
+    calculator = gemmi.DensityCalculatorE()
+    calculator.grid.set_unit_cell(gemmi.UnitCell(z, y, x, 90, 90, 90))
+    calculator.cutoff = _CUTOFF
+    calculator.grid.spacegroup = gemmi.SpaceGroup("P 1")
+    calculator.grid.set_size(*edges_voxel.tolist())
     positions = atoms.positions_angstrom - atoms.positions_angstrom.min(axis=0) + _MARGIN_ANGSTROM
     # Electron scattering factors at zero angle, angstrom (Peng 1996, as gemmi tabulates them).
     forward = {number: float(gemmi.Element(number).c4322.calculate_sf(0.0)) for number in {1, *atoms.elements.tolist()}}
-    residue = gemmi.Residue()
-    residue.name = "ALL"
     atom = gemmi.Atom()
     atom.b_iso = float(8 * np.pi**2 * _SIGMA_ANGSTROM**2)
     for position, number, hydrogens in zip(
@@ -70,23 +77,7 @@ def _blurred_model(atoms: Atoms) -> gemmi.Model:
         atom.pos = gemmi.Position(*position)
         atom.element = gemmi.Element(number)
         atom.occ = 1 + hydrogens * forward[1] / forward[number]
-        residue.add_atom(atom)
-    chain = gemmi.Chain("A")
-    chain.add_residue(residue)
-    model = gemmi.Model(1)
-    model.add_chain(chain)
-    return model
-
-
-def _scattering(model: gemmi.Model, edges_voxel: Int[np.ndarray, "3"]) -> Float[np.ndarray, "z y x"]:
-    """Return the electron-scattering density, angstrom per cubic angstrom."""
-    z, y, x = (edges_voxel * _GRID_ANGSTROM).tolist()
-    calculator = gemmi.DensityCalculatorE()
-    calculator.grid.set_unit_cell(gemmi.UnitCell(z, y, x, 90, 90, 90))
-    calculator.cutoff = _CUTOFF
-    calculator.grid.spacegroup = gemmi.SpaceGroup("P 1")
-    calculator.grid.set_size(*edges_voxel.tolist())
-    calculator.add_model_density_to_grid(model)
+        calculator.add_atom_density_to_grid(atom)
     return np.array(calculator.grid, dtype=np.float32)
 
 
