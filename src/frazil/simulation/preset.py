@@ -14,17 +14,13 @@ from frazil.core.presets import load_settings, names_in, override
 from frazil.core.settings import Settings
 from frazil.simulation.microscope.denoiser import DenoiserSettings
 from frazil.simulation.microscope.microscope import MicroscopeSettings
-from frazil.simulation.specimen.settings import SpecimenSettings
+from frazil.simulation.specimen.settings import FULL_OF_ICE, SpecimenSettings
 from frazil.simulation.structures.structure import StructureSettings
 
 _FOLDER = files("frazil.configs") / "simulation"
 _AMOUNTS = ("specimen.particles_per_class", "specimen.concentrations")
 _GRID = ("specimen.shape_voxel", "specimen.voxel_size_angstrom")
-_FULL_OF_ICE: dict[str, Any] = {
-    "specimen.ice_thickness_angstrom": None,
-    "specimen.ice_tilt_degrees": (0.0, 0.0),
-    "specimen.ice_offset_angstrom": 0.0,
-}
+_FULL_OF_ICE = {f"specimen.{key}": value for key, value in FULL_OF_ICE.items()}
 
 
 class SimulationPreset(Settings):

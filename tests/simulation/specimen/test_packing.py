@@ -26,18 +26,16 @@ def slab_voxels(slab: Slab) -> np.ndarray:
     """Ice by its definition: at most half the thickness from the middle plane, measured along the normal."""
     z, y, x = (axis - (edge - 1) / 2 for axis, edge in zip(np.indices(slab.shape_voxel), slab.shape_voxel, strict=True))
     rise_y, rise_x = np.tan(np.radians(slab.tilt_degrees))
-    distance = (z - slab.offset_voxel - rise_y * y - rise_x * x) / np.sqrt(1 + rise_y**2 + rise_x**2)
+    distance = (z - rise_y * y - rise_x * x) / np.sqrt(1 + rise_y**2 + rise_x**2)
     return np.abs(distance) <= slab.thickness_voxel / 2
 
 
-def free_places(body: Body, solid: np.ndarray, ice: np.ndarray, *, cut: bool) -> set[tuple[int, ...]]:
+def free_places(body: Body, solid: np.ndarray, ice: np.ndarray) -> set[tuple[int, ...]]:
     """All places where the body fits, one by one."""
     places = set()
     for place in itertools.product(*map(range, ice.shape)):
         voxels = np.argwhere(body.solid) - body.middle + place
         inside = ((voxels >= 0) & (voxels < ice.shape)).all(axis=1)
-        if not inside.all() and not cut:
-            continue
         if ((voxels[:, 0] < 0) | (voxels[:, 0] >= ice.shape[0])).any():
             continue
         seen = tuple(voxels[inside].T)
@@ -51,7 +49,7 @@ def free_places(body: Body, solid: np.ndarray, ice: np.ndarray, *, cut: bool) ->
     [
         Slab((20, 24, 28), thickness_voxel=8.5),
         Slab((20, 24, 28), thickness_voxel=6, tilt_degrees=(12, -9)),
-        Slab((20, 24, 28), thickness_voxel=9, tilt_degrees=(25, 40), offset_voxel=-5.3),
+        Slab((20, 24, 28), thickness_voxel=9, tilt_degrees=(25, 40)),
     ],
 )
 def test_the_ice_lies_between_two_planes(slab):
@@ -67,15 +65,15 @@ def test_the_ice_lies_between_two_planes(slab):
         voxels = HOOK.offsets + place
         seen = ((voxels[:, 1:] >= 0) & (voxels[:, 1:] < (24, 28))).all(axis=1)
         assert ice[tuple(voxels[seen].T)].all()
-    inner = free_places(HOOK, np.zeros_like(ice), ice, cut=False)
+    free = free_places(HOOK, np.zeros_like(ice), ice)
+    inner = {place for place in free if all((v >= 0).all() and (v < ice.shape).all() for v in HOOK.offsets + place)}
     between = {tuple(place) for place in np.argwhere((z >= lowest) & (z <= highest)).tolist()}
     assert inner <= between
 
 
 def test_faces_of_the_ice_in_the_middle_of_the_tomogram():
     assert Slab((20, 9, 9)).faces_voxel == (-0.5, 19.5)
-    assert Slab((20, 9, 9), thickness_voxel=8, offset_voxel=-1.5).faces_voxel == (4, 12)
-    assert Slab((20, 9, 9), thickness_voxel=8, offset_voxel=9).faces_voxel == (14.5, 19.5)
+    assert Slab((20, 9, 9), thickness_voxel=8).faces_voxel == (5.5, 13.5)
     tilted = Slab((41, 9, 9), thickness_voxel=8, tilt_degrees=(0, 60))
     assert tilted.faces_voxel == pytest.approx((12, 28))  # twice as long a way through
 
@@ -96,17 +94,16 @@ def test_ice_without_thickness_is_the_tomogram():
     assert Slab((4, 5, 6), thickness_voxel=4).volume_voxel == 120
 
 
-@pytest.mark.parametrize("cut", [True, False])
 @pytest.mark.parametrize("tries", [0, 4])
-def test_every_free_place_is_found_and_no_other(cut, tries, monkeypatch):
+def test_every_free_place_is_found_and_no_other(tries, monkeypatch):
     """Against trying them one by one; without random tries, by the search of all places alone."""
     monkeypatch.setattr("frazil.simulation.specimen.packing._ROUNDS", tries)
     monkeypatch.setattr("frazil.simulation.specimen.packing._TILE_VOXEL", 5)
     slab = Slab((9, 11, 12), thickness_voxel=6.5, tilt_degrees=(8, 10))
-    canvas = Canvas(slab, margin_voxel=4, cut_at_border=cut)
+    canvas = Canvas(slab, margin_voxel=4)
     solid = numpy_generator(2, "solid").uniform(size=slab.shape_voxel) < 0.12
     canvas.block(solid)
-    expected = free_places(HOOK, solid, slab_voxels(slab), cut=cut)
+    expected = free_places(HOOK, solid, slab_voxels(slab))
     generator = numpy_generator(0, "places")
     found = {canvas.find_place(HOOK, generator) for _ in range(20 * len(expected))}
     assert 10 < len(expected) < 300
@@ -114,20 +111,17 @@ def test_every_free_place_is_found_and_no_other(cut, tries, monkeypatch):
 
 
 def test_none_is_returned_where_a_body_fits_nowhere():
-    canvas = Canvas(Slab((9, 11, 13)), margin_voxel=4, cut_at_border=True)
+    canvas = Canvas(Slab((9, 11, 13)), margin_voxel=4)
     lattice = np.zeros((9, 11, 13), dtype=bool)
     lattice[::2, ::2, ::2] = True
     canvas.block(lattice)
     cube = lump(*itertools.product((0, 1), repeat=3))
     assert canvas.find_place(cube, numpy_generator(0, "places")) is None
     assert canvas.find_place(DOT, numpy_generator(0, "places")) is not None
-    wide = lump(*((0, y, 0) for y in range(-6, 7)), edge=13)
-    narrow = Canvas(Slab((9, 11, 12)), margin_voxel=6, cut_at_border=False)
-    assert narrow.find_place(wide, numpy_generator(0, "places")) is None
 
 
 def test_the_one_free_place_of_a_full_tomogram_is_found():
-    canvas = Canvas(Slab((40, 130, 150)), margin_voxel=4, cut_at_border=True)
+    canvas = Canvas(Slab((40, 130, 150)), margin_voxel=4)
     full = np.ones((40, 130, 150), dtype=bool)
     full[tuple((HOOK.offsets + np.array([31, 107, 12])).T)] = False
     canvas.block(full)
@@ -136,7 +130,7 @@ def test_the_one_free_place_of_a_full_tomogram_is_found():
 
 def test_places_are_spread_evenly_over_the_ice():
     slab = Slab((16, 20, 24), thickness_voxel=9, tilt_degrees=(30, 15))
-    canvas = Canvas(slab, margin_voxel=4, cut_at_border=True)
+    canvas = Canvas(slab, margin_voxel=4)
     ice = slab_voxels(slab)
     generator = numpy_generator(1, "places")
     counts = np.zeros(ice.shape)
@@ -153,7 +147,7 @@ def test_places_are_spread_evenly_over_the_ice():
 
 @pytest.mark.parametrize("shift", [(0.4, 0.4, 0.4), (-0.4, -0.4, -0.4), (0.0, 0.0, 0.0)])
 def test_a_center_lies_between_the_outermost_voxels(shift):
-    canvas = Canvas(Slab((8, 9, 10)), margin_voxel=4, cut_at_border=True)
+    canvas = Canvas(Slab((8, 9, 10)), margin_voxel=4)
     generator = numpy_generator(1, "places")
     body = lump((0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 0, -1), (0, -1, 0), shift=shift)
     centers = np.array([canvas.find_place(body, generator) for _ in range(800)]) + shift
@@ -164,7 +158,7 @@ def test_a_center_lies_between_the_outermost_voxels(shift):
 
 
 def test_bodies_are_put_where_they_are_asked_and_counted():
-    canvas = Canvas(Slab((9, 11, 12)), margin_voxel=4, cut_at_border=True)
+    canvas = Canvas(Slab((9, 11, 12)), margin_voxel=4)
     canvas.put(HOOK, (3, 5, 6), 1)
     canvas.put(HOOK, (5, 0, 0), 2)  # its last arm is cut off
     assert canvas.overlap(HOOK, (3, 5, 6)) == 6
@@ -179,7 +173,7 @@ def test_bodies_are_put_where_they_are_asked_and_counted():
 
 
 def test_overlapped_matter_is_not_there_twice():
-    canvas = Canvas(Slab((9, 9, 9)), margin_voxel=4, cut_at_border=True)
+    canvas = Canvas(Slab((9, 9, 9)), margin_voxel=4)
     soft = Body(np.full((7, 7, 7), 0.25, dtype=np.float32), DOT.solid, np.eye(3), np.zeros(3))
     canvas.put(soft, (4, 4, 4), 1)
     canvas.put(soft, (4, 4, 4), 2)

@@ -109,10 +109,9 @@ def test_a_file_is_not_read_before_it_is_needed(tmp_path):
         ({"shape_voxel": "32,48"}, "shape_voxel"),
         ({"ice_thickness_angstrom": 700.0}, "ice 700 A thick in a tomogram of 640 A"),
         ({"ice_thickness_angstrom": -1.0}, "ice_thickness_angstrom"),
-        ({"ice_tilt_degrees": (3, 0)}, "ice tilt 3,0, offset 0 A: .* give its thickness"),
-        ({"ice_offset_angstrom": 50}, "ice tilt 0,0, offset 50 A: .* give its thickness"),
+        ({"ice_tilt_degrees": (3, 0)}, "ice tilt 3,0: .* give its thickness"),
+        ({"ice_offset_angstrom": 50}, "ice_offset_angstrom"),
         ({"ice_thickness_angstrom": 400, "ice_tilt_degrees": (0, 70)}, "ice tilt 0,70: keep both angles within -60"),
-        ({"ice_thickness_angstrom": 400, "ice_offset_angstrom": -520}, "ice offset -520 A"),
         ({"orientation_concentration": -1}, "orientation_concentration"),
         ({"orientations": "up"}, "orientations"),
         ({"voxel_size": 3}, "voxel_size"),
@@ -121,6 +120,10 @@ def test_a_file_is_not_read_before_it_is_needed(tmp_path):
 def test_what_cannot_be_a_specimen_is_refused(changes, message):
     with pytest.raises(ValidationError, match=message):
         small(**changes)
+
+
+def test_presets_that_an_older_frazil_calibrated_can_be_read():
+    assert small(cut_at_border=True, ice_offset_angstrom=0.0) == small()
 
 
 def test_ice_that_is_too_thick_for_another_tomogram_fills_it():

@@ -98,11 +98,10 @@ def test_counts_instances_and_classes():
     assert not specimen.classes[specimen.instances == 0].any()
 
 
-@pytest.mark.parametrize("cut", [True, False])
-def test_particles_may_be_cut_by_the_border_or_not(cut):
-    specimen = build(shape_voxel=(24, 24, 24), particles_per_class="ribosome=3,apo-ferritin=20", cut_at_border=cut)
+def test_particles_are_cut_by_the_border():
+    specimen = build(shape_voxel=(24, 24, 24), particles_per_class="ribosome=3,apo-ferritin=20")
     voxels = np.concatenate([voxels for particles in specimen.placed for _, voxels in bodies(specimen, particles)])
-    assert (len(seen(voxels, (24, 24, 24))) < len(voxels)) == cut
+    assert len(seen(voxels, (24, 24, 24))) < len(voxels)
     assert ((voxels[:, 0] >= 0) & (voxels[:, 0] < 24)).all()
     centers = np.concatenate([particles.centers_angstrom for particles in specimen.placed])
     assert ((centers >= 0) & (centers <= 23 * VOXEL_SIZE_ANGSTROM)).all()
@@ -124,8 +123,9 @@ def test_the_density_holds_every_particle_whole_and_in_its_place():
 @pytest.mark.parametrize("label", ["ribosome", "thyroglobulin", "beta-galactosidase"])
 def test_model_mask_center_and_rotation_agree_with_the_density(label):
     """The model's voxels, rotated by interpolation with the written matrix about the written center, are the density."""
-    specimen = build(seed=4, shape_voxel=(48, 48, 48), voxel_size_angstrom=8.0, particles_per_class=f"{label}=1",
-                     cut_at_border=False)  # fmt: skip
+    header = TomogramHeader("TS_1", (48, 48, 48), 8.0, "memory")
+    likeness = Likeness(header, [picks_at(label, (188.3, 195.1, 181.7))])
+    specimen = build_specimen(small(), numpy_generator(4, "like"), like=likeness)
     particles = specimen.placed[0]
     model = particles.structure.density((49, 49, 49), 8.0)
     center = particles.centers_angstrom[0] / 8.0
@@ -227,8 +227,8 @@ def test_distractors_are_in_the_ice_but_in_no_mask():
             r"particles: 2400 would fill \d+% of the ice, and at most about 35 % can .*; ask for fewer particles, a larger shape",
         ),
         (
-            {"particles_per_class": "ribosome=10", "shape_voxel": (32, 24, 24), "cut_at_border": False},
-            r"ribosome: room for \d+ of 10 in ice of 640,480,480 A \(z,y,x\), which is then [\d.]+% full; ask for fewer",
+            {"particles_per_class": "ribosome=7", "shape_voxel": (20, 24, 24)},
+            r"ribosome: room for \d+ of 7 in ice of 400,480,480 A \(z,y,x\), which is then [\d.]+% full; ask for fewer",
         ),
         (
             {"particles_per_class": "ribosome=1", "ice_thickness_angstrom": 120.0, "crowding": 0.2},

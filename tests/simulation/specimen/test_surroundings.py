@@ -11,9 +11,9 @@ from frazil.simulation.specimen.surroundings import SurroundingsSettings, add_ba
 
 SHAPE = (60, 80, 90)
 VOXEL = 10.0
-ICE = (50.0, 550.0)
-SLAB = Slab(SHAPE, thickness_voxel=50.0, offset_voxel=0.5)
-TILTED = Slab(SHAPE, thickness_voxel=22.0, tilt_degrees=(12.0, -18.0), offset_voxel=1.0)
+ICE = (45.0, 545.0)
+SLAB = Slab(SHAPE, thickness_voxel=50.0)
+TILTED = Slab(SHAPE, thickness_voxel=22.0, tilt_degrees=(12.0, -18.0))
 
 
 @dataclass
@@ -42,7 +42,7 @@ def along_normal(slab: Slab) -> np.ndarray:
     """Distance of every voxel from the middle plane, by the definition of the ice, voxels."""
     z, y, x = (axis - (edge - 1) / 2 for axis, edge in zip(np.indices(slab.shape_voxel), slab.shape_voxel, strict=True))
     rise_y, rise_x = np.tan(np.radians(slab.tilt_degrees))
-    return (z - slab.offset_voxel - rise_y * y - rise_x * x) / np.sqrt(1 + rise_y**2 + rise_x**2)
+    return (z - rise_y * y - rise_x * x) / np.sqrt(1 + rise_y**2 + rise_x**2)
 
 
 def test_gold_beads_are_counted_and_lie_in_the_ice():

@@ -81,21 +81,17 @@ def box_edge(structure: Structure, voxel_size_angstrom: float) -> int:
 class Canvas:
     """A specimen that is being filled: what is solid, the density, and which particle is where.
 
-    Parameters
-    ----------
-    slab : the ice, and with it the tomogram.
-    margin_voxel : how far a body may reach past the border of the tomogram; there too bodies do not overlap.
-    cut_at_border : bodies may reach past the y and x borders, their centers may not.
+    Bodies may reach past the y and x borders of the tomogram, by the margin at most, and do not overlap there either; their
+    centers may not.
     """
 
-    def __init__(self, slab: Slab, *, margin_voxel: int, cut_at_border: bool) -> None:
+    def __init__(self, slab: Slab, *, margin_voxel: int) -> None:
         self.slab = slab
         self.density = np.zeros(slab.shape_voxel, dtype=np.float32)
         self.instances = np.zeros(slab.shape_voxel, dtype=np.uint16)
         self.filled_voxel = 0
         self._blocked_voxel = 0
         self._margin = margin_voxel
-        self._cut = cut_at_border
         self._solid = np.zeros([edge + 2 * margin_voxel for edge in slab.shape_voxel], dtype=bool)
 
     @property
@@ -148,9 +144,9 @@ class Canvas:
 
     def find_place(self, body: Body, generator: np.random.Generator) -> Place | None:
         """Return a random place where the body lies in the ice and overlaps nothing, or None if there is none."""
-        low, high = self._center_range(body)
-        if (high < low).any():
-            return None
+        # The first and the last y and x: the center, sub-voxel shift included, is between those of the outermost voxels.
+        shift = body.shift_voxel[1:]
+        low, high = (shift < 0).astype(np.int64), np.asarray(self.slab.shape_voxel[1:]) - 1 - (shift > 0)
         for _ in range(_ROUNDS):
             place = self._first_free(self._candidates(body, low, high, generator), body)
             if place is not None:
@@ -164,14 +160,6 @@ class Canvas:
             if len(free):
                 return tuple(free[generator.integers(len(free))].tolist())
         return None
-
-    def _center_range(self, body: Body) -> tuple[Int64[np.ndarray, "2"], Int64[np.ndarray, "2"]]:
-        """Return the first and the last y and x at which the body may be put."""
-        edges = np.asarray(self.slab.shape_voxel[1:])
-        if self._cut:  # the center itself, sub-voxel shift included, between the centers of the outermost voxels
-            shift = body.shift_voxel[1:]
-            return (shift < 0).astype(np.int64), edges - 1 - (shift > 0)
-        return -body.offsets[:, 1:].min(axis=0), edges - 1 - body.offsets[:, 1:].max(axis=0)
 
     def _candidates(
         self, body: Body, low: Int64[np.ndarray, "2"], high: Int64[np.ndarray, "2"], generator: np.random.Generator

@@ -21,6 +21,8 @@ _DEFAULT_COUNT = 12
 _SHORTEST_EDGE_VOXEL = 8
 _STEEPEST_ICE_DEGREES = 60
 _CUBIC_MICROMETER = 1e12  # cubic angstrom
+FULL_OF_ICE: dict[str, Any] = {"ice_thickness_angstrom": None, "ice_tilt_degrees": (0.0, 0.0)}
+_GONE = (("cut_at_border", True), ("ice_offset_angstrom", 0))  # as frazil 0.1 calibrate wrote them into presets
 
 
 def _number_by_label(value: Any) -> Any:
@@ -51,10 +53,8 @@ class SpecimenSettings(Settings):
     crowding : share of the ice that solid bodies fill, at most 0.3. With existing picks, distractors fill the rest.
     ice_thickness_angstrom : thickness of the slab; None, or ``full``, fills the tomogram.
     ice_tilt_degrees : the slab rises along y by the first and along x by the second angle.
-    ice_offset_angstrom : of the slab's middle along z from the middle of the tomogram.
     orientations : ``uniform``, or ``preferred``: the particles' own z axis near the normal of the ice, either way up.
     orientation_concentration : kappa of the von Mises-Fisher spread of the preferred axis; 8 is about 20 degrees.
-    cut_at_border : bodies may reach past the y and x borders, their centers may not.
     structures : structures from files, and changes to built-in ones.
     surroundings : vesicles, gold, carbon, dissolved protein.
     """
@@ -68,18 +68,19 @@ class SpecimenSettings(Settings):
         float | None, BeforeValidator(lambda value: None if value == "full" else value)
     ] = Field(None, gt=0)
     ice_tilt_degrees: Pair = (0.0, 0.0)
-    ice_offset_angstrom: float = 0.0
     orientations: Literal["uniform", "preferred"] = "uniform"
     orientation_concentration: float = Field(8.0, ge=0)
-    cut_at_border: bool = True
     structures: tuple[StructureSettings, ...] = ()
     surroundings: SurroundingsSettings = SurroundingsSettings()
 
     @model_validator(mode="before")
     @classmethod
     def _some_particles(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("particles_per_class") is None and data.get("concentrations") is None:
-            return {**data, "particles_per_class": _DEFAULT_COUNT}
+        if not isinstance(data, Mapping):
+            return data
+        data = {key: value for key, value in data.items() if (key, value) not in _GONE}
+        if data.get("particles_per_class") is None and data.get("concentrations") is None:
+            data["particles_per_class"] = _DEFAULT_COUNT
         return data
 
     @model_validator(mode="after")
@@ -91,17 +92,13 @@ class SpecimenSettings(Settings):
         if not self.amounts:
             raise ValueError("particles: none named; name at least one particle")
         depth, thickness = self.shape_voxel[0] * self.voxel_size_angstrom, self.ice_thickness_angstrom
-        tilt, offset = joined(self.ice_tilt_degrees), self.ice_offset_angstrom
+        tilt = joined(self.ice_tilt_degrees)
         if max(map(abs, self.ice_tilt_degrees)) > _STEEPEST_ICE_DEGREES:
             raise ValueError(f"ice tilt {tilt}: keep both angles within -60 and 60 degrees")
-        if thickness is None and (any(self.ice_tilt_degrees) or offset):
-            raise ValueError(
-                f"ice tilt {tilt}, offset {offset:g} A: ice that fills the tomogram cannot be moved; give its thickness too"
-            )
+        if thickness is None and any(self.ice_tilt_degrees):
+            raise ValueError(f"ice tilt {tilt}: ice that fills the tomogram cannot be tilted; give its thickness too")
         if thickness is not None and thickness > depth:
             raise ValueError(f"ice {thickness:g} A thick in a tomogram of {depth:g} A; make it at most as thick")
-        if thickness is not None and abs(offset) >= (depth + thickness) / 2:
-            raise ValueError(f"ice offset {offset:g} A: moves the ice out of the tomogram; make it smaller")
         return self
 
     @property
@@ -112,13 +109,9 @@ class SpecimenSettings(Settings):
     @property
     def slab(self) -> Slab:
         """The ice on the voxels of the tomogram."""
-        voxel, thickness = self.voxel_size_angstrom, self.ice_thickness_angstrom
-        return Slab(
-            self.shape_voxel,
-            thickness_voxel=None if thickness is None else thickness / voxel,
-            tilt_degrees=self.ice_tilt_degrees,
-            offset_voxel=self.ice_offset_angstrom / voxel,
-        )
+        thickness = self.ice_thickness_angstrom
+        thickness_voxel = None if thickness is None else thickness / self.voxel_size_angstrom
+        return Slab(self.shape_voxel, thickness_voxel, self.ice_tilt_degrees)
 
     @property
     def ice_depth_angstrom(self) -> float:
@@ -142,7 +135,7 @@ class SpecimenSettings(Settings):
         """Return the same settings for a tomogram of another shape and voxel size; ice that is too thick fills it."""
         changes: dict[str, Any] = {"shape_voxel": shape_voxel, "voxel_size_angstrom": voxel_size_angstrom}
         if self.is_ice_too_thick(shape_voxel, voxel_size_angstrom):
-            changes |= {"ice_thickness_angstrom": None, "ice_tilt_degrees": (0.0, 0.0), "ice_offset_angstrom": 0.0}
+            changes |= FULL_OF_ICE
         return self.model_copy(update=changes)
 
     def counts(self, labels: Iterable[str], room_voxel: int, generator: np.random.Generator) -> dict[str, int]:

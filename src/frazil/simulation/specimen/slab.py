@@ -18,13 +18,11 @@ class Slab:
     shape_voxel : of the tomogram.
     thickness_voxel : along the normal; None fills the tomogram.
     tilt_degrees : the plane rises along y by the first and along x by the second angle.
-    offset_voxel : of the middle plane along z from the middle of the tomogram.
     """
 
     shape_voxel: tuple[int, int, int]
     thickness_voxel: float | None = None
     tilt_degrees: tuple[float, float] = (0.0, 0.0)
-    offset_voxel: float = 0.0
 
     @cached_property
     def normal(self) -> Float[np.ndarray, "3"]:
@@ -55,7 +53,7 @@ class Slab:
         depth, height, width = self.shape_voxel
         thickness = depth if self.thickness_voxel is None else self.thickness_voxel / self.normal[0]
         rise = (np.asarray(y) - (height - 1) / 2) * self.slope[0] + (np.asarray(x) - (width - 1) / 2) * self.slope[1]
-        middle = (depth - 1) / 2 + self.offset_voxel + rise
+        middle = (depth - 1) / 2 + rise
         return np.maximum(middle - thickness / 2, -0.5), np.minimum(middle + thickness / 2, depth - 0.5)
 
     def heights(
@@ -69,7 +67,7 @@ class Slab:
             middle_z, middle_y, middle_x = (np.asarray(self.shape_voxel) - 1) / 2
             sideways = (y - middle_y) * self.normal[1] + (x - middle_x) * self.normal[2]
             reach = np.array([-self.thickness_voxel / 2 - across.min(), self.thickness_voxel / 2 - across.max()])
-            below, above = ((end - sideways) / self.normal[0] + middle_z + self.offset_voxel for end in reach)
+            below, above = ((end - sideways) / self.normal[0] + middle_z for end in reach)
             lowest = np.maximum(lowest, np.ceil(below - 1e-9).astype(np.int64))
             highest = np.minimum(highest, np.floor(above + 1e-9).astype(np.int64))
         return lowest, highest

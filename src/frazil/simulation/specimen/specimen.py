@@ -130,7 +130,7 @@ class _Filling:
         self._placed: dict[str, list[tuple[np.ndarray, np.ndarray, int]]] = {label: [] for label in sorted(structures)}
         self._annotated = 0
         margin = max(box_edge(structure, self._voxel) for structure in structures.values()) // 2
-        self._canvas = Canvas(settings.slab, margin_voxel=margin, cut_at_border=settings.cut_at_border)
+        self._canvas = Canvas(settings.slab, margin_voxel=margin)
         self._stream = generator.spawn(1)[0]  # its own: other surroundings leave orientations and order as they are
         solid = add_solid_things(self._canvas.density, settings.surroundings, settings.slab, self._voxel, self._stream)
         if solid is not None:
