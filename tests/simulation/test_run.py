@@ -194,9 +194,10 @@ def test_the_model_moved_by_the_written_matrix_lies_on_the_clean_tomogram(projec
     clean = open_source(project, SourceSettings(tomogram_type="clean")).read("SIM_000").volume
     (mask,) = copick.from_file(str(project / "copick.json")).get_run("SIM_000").get_segmentations(name="instances")
     instances = mask.numpy()
+    solid = np.linalg.norm(model.grains[0], axis=1).max() + 1.18 * model.sigma_angstrom  # half height of the last grain
     for center, rotation, instance in written_points(project, "SIM_000", label):
         around = np.linalg.norm(np.moveaxis(np.indices(clean.shape), 0, -1) * 20.0 - center, axis=-1)
-        body = (around < model.solid_radius_angstrom) & np.isin(instances, (0, instance))  # its own, no neighbour's
+        body = (around < solid) & np.isin(instances, (0, instance))  # its own, no neighbour's
 
         def match(turn: np.ndarray) -> float:
             drawn = model.density(clean.shape, 20.0, rotation=turn, center_voxel=center / 20.0)  # noqa: B023

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from frazil.core.console import warn
-from frazil.core.presets import load_settings, names_in, override
+from frazil.core.presets import load_settings, override
 from frazil.core.settings import Settings
 from frazil.simulation.microscope.denoiser import DenoiserSettings
 from frazil.simulation.microscope.microscope import MicroscopeSettings
@@ -26,9 +26,7 @@ _FULL_OF_ICE = {f"specimen.{key}": value for key, value in FULL_OF_ICE.items()}
 class SimulationPreset(Settings):
     """Everything but the seed that decides how simulated tomograms look.
 
-    Parameters
-    ----------
-    grey_std : standard deviation of the denoised tomogram's grey values; the back-projection gets the same factor.
+    `grey_std` is that of the denoised tomogram's grey values; the back-projection gets the same factor.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -50,11 +48,6 @@ class SimulationPreset(Settings):
         return self.model_copy(update={"specimen": self.specimen.model_copy(update={"structures": resolved})})
 
 
-def simulation_preset_names() -> list[str]:
-    """Return the names of the bundled simulation presets."""
-    return names_in(_FOLDER)
-
-
 def load_simulation_preset(
     preset: SimulationPreset | str | Path, overrides: Mapping[str, Any] | None = None
 ) -> SimulationPreset:
@@ -65,7 +58,7 @@ def load_simulation_preset(
 
     Parameters
     ----------
-    preset : a name (`simulation_preset_names`), the path of a TOML file, or a preset; structure files in a TOML file are
+    preset : the name of a bundled one, the path of a TOML file, or a preset; structure files in a TOML file are
         found relative to it.
     overrides : dotted key to value, e.g. ``{"microscope.tilts.step_degrees": 2}``.
     """

@@ -113,14 +113,14 @@ def simulate(
     SimulationError : particles that do not fit into the ice, a structure that cannot be used, too little memory.
     SourceError, PickError : the project to be like cannot be used.
     """
-    for what, value, lowest in (
+    for what, value, least in (
         ("count", count, 1),
         ("first", first, 0),
         ("workers", workers, 1),
         ("levels", levels, 1),
     ):
-        if value is not None and value < lowest:
-            raise SettingsError(f"{what} {value}: too low; give at least {lowest}")
+        if value is not None and value < least:
+            raise SettingsError(f"{what} {value}: too low; give at least {least}")
     if unknown := [name for name in types if name not in TYPES]:
         raise SettingsError(f"types {', '.join(unknown)}: no such tomogram type; choose from {', '.join(TYPES)}")
     chosen = load_simulation_preset(preset, settings).with_structures(structures or {})
@@ -164,9 +164,8 @@ def _simulate(
     turn = project.folder.turn if shared else nullcontext
     project.earlier(plans, force=force)  # refuses before anything is touched
     if dask is None:
-        check_memory(
-            [plan.grid(project.preset) for plan in project.missing(plans)], list(project.structures.values()), workers=workers
-        )  # fmt: skip
+        grids = [plan.grid(project.preset) for plan in project.missing(plans)]
+        check_memory(grids, list(project.structures.values()), workers=workers)
     seconds: list[dict[str, float]] = []
     with project.folder.held(shared=shared):
         with turn():

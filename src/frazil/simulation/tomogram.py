@@ -24,14 +24,10 @@ BESIDE_ANGSTROM = 500.0
 
 @dataclass(frozen=True)
 class SimulatedTomogram:
-    """A tomogram with the truth about it.
+    """A tomogram with the truth about it, and the seconds that each part took.
 
-    Parameters
-    ----------
-    wbp : weighted back-projection, matter dark.
-    denoised : the same after the denoiser; its standard deviation is that of the preset.
-    grey_factor : grey values of both for one unit of image contrast.
-    seconds : how long each part took.
+    In the weighted back-projection and after the denoiser, matter is dark, and `grey_factor` is the grey value of both for one
+    unit of image contrast. The standard deviation of the latter is that of the preset.
     """
 
     specimen: Specimen

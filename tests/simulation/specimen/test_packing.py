@@ -197,7 +197,10 @@ def test_a_drawn_body_holds_the_particle(label, voxel_size_angstrom):
     assert len(body.offsets) == body.solid.sum()
     assert mass[body.solid].sum() > 0.6 * mass.sum()
     reach = np.linalg.norm(body.offsets - shift, axis=1).max() * voxel_size_angstrom
-    assert reach <= structure.solid_radius_angstrom + voxel_size_angstrom
+    solid = (
+        np.linalg.norm(structure.grains[0], axis=1).max() + 1.18 * structure.sigma_angstrom
+    )  # half height of a grain
+    assert reach <= solid + voxel_size_angstrom
 
 
 def test_a_body_smaller_than_a_voxel_is_one_voxel():

@@ -130,5 +130,8 @@ def test_solid_and_support_radius_hold_the_particle():
     density = LOPSIDED.density((41, 41, 41), 4.0)
     radius = 4.0 * np.linalg.norm(np.indices(density.shape) - 20, axis=0)
     assert density[radius > LOPSIDED.support_radius_angstrom + 4].max() == 0
-    assert density[radius > LOPSIDED.solid_radius_angstrom + 2].max() < 0.4 * density.max()
-    assert density[radius > 0.8 * LOPSIDED.solid_radius_angstrom].max() > 0.3 * density.max()
+    solid = (
+        np.linalg.norm(LOPSIDED.grains[0], axis=1).max() + 1.18 * LOPSIDED.sigma_angstrom
+    )  # half height of the last grain
+    assert density[radius > solid + 2].max() < 0.4 * density.max()
+    assert density[radius > 0.8 * solid].max() > 0.3 * density.max()

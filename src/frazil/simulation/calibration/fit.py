@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -43,14 +43,7 @@ _BACKGROUND = "specimen.surroundings.background_protein_mg_per_ml"
 
 @dataclass(frozen=True)
 class Fitted:
-    """A number of the preset that the fit may move.
-
-    Parameters
-    ----------
-    key : dotted place in the preset.
-    lowest, highest : bounds.
-    step : first step of the search, as a share of the value (numbers are searched on a logarithmic scale).
-    """
+    """A number of the preset that the fit may move, and by which share of its value in the first step."""
 
     key: str
     lowest: float
@@ -101,56 +94,41 @@ class PreparedPiece:
 
     def __init__(self, piece: Piece, preset: SimulationPreset, seed: int) -> None:
         self._piece = piece
-        self._seed = (seed, "calibration", piece.run, 0)
+        self._generator = partial(numpy_generator, seed, "calibration", piece.run, 0)
         self._real = Measured.of(piece.real)
-        settings = with_numbers(preset, {_BACKGROUND: 0.0}).specimen
-        settings = settings.for_tomogram(piece.simulated_voxel, piece.fine_angstrom)
-        specimen = build_specimen(settings, numpy_generator(*self._seed, "specimen"), like=piece.likeness())
+        shape, voxel, optics = piece.simulated_voxel, piece.fine_angstrom, preset.microscope.optics
+        settings = with_numbers(preset, {_BACKGROUND: 0.0}).specimen.for_tomogram(shape, voxel)
+        specimen = build_specimen(settings, self._generator("specimen"), like=piece.likeness())
         self._background = max(preset.specimen.surroundings.background_protein_mg_per_ml, 1.0)
-        background = specimen.density.copy()
-        add_background(
-            background, specimen.instances > 0, self._background, piece.fine_angstrom, settings.slab,
-            numpy_generator(*self._seed, "background"),
-        )  # fmt: skip
+        background, solid = specimen.density.copy(), specimen.instances > 0
+        add_background(background, solid, self._background, voxel, settings.slab, self._generator("background"))
         background -= specimen.density
-        self._series = acquire(preset.microscope.tilts, numpy_generator(*self._seed, "tilts"))
+        self._series = acquire(preset.microscope.tilts, self._generator("tilts"))
         angles = self._series.true_angles_degrees.tolist()
         self._particles = project(torch.from_numpy(specimen.density), angles)
         self._globules = project(torch.from_numpy(background), angles)
-        self._noise = image_noise(
-            piece.simulated_voxel, piece.fine_angstrom, settings.ice_depth_angstrom, self._series, preset.microscope.optics,
-            numpy_generator(*self._seed, "noise"),
-        )  # fmt: skip
+        ice = settings.ice_depth_angstrom
+        self._noise = image_noise(shape, voxel, ice, self._series, optics, self._generator("noise"))
 
     def compare(self, preset: SimulationPreset) -> tuple[Measured, Measured]:
         """Return the real piece and its simulation with a preset."""
-        piece = self._piece
-        defocus_um = draw_defocus_um(
-            preset.microscope.optics, len(self._series.angles_degrees), numpy_generator(*self._seed, "defocus")
-        )
-        signal_filter, noise_filter = image_filters(
-            piece.simulated_voxel, piece.fine_angstrom, self._series, defocus_um, preset.microscope
-        )
+        piece, series, microscope = self._piece, self._series, preset.microscope
+        shape, voxel = piece.simulated_voxel, piece.fine_angstrom
+        defocus_um = draw_defocus_um(microscope.optics, len(series.angles_degrees), self._generator("defocus"))
+        signal_filter, noise_filter = image_filters(shape, voxel, series, defocus_um, microscope)
         # Globules at random places: their power grows with their number, so their amplitude with its root.
-        wanted = preset.specimen.surroundings.background_protein_mg_per_ml
-        amplitude = math.sqrt(wanted / self._background)
+        amplitude = math.sqrt(preset.specimen.surroundings.background_protein_mg_per_ml / self._background)
         images = (self._particles + amplitude * self._globules) * signal_filter
         images += preset.denoiser.noise_left * self._noise * noise_filter
-        tomogram = back_project(images, piece.simulated_voxel, self._series.angles_degrees.tolist()).numpy()
-        denoised = denoise(tomogram, piece.fine_angstrom, preset.denoiser)
-        return self._real, piece.measure_simulated(denoised)
+        tomogram = back_project(images, shape, series.angles_degrees.tolist()).numpy()
+        return self._real, piece.measure_simulated(denoise(tomogram, voxel, preset.denoiser))
 
 
 def misfit(pairs: Sequence[tuple[Measured, Measured]], *, fine_fall_dex: float | None = None) -> float:
     """Return what the fit minimizes: the mean square of all differences in units of their tolerances.
 
-    Differences are averaged over the pieces first: the pieces of a data set differ among each other, and the simulator should
-    be like all of them.
-
-    Parameters
-    ----------
-    pairs : each real piece and its simulation.
-    fine_fall_dex : the real `Measured.fine_fall_dex`; None if it is not known.
+    Differences of each real piece from its simulation are averaged over the pieces first: the pieces of a data set differ among
+    each other, and the simulator should be like all of them. `fine_fall_dex` is None where it is not known of real tomograms.
     """
     looks = [(real.appearance, simulated.appearance) for real, simulated in pairs]
     curves = [

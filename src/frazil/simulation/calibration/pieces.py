@@ -28,13 +28,9 @@ _FALL_CYCLES_PER_VOXEL = (0.1, 0.44)
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of a real tomogram and what was picked in and around it.
+    """The measured grey values of a piece of a real tomogram, its whole depth, with all picks of the run.
 
-    Parameters
-    ----------
-    real : measured grey values; the whole depth of the tomogram.
-    start_voxel : position of the piece in its tomogram, zyx.
-    picks : of the run, in its tomogram's coordinates.
+    It begins at `start_voxel`, zyx, and the picks have the tomogram's coordinates.
     """
 
     run: str
@@ -105,9 +101,7 @@ class Piece:
 class Measured:
     """What is kept of a piece, real or simulated: its appearance, and its z-scored grey values.
 
-    Parameters
-    ----------
-    fine_fall_dex : by how much log10 power in XY falls from 0.1 to 0.44 cycles per simulated voxel; NaN for real pieces.
+    Log10 power in XY falls by `fine_fall_dex` from 0.1 to 0.44 cycles per simulated voxel; NaN for real pieces.
     """
 
     appearance: Appearance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, ClassVar
 
@@ -14,15 +14,8 @@ from rich.table import Table
 from frazil.core.documents import Document
 from frazil.plots.appearances import Series, appearance_page
 from frazil.plots.page import Page
-from frazil.simulation.calibration.fit import (
-    FALL_SCALE_DEX,
-    KURTOSIS_SCALE,
-    SKEW_SCALE,
-    TOLERANCE_DEX,
-    read_numbers,
-)
+from frazil.simulation.calibration.fit import FALL_SCALE_DEX, KURTOSIS_SCALE, SKEW_SCALE, TOLERANCE_DEX
 from frazil.simulation.calibration.pieces import Measured, Piece
-from frazil.simulation.preset import SimulationPreset
 from frazil.volume.spectra import CURVES, Curve, CurveName, distance_dex, mean_curve
 
 RECORD_FILE = "calibration.json"
@@ -34,7 +27,6 @@ class Check:
 
     Parameters
     ----------
-    name : what is compared.
     difference : of the simulated mean from the real mean; for curves the mean absolute difference, dex.
     spread : standard deviation of `difference` among fresh simulations; None if there is only one.
     floor : the same number between the real pieces themselves; None if there is only one.
@@ -70,15 +62,6 @@ class CalibrationRecord(Document):
     problem: dict[str, Any]
     fitted: dict[str, dict[str, float]]
     checks: tuple[dict[str, Any], ...]
-
-    def with_results(
-        self, start: SimulationPreset, fitted: SimulationPreset, checks: Sequence[Check]
-    ) -> CalibrationRecord:
-        """Return the record of a finished calibration."""
-        before, after = read_numbers(start), read_numbers(fitted)
-        numbers = {key: {"start": before[key], "fitted": after[key]} for key in before}
-        rows = tuple({**asdict(one), "passed": one.passed} for one in checks)
-        return self.model_copy(update={"fitted": numbers, "checks": rows})
 
 
 def check(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,7 @@ from frazil.io.sources import open_source
 from frazil.plots.page import save_figure
 from frazil.simulation.calibration.fit import FITTED, PreparedPiece, misfit, read_numbers, search, with_numbers
 from frazil.simulation.calibration.pieces import Measured, Piece, read_pieces
-from frazil.simulation.calibration.report import (
-    RECORD_FILE,
-    CalibrationRecord,
-    Check,
-    check,
-    checks_table,
-    curves_page,
-)
+from frazil.simulation.calibration.report import RECORD_FILE, CalibrationRecord, Check, check, checks_table, curves_page
 from frazil.simulation.preset import SimulationPreset, load_simulation_preset
 from frazil.simulation.tomogram import simulate_tomogram
 
@@ -130,7 +124,10 @@ def calibrate(
         preset_path = out / f"{name}.toml"
         write_text(preset_path, f"# Fitted by frazil {__version__} calibrate to {runs_fitted}.\n\n{content}")
         save_figure(curves_page(pieces, measured, simulated).figure, out / _CURVES_NAME)
-        record.with_results(start, fitted, results).write(folder.record_path)
+        before, after = read_numbers(start), read_numbers(fitted)
+        changes = {key: {"start": before[key], "fitted": after[key]} for key in before}
+        rows = tuple({**asdict(one), "passed": one.passed} for one in results)
+        record.model_copy(update={"fitted": changes, "checks": rows}).write(folder.record_path)
     console.print(checks_table(results))
     say_written(preset_path, "preset for frazil simulate --preset")
     say_written(folder.record_path, "what was fitted, and how well")

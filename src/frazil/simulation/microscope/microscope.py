@@ -40,11 +40,8 @@ class MicroscopeSettings(Settings):
 class Acquisition:
     """A reconstruction, and how its tilt series was taken.
 
-    Parameters
-    ----------
-    signal, noise : zyx; their sum is the weighted back-projection, matter dark. The unit is the image contrast that a voxel's
-        edge of path makes.
-    series, defocus_um : tilts, doses, errors and defocus of each image, in the order of acquisition.
+    Signal and noise add up to the weighted back-projection, matter dark, in units of the image contrast that a voxel's edge of
+    path makes.
     """
 
     signal: Float[np.ndarray, "z y x"]
@@ -64,11 +61,9 @@ def take_tomogram(
 ) -> Acquisition:
     """Take a tilt series of a specimen and reconstruct it by weighted back-projection.
 
-    Parameters
-    ----------
-    density : mass density over the ice, dalton per cubic angstrom; periodic along y and x.
-    beside_angstrom : width of what is put between opposite borders along y and x, and removed in the end
-        (`close_sideways`), so that a particle cut at one border does not end abruptly at the other.
+    The mass density over the ice, dalton per cubic angstrom, is periodic along y and x. Something of width `beside_angstrom` is
+    put between opposite borders, and removed in the end (`close_sideways`), so that a particle cut at one border does not end
+    abruptly at the other.
     """
     series = acquire(settings.tilts, generator)
     defocus_um = draw_defocus_um(settings.optics, len(series.angles_degrees), generator)

@@ -66,13 +66,8 @@ class TiltSettings(Settings):
 class TiltSeries:
     """A tilt series, in the order of acquisition.
 
-    Parameters
-    ----------
-    angles_degrees : `(n,)` tilts as the microscope reports them; reconstruction uses these.
-    true_angles_degrees : `(n,)` tilts under which the specimen was seen.
-    dose_before_e_per_angstrom2 : `(n,)` dose that the specimen had seen before each image.
-    dose_e_per_angstrom2 : dose of an image.
-    shifts_angstrom : `(n, 2)` of each image after alignment, along the tilt axis and across it.
+    The microscope reports `angles_degrees`, which reconstruction uses; the specimen was seen under the true ones. Shifts are
+    those of each image after alignment, along the tilt axis and across it.
     """
 
     angles_degrees: Float[np.ndarray, "n"]

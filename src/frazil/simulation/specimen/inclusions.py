@@ -27,13 +27,9 @@ BILAYER_HALF_ANGSTROM = 27.0
 
 @dataclass(frozen=True)
 class Vesicle:
-    """A closed bilayer: an ellipsoid with two shells of head groups some 40 A apart.
+    """A closed bilayer: an ellipsoid with two shells of head groups some 40 A apart, and its semi-axes to their middle.
 
-    Parameters
-    ----------
-    center_angstrom : zyx, from the center of voxel (0, 0, 0).
-    semi_axes_angstrom : to the middle of the bilayer.
-    rotation : object -> tomogram, acting on zyx vectors.
+    Its center is zyx, from the center of voxel (0, 0, 0); the rotation (object -> tomogram) acts on zyx vectors.
     """
 
     center_angstrom: Float[np.ndarray, "3"]

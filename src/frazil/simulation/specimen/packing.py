@@ -30,14 +30,9 @@ _GOLDEN = 0.6180339887498949
 
 @dataclass(frozen=True)
 class Body:
-    """A particle drawn in one orientation, to be put at whole voxels.
+    """A particle drawn in one orientation (object -> tomogram) in a cube, to be put at whole voxels.
 
-    Parameters
-    ----------
-    density : mass density in a cube that holds all of it, dalton per cubic angstrom.
-    solid : voxels of the cube that are the body.
-    rotation : object -> tomogram, acting on zyx vectors.
-    shift_voxel : from the middle voxel of the cube to the particle's center, zyx, each within half a voxel.
+    The shift leads from the cube's middle voxel to the particle's center, zyx, within half a voxel.
     """
 
     density: Float[np.ndarray, "n n n"]

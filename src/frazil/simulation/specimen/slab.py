@@ -13,11 +13,7 @@ from jaxtyping import Float, Int64
 class Slab:
     """The ice: everything between two parallel planes, up to the borders of the tomogram.
 
-    Parameters
-    ----------
-    shape_voxel : of the tomogram.
-    thickness_voxel : along the normal; None fills the tomogram.
-    tilt_degrees : the plane rises along y by the first and along x by the second angle.
+    Its thickness is along the normal; None fills the tomogram. It rises along y by the first and along x by the second angle.
     """
 
     shape_voxel: tuple[int, int, int]

@@ -27,13 +27,9 @@ _DENSEST = 0.5  # share of the ice that is not worth trying: spheres put at rand
 
 @dataclass(frozen=True)
 class PlacedParticles:
-    """All particles of one class in a specimen.
+    """All particles of one class in a specimen; centers and rotations as in `Picks`.
 
-    Parameters
-    ----------
-    centers_angstrom : zyx, from the center of voxel (0, 0, 0).
-    rotations : object -> tomogram, acting on zyx vectors.
-    instances : their numbers in the specimen's mask; 0 for distractors, which are not in it.
+    Instances are their numbers in the specimen's mask; 0 for distractors, which are not in it.
     """
 
     structure: Structure

@@ -31,8 +31,7 @@ class MapModel:
 
     Parameters
     ----------
-    volume : `(z, y, x)` mass density over ice in any unit; zero outside the particle.
-    voxel_size_angstrom : edge of its voxels.
+    volume : mass density over ice in any unit; zero outside the particle.
     mass_kda : integral that the density is scaled to.
     scoring_radius_angstrom : None takes the solid radius.
     origin_voxel : what `center_offset_angstrom` counts from, zyx, fractions allowed; None is the box center N // 2.

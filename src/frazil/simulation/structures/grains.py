@@ -24,7 +24,6 @@ Symmetry = Literal["C1", "C2", "C6", "D2", "D4", "D7", "O", "I"]
 Triple = tuple[float, float, float]
 
 _SIGMA_TO_SPACING = 0.6  # grains this soft lie on a lattice without ripple
-_HALF_HEIGHT = 1.18  # of a Gaussian, in sigmas
 _REACH = 3.3  # sigmas beyond which a Gaussian is cut off
 _WAVES = 48
 _CHUNK = 2_000_000  # voxels that are touched at once
@@ -118,11 +117,6 @@ class GrainModel:
     def sigma_angstrom(self) -> float:
         """Standard deviation of a grain."""
         return _SIGMA_TO_SPACING * self.grain_spacing_angstrom
-
-    @cached_property
-    def solid_radius_angstrom(self) -> float:
-        """Radius of the sphere about the center that holds the body."""
-        return float(np.linalg.norm(self.grains[0], axis=1).max()) + _HALF_HEIGHT * self.sigma_angstrom
 
     @cached_property
     def support_radius_angstrom(self) -> float:
