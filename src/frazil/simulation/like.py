@@ -48,9 +48,7 @@ class LikeOptions:
 def plan_like(options: LikeOptions, specimen: SpecimenSettings) -> tuple[list[RunPlan], list[str]]:
     """Read picks and headers of a project; no voxels. A missing tomogram has shape and voxel size of `specimen`.
 
-    Returns
-    -------
-    One plan per run, which keeps its name, since its seeds are derived from it; and the picked classes of the whole
+    Return one plan per run, which keeps its name, since its seeds are derived from it; and the picked classes of the whole
     project, so that a choice of runs does not change their numbers in masks.
     """
     if options.voxel_size_angstrom is not None and not options.voxel_size_angstrom > 0:

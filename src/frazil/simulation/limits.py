@@ -18,8 +18,7 @@ _BYTES_PER_VOXEL = 40
 _BYTES_PER_PROCESS = 400_000_000
 _BYTES_PER_BOX_VOXEL = 16  # of the box that one particle is drawn in
 
-Grid = tuple[tuple[int, int, int], float]
-"""Shape in voxels and voxel size in angstrom of a tomogram."""
+Grid = tuple[tuple[int, int, int], float]  # shape in voxels and voxel size in angstrom of a tomogram
 
 
 def most_levels(shape_voxel: Sequence[int]) -> int:

@@ -36,10 +36,7 @@ class SimulationPreset(Settings):
     grey_std: float = Field(6.6e-6, gt=0)
 
     def with_structures(self, sources: Mapping[str, str | Path]) -> SimulationPreset:
-        """Return the preset with structures from files, by label, instead of its own; all sources as absolute paths.
-
-        The same file is then the same, however it was typed.
-        """
+        """Return the preset with structures from files, by label, instead of its own; all sources as absolute paths."""
         entries = [entry for entry in self.specimen.structures if entry.label not in sources]
         entries += [StructureSettings(label=label, source=str(path)) for label, path in sources.items()]
         resolved = tuple(
@@ -56,11 +53,7 @@ def load_simulation_preset(
     Concentrations replace the preset's counts, and counts its concentrations. If another shape or voxel size makes the
     tomogram thinner than the preset's ice, ice fills it.
 
-    Parameters
-    ----------
-    preset : the name of a bundled one, the path of a TOML file, or a preset; structure files in a TOML file are
-        found relative to it.
-    overrides : dotted key to value, e.g. ``{"microscope.tilts.step_degrees": 2}``.
+    Structure files in a TOML file are found relative to it; settings go by dotted key (``microscope.tilts.step_degrees``).
     """
     if not isinstance(preset, SimulationPreset):
         preset = load_settings(SimulationPreset, _FOLDER, str(preset), {})

@@ -18,8 +18,7 @@ from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.specimen.specimen import Likeness, Specimen, build_specimen
 from frazil.simulation.structures.catalog import Structure
 
-BESIDE_ANGSTROM = 500.0
-"""Width of what is put between opposite borders; streaks and halos are faint that far away."""
+BESIDE_ANGSTROM = 500.0  # width of what is put between opposite borders; streaks and halos are faint that far away
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import chi2
 
 from frazil.core.seeds import numpy_generator
-from frazil.simulation.specimen.packing import Body, Canvas, box_edge, draw_body
-from frazil.simulation.specimen.slab import Slab
+from frazil.simulation.specimen.packing import Body, Canvas, Slab, box_edge, draw_body
 from frazil.simulation.structures.built_in import PARTICLES
 
 

@@ -6,7 +6,7 @@ from scipy.ndimage import binary_erosion, label
 
 from frazil.core.errors import SimulationError
 from frazil.simulation.specimen.inclusions import CARBON_DENSITY, GOLD_DENSITY
-from frazil.simulation.specimen.slab import Slab
+from frazil.simulation.specimen.packing import Slab
 from frazil.simulation.specimen.surroundings import SurroundingsSettings, add_background, add_solid_things
 
 SHAPE = (60, 80, 90)

@@ -29,15 +29,9 @@ from frazil.simulation.specimen.specimen import build_specimen
 from frazil.simulation.specimen.surroundings import add_background
 from frazil.volume.spectra import CURVES
 
-TOLERANCE_DEX = 0.10
-"""Difference of spectra and wedge that counts as one."""
-
-SKEW_SCALE, KURTOSIS_SCALE = 0.3, 1.5
-"""Differences of skew and excess kurtosis that count as much."""
-
-FALL_SCALE_DEX = 0.3
-"""The same for the fall of power at the finer voxel, which is known to a digit at best."""
-
+TOLERANCE_DEX = 0.10  # difference of spectra and wedge that counts as one
+SKEW_SCALE, KURTOSIS_SCALE = 0.3, 1.5  # differences of skew and excess kurtosis that count as much
+FALL_SCALE_DEX = 0.3  # the same for the fall of power at the finer voxel, which is known to a digit at best
 _BACKGROUND = "specimen.surroundings.background_protein_mg_per_ml"
 
 

@@ -1,4 +1,4 @@
-"""Packing: solid bodies put one by one at random free places of the ice, never moved again.
+"""The ice as a slab, and packing: solid bodies put one by one at random free places of it, never moved again.
 
 A body is drawn once, in one orientation and with one sub-voxel shift, and tried at whole-voxel places: first at random, which
 is quick while there is room; if that fails, one convolution per tile finds every free place. So a crowded specimen fills up
@@ -14,18 +14,88 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from scipy.signal import fftconvolve
 
-from frazil.simulation.specimen.slab import Slab
 from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.structures.structure import solid_body
 
-Place = tuple[int, ...]
-"""Voxel of the tomogram, zyx."""
+Place = tuple[int, ...]  # voxel of the tomogram, zyx
 
 _ROUNDS = 4  # of random candidates, before the search of all places
 _CANDIDATES = 2048
 _FIRST_LOOKS = (8, 64)  # voxels of the body that are looked up for all candidates at once
 _TILE_VOXEL = 96
 _GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class Slab:
+    """The ice: everything between two parallel planes, up to the borders of the tomogram.
+
+    Its thickness is along the normal; None fills the tomogram. It rises along y by the first and along x by the second angle.
+    """
+
+    shape_voxel: tuple[int, int, int]
+    thickness_voxel: float | None = None
+    tilt_degrees: tuple[float, float] = (0.0, 0.0)
+
+    @cached_property
+    def normal(self) -> Float[np.ndarray, "3"]:
+        """Unit vector normal to the ice, zyx, towards higher z."""
+        rise_y, rise_x = np.tan(np.radians(self.tilt_degrees))
+        direction = np.array([1.0, -rise_y, -rise_x])
+        return np.asarray(direction / np.linalg.norm(direction))
+
+    @property
+    def faces_voxel(self) -> tuple[float, float]:
+        """Lowest and highest z of the ice in the middle of the tomogram."""
+        _, height, width = self.shape_voxel
+        lowest, highest = self.faces_at((height - 1) / 2, (width - 1) / 2)
+        return float(lowest), float(highest)
+
+    @cached_property
+    def slope(self) -> Float[np.ndarray, "2"]:
+        """Rise of the ice along y and along x, voxels per voxel; zero for ice that fills the tomogram."""
+        return np.zeros(2) if self.thickness_voxel is None else -self.normal[1:] / self.normal[0]
+
+    def faces_at(
+        self, y: Float[np.ndarray, "..."] | float, x: Float[np.ndarray, "..."] | float
+    ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+        """Return the lowest and the highest z of the ice at points (y, x), which may be fractions, and outside the tomogram.
+
+        The ice ends at the border of the tomogram, half a voxel beyond a center; if there is none, lowest is above highest.
+        """
+        depth, height, width = self.shape_voxel
+        thickness = depth if self.thickness_voxel is None else self.thickness_voxel / self.normal[0]
+        rise = (np.asarray(y) - (height - 1) / 2) * self.slope[0] + (np.asarray(x) - (width - 1) / 2) * self.slope[1]
+        middle = (depth - 1) / 2 + rise
+        return np.maximum(middle - thickness / 2, -0.5), np.minimum(middle + thickness / 2, depth - 0.5)
+
+    def heights(
+        self, y: Int64[np.ndarray, "..."], x: Int64[np.ndarray, "..."], offsets: Int64[np.ndarray, "n 3"]
+    ) -> tuple[Int64[np.ndarray, "..."], Int64[np.ndarray, "..."]]:
+        """Return the lowest and the highest z at which all `offsets` from (z, y, x) are voxels of the ice."""
+        lowest = np.full(np.broadcast(y, x).shape, -offsets[:, 0].min())
+        highest = np.full(lowest.shape, self.shape_voxel[0] - 1 - offsets[:, 0].max())
+        if self.thickness_voxel is not None:
+            across = offsets @ self.normal
+            middle_z, middle_y, middle_x = (np.asarray(self.shape_voxel) - 1) / 2
+            sideways = (y - middle_y) * self.normal[1] + (x - middle_x) * self.normal[2]
+            reach = np.array([-self.thickness_voxel / 2 - across.min(), self.thickness_voxel / 2 - across.max()])
+            below, above = ((end - sideways) / self.normal[0] + middle_z for end in reach)
+            lowest = np.maximum(lowest, np.ceil(below - 1e-9).astype(np.int64))
+            highest = np.minimum(highest, np.floor(above + 1e-9).astype(np.int64))
+        return lowest, highest
+
+    @cached_property
+    def columns(self) -> tuple[Int64[np.ndarray, "y x"], Int64[np.ndarray, "y x"]]:
+        """The lowest and the highest voxel of ice at each (y, x); no ice where the lowest is above the highest."""
+        _, height, width = self.shape_voxel
+        return self.heights(np.arange(height)[:, None], np.arange(width), np.zeros((1, 3), dtype=np.int64))
+
+    @cached_property
+    def volume_voxel(self) -> int:
+        """Voxels of ice in the tomogram."""
+        lowest, highest = self.columns
+        return int(np.maximum(highest - lowest + 1, 0).sum())
 
 
 @dataclass(frozen=True)

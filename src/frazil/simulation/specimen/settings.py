@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from frazil.core.settings import Settings
-from frazil.simulation.specimen.slab import Slab
+from frazil.simulation.specimen.packing import Slab
 from frazil.simulation.specimen.surroundings import SurroundingsSettings
 from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
 from frazil.simulation.structures.catalog import Structure, find_structures

@@ -45,13 +45,9 @@ class PlacedParticles:
 class Specimen:
     """What is in the ice, with everything that is known about it.
 
-    Parameters
-    ----------
-    density : mass density over the ice, dalton per cubic angstrom, float32.
-    instances : number of the annotated particle whose solid body a voxel belongs to; 0 elsewhere.
-    placed : the annotated classes in the order of their labels, also those without a particle.
-    distractors : the classes that are in the density but are not annotated.
-    crowding : share of the ice that solid bodies fill, distractors included.
+    The density is that of mass over the ice, dalton per cubic angstrom, float32; a voxel of an annotated particle's solid body
+    has its number in `instances`, others 0. Annotated classes are `placed` in the order of their labels, also without a particle;
+    `distractors` are in the density alone. `crowding` is the share of the ice that all solid bodies fill.
     """
 
     density: Float[np.ndarray, "z y x"]
@@ -93,12 +89,9 @@ def build_specimen(
     Real picks can lie closer than bodies can: among some random rotations the one that overlaps least is taken, and what
     is overlapped still belongs to the first. Surroundings may lie on a pick; then both are there.
 
-    Parameters
-    ----------
-    like : place the annotated classes at these picks, in their rotations if known, and only distractors at random; their
-        tomogram's shape and voxel size replace those of the settings.
-    structures : what `specimen_structures` returns, so that files are not read again. Annotated ones without a pick are in
-        the result too, without particles, so that a class has the same number in all runs of a project.
+    With `like`, the annotated classes are at these picks, in their rotations if known, and only distractors at random; their
+    tomogram's shape and voxel size replace those of the settings. `structures` are those of `specimen_structures`, so that files
+    are not read again; those without a pick are in the result too, so that a class has the same number in all runs of a project.
     """
     if structures is None:
         structures = specimen_structures(settings, picked=None if like is None else [some.label for some in like.picks])

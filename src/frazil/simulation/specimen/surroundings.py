@@ -15,7 +15,7 @@ from frazil.core.errors import SimulationError
 from frazil.core.settings import Settings
 from frazil.simulation.specimen.inclusions import BILAYER_HALF_ANGSTROM, CarbonFilm, GoldBead, Vesicle, box_around, norm
 from frazil.simulation.specimen.orientations import random_rotation
-from frazil.simulation.specimen.slab import Slab
+from frazil.simulation.specimen.packing import Slab
 from frazil.simulation.structures.grains import add_gaussians
 from frazil.simulation.structures.structure import PROTEIN_DALTON_PER_CUBIC_ANGSTROM
 from frazil.simulation.text import Pair
@@ -144,10 +144,8 @@ def add_background(
     # mean of three places takes a third of their variance.
     spread = 0.44 * radii / np.cbrt(3) * math.sqrt(1.5)
     grains = centers[:, None] + (bends - bends.mean(axis=1, keepdims=True)) * spread[:, None, None]
-    centers_voxel, sigmas_voxel = (
-        grains.reshape(-1, 3) / voxel_size_angstrom,
-        np.repeat(sigmas, 3) / voxel_size_angstrom,
-    )
+    centers_voxel = grains.reshape(-1, 3) / voxel_size_angstrom
+    sigmas_voxel = np.repeat(sigmas, 3) / voxel_size_angstrom
     dissolved = np.zeros_like(density)
     add_gaussians(dissolved, centers_voxel, np.repeat(masses / 3, 3) / voxel_size_angstrom**3, sigmas_voxel)
     # Where grains and globules overlap they are as dense as protein; the rest of their mass goes to all of them.

@@ -13,11 +13,9 @@ from frazil.io.atoms import Atoms, read_atoms
 from frazil.simulation.structures.density_map import MapModel
 from frazil.simulation.structures.structure import StructureSettings
 
+# h^2 / (2 pi m e): turns electron scattering factors (angstrom) into the integral of the potential.
 VOLT_CUBIC_ANGSTROM_PER_ANGSTROM = 47.878
-"""h^2 / (2 pi m e): turns electron scattering factors (angstrom) into the integral of the potential."""
-
-ICE_VOLT = 4.5
-"""Mean inner potential of vitreous ice (field knowledge: 3.5 to 4.9; isolated atoms give 4.5)."""
+ICE_VOLT = 4.5  # mean inner potential of vitreous ice (field knowledge: 3.5 to 4.9; isolated atoms give 4.5)
 
 _GRID_ANGSTROM = 3.0
 # Atoms are blurred to what such a grid holds; finer detail does not show in voxels of 5 A and more.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -84,6 +84,8 @@ class GrainModel:
     grain_size_angstrom : over which the mass density inside keeps its value.
     """
 
+    center_offset_angstrom: ClassVar[Triple] = (0.0, 0.0, 0.0)  # it is centered on its mass
+
     label: str
     radius_angstrom: float
     mass_kda: float
@@ -109,11 +111,6 @@ class GrainModel:
         return centers, masses * (self.mass_kda / masses.sum())
 
     @property
-    def center_offset_angstrom(self) -> Float[np.ndarray, "3"]:
-        """Zero: the model is centered on its mass."""
-        return np.zeros(3)
-
-    @property
     def sigma_angstrom(self) -> float:
         """Standard deviation of a grain."""
         return _SIGMA_TO_SPACING * self.grain_spacing_angstrom
@@ -133,11 +130,8 @@ class GrainModel:
     ) -> Float[np.ndarray, "z y x"]:
         """Return the mass density over ice, averaged over each voxel: dalton per cubic angstrom, float32.
 
-        Parameters
-        ----------
-        shape_voxel : zyx.
-        rotation : object -> grid, acting on zyx vectors; None leaves the particle as it is.
-        center_voxel : zyx position of the center of mass, fractions allowed; None is the box center N // 2.
+        The particle is rotated (object -> grid, acting on zyx vectors), and its center of mass put at `center_voxel`, zyx,
+        fractions allowed; None is the box center N // 2.
         """
         centers, masses = self.grains
         if rotation is not None:

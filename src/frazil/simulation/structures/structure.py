@@ -12,12 +12,9 @@ from scipy.ndimage import label as connected_regions
 
 from frazil.core.settings import Settings
 
-PROTEIN_DALTON_PER_CUBIC_ANGSTROM = 0.81
-"""Mass density of folded protein: 1.35 g/cm^3 (field knowledge)."""
-
+PROTEIN_DALTON_PER_CUBIC_ANGSTROM = 0.81  # mass density of folded protein: 1.35 g/cm^3 (field knowledge)
+# Potential over ice of a dalton of protein: (8.0 - 4.6) V at 0.81 Da/A^3; RNA comes within a tenth of it.
 VOLT_ANGSTROM3_PER_DALTON = 4.2
-"""Potential over ice of a dalton of protein: (8.0 - 4.6) V at 0.81 Da/A^3; RNA comes within a tenth of it."""
-
 _PORE_ANGSTROM = 14.0  # half the width of an opening that no protein's edge reaches through
 
 
