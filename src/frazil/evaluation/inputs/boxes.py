@@ -17,11 +17,11 @@ from frazil.core.records import SAME_VOXEL_SIZE
 from frazil.dataset.store import BoxStore
 from frazil.evaluation.inputs.generated import GeneratedVolumes, box_names, class_counts
 from frazil.evaluation.inputs.grid import Grid, Voxels, on_grid
+from frazil.evaluation.metrics.metric import MINIMUM
 from frazil.evaluation.scores import SetDescription
 from frazil.evaluation.volumes import Sets, VolumeSet
 from frazil.volume.intensity import moments, z_score
 
-FEW_OF_A_CLASS = 5  # a class with fewer samples has no numbers of its own
 FEW = 50  # with fewer samples, intervals are wide
 FEW_RUNS = 5  # with fewer held-out tomograms, a warning says that intervals, which are over boxes, hold for these alone
 
@@ -161,8 +161,8 @@ def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Set
         yield f"not generated, so not compared: {', '.join(absent)}"
     if unseen := [label for label in made if label not in held_out]:
         yield f"no held-out boxes of {', '.join(unseen)}: these samples count only for variety and memorisation"
-    if few := [f"{label} ({count})" for label, count in made.items() if count < FEW_OF_A_CLASS]:
-        yield f"fewer than {FEW_OF_A_CLASS} samples of {', '.join(few)}: no separate numbers for these classes"
+    if few := [f"{label} ({count})" for label, count in made.items() if count < MINIMUM]:
+        yield f"fewer than {MINIMUM} samples of {', '.join(few)}: no separate numbers for these classes"
     if len(sets.generated) < FEW:
         yield (
             f"{len(sets.generated)} samples are few: intervals are wide, and some numbers need {FEW} or more; "

@@ -56,10 +56,7 @@ def drawn_again(values: Float[np.ndarray, "n"], random: np.random.Generator) -> 
 
 @dataclass(frozen=True)
 class Draws:
-    """Weights of the volumes of a set: the set as it is in row 0, sets drawn from it with replacement below.
-
-    Every row sums to 1.
-    """
+    """Weights of the volumes of a set, which sum to 1: the set itself in row 0, sets drawn from it with replacement below."""
 
     weights: Float[np.ndarray, "rows n"]
 

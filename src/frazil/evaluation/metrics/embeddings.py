@@ -172,8 +172,8 @@ def _halved(batch: Float32[np.ndarray, "b z y x"]) -> Float32[np.ndarray, "b z2 
     """Return the means over 2^3 voxels; an odd last voxel is left out."""
     for axis in (1, 2, 3):
         values = np.moveaxis(batch, axis, 0)
-        kept = len(values) // 2 * 2
-        batch = np.moveaxis((values[0:kept:2] + values[1:kept:2]) / 2, 0, axis)
+        odd = values[1::2]
+        batch = np.moveaxis((values[::2][: len(odd)] + odd) / 2, 0, axis)
     return batch
 
 
@@ -200,9 +200,7 @@ def _profile_cells(edge: int, bins: int = 16) -> tuple[np.ndarray, ...]:
         cell = np.rint(distance / width).astype(int)
         return _without_gaps(np.where(kept & (cell < bins), cell, -1))
 
-    everywhere = 0 * (z + y + x)
-    in_plane = np.hypot(y, x) + everywhere
-    along_beam = np.abs(z) + everywhere
+    in_plane, along_beam = np.broadcast_arrays(np.hypot(y, x), np.abs(z))
     return (
         cells(np.hypot(in_plane, along_beam)),
         cells(in_plane, along_beam <= width),

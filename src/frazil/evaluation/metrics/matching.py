@@ -66,9 +66,7 @@ class Search:
         wave = torch.polar(torch.ones_like(phase), phase * (2 * torch.pi / edge))
         # the half spectrum: all but kx = 0 and Nyquist stand for their conjugates too
         weight = torch.full((edge // 2 + 1,), 2.0, dtype=torch.float64)
-        weight[0] = 1
-        if edge % 2 == 0:
-            weight[-1] = 1
+        weight[[0, -1] if edge % 2 == 0 else 0] = 1
         half = wave[:, : edge // 2 + 1] * weight / edge**3
         return wave.to(torch.complex64), half.to(torch.complex64)
 
@@ -83,14 +81,12 @@ class Search:
 
 @dataclass(frozen=True)
 class Matches:
-    """The nearest boxes of each volume, nearest first. `(n, k)` arrays; a place that no box could fill has box -1.
+    """The nearest boxes of each volume, nearest first; a place that no box could fill has box -1 and distance NaN.
 
     Parameters
     ----------
-    box : row of the box.
-    distance : 1 - correlation after the best turn and shift; NaN without a box.
-    turn : place in `TURNS`.
-    shift_voxel : `(n, k, 3)` zyx, of the box after its turn, to lie on the volume.
+    distance : 1 - correlation after the best turn (a place in `TURNS`) and shift.
+    shift_voxel : zyx, of the box after its turn, to lie on the volume.
     """
 
     box: Int64[np.ndarray, "n k"]
@@ -198,8 +194,7 @@ def _screen(
         chosen = chosen.gather(1, place)
         on_volumes(len(rows) * len(numbers) / len(boxes) / 2)
     chosen[best == -torch.inf] = -1
-    result: np.ndarray = chosen.numpy()
-    return result
+    return np.asarray(chosen.numpy())
 
 
 def _box_codes(boxes: np.ndarray, sampling: Tensor) -> Float32[Tensor, "box*shift point"]:

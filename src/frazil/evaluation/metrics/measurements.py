@@ -38,7 +38,7 @@ class Measurements:
     curves : by name ``XY``, ``XZ``, ``YZ``, ``3D`` (log10 power by spatial frequency) and ``wedge`` (by angle).
     at : where the bins of each curve are.
     autocorrelation : along z, y and x by lag in voxels.
-    grey : histograms of the grey values, see `grey_histogram`.
+    grey : histograms, see `grey_histogram`.
     skew, kurtosis : of the grey values; kurtosis over that of a Gaussian.
     wedge_power : mean power of the coefficients in the missing wedge over that of the others; NaN where there is no wedge.
     polar : central XY slices by azimuth and radius. Their mean over azimuth is the profile in XY.

@@ -36,10 +36,8 @@ class Nearest:
 
     Parameters
     ----------
-    labels : classes of the volumes.
     box : row of the nearest training box; -1 where there is none.
     distance, second : to the nearest training box, and to the next; NaN where there is none.
-    matches : all that was found.
     """
 
     labels: np.ndarray
@@ -139,24 +137,21 @@ def measure_nearness(sets: Sets, on_volumes: Callable[[float], None]) -> Nearnes
     noise = replace(sets, generated=noisy).noise()
     like = sets.training_rows_like_generated()
 
-    def against_training(of: VolumeSet, rows: np.ndarray) -> Nearest:
-        found = nearest_boxes(of.volumes, training.volumes, rows=rows, on_volumes=on_volumes)
-        return Nearest.of(of.labels[rows], found)
-
-    def among_training(rows: np.ndarray) -> Nearest:
-        found = nearest_boxes(training.volumes, training.volumes, rows=rows, own=rows, on_volumes=on_volumes)
-        return Nearest.of(training.labels[rows], found, above=SAME_VOXELS)
+    def search(of: VolumeSet, rows: np.ndarray, *, among_others: bool = False) -> Nearest:
+        own = rows if among_others else None
+        found = nearest_boxes(of.volumes, training.volumes, rows=rows, own=own, on_volumes=on_volumes)
+        return Nearest.of(of.labels[rows], found, above=SAME_VOXELS if among_others else -np.inf)
 
     by_role: dict[Role, Nearest] = {
-        "generated": against_training(sets.generated, np.arange(len(sets.generated))),
-        "held-out": against_training(sets.held_out, _some(len(sets.held_out), _HELD_OUT_AT_MOST, sets.seed)),
-        "noise": against_training(noise, np.arange(len(noise))),
+        "generated": search(sets.generated, np.arange(len(sets.generated))),
+        "held-out": search(sets.held_out, _some(len(sets.held_out), _HELD_OUT_AT_MOST, sets.seed)),
+        "noise": search(noise, np.arange(len(noise))),
     }
     # quadratic if it were all training boxes: only those that are the nearest of something
     needed = np.setdiff1d(np.concatenate([found.box for found in by_role.values()]), like)
-    by_role["real"] = among_training(like)
+    by_role["real"] = search(training, like, among_others=True)
     to_other, doubled = np.full(len(training), np.nan), np.zeros(len(training), dtype=bool)
-    for rows, found in ((like, by_role["real"]), (needed, among_training(needed))):
+    for rows, found in ((like, by_role["real"]), (needed, search(training, needed, among_others=True))):
         to_other[rows], doubled[rows] = found.distance, found.matches.distance[:, 0] <= SAME_VOXELS
     return Nearness(by_role, to_other, doubled, len(like) + len(needed))
 

@@ -20,8 +20,6 @@ STEP_VOXEL = 0.5
 _DIRECTIONS = 36
 _SECTORS = 12
 _LEAST_RADIUS_VOXEL = 1.5  # anything smaller has no center to speak of
-_HOLLOW = 0.5
-"""A ring is what has a center nearer to the mean of the box than to the shell: half of the shell's contrast or more."""
 
 
 def radii_voxel(box_size_voxel: int) -> Float[np.ndarray, "radii"]:
@@ -74,7 +72,7 @@ class Ring:
     Parameters
     ----------
     depth : grey value at the center minus that of the ring, in standard deviations of a volume; a full particle has none.
-    hollow : the center is nearer to the mean of the box than to the ring.
+    hollow : the center is nearer to the mean of the box than to the ring: half of the ring's contrast or more.
     """
 
     radius_voxel: float
@@ -89,7 +87,7 @@ def find_ring(profile: Float[np.ndarray, "radii"]) -> Ring:
     at = int(outward[np.argmin(profile[outward])])
     radius, darkest = _vertex(profile[None], np.array([at]))
     depth = float(_center(profile[None], float(radius[0]))[0] - darkest[0])
-    return Ring(float(radius[0]), depth, bool(at < len(profile) - 1 and depth >= -_HOLLOW * darkest[0] > 0))
+    return Ring(float(radius[0]), depth, bool(at < len(profile) - 1 and depth >= -0.5 * darkest[0] > 0))
 
 
 def ring_depths(rows: Float[np.ndarray, "rows radii"], expected: Ring) -> Float[np.ndarray, "rows"]:

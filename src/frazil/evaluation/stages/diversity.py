@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
@@ -16,7 +15,7 @@ from scipy.spatial.distance import pdist, squareform
 from threadpoolctl import threadpool_limits
 
 from frazil.core.seeds import numpy_generator
-from frazil.evaluation.metrics.bootstrap import REPLICATES, percentile_interval, times_drawn, unbiased_interval
+from frazil.evaluation.metrics.bootstrap import percentile_interval, times_drawn, unbiased_interval
 from frazil.evaluation.metrics.metric import MINIMUM, Estimate, Metric, Role
 from frazil.evaluation.metrics.similarity import ms_ssim, scale_count
 from frazil.evaluation.records import StageRecord
@@ -65,11 +64,7 @@ def vendi_score(kernel: Float[np.ndarray, "n n"], counts: Int64[np.ndarray, "n"]
     """Return the effective number of different samples (Friedman & Dieng 2023, eq. 2).
 
     The exponential of the entropy of the eigenvalues of ``kernel / n``: n where no sample resembles another, 1 where all are equal.
-
-    Parameters
-    ----------
-    kernel : similarities, positive semidefinite, each sample's with itself 1.
-    counts : how often each sample counts; None counts each once.
+    `counts` is how often each sample counts; None counts each once.
     """
     share = np.full(len(kernel), 1 / len(kernel)) if counts is None else counts / counts.sum()
     kept = share > 0
@@ -93,18 +88,9 @@ def gaussian_kernel(features: Float[np.ndarray, "n d"], width: float) -> Float[n
     return np.asarray(np.exp(-squares / (2 * width**2 + 1e-30)))  # all real ones equal: nothing resembles but its equal
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """Similarity of pairs within classes: the mean, that of each bootstrap draw of the volumes, and the number of pairs."""
-
-    mean: float
-    drawn: Float[np.ndarray, "replicates"]
-    count: int
-
-
 def _similarity_scores(sets: Sets, advance: Callable[[float], None]) -> Iterator[Score]:
     range_ = np.quantile(sets.held_out.volumes[:, ::4, ::4, ::4], _GREY_RANGE)
-    columns: dict[Role, dict[str, _Pairs]] = {
+    columns: dict[Role, dict[str, np.ndarray]] = {
         "generated": _similarities(sets.generated, _PAIRS, range_, sets.seed, advance),
         "real": _similarities(sets.training_like_generated(), _PAIRS, range_, sets.seed, advance),
         "noise": _similarities(sets.noise(), _NOISE_PAIRS, range_, sets.seed, lambda count: None),
@@ -112,53 +98,44 @@ def _similarity_scores(sets: Sets, advance: Callable[[float], None]) -> Iterator
     scales = scale_count(sets.generated.volumes.shape[-1])
     for label in sets.groups:
         found: dict[Role, Estimate] = {}
-        note = ""
-        count = len(sets.generated.of(label)) if label else len(sets.generated)
         for role, column in columns.items():
-            if not (classes := [pairs for name, pairs in column.items() if label in (None, name)]):
-                continue
-            mean = float(np.mean([pairs.mean for pairs in classes]))
-            drawn = np.mean([pairs.drawn for pairs in classes], axis=0)
-            found[role] = Estimate(mean, None if role == "noise" else percentile_interval(drawn))
-            if role == "generated":
-                pair_count = sum(pairs.count for pairs in classes)
-                note = f"1 if all are equal. {pair_count} pairs of {scales} scales; bootstrap over volumes."
-                note += " Classes count alike." if len(classes) > 1 else ""
-        few = f"Not measured: {count} generated volumes, {MINIMUM} of a class are needed."
-        yield _SIMILARITY.score(found, label=label, count=count, note=note or few)
+            if classes := [values for name, values in column.items() if label in (None, name)]:
+                mean = np.mean(classes, axis=0)
+                found[role] = Estimate(float(mean[0]), None if role == "noise" else percentile_interval(mean[1:]))
+        counts = [len(sets.generated.of(name)) for name in sets.generated.classes if label in (None, name)]
+        pairs = [min(count * (count - 1) // 2, _PAIRS) for count in counts if count >= MINIMUM]
+        note = f"1 if all are equal. {sum(pairs)} pairs of {scales} scales; bootstrap over volumes."
+        note += " Classes count alike." if len(pairs) > 1 else ""
+        few = f"Not measured: {sum(counts)} generated volumes, {MINIMUM} of a class are needed."
+        yield _SIMILARITY.score(found, label=label, count=sum(counts), note=note if pairs else few)
 
 
 def _similarities(
     of: VolumeSet, limit: int, range_: Float[np.ndarray, "2"], seed: int, on_pairs: Callable[[float], None]
-) -> dict[str, _Pairs]:
-    """Return the similarity of up to `limit` pairs of each class that has enough volumes."""
+) -> dict[str, Float[np.ndarray, "rows"]]:
+    """Return the mean similarity of up to `limit` pairs of each class that has enough volumes, then that of bootstrap draws."""
     low, high = range_
     found = {}
     for label in of.classes:
         rows = np.flatnonzero(of.labels == label)
-        if len(rows) >= MINIMUM:
-            random = numpy_generator(seed, "diversity pairs", label)
-            pairs = random.permutation(np.array(list(itertools.combinations(range(len(rows)), 2))))[:limit]
-            values = []
-            for start in range(0, len(pairs), _BATCH):
-                chunk = rows[pairs[start : start + _BATCH]]
-                one, other = (np.clip((of.volumes[side] - low) / (high - low), 0, 1) for side in chunk.T)
-                values.append(ms_ssim(one, other))
-                on_pairs(len(chunk) * limit / len(pairs))
-            found[label] = _weighted_pairs(np.concatenate(values), pairs, len(rows), random)
+        if len(rows) < MINIMUM:
+            continue
+        random = numpy_generator(seed, "diversity pairs", label)
+        pairs = random.permutation(np.array(list(itertools.combinations(range(len(rows)), 2))))[:limit]
+        parts = []
+        for start in range(0, len(pairs), _BATCH):
+            chunk = rows[pairs[start : start + _BATCH]]
+            one, other = (np.clip((of.volumes[side] - low) / (high - low), 0, 1) for side in chunk.T)
+            parts.append(ms_ssim(one, other))
+            on_pairs(len(chunk) * limit / len(pairs))
+        values = np.concatenate(parts)
+        # in a draw a pair counts as often as its two volumes were drawn together; a draw of few may hold no such pair
+        times = times_drawn(len(rows), random)
+        weights = times[:, pairs[:, 0]] * times[:, pairs[:, 1]]
+        sums = weights.sum(axis=1)
+        drawn = np.divide(weights @ values, sums, out=np.full(len(sums), np.nan), where=sums > 0)
+        found[label] = np.append(values.mean(), drawn)
     return found
-
-
-def _weighted_pairs(
-    values: Float[np.ndarray, "p"], pairs: Int64[np.ndarray, "p 2"], volumes: int, random: np.random.Generator
-) -> _Pairs:
-    """Return the mean over pairs; in a draw a pair counts as often as its two volumes were drawn together."""
-    times = times_drawn(volumes, random)
-    weights = times[:, pairs[:, 0]] * times[:, pairs[:, 1]]
-    sums = weights.sum(axis=1)
-    # few volumes: a draw may hold no pair of different ones
-    drawn = np.divide(weights @ values, sums, out=np.full(REPLICATES, np.nan), where=sums > 0)
-    return _Pairs(float(values.mean()), drawn, len(pairs))
 
 
 def _vendi_score(name: str, embedded: FeatureSets, label: str | None, seed: int) -> Score:

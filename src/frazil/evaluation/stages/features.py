@@ -114,9 +114,8 @@ def _group_scores(name: str, embedded: FeatureSets, label: str | None, seed: int
     axes = embedded.components[: min(len(embedded.components), max(count // _SAMPLES_PER_DIMENSION, 1))]
     measured: dict[Role, dict[str, Estimate]] = {}
     for role, pair in candidates.items():
-        draws = role in ("generated", "real")
-        random = numpy_generator(seed, "feature intervals", name, label or "", role) if draws else None
-        measured[role] = _measured(*pair, axes, random)
+        random = numpy_generator(seed, "feature intervals", name, label or "", role)
+        measured[role] = _measured(*pair, axes, random if role in ("generated", "real") else None)
     scores = []
     for key, kind in _KINDS.items():
         metric = Metric(f"{key}_{name}", f"{kind.title}, {name} features", kind.better, question=kind.question)
@@ -152,7 +151,7 @@ def _note(key: str, embedded: FeatureSets, count: int, real_count: int, dimensio
     kind = _KINDS[key]
     if count < kind.least:
         return f"Not measured: {count} generated and held-out volumes can be compared, {kind.least} are needed."
-    parts = [kind.note] if kind.note else []
+    parts = [kind.note]
     if key == "frechet":
         parts.append(
             f"Over the {dimensions} strongest of {embedded.components.shape[1]} features' principal axes of the training boxes, "
@@ -165,4 +164,4 @@ def _note(key: str, embedded: FeatureSets, count: int, real_count: int, dimensio
         parts.append(f"The real number is from {real_count} volumes, as many as there are.")
     if label is None and embedded.description:
         parts.append(f"{embedded.description[0].upper()}{embedded.description[1:]}.")
-    return " ".join(parts)
+    return " ".join(filter(None, parts))

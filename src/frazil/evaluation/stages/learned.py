@@ -73,13 +73,10 @@ class LearnedEmbedding:
     @property
     def description(self) -> str:
         """What it is, in a line; it must have been found or learned."""
-        return self._trained.description
+        assert self._classifier is not None
+        return self._classifier.description
 
     def __call__(self, volumes: Float32[np.ndarray, "n z y x"]) -> Float32[np.ndarray, "n d"]:
         """Return the features that the classifier decides by."""
-        return self._trained.features(volumes)
-
-    @property
-    def _trained(self) -> Classifier:
         assert self._classifier is not None
-        return self._classifier
+        return self._classifier.features(volumes)

@@ -128,9 +128,8 @@ def _measure_sets(material: Material, on_volume: Callable[[], None]) -> dict[Rol
         return measure(volumes, tilt_range_degrees=material.tilt_range_degrees, on_volume=on_volume)
 
     measured: dict[Role, Measurements] = {"generated": run(sets.generated), "held-out": run(sets.held_out)}
-    if len(real := sets.training_like_generated()):
-        measured["real"] = run(real)
-        del real
+    if set(sets.generated.classes) & set(sets.training.classes):
+        measured["real"] = run(sets.training_like_generated())
         measured["shuffled"] = replace(measured["real"], labels=sets.shuffled().labels)
     few = [np.flatnonzero(sets.generated.labels == name)[:_NOISE_PER_CLASS] for name in sets.generated.classes]
     measured["noise"] = run(replace(sets, generated=sets.generated.subset(np.concatenate(few))).noise())

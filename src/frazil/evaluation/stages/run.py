@@ -29,7 +29,6 @@ class Stage:
 
     Parameters
     ----------
-    run : returns what it found; is given a function to call with the share done.
     learned : whether it needs the learned embedding.
     has_quick : whether it has a quick way; a quick result counts only until the stage is run in full.
     """

@@ -1,4 +1,4 @@
-"""The training sets that usefulness compares, and how well a classifier trained on each does on held-out real volumes.
+"""The training sets that usefulness compares.
 
 All are trained for the same number of steps on batches of the same size, with the same initial weights for a seed: more volumes
 are more variety, not more training. All real volumes but those of ``all_real`` are in the numbers of the generated ones.
@@ -7,14 +7,12 @@ are more variety, not more training. All real volumes but those of ``all_real`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
 
 from frazil.core.seeds import derive_seed, numpy_generator
-from frazil.evaluation.stages.material import OnStep
-from frazil.evaluation.stages.usefulness.classifier import Classifier, train_classifier
 from frazil.evaluation.stages.usefulness.network import SHIFT_VOXEL, window_edge
 from frazil.evaluation.stages.usefulness.rivals import class_radii_voxel, copy_paste
 from frazil.evaluation.volumes import Sets, VolumeSet
@@ -46,7 +44,7 @@ class CentralCubes:
     def _cube(self, whole: VolumeSet) -> VolumeSet:
         cubes = np.ascontiguousarray(crop_center(whole.volumes, self.edge_voxel))
         # named by their rows, so that the whole boxes are found again
-        return VolumeSet(cubes, whole.labels, tuple(map(str, range(len(whole)))), whole.voxel_size_angstrom)
+        return replace(whole, volumes=cubes, names=tuple(map(str, range(len(whole)))))
 
     @cached_property
     def _radii_voxel(self) -> dict[str, float]:
@@ -169,17 +167,3 @@ class Plan:
             everything = partial(of_classes, sets.training, self.real_classes)
             found.append(Arm("every_class", everything, self.real_classes))
         return found
-
-
-def train_arm(arm: Arm, cubes: CentralCubes, seed: int, *, steps: int, batch_size: int, on_step: OnStep) -> Classifier:
-    """Train a classifier on an arm."""
-    return train_classifier(
-        arm.volumes(),
-        arm.classes,
-        seed=derive_seed(cubes.sets.seed, "usefulness", seed),
-        steps=steps,
-        batch_size=batch_size,
-        window_voxel=cubes.window_voxel,
-        turns=arm.turns,
-        on_step=on_step,
-    )

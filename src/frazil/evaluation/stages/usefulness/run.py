@@ -13,14 +13,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from frazil.core.seeds import derive_seed
 from frazil.evaluation.metrics.metric import MINIMUM, Estimate, Metric, Role
 from frazil.evaluation.records import StageRecord
 from frazil.evaluation.scores import Line, LineName, Plot, Score, known
 from frazil.evaluation.stages.material import Material, OnStep, ignore
-from frazil.evaluation.stages.usefulness.arms import CentralCubes, Plan, share_name, train_arm
-from frazil.evaluation.stages.usefulness.classifier import BATCH_SIZE, STEPS, Classifier
+from frazil.evaluation.stages.usefulness.arms import CentralCubes, Plan, share_name
+from frazil.evaluation.stages.usefulness.classifier import BATCH_SIZE, STEPS, Classifier, train_classifier
 from frazil.evaluation.stages.usefulness.right_class import DOUBT, class_doubts, right_class_scores
-from frazil.evaluation.volumes import Sets
+from frazil.evaluation.volumes import Sets, VolumeSet
 from frazil.volume.turns import wedge_turns
 
 SHARES = (0.25, 0.5, 1.0, 2.0)
@@ -46,13 +47,16 @@ def usefulness(
     ----------
     seeds : each arm is trained once for each; intervals, over seeds and held-out boxes, take two or more.
     shares : generated volumes that are added to real ones, as shares of the real count.
-    steps, batch_size : of each training.
     """
     sets = material.sets
     if material.quick:  # a quarter of the time, and no intervals
         seeds, shares = seeds[:1], (1.0,)
-    real_classes = _frequent(sets.training.labels, _frequent(sets.held_out.labels, sets.training.classes))
-    classes = _frequent(sets.generated.labels, real_classes)
+
+    def frequent(of: VolumeSet, classes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in classes if np.sum(of.labels == name) >= MINIMUM)
+
+    real_classes = frequent(sets.training, frequent(sets.held_out, sets.training.classes))
+    classes = frequent(sets.generated, real_classes)
     warnings = tuple(_warnings(sets, real_classes, classes))
     unmeasured = [*_CAS, *(metric for share in shares for metric in _addition_metrics(*_share_titles(share)))]
     if len(real_classes) < 2:
@@ -74,17 +78,11 @@ def usefulness(
     return StageRecord(scores=tuple(scores), plots=plots, warnings=warnings, per_sample={DOUBT: known(doubts)})
 
 
-def _frequent(labels: np.ndarray, classes: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in classes if np.sum(labels == name) >= MINIMUM)
-
-
 def _warnings(sets: Sets, real_classes: Sequence[str], classes: Sequence[str]) -> Iterator[str]:
     """Return which classes are left out."""
-    if not_real := sorted({*sets.training.classes, *sets.held_out.classes} - {*real_classes}):
-        names = ", ".join(not_real)
+    if names := ", ".join(sorted({*sets.training.classes, *sets.held_out.classes} - {*real_classes})):
         yield f"{names}: fewer than {MINIMUM} training or held-out boxes; left out of the classification"
-    if not_generated := sorted({*real_classes} - {*classes}):
-        names = ", ".join(not_generated)
+    if names := ", ".join(sorted({*real_classes} - {*classes})):
         yield f"{names}: fewer than {MINIMUM} generated volumes; left out of the usefulness for training"
 
 
@@ -100,7 +98,16 @@ def _train(
         def on_part(part: float, done: int = done) -> None:
             on_step((done + part) / len(trainings))
 
-        classifier = train_arm(arm, plan.cubes, seed, steps=steps, batch_size=batch_size, on_step=on_part)
+        classifier = train_classifier(
+            arm.volumes(),
+            arm.classes,
+            seed=derive_seed(plan.cubes.sets.seed, "usefulness", seed),
+            steps=steps,
+            batch_size=batch_size,
+            window_voxel=plan.cubes.window_voxel,
+            turns=arm.turns,
+            on_step=on_part,
+        )
         found = np.array(arm.classes)[classifier.predict(plan.held_out.volumes).argmax(axis=1)]
         right[arm.name].append(found == plan.held_out.labels)
         if arm.name == plan.judge:
