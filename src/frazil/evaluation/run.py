@@ -114,6 +114,7 @@ def evaluate(
     StoreError : the real store is damaged or has no split.
     SourceError, RequestError : generated volumes that cannot be read, or do not fit the real ones.
     OutputError : `out` holds an evaluation of other inputs, or cannot be written.
+    ShapeError : boxes too small for a stage, or volumes that it cannot measure.
     """
     real, generated, out = Path(real), Path(generated), Path(out)
     only = (only,) if isinstance(only, str) else only

@@ -77,12 +77,7 @@ class HandcraftedEmbedding:
     )
 
     def __call__(self, volumes: Float32[np.ndarray, "n z y x"]) -> Float32[np.ndarray, "n d"]:
-        """Return `(n, d)` features of boxes of 16 voxels or more; d depends on the box size alone.
-
-        Raises
-        ------
-        ShapeError : smaller boxes, or a volume with constant grey values or NaN.
-        """
+        """Return `(n, d)` features of boxes of 16 voxels or more; d depends on the box size alone."""
         parts = []
         for batch in _batches(volumes):
             # mean grey values by distance from the center: in 3D, in the XY slab through it, and along z through it

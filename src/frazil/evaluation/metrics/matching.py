@@ -113,10 +113,6 @@ def nearest_boxes(
     own : for each of these the box that does not count because it is the volume itself.
     candidates : boxes to refine for each volume; None takes `Search.candidates`, as many as there are boxes is exact.
     on_volumes : called with the number of volumes just done, in fractions.
-
-    Raises
-    ------
-    ShapeError : boxes below 8^3 voxels.
     """
     search = Search(boxes.shape[-1])
     candidates = min(search.candidates if candidates is None else candidates, len(boxes))

@@ -77,12 +77,7 @@ def measure(
     tilt_range_degrees: TiltRange | None = None,
     on_volume: Callable[[], None] = lambda: None,
 ) -> Measurements:
-    """Measure every volume of a set, in as many threads as there are cores; `on_volume` is called after each.
-
-    Raises
-    ------
-    ShapeError : a box shorter than 16 voxels, or constant grey values.
-    """
+    """Measure every volume of a set, in as many threads as there are cores; `on_volume` is called after each."""
     wedge = _wedge_regions(volumes.volumes.shape[1], tilt_range_degrees or UNKNOWN_TILT_RANGE_DEGREES)
     measured = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:

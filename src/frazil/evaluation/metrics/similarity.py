@@ -30,10 +30,6 @@ def ms_ssim(one: Float32[np.ndarray, "b z y x"], other: Float32[np.ndarray, "b z
     Windows lie wholly inside the box. The weights of Wang et al. are scaled to a sum of 1 over the scales that fit, see
     `scale_count`. A scale whose contrasts disagree on average (a negative product) counts as 0. Grey values are scaled so that
     the range that matters is 0..1.
-
-    Raises
-    ------
-    ShapeError : boxes below 11^3 voxels.
     """
     scales = scale_count(one.shape[-1])
     weights = np.array(_SCALE_WEIGHTS[:scales]) / sum(_SCALE_WEIGHTS[:scales])

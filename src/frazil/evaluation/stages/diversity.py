@@ -37,13 +37,7 @@ _SIMILARITY = Metric("ms_ssim", "Similarity of pairs of a class (MS-SSIM)", "as 
 def diversity(material: Material, on_step: OnStep = ignore) -> StageRecord:
     """Measure how varied the generated volumes are, all together and class by class, next to as many real ones.
 
-    Returns
-    -------
-    Scores ``ms_ssim`` (pairs within a class) and ``vendi_<embedding>``.
-
-    Raises
-    ------
-    ShapeError : volumes that an embedding cannot take, or too small for structural similarity.
+    Scores are ``ms_ssim`` (pairs within a class) and ``vendi_<embedding>``.
     """
     sets, embeddings = material.sets, material.embeddings
     pair_count = 2 * _PAIRS * len(sets.generated.classes)

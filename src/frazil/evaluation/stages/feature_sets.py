@@ -53,10 +53,6 @@ def embed_sets(
 
     Sets overlap: wrap the embedding into `Remembered` where it is slow. `on_volumes` is called with the number of volumes
     just done, out of `volumes_to_embed`.
-
-    Raises
-    ------
-    ShapeError : features that are not finite.
     """
 
     def embed(of: VolumeSet, what: str, rows: np.ndarray | None = None) -> Features:

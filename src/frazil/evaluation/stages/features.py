@@ -19,7 +19,7 @@ from frazil.evaluation.metrics.feature_distances import (
     kernel_interval,
 )
 from frazil.evaluation.metrics.metric import MINIMUM, Estimate, Metric, Role
-from frazil.evaluation.metrics.prdc import NEIGHBORS, kth_distances, neighborhoods
+from frazil.evaluation.metrics.prdc import NEIGHBORS, kth_distances, mean_interval, neighborhoods
 from frazil.evaluation.records import StageRecord
 from frazil.evaluation.scores import Better, Question, Score, known
 from frazil.evaluation.stages.feature_sets import FeatureSets, embed_sets, equal_numbers, volumes_to_embed
@@ -63,9 +63,6 @@ def features(material: Material, on_step: OnStep = ignore) -> StageRecord:
     median of that distance of held-out boxes, in the learned embedding or else the handcrafted one. 1 is as near to the
     training boxes as real ones, 2 is twice as far.
 
-    Raises
-    ------
-    ShapeError : volumes that an embedding cannot take, or features that are not finite.
     """
     sets, embeddings = material.sets, material.embeddings
     advance = count_steps(on_step, len(embeddings) * (volumes_to_embed(sets) + _GROUP_COST * len(sets.groups)))
@@ -140,9 +137,8 @@ def _measured(
     if len(x) >= _KINDS["kid"].least:
         found["kid"] = Estimate(kernel_distance(x, y), kernel_interval(x, y, random) if random else None)
     if len(x) >= _KINDS["coverage"].least:
-        balls = neighborhoods(y, x)
-        intervals = balls.intervals(random) if random else {}
-        found |= {name: Estimate(mean, intervals.get(name)) for name, mean in balls.means().items()}
+        for name, values in neighborhoods(y, x).items():
+            found[name] = Estimate(float(values.mean()), mean_interval(values, random) if random else None)
     return found
 
 

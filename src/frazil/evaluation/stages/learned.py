@@ -17,8 +17,14 @@ from frazil.core.files import text_digest
 from frazil.core.version import __version__
 from frazil.evaluation.metrics.embeddings import Embedding, Remembered, fixed_embeddings
 from frazil.evaluation.stages.material import OnStep
-from frazil.evaluation.stages.usefulness.classifier import BATCH_SIZE, STEPS, Classifier, train_classifier
-from frazil.evaluation.stages.usefulness.network import CHANNELS, SHIFT_VOXEL
+from frazil.evaluation.stages.usefulness.classifier import (
+    BATCH_SIZE,
+    CHANNELS,
+    SHIFT_VOXEL,
+    STEPS,
+    Classifier,
+    train_classifier,
+)
 from frazil.evaluation.volumes import Sets
 
 CACHE_VARIABLE = "FRAZIL_CACHE"

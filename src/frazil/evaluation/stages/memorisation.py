@@ -53,10 +53,6 @@ def memorisation(material: Material, on_step: OnStep = ignore) -> StageRecord:
     Scores of the question ``new``, the ten closest pairs, a plot of distances, and ``memorisation`` of each generated volume:
     1 - its distance ratio, so 1 is a copy and 0 is as near as held-out boxes are. `Score.real` is of training boxes, each
     against the others; of held-out boxes where the note says so.
-
-    Raises
-    ------
-    ShapeError : boxes below 8^3 voxels.
     """
     sets = material.sets
     needed = (

@@ -48,10 +48,6 @@ def physics(material: Material, on_step: OnStep = ignore) -> StageRecord:
     """Compare generated with held-out volumes in all that can be measured without a network.
 
     Intervals are 95 % bootstrap intervals over the volumes of a set; the held-out volumes, the reference of all sets, are kept.
-
-    Raises
-    ------
-    ShapeError : boxes shorter than 16 voxels, or a volume with constant grey values.
     """
     sets, voxel_size_angstrom = material.sets, material.sets.generated.voxel_size_angstrom
     classes = sets.generated.classes

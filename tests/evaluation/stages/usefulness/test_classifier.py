@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from frazil.core.errors import BundleError, ShapeError, TrainingError
-from frazil.evaluation.stages.usefulness.classifier import Classifier, train_classifier
-from frazil.evaluation.stages.usefulness.network import binning, window_edge
+from frazil.evaluation.stages.usefulness.classifier import Classifier, binning, train_classifier, window_edge
 from frazil.evaluation.volumes import VolumeSet
 
 CLASSES = ("large", "middle", "small")

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from frazil.core.seeds import derive_seed, numpy_generator
-from frazil.evaluation.stages.usefulness.network import SHIFT_VOXEL, window_edge
+from frazil.evaluation.stages.usefulness.classifier import SHIFT_VOXEL, window_edge
 from frazil.evaluation.stages.usefulness.rivals import class_radii_voxel, copy_paste
 from frazil.evaluation.volumes import Sets, VolumeSet
 from frazil.volume.crop import crop_center
