@@ -242,6 +242,19 @@ def test_workers_write_the_same_bytes(project, tmp_path):
     assert (out / "simulation.json").read_bytes() == (project / "simulation.json").read_bytes()
 
 
+def test_a_finished_run_leaves_what_other_workers_are_writing(tmp_path, monkeypatch):
+    write_run, half_written = simulation_project.SimulationProject.write_run, tmp_path / "project/.SIM_009.x.partial"
+
+    def watched(self, plan):
+        assert plan.index == 0 or half_written.is_dir()
+        half_written.mkdir(exist_ok=True)
+        return write_run(self, plan)
+
+    monkeypatch.setattr(simulation_project.SimulationProject, "write_run", watched)
+    simulate(tmp_path / "project", preset=SMALL, count=2, seed=11, **LITTLE)
+    assert not half_written.exists()
+
+
 def test_ranges_of_one_project_give_the_same_bytes(project, tmp_path):
     """As the tasks of a job array do, in any order."""
     for first in (1, 0):

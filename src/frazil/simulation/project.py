@@ -114,12 +114,10 @@ class SimulationProject:
                 )
             self.folder.start(self._record({}))
         elif not shared:
-            self._remove_partial_runs()
+            self.remove_partial_runs()
 
     def finish(self, *, shared: bool) -> None:
         """Write `copick.json`, and `simulation.json` with all runs; remove the latter if there is nothing at all."""
-        if not shared:
-            self._remove_partial_runs()
         if runs := self.runs():
             radii = {label: self.structures[label].radius_angstrom for label in self.labels}
             write_project_config(self.out, name=self.out.resolve().name, labels_radius_angstrom=radii, simulated=True)
@@ -127,8 +125,8 @@ class SimulationProject:
         elif not shared and not self.folder.written():
             self.folder.record_path.unlink(missing_ok=True)
 
-    def _remove_partial_runs(self) -> None:
-        """Remove what a killed call, or a killed worker of this one, left half-written."""
+    def remove_partial_runs(self) -> None:
+        """Remove what a killed call, or a killed worker of this one, left half-written; not while a worker writes."""
         for path in self.out.glob(f".*{_PARTIAL}"):
             shutil.rmtree(path, ignore_errors=True)
 

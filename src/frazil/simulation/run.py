@@ -183,6 +183,8 @@ def _simulate(
         finally:
             if missing:
                 with turn():
+                    if not shared:
+                        project.remove_partial_runs()
                     project.finish(shared=shared)
     counts = {run: record.particles for run, record in project.runs().items()}
     if not missing:
