@@ -58,7 +58,7 @@ def _overridden(kind: type[AnyPreset], content: dict[str, Any], overrides: Mappi
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(f"preset {name}: {_explain(kind, error)}") from None
+        raise SettingsError(f"preset {name}: {explain(kind, error)}") from None
 
 
 def names_in(folder: Traversable) -> list[str]:
@@ -122,7 +122,7 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
     content[last] = value
 
 
-def _explain(kind: type[BaseModel], error: ValidationError) -> str:
+def explain(kind: type[BaseModel], error: ValidationError) -> str:
     """Explain in one line which key has which value, and what is allowed."""
     faults = error.errors(include_url=False)
     fault = faults[0]

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Event
-from typing import Unpack
+from typing import Unpack, get_args
 
 import numpy as np
 import torch
@@ -16,16 +16,13 @@ import torch
 from frazil.core.errors import BundleError, RequestError
 from frazil.core.records import Condition
 from frazil.core.seeds import numpy_generator
-from frazil.core.settings import (
-    MemoryFormat,
-    PrecisionChoice,
-)
+from frazil.core.settings import PrecisionChoice
 from frazil.diffusion.sampler import sample_volumes
 from frazil.model.bundle import Bundle, BundleCard, load_bundle
 from frazil.model.compute import Compute, native_precision
 from frazil.model.devices import bytes_per_box, check_memory, choose_device, default_batch_size, memory_of
 from frazil.sampling.manifest import Sample, SampleRequest
-from frazil.sampling.options import SamplingOptions, check_word, choose_sampling
+from frazil.sampling.options import SamplingOptions, choose_sampling
 from frazil.sampling.request import CENTER, Position, Request, expand
 from frazil.sampling.samples import Samples, describe_size
 
@@ -105,7 +102,7 @@ class ParticleGenerator:
         count : number of samples of each label.
         seed, first : sample i descends from (seed, i), and is counted from `first`: ask for five more with ``first=5``.
         on_step : called after every step with the number of volumes in it, for progress.
-        **options : sampler, steps, guidance, guidance_interval, batch_size, precision, memory_format: see `SamplingOptions`.
+        **options : sampler, steps, guidance, guidance_interval, batch_size, precision: see `SamplingOptions`.
 
         Returns
         -------
@@ -152,8 +149,16 @@ class ParticleGenerator:
         if first < 0:
             raise RequestError(f"first sample {first}: samples are numbered from 0")
         model = self.card.preset.model
-        compute = self._choose_compute(options.get("precision"), options.get("memory_format"), earlier)
         sampling = choose_sampling(options, self.card.preset)
+        trained = Compute.of(self.card.preset.training)
+        precision = options.get("precision") or trained.precision
+        if precision not in get_args(PrecisionChoice):
+            raise RequestError(
+                f"precision {precision!r}: not known; choose one of {', '.join(get_args(PrecisionChoice))}"
+            )
+        if precision == "auto":
+            precision = native_precision(self.device.type) if earlier is None else earlier.precision
+        compute = trained if precision == trained.precision else Compute.named(precision)
         planned = SampleRequest(
             **sampling.model_dump(),
             bundle_digest=self.digest,
@@ -205,21 +210,6 @@ class ParticleGenerator:
         pieces = (batch[start : start + size] for batch in batches for start in range(0, len(batch), size))
         with closing(self._share(request, pieces, threads, step)) as parts:
             yield from parts
-
-    def _choose_compute(
-        self, precision: PrecisionChoice | None, memory_format: MemoryFormat | None, earlier: SampleRequest | None
-    ) -> Compute:
-        """Return how the network is computed."""
-        trained = Compute.of(self.card.preset.training)
-        precision = precision or trained.precision
-        check_word(PrecisionChoice, "precision", precision)
-        if precision == "auto":
-            precision = native_precision(self.device.type) if earlier is None else earlier.precision
-        if memory_format is not None:
-            check_word(MemoryFormat, "memory format", memory_format)
-        elif precision == trained.precision:
-            memory_format = trained.memory_format
-        return Compute.named(precision, memory_format)
 
     def _share(
         self, request: SampleRequest, pieces: Iterable[Sequence[Sample]], threads: int, on_step: Callable[[int], None]

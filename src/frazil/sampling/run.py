@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 from frazil.core.console import say, say_written
 from frazil.core.errors import OutputError, RequestError
-from frazil.core.settings import MemoryFormat, NoiseInterval, PrecisionChoice, SamplerName
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.model.bundle import PRETRAINED, bundle_folder
 from frazil.sampling.folder import PARTICLES, VOLUMES, SampleFolder, SampleOutput, write_copick, write_relion
@@ -31,19 +31,13 @@ def sample(
     requests: str | Path | Sequence[Request] | None = None,
     first: int | None = None,
     seed: int = 0,
-    sampler: SamplerName | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    guidance_interval: NoiseInterval | None = None,
-    batch_size: int | None = None,
-    precision: PrecisionChoice | None = None,
-    memory_format: MemoryFormat | None = None,
     device: str = "auto",
     workers: int = 1,
     dask: str | None = None,
     voxel_size_angstrom: float | None = None,
     copick: bool = True,
     force: bool = False,
+    **options: Unpack[SamplingOptions],
 ) -> SampleFolder:
     """Sample labelled volumes into a folder, or resume where an earlier call was interrupted.
 
@@ -60,13 +54,12 @@ def sample(
         `count` samples from number `first` on. They go to the folder ``part-FIRST`` in `out` and have the same bytes as in
         one call for all, which gathers the parts when it is run on the same `out`, and samples what is missing.
     seed : sample i depends on the seed and i alone.
-    sampler, steps, guidance, guidance_interval, batch_size, precision, memory_format : see `SamplingOptions`; None takes what
-        the bundle suggests or what suits the device.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; with several workers, ``cuda`` gives each a GPU in turn.
     workers, dask : processes on this machine, or the address of a Dask cluster; see `frazil.core.executor`.
     voxel_size_angstrom : only for a bundle that does not know it (imported weights).
     copick : also write the samples as a copick project.
     force : replace the samples of another request, or of one that is damaged; those of the same request stay.
+    **options : sampler, steps, guidance, guidance_interval, batch_size, precision: see `SamplingOptions`.
 
     Raises
     ------
@@ -75,15 +68,6 @@ def sample(
     OutputError : `out` holds other samples, damaged ones or something else, or cannot be written.
     WorkerError : see `frazil.core.executor.executor`.
     """
-    options = SamplingOptions(
-        sampler=sampler,
-        steps=steps,
-        guidance=guidance,
-        guidance_interval=guidance_interval,
-        batch_size=batch_size,
-        precision=precision,
-        memory_format=memory_format,
-    )
     folder = bundle_folder(Path(bundle))
     generator = ParticleGenerator.from_bundle(folder, device=device, voxel_size_angstrom=voxel_size_angstrom)
     if folder != Path(bundle) and str(bundle) == PRETRAINED:
@@ -94,7 +78,13 @@ def sample(
         )
     asked = expand(label, position, count, requests, first=first, known=generator.labels)
     output = SampleOutput(Path(out) if first is None else Path(out) / f"part-{first:07d}")
-    request = _plan(output, generator, asked, seed, first or 0, workers, options)
+    plan = partial(generator.plan, asked, seed=seed, first=first or 0, workers=workers, **options)
+    request = plan()
+    with suppress(OutputError):  # absent or damaged, which is looked at later
+        before = SampleRequest.read(output.record_path, OutputError)
+        resumed = plan(earlier=before)  # what is left to the device stays as it was
+        if not request_differences(before, resumed):
+            request = resumed
     earlier = output.earlier(request, force=force, compare=request_differences)
     job = Job(folder.absolute(), device, voxel_size_angstrom, request, output.path)
     with output.held():
@@ -115,25 +105,6 @@ def sample(
         manifest.write(output.path / MANIFEST_FILE)
     _report(output.path, manifest, copick=copick)
     return SampleFolder(output.path, manifest)
-
-
-def _plan(
-    folder: SampleOutput,
-    generator: ParticleGenerator,
-    requests: Sequence[Request],
-    seed: int,
-    first: int,
-    workers: int,
-    options: SamplingOptions,
-) -> SampleRequest:
-    """Complete the request; what is left to the device stays as an earlier call in the folder decided it."""
-    plan = partial(generator.plan, requests, seed=seed, first=first, workers=workers, **options)
-    with suppress(OutputError):  # absent or damaged, which is looked at later
-        earlier = SampleRequest.read(folder.record_path, OutputError)
-        resumed = plan(earlier=earlier)
-        if not request_differences(earlier, resumed):
-            return resumed
-    return plan()
 
 
 def _report(out: Path, manifest: SampleManifest, *, copick: bool) -> None:
