@@ -9,9 +9,8 @@ import pytest
 from frazil.core.errors import OutputError, StoreError
 from frazil.core.files import (
     atomic_path,
-    exclusive,
     file_digest,
-    in_turn,
+    locked,
     make_folder,
     output_errors,
     read_json,
@@ -154,26 +153,26 @@ def test_digests(tmp_path):
 
 def test_a_folder_is_held_by_one_process_and_let_go_by_a_kill(tmp_path, refuses):
     code = (
-        "import sys; from pathlib import Path; from frazil.core.files import exclusive\n"
-        "with exclusive(Path(sys.argv[1]), 'trains'): print('held', flush=True); input()"
+        "import sys; from pathlib import Path; from frazil.core.files import locked\n"
+        "with locked(Path(sys.argv[1]) / '.lock'): print('held', flush=True); input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"held\n"
         with (
-            refuses(OutputError, str(tmp_path), "another process trains here", "choose another folder"),
-            exclusive(tmp_path, "trains"),
+            refuses(OutputError, str(tmp_path), "another process works here", "choose another folder"),
+            locked(tmp_path / ".lock"),
         ):
             pass
         other.kill()
-    with exclusive(tmp_path, "trains"):
+    with locked(tmp_path / ".lock"):
         pass
 
 
-@pytest.mark.parametrize("lock", [lambda folder: exclusive(folder, "trains"), lambda folder: in_turn(folder / ".turn")])
-def test_what_fails_while_a_folder_is_held_is_not_blamed_on_it(tmp_path, lock):
-    with pytest.raises(FileNotFoundError, match=r"elsewhere\.mrc"), lock(tmp_path):
+@pytest.mark.parametrize("wait", [False, True])
+def test_what_fails_while_a_folder_is_held_is_not_blamed_on_it(tmp_path, wait):
+    with pytest.raises(FileNotFoundError, match=r"elsewhere\.mrc"), locked(tmp_path / ".lock", wait=wait):
         (tmp_path / "elsewhere.mrc").read_bytes()
-    with pytest.raises(OutputError, match="no_folder"), lock(tmp_path / "no_folder"):
+    with pytest.raises(OutputError, match="no_folder"), locked(tmp_path / "no_folder" / ".lock", wait=wait):
         pass

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frazil.core.errors import SettingsError
-from frazil.core.presets import load_preset, preset_names
+from frazil.core.presets import load_preset, names_in
 from frazil.core.settings import Preset
 from frazil.simulation.preset import load_simulation_preset
+
+PRESETS = names_in(files("frazil.configs"))
 
 
 def test_paper_preset_is_the_paper():
@@ -59,14 +61,14 @@ def test_a_box_that_the_network_of_the_preset_cannot_halve_is_refused(edge, use,
     assert load_preset("fast", {**overrides, "model.channel_multipliers": [1, 2]}).curate.box_size_voxel == edge
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", PRESETS)
 def test_shipped_presets_set_only_what_exists(name):
     text = (files("frazil.configs") / f"{name}.toml").read_text()
     assert load_preset(name) == Preset(name=name, **tomllib.loads(text))
 
 
 def test_the_presets_that_are_promised_exist():
-    assert {"paper", "fast", "smoke"} <= set(preset_names())
+    assert {"paper", "fast", "smoke"} <= set(PRESETS)
 
 
 def test_overrides_go_over_the_preset_and_leave_the_rest():
@@ -140,7 +142,7 @@ def test_a_broken_file_is_named(refuses, tmp_path):
 
 @pytest.mark.parametrize("load", [load_preset, load_simulation_preset])
 def test_a_preset_says_only_what_differs_from_its_base(load, tmp_path, refuses):
-    shipped = preset_names()[0] if load is load_preset else "czii"
+    shipped = PRESETS[0] if load is load_preset else "czii"
     changed = "training.epochs" if load is load_preset else "microscope.tilts.step_degrees"
     *tables, key = changed.split(".")
     (tmp_path / "mine.toml").write_text(f'base = "{shipped}"\n[{".".join(tables)}]\n{key} = 5\n')

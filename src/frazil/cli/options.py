@@ -44,18 +44,28 @@ Dask = Annotated[
 First = Annotated[int | None, machine_option(help="Start at this index, for a job array: --first 100 --count 50.")]
 
 
-def parse_settings(assignments: Iterable[str], *, example: str = "training.learning_rate=3e-4") -> dict[str, Any]:
+def parse_settings(
+    assignments: Iterable[str] | None, *, example: str = "training.learning_rate=3e-4"
+) -> dict[str, Any]:
     """Turn ``["model.base_channels=16"]`` into ``{"model.base_channels": 16}``; values are read as TOML, bare words as text."""
     settings: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals or not key.strip():
-            raise SettingsError(f"--set {assignment}: not of the form key=value, e.g. --set {example}")
+    for key, value in parse_pairs("--set", assignments, "key=value", example).items():
         try:
-            settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+            settings[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
-            settings[key.strip()] = value.strip()
+            settings[key] = value
     return settings
+
+
+def parse_pairs(option: str, texts: Iterable[str] | None, form: str, example: str) -> dict[str, str]:
+    """Turn ``["ribosome=map.mrc"]`` into ``{"ribosome": "map.mrc"}``."""
+    pairs = {}
+    for text in texts or ():
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not (key and equals and value):
+            raise SettingsError(f"{option} {text}: not of the form {form}, e.g. {option} {example}")
+        pairs[key] = value
+    return pairs
 
 
 def parse_duration(text: str) -> float:

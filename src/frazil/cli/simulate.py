@@ -105,8 +105,8 @@ def simulate_command(
     simulate(
         out,
         preset=preset,
-        settings=settings | options.parse_settings(setting or [], example="microscope.optics.voltage_kv=200"),
-        structures=dict(map(_labelled_path, structure or [])),
+        settings=settings | options.parse_settings(setting, example="microscope.optics.voltage_kv=200"),
+        structures=options.parse_pairs("--structure", structure, "label=path", "proteasome=1pma.cif"),
         count=count,
         first=first,
         seed=seed,
@@ -118,10 +118,3 @@ def simulate_command(
         dask=dask,
         force=force,
     )
-
-
-def _labelled_path(text: str) -> tuple[str, str]:
-    label, equals, path = text.partition("=")
-    if not equals or not label.strip() or not path.strip():
-        raise SettingsError(f"--structure {text}: not of the form label=path, e.g. --structure proteasome=1pma.cif")
-    return label.strip(), path.strip()

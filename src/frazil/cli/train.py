@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from frazil.cli.options import Force, Setting, parse_duration, parse_settings
-from frazil.core.errors import SettingsError
+from frazil.cli.options import Force, Setting, parse_duration, parse_pairs, parse_settings
 
 _start = partial(typer.Option, rich_help_panel="Start from a trained bundle")
 _boxes = partial(typer.Option, rich_help_panel="Boxes")
@@ -90,9 +89,9 @@ def train_command(
         store,
         out,
         preset=preset,
-        settings=overrides | parse_settings(setting or []),
+        settings=overrides | parse_settings(setting),
         start=start,
-        class_from=dict(_pair(text) for text in class_from or []),
+        class_from=parse_pairs("--class-from", class_from, "NEW=OLD", "ferritin=apo-ferritin"),
         keep_classes=keep_classes,
         other_voxel_size=other_voxel_size,
         accelerator=accelerator,
@@ -102,10 +101,3 @@ def train_command(
         max_seconds=parse_duration(max_time) if max_time else None,
         force=force,
     )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    new, equals, old = (part.strip() for part in text.partition("="))
-    if not (new and equals and old):
-        raise SettingsError(f"--class-from {text}: not of the form NEW=OLD, e.g. --class-from ferritin=apo-ferritin")
-    return new, old

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich import progress
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 console = Console(highlight=False, force_jupyter=False)
 """For results (standard output)."""
@@ -39,15 +31,15 @@ def warn(text: str) -> None:
     error_console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
-def progress_bar(*, counted: bool = True) -> Progress:
+def progress_bar(*, counted: bool = True) -> progress.Progress:
     """Return a progress bar on standard error with the share done, the time spent and left; `counted` adds the items."""
-    return Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        *([MofNCompleteColumn()] if counted else []),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+    return progress.Progress(
+        progress.TextColumn("[bold]{task.description}"),
+        progress.BarColumn(),
+        *([progress.MofNCompleteColumn()] if counted else []),
+        progress.TaskProgressColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
         console=error_console,
     )

@@ -38,11 +38,7 @@ class Executor:
     def run(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
         """Yield each item with its result, in the order in which they finish.
 
-        The first error is raised, and no further item is started.
-
-        Parameters
-        ----------
-        work : called with one item. It, the items and the results must be picklable.
+        The first error is raised, and no further item is started. The work, the items and the results must be picklable.
         """
         wrapped = partial(self._call, work, self._threads)
         if self._pool is None:
@@ -69,12 +65,6 @@ def executor(*, workers: int = 1, dask: str | None = None, threads: int | None =
     Raises
     ------
     WorkerError : a number of workers that makes no sense, no such cluster, or a worker was killed.
-
-    Examples
-    --------
-    >>> with executor() as pool:
-    ...     dict(pool.run(abs, [-2, 3]))
-    {-2: 2, 3: 3}
     """
     if workers < 1:
         raise WorkerError(f"workers {workers}: nothing would run; give at least 1")

@@ -24,6 +24,7 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only; choose a folder that you may write to",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
     errno.EEXIST: "a file of that name already exists; choose another folder",
+    errno.EWOULDBLOCK: "another process works here; wait for it, or choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
@@ -92,32 +93,20 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def exclusive(folder: Path, doing: str, *, shared: bool = False) -> Iterator[None]:
-    """Lock `folder` for this process while the block runs; the operating system releases it even after a kill.
+def locked(lock_file: Path, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
+    """Hold the folder of `lock_file` while the block runs; the operating system lets go of it even after a kill.
 
     Parameters
     ----------
-    doing : what the holder does, for the message, e.g. ``trains``.
-    shared : lock it together with others that say so; they keep out those that do not.
+    shared : hold it together with others that say so; they keep out those that do not.
+    wait : for who holds it, instead of raising an `OutputError`.
     """
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     with ExitStack() as stack:
-        with output_errors(folder):  # not around the block: what fails there may have nothing to do with the folder
-            lock = stack.enter_context((folder / ".lock").open("a"))
-            try:
-                fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputError(
-                    f"{folder}: another process {doing} here; wait for it, or choose another folder"
-                ) from None
-        yield
-
-
-@contextmanager
-def in_turn(lock_file: Path) -> Iterator[None]:
-    """Wait until no other process is in such a block, and keep others waiting while this one runs."""
-    with ExitStack() as stack:
-        with output_errors(lock_file):
-            fcntl.flock(stack.enter_context(lock_file.open("a")), fcntl.LOCK_EX)
+        with output_errors(
+            lock_file.parent
+        ):  # not around the block: what fails there may have nothing to do with the folder
+            fcntl.flock(stack.enter_context(lock_file.open("a")), how)
         yield
 
 

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 from frazil.core.documents import Document, differences
 from frazil.core.errors import OutputError
-from frazil.core.files import exclusive, in_turn, make_folder, output_errors, read_json
+from frazil.core.files import locked, make_folder, output_errors, read_json
 
 Record = TypeVar("Record", bound=Document)
 
@@ -112,7 +112,7 @@ class OutputFolder(Generic[Record]):
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_folder(self.path)
         try:
-            with exclusive(self.path, f"runs {self.record_type.written_by}", shared=shared):
+            with locked(self.path / ".lock", shared=shared):
                 yield
         finally:
             if made and not self.record_path.exists() and not self.written():
@@ -124,21 +124,17 @@ class OutputFolder(Generic[Record]):
 
     def turn(self) -> AbstractContextManager[None]:
         """Wait for the others that share the folder, for what only one may do at a time, such as writing the record."""
-        return in_turn(self.path / ".turn")
+        return locked(self.path / ".turn", wait=True)
 
     def start(self, record: Record) -> None:
         """Remove what an earlier call wrote, then write the record of this one.
 
         A kill in between leaves the earlier record with a part of its files, which is refused or cleared like the whole.
         """
-        self.clear()
-        record.write(self.record_path)
-
-    def clear(self) -> None:
-        """Remove everything that the command wrote but its record."""
         with output_errors(self.path):
             for path in self.written():
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
+        record.write(self.record_path)

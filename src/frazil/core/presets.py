@@ -20,17 +20,12 @@ from frazil.core.settings import Preset, Settings
 AnyPreset = TypeVar("AnyPreset", bound=Settings)
 
 
-def preset_names() -> list[str]:
-    """Return the names of the bundled training presets."""
-    return names_in(files("frazil.configs"))
-
-
 def load_preset(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Preset:
     """Load a training preset, and override single settings.
 
     Parameters
     ----------
-    name_or_path : a name (`preset_names`), or the path of a TOML file of the same form; what it leaves out has its default.
+    name_or_path : a name, or the path of a TOML file of the same form; what it leaves out has its default.
     overrides : dotted key to value, e.g. ``{"training.batch_size": 8}``.
 
     Raises

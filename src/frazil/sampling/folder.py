@@ -13,7 +13,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,6 @@ USER = "frazil"
 
 TOMOGRAM_TYPE = "generated"
 _INDEX = "[0-9]" * 5
-_SHOWN = 8
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,7 +91,7 @@ class SampleFolder:
         return f"SampleFolder({self.path}: {described}{'' if self.manifest.complete else '; incomplete'})"
 
     def _repr_html_(self) -> str:
-        return slices_html(repr(self), list(islice(self, _SHOWN)), self.labels[:_SHOWN])
+        return slices_html(repr(self), self, self.labels)
 
 
 class SampleOutput(OutputFolder[SampleRequest]):
@@ -180,19 +178,20 @@ def write_samples(out: Path, request: SampleRequest, samples: Samples) -> list[S
         name = f"{clean_name(label) or 'class'}-{index:05d}"
         file = f"{VOLUMES}/{name}.mrc"
         write_volume(out / file, volume, samples.voxel_size_angstrom)
-        entry = SampleEntry(
-            index=index,
-            name=name,
-            file=file,
-            label=label,
-            position=tuple(position.tolist()),
-            seed=request.seed,
-            bundle_digest=request.bundle_digest,
-            moments=Moments(float(volume.mean(dtype=np.float64)), float(volume.std(dtype=np.float64))),
-            digest=file_digest(out / file),
-            **sampling,
+        entries.append(
+            SampleEntry(
+                index=index,
+                name=name,
+                file=file,
+                label=label,
+                position=tuple(position.tolist()),
+                seed=request.seed,
+                bundle_digest=request.bundle_digest,
+                moments=Moments(float(volume.mean(dtype=np.float64)), float(volume.std(dtype=np.float64))),
+                digest=file_digest(out / file),
+                **sampling,
+            )
         )
-        entries.append(entry)
     return entries
 
 

@@ -55,13 +55,7 @@ class ParticleGenerator:
     def from_bundle(
         cls, folder: str | Path, *, device: str = "auto", voxel_size_angstrom: float | None = None
     ) -> ParticleGenerator:
-        """Open the bundle in `folder`, or in the run folder of `frazil train`; see the class for the options.
-
-        Raises
-        ------
-        BundleError : the folder is not a bundle, is damaged, or has a newer schema.
-        RequestError : the device does not exist here, or the voxel size contradicts the bundle's.
-        """
+        """Open the bundle in `folder`, or in the run folder of `frazil train`; see `frazil.load`."""
         choose_device(device)  # before the weights are read
         return cls(load_bundle(folder), device=device, voxel_size_angstrom=voxel_size_angstrom)
 

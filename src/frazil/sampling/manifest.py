@@ -97,14 +97,7 @@ def request_differences(old: SampleRequest, new: SampleRequest) -> list[str]:
 
 
 class _NumberedSample(Settings):
-    """Which sample it is; these fields stand first in the file.
-
-    Parameters
-    ----------
-    index : number of the sample in the request; the sample descends from (seed, index).
-    name : run of the sample in the copick project and `rlnTomoName` in the STAR file.
-    file : MRC, relative to the manifest.
-    """
+    """Which sample it is; these fields stand first in the file."""
 
     index: int
     name: str
@@ -119,6 +112,9 @@ class SampleEntry(SamplingSettings, _NumberedSample):
 
     Parameters
     ----------
+    index : number of the sample in the request; the sample descends from (seed, index).
+    name : run of the sample in the copick project and `rlnTomoName` in the STAR file.
+    file : MRC, relative to the manifest.
     moments : mean and standard deviation of the grey values in the file.
     digest : of the file.
     """

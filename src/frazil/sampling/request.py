@@ -14,7 +14,6 @@ from frazil.io.tables import read_csv
 
 Position = tuple[float, float, float]
 CENTER: Position = (0.5, 0.5, 0.5)
-COLUMNS = ("label", "x", "y", "z", "count")
 
 
 def _from_axes(value: Any) -> Any:
@@ -116,7 +115,7 @@ def _part(requests: Sequence[Request], first: int, count: int) -> list[Request]:
 
 def read_requests(path: str | Path) -> list[Request]:
     """Read a CSV with the columns label, x, y, z (fractions of the tomogram's edges, 0 to 1) and count."""
-    table = read_csv(Path(path), COLUMNS, RequestError)
+    table = read_csv(Path(path), ("label", "x", "y", "z", "count"), RequestError)
     axes = [table.numbers(axis) for axis in "zyx"]
     for axis in axes:
         table.refuse(~axis.between(0, 1), str(axis.name), "a fraction of the tomogram's edge is expected, from 0 to 1")

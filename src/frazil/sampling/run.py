@@ -113,11 +113,8 @@ def _report(out: Path, manifest: SampleManifest, *, copick: bool) -> None:
     say(f"{len(labels)} samples of {manifest.box_size_voxel}^3 voxels at {voxel_size}, z-scored grey values")
     for label in dict.fromkeys(labels):
         say(f"  {labels.count(label):5d} {label}")
-    for name, what in [
-        (VOLUMES, "MRC"),
-        (MANIFEST_FILE, "label, position, seed, sampler, moments of every volume"),
-        (PARTICLES, "RELION 5 particles"),
-        (CONFIG_NAME, "copick project: tomograms and picks"),
-    ]:
-        if copick or name != CONFIG_NAME:
-            say_written(out / name, what)
+    say_written(out / VOLUMES, "MRC")
+    say_written(out / MANIFEST_FILE, "label, position, seed, sampler, moments of every volume")
+    say_written(out / PARTICLES, "RELION 5 particles")
+    if copick:
+        say_written(out / CONFIG_NAME, "copick project: tomograms and picks")

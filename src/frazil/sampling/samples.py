@@ -61,7 +61,7 @@ class Samples:
         return f"Samples({describe(self.labels, self.volumes.shape[-1], self.voxel_size_angstrom)}, seed {self.seed})"
 
     def _repr_html_(self) -> str:
-        return slices_html(repr(self), list(self.volumes[:_SHOWN]), self.labels[:_SHOWN])
+        return slices_html(repr(self), self.volumes, self.labels)
 
 
 def describe(labels: Iterable[str], box_size_voxel: int, voxel_size_angstrom: float) -> str:
@@ -77,10 +77,10 @@ def describe_size(box_size_voxel: int, voxel_size_angstrom: float) -> str:
     return f"{box_size_voxel}^3 voxels of {size}"
 
 
-def slices_html(title: str, volumes: Sequence[Float[np.ndarray, "z y x"]], labels: Sequence[str]) -> str:
-    """Return HTML that shows the central XY slices of `volumes` under a title, with no file but itself."""
+def slices_html(title: str, volumes: Iterable[Float[np.ndarray, "z y x"]], labels: Sequence[str]) -> str:
+    """Return HTML that shows the central XY slices of the first few `volumes` under a title, with no file but itself."""
     figures = []
-    for volume, label in zip(volumes, labels, strict=True):
+    for label, volume in zip(labels[:_SHOWN], volumes, strict=False):
         figures.append(
             f'<figure style="margin:0"><img width="{_EDGE_PIXEL}" style="image-rendering:pixelated" '
             f'alt="{escape(label)}" src="data:image/png;base64,{_png(volume)}"><figcaption>{escape(label)}</figcaption></figure>'

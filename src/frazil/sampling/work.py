@@ -21,6 +21,7 @@ from frazil.sampling.folder import write_samples
 from frazil.sampling.generator import ParticleGenerator
 from frazil.sampling.manifest import MANIFEST_FILE, Sample, SampleEntry, SampleManifest, SampleRequest
 
+_FROM_CARD = {"provenance", "labels", "box_size_voxel", "tilt_range_degrees", "normalisation", "training_data_digest"}
 MANIFEST_SECONDS = 5.0
 """The manifest names every sample, so it is not written after every batch: a kill costs this much work at most."""
 
@@ -115,16 +116,11 @@ def _manifest(
         complete=complete,
         bundle=job.bundle.resolve().name,
         bundle_digest=generator.digest,
-        provenance=card.provenance,
-        labels=generator.labels,
         voxel_size_angstrom=generator.voxel_size_angstrom,
-        box_size_voxel=generator.box_size_voxel,
-        tilt_range_degrees=card.tilt_range_degrees,
-        normalisation=card.normalisation,
-        training_data_digest=card.training_data_digest,
         training_moments=card.moments,
         particle_centre_voxel=(center, center, center),
         precision=job.request.precision,
         memory_format=job.request.memory_format,
         samples=tuple(entries[index] for index in sorted(entries)),
+        **card.model_dump(include=_FROM_CARD),
     )
