@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from frazil.core.allocator import keep_freed_memory, own_process
+from frazil.core.memory import keep_freed_memory, own_process
 from frazil.core.presets import load_preset
 from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings, SamplingSettings

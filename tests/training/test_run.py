@@ -104,7 +104,7 @@ def test_training_leaves_the_process_as_it_was(store, out, monkeypatch):
             [logging.getLogger(name).level for name in ("", "lightning.pytorch")], sys.excepthook,
         )  # fmt: skip
 
-    monkeypatch.setattr("frazil.core.allocator._own_process", False)
+    monkeypatch.setattr("frazil.core.memory._own_process", False)
     monkeypatch.setattr("ctypes.CDLL", lambda name: pytest.fail("the allocator was changed"))
     before = state()
     tiny(store, out)

@@ -17,8 +17,8 @@ from frazil.cli.report import report_command
 from frazil.cli.sample import sample_command
 from frazil.cli.simulate import simulate_command
 from frazil.cli.train import train_command
-from frazil.core.allocator import own_process
 from frazil.core.errors import FrazilError
+from frazil.core.memory import own_process
 from frazil.core.version import __version__
 
 app = typer.Typer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from frazil.core.errors import RequestError
-from frazil.core.machine import machine_memory
+from frazil.core.memory import machine_memory
 from frazil.core.settings import ModelSettings, Precision
 
 _CPU_VOXELS = 64**3

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from frazil.core.allocator import keep_freed_memory
 from frazil.core.console import progress_bar
 from frazil.core.errors import RequestError
 from frazil.core.executor import executor
+from frazil.core.memory import keep_freed_memory
 from frazil.model.devices import bytes_per_box, memory_of
 from frazil.sampling.folder import write_samples
 from frazil.sampling.generator import ParticleGenerator

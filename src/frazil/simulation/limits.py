@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from frazil.core.errors import SimulationError
-from frazil.core.machine import machine_memory
+from frazil.core.memory import machine_memory
 from frazil.simulation.specimen.packing import box_edge
 from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.text import joined

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from frazil.core.allocator import keep_freed_memory
 from frazil.core.errors import SettingsError, ShapeError, StoreError
+from frazil.core.memory import keep_freed_memory
 from frazil.core.settings import Precision, Preset
 from frazil.dataset.store import BoxStore
 from frazil.dataset.variation import Variation, largest_edge

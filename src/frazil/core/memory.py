@@ -1,10 +1,12 @@
-"""The C library's memory: freed memory is kept for the next volume if there is plenty, instead of returned and asked for again."""
+"""Memory: what this process may take of the machine, and how the C library handles what was freed."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -12,6 +14,24 @@ _PLENTY = 4
 """This many times what is needed must be there: freed memory that is kept is fragmented, up to half as much again."""
 
 _own_process = False
+
+
+def machine_memory(processes: int = 1) -> int:
+    """Return the bytes of memory that each of `processes` may take: the machine's, or what a container or batch system allows."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))]) // processes
+
+
+def _limits(membership: Path, root: Path) -> list[int]:
+    """Return the memory limits of this process's control groups (version 2) and of all above them."""
+    found = []
+    with suppress(OSError, ValueError):
+        entries = [line.split(":", 2) for line in membership.read_text().splitlines()]
+        names = [Path(path.lstrip("/")) for number, _, path in entries if number == "0"]
+        for group in [part for name in names for part in (name, *name.parents)]:
+            with suppress(OSError, ValueError):  # no such file, or "max"
+                found.append(int((root / group / "memory.max").read_text()))
+    return found
 
 
 def own_process() -> None:
