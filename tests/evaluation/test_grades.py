@@ -2,8 +2,8 @@
 
 import pytest
 
-from frazil.evaluation.grades import grade
 from frazil.evaluation.scores import Score
+from frazil.evaluation.verdicts import grade
 
 
 def graded(value, real=1.0, *, name="spectrum_xy_dex", better="lower", **fields):

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
 
@@ -22,9 +22,9 @@ from frazil.core.files import atomic_path, file_digest, output_errors
 from frazil.core.folder import OutputFolder
 from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.description import DESCRIPTION, StoreDescription, read_description, store_digest
-from frazil.dataset.plan import CUTTING
+from frazil.dataset.plan import CUTTING, CurationPlan
 from frazil.dataset.runs import RUNS, RunCutter, collect_boxes, read_cut, run_jobs
-from frazil.dataset.split import split_boxes
+from frazil.dataset.split import Split, split_boxes
 from frazil.dataset.store import BOXES, BoxStore
 from frazil.dataset.tables import (
     LEFT_OUT,
@@ -38,11 +38,7 @@ from frazil.dataset.tables import (
     left_out_table,
     summary,
 )
-
-if TYPE_CHECKING:
-    from frazil.dataset.plan import CurationPlan
-    from frazil.dataset.split import Split
-    from frazil.io.sources import Source
+from frazil.io.sources import Source
 
 _REMEDIES = {
     Reason.ABSENT: "copy the tomogram again, or check --level",

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32
 
+from frazil.core.records import Moments, Tomogram
 from frazil.dataset.tables import Reason
 from frazil.volume.crop import box_start, crop, crop_measured
 from frazil.volume.intensity import moments
 from frazil.volume.resample import axis_weights, resample_measured
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Bool, Float, Float32
-
-    from frazil.core.records import Moments, Tomogram
 
 
 @dataclass(frozen=True)

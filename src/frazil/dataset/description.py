@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import pandas as pd
 
@@ -16,8 +16,7 @@ from frazil.core.records import TiltRange, TomogramHeader
 from frazil.core.settings import CurateSettings, SourceSettings, SplitBy
 from frazil.dataset.tables import CENTER_ANGSTROM, CENTER_VOXEL, PARTICLES, POSITION, ClassCount
 
-if TYPE_CHECKING:
-    pass
+pass
 
 DESCRIPTION = "dataset.json"
 REMEDY = "curate it again with --force"

@@ -7,14 +7,15 @@ import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from frazil.core.errors import MissingTomogramError, PickError, SettingsError
 from frazil.core.files import text_digest
-from frazil.core.records import SAME_VOXEL_SIZE
+from frazil.core.records import SAME_VOXEL_SIZE, TiltRange, TomogramHeader
+from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.tables import (
     BOX_CENTER,
     CENTER_ANGSTROM,
@@ -28,13 +29,7 @@ from frazil.dataset.tables import (
     find_outside,
     summary,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from frazil.core.records import TiltRange, TomogramHeader
-    from frazil.core.settings import CurateSettings, SourceSettings
-    from frazil.io.sources import Source
+from frazil.io.sources import Source
 
 CUTTING = {"box_size_voxel", "voxel_size_angstrom", "max_padding", "drop_outside"}
 """The settings that decide which boxes there are; the others decide the split."""

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 from pydantic import ValidationError
 
 from frazil.core.console import progress_bar, say, warn
 from frazil.core.errors import FrazilError, SettingsError
 from frazil.core.presets import load_preset
+from frazil.core.records import TiltRange
 from frazil.core.settings import SourceSettings
 from frazil.dataset.curate import curate_boxes, find_finished
 from frazil.dataset.plan import CurationPlan, check_plan, make_plan, plan_warnings
 from frazil.dataset.show import print_counts, print_store
+from frazil.dataset.store import BoxStore
 from frazil.io.sources import open_source
-
-if TYPE_CHECKING:
-    from frazil.core.records import TiltRange
-    from frazil.dataset.store import BoxStore
 
 
 def source_settings(**values: Any) -> SourceSettings:

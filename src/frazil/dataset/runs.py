@@ -8,23 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from frazil.core.errors import StoreError
 from frazil.core.files import atomic_path, read_json, write_json
 from frazil.core.settings import CurateSettings
 from frazil.dataset.cut import CutBox, cut_box
+from frazil.dataset.plan import CurationPlan
 from frazil.dataset.store import BOXES, create_arrays
 from frazil.dataset.tables import CENTER_VOXEL, MOMENTS, Reason
-
-if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import Float
-
-    from frazil.dataset.plan import CurationPlan
-    from frazil.io.sources import Source
+from frazil.io.sources import Source
 
 RUNS = "runs"
 """Folder of the store, until it is finished."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from frazil.core.console import console, say, warn
+from frazil.dataset.store import BoxStore
 from frazil.dataset.tables import ClassCount, Reason
-
-if TYPE_CHECKING:
-    from frazil.dataset.store import BoxStore
 
 
 def print_counts(counts: Sequence[ClassCount], voxel_size_angstrom: float, *, used: str) -> None:

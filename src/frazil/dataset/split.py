@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,8 @@ from scipy.spatial import KDTree
 
 from frazil.core.errors import StoreError
 from frazil.core.seeds import numpy_generator
+from frazil.core.settings import CurateSettings
 from frazil.dataset.tables import BOX_CENTER
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from frazil.core.settings import CurateSettings
 
 TRAIN = "train"
 VALIDATION = "validation"

@@ -14,11 +14,13 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import zarr
+from jaxtyping import Bool, Float32, Int64
 
 from frazil.core.errors import StoreError
 from frazil.core.files import file_digest
@@ -27,11 +29,6 @@ from frazil.core.settings import Normalisation
 from frazil.dataset.description import DESCRIPTION, REMEDY, StoreDescription, read_description, read_store_table
 from frazil.dataset.tables import NEIGHBOURS, PARTICLES
 from frazil.volume.intensity import moments, z_score
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from jaxtyping import Bool, Float32, Int64
 
 __all__ = ["BOXES", "DESCRIPTION", "BoxStore", "StoreDescription"]
 

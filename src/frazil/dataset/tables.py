@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict
 from scipy.spatial import KDTree
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from jaxtyping import Bool, Float, Int
-
-    from frazil.core.records import Picks
+from frazil.core.records import Picks
 
 PARTICLES = "particles.csv"
 NEIGHBOURS = "neighbours.csv"

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from frazil.core.errors import SettingsError
+from frazil.core.records import TiltRange
+from frazil.core.settings import TrainingSettings
+from frazil.dataset.boxes import Subtomogram
 from frazil.volume.crop import crop_center
-from frazil.volume.turns import draw_turns, mirrored_position, turn_half, wedge_turns
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from frazil.core.records import TiltRange
-    from frazil.core.settings import TrainingSettings
-    from frazil.dataset.boxes import Subtomogram
-    from frazil.volume.turns import Turn
+from frazil.volume.turns import Turn, draw_turns, mirrored_position, turn_half, wedge_turns
 
 
 def margin_voxel(settings: TrainingSettings) -> int:

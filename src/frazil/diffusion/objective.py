@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int64
-    from torch import Tensor, nn
-
-    from frazil.core.records import Condition
-    from frazil.core.settings import LossWeighting
-    from frazil.model.noise import NoiseSchedule
+from frazil.core.records import Condition
+from frazil.core.settings import LossWeighting
+from frazil.model.noise import NoiseSchedule
 
 
 def noise_volumes(

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from frazil.core.errors import RequestError
-from frazil.core.settings import SamplingSettings
+from frazil.core.records import Condition
+from frazil.core.settings import DiffusionSettings, Precision, SamplingSettings
 from frazil.diffusion.schedule import make_solver
 from frazil.model.compute import Compute
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from jaxtyping import Float, Int64
-    from torch import Tensor
-
-    from frazil.core.records import Condition
-    from frazil.core.settings import DiffusionSettings, Precision
-
-    Network = Callable[[Tensor, Tensor, Condition], Tensor]
+Network = Callable[[Tensor, Tensor, Condition], Tensor]
 
 
 @torch.no_grad()

@@ -5,22 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
+from torch import Tensor
 
 from frazil.core.errors import RequestError
+from frazil.core.settings import DiffusionSettings, SamplerName
 from frazil.model.noise import NoiseSchedule
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from frazil.core.settings import DiffusionSettings, SamplerName
 
 
 def noise_levels(settings: DiffusionSettings) -> Float64[np.ndarray, "T"]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
+from torch import nn
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from frazil.core.settings import MemoryFormat, Precision, TrainingSettings
-
+from frazil.core.settings import MemoryFormat, Precision, TrainingSettings
 
 _FORMATS: dict[MemoryFormat, torch.memory_format] = {
     "contiguous": torch.contiguous_format,

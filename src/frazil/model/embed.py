@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from frazil.core.records import Condition
+from frazil.core.settings import Conditioning
 from frazil.model.steady import SteadyLinear, SteadySiLU
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int64
-    from torch import Tensor
-
-    from frazil.core.records import Condition
-    from frazil.core.settings import Conditioning
 
 
 def sinusoid(t: Int64[Tensor, "b"], width: int) -> Float[Tensor, "b w"]:

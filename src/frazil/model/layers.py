@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from frazil.core.settings import Modulation
 from frazil.model.activation import norm_silu
 from frazil.model.steady import SteadyConv3d, SteadyConvTranspose3d, SteadyLinear, one_by_one
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from frazil.core.settings import Modulation
 
 _Layer = TypeVar("_Layer", bound=nn.Module)
 

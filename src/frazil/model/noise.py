@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from jaxtyping import Float64, Int64
-    from torch import Tensor
-
-    from frazil.core.settings import DiffusionSettings
+from frazil.core.settings import DiffusionSettings
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor
 
 NETWORK_ERROR = 0.018
 """Error of a network of preset `fast` at the lowest noise, as the standard deviation of a voxel of a z-scored box. 0.046 was measured

@@ -7,17 +7,13 @@ their plain forms; without gradients on the CPU they use the same kernel for eve
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn import functional as F
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jaxtyping import Float
-    from torch import Tensor
 
 _PLAIN_KERNEL_LIMIT = 20480
 """PyTorch gives a lone float32 volume of at most this many lines (channel, z, y) to a plain kernel, not to oneDNN."""

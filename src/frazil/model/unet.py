@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from frazil.core.errors import ShapeError
-from frazil.core.settings import DiffusionSettings
+from frazil.core.records import Condition
+from frazil.core.settings import DiffusionSettings, ModelSettings, NetworkPart
 from frazil.model.embed import ConditionEmbedding
 from frazil.model.layers import ConditionalResidualBlock, Double, Halve, SelfAttention, start_at_zero
 from frazil.model.noise import NoiseSchedule
 from frazil.model.precondition import Scales, edm_scales, inverse_variance_scales, plain_scales
 from frazil.model.steady import ExactConv3d
 from frazil.model.wavelet import FrontEnd
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from jaxtyping import Float, Int64
-    from torch import Tensor
-
-    from frazil.core.records import Condition
-    from frazil.core.settings import ModelSettings, NetworkPart
-
 
 MODULES: dict[NetworkPart, tuple[str, ...]] = {
     "embedding": ("embed",),

@@ -6,18 +6,13 @@ Orthonormal means that nothing is lost, white noise stays white, and a squared e
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from frazil.core.settings import FrontEndName
+from frazil.core.settings import FrontEndName
 
 BANDS = ("LLL", "LLH", "LHL", "LHH", "HLL", "HLH", "HHL", "HHH")
 """The bands in order: for z, y and x, low or high pass (``haar``), or the even or odd voxels (``space-to-depth``)."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Float, Int64, Shaped
 
 from frazil.core.errors import ShapeError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Bool, Float, Int64, Shaped
 
 
 def box_start(center_voxel: Float[np.ndarray, "... 3"], box_size_voxel: int) -> Int64[np.ndarray, "... 3"]:

@@ -5,15 +5,11 @@ Works on NumPy arrays, so that cutting boxes does not have to load torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from jaxtyping import Bool, Float, Float32
 
 from frazil.core.errors import ShapeError
 from frazil.core.records import Moments
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32
 
 EPSILON = 1e-8
 """Added to the standard deviation in eq. 1. Real CZII tomograms have 6e-6, so it is small but not nothing."""

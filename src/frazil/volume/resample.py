@@ -8,15 +8,11 @@ folded back.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 LOBES = 4
 """Half-width of the kernel in voxels of the coarser grid: Lanczos-4."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from frazil.evaluation.metrics.prdc import kth_distances, mean_interval, neighborhoods
+from frazil.evaluation.metrics.feature_distances import kth_distances, mean_interval, neighborhoods
 
 
 def line(*values):

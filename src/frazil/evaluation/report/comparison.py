@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from frazil.evaluation.grades import overlap
 from frazil.evaluation.report.numbers import number
 from frazil.evaluation.report.plot import Picture, draw_lines
 from frazil.evaluation.report.table import Row
 from frazil.evaluation.scores import Evaluation, Line, Plot, Score
+from frazil.evaluation.verdicts import overlap
 
 _LEVELS, _LETTER_WIDTH = 3, 13.0
 

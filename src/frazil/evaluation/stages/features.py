@@ -13,13 +13,16 @@ from threadpoolctl import threadpool_limits
 
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.metrics.feature_distances import (
+    NEIGHBORS,
     frechet_distance,
     frechet_interval,
     kernel_distance,
     kernel_interval,
+    kth_distances,
+    mean_interval,
+    neighborhoods,
 )
 from frazil.evaluation.metrics.metric import MINIMUM, Estimate, Metric, Role
-from frazil.evaluation.metrics.prdc import NEIGHBORS, kth_distances, mean_interval, neighborhoods
 from frazil.evaluation.records import StageRecord
 from frazil.evaluation.scores import Better, Question, Score, known
 from frazil.evaluation.stages.feature_sets import FeatureSets, embed_sets, equal_numbers, volumes_to_embed
