@@ -1,5 +1,7 @@
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,13 @@ from frazil.dataset import curate as curate_module
 from frazil.dataset import runs as runs_module
 from frazil.dataset.curate import curate_boxes, find_finished
 from frazil.dataset.plan import make_plan
+from frazil.dataset.run import curate
 from frazil.io.sources import open_source
 from frazil.volume.intensity import moments
 
 
 def contents(folder):
-    files = [file for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name not in (".lock", ".turn")]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
@@ -202,6 +205,23 @@ def test_killed_and_resumed_is_the_same_as_never_stopped(
     assert source.reads == ["a", "bb", "ccc"][cut:]
     assert contents(store.path) == contents(whole.path)
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "store"}
+
+
+def test_ranges_of_runs_share_the_work(make_project, run, tmp_path):
+    project = make_project("copick", runs=("TS_1", "TS_2", "TS_3")).path
+    command = ["curate", str(project), "--out", str(tmp_path / "store"), "--preset", "smoke", "--box", "8"]
+    jobs = [
+        subprocess.Popen([sys.executable, "-m", "frazil", *command, "--first", str(first), "--count", "2"])
+        for first in (0, 2)
+    ]
+    assert [job.wait(60) for job in jobs] == [0, 0]
+    assert not (tmp_path / "store" / "dataset.json").exists()
+    code, _, error = run(*command, "--first", 3)
+    assert code == 2
+    assert "first 3: there are picks to cut in 3 runs" in error
+    assert run(*command)[0] == 0
+    whole = curate(project, tmp_path / "whole", preset="smoke", box_size_voxel=8)
+    assert contents(tmp_path / "store") == contents(whole.path)
 
 
 @pytest.mark.parametrize("form", ["copick", "csv"])

@@ -47,6 +47,8 @@ def curate_command(
     validation_run: Annotated[list[str] | None, _split(help="Use this run for validation; repeatable.")] = None,
     validation_fraction: Annotated[float | None, _split(metavar="SHARE", help="Share of runs, or boxes.")] = None,
     seed: Annotated[int | None, _split(help="Seed of the split.")] = None,
+    first: options.First = None,
+    count: Annotated[int | None, options.machine_option(help="Runs, from --first on.")] = None,
     workers: options.Workers = 1,
     dask: options.Dask = None,
 ) -> None:
@@ -81,6 +83,8 @@ def curate_command(
             picks_file=str(picks) if picks else None,
             tilt_range_degrees=parse_tilt_range(tilt_range) if tilt_range else None,
         ),
+        first=first,
+        count=count,
         dry_run=dry_run,
         workers=workers,
         dask=dask,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -81,16 +82,18 @@ def curate_boxes(
     plan: CurationPlan,
     path: Path,
     *,
+    runs: slice | None = None,
     workers: int = 1,
     dask: str | None = None,
     force: bool = False,
     on_progress: Callable[[int], None] = lambda _: None,
-) -> BoxStore:
+) -> BoxStore | None:
     """Cut all boxes of `plan` and write the store, or resume where a call with the same plan was interrupted.
 
     Parameters
     ----------
     plan : of `source`, checked.
+    runs : cut only these of `run_jobs` and leave the store unfinished, so that several calls can share the work.
     workers, dask : see `frazil.core.executor.executor`; each worker holds one tomogram in memory.
     force : replace a store, finished or not, that has other settings, or is damaged.
     on_progress : called with a number of picks that were dealt with; first with those of an earlier call.
@@ -98,22 +101,22 @@ def curate_boxes(
     owns = (DESCRIPTION, PARTICLES, NEIGHBOURS, LEFT_OUT, BOXES, f"{RUNS}/{'[0-9]' * 5}")
     folder = OutputFolder(path, "curation.json", Curation, owns)
     wanted = Curation(source=plan.source_settings, curate=plan.settings, plan_digest=plan.digest)
-    with output_errors(path):
-        finished = (path / DESCRIPTION).exists()
-    if finished and not folder.record_path.exists():
-        _adopt(folder, wanted, force=force)
-    earlier = folder.earlier(wanted, force=force, compare=partial(_changes, finished=finished))
-    with folder.held():
-        if earlier is None or finished:
-            folder.start(wanted)
-        else:
-            wanted.write(folder.record_path)
+    _earlier(folder, wanted, force=force)  # refuses before anything is touched
+    with folder.held(shared=runs is not None):
+        with folder.turn() if runs is not None else nullcontext():
+            if _earlier(folder, wanted, force=force) is None:
+                folder.start(wanted)
+            else:
+                wanted.write(folder.record_path)
         jobs = run_jobs(plan)
-        left = [job for job in jobs if not job.folder(path).exists()]
-        on_progress(sum(len(job.particles) for job in jobs if job not in left))
+        chosen = jobs if runs is None else jobs[runs]
+        left = [job for job in chosen if not job.folder(path).exists()]
+        on_progress(sum(len(job.particles) for job in chosen if job not in left))
         with executor(workers=workers, dask=dask, threads=None) as pool:
             for job, _ in pool.run(RunCutter(source, plan.settings, path), left):
                 on_progress(len(job.particles))
+        if runs is not None:
+            return None
         results = pd.DataFrame(
             [row for job in jobs for row in read_cut(path, job)], columns=["particle", "reason", *MOMENTS]
         ).set_index("particle")
@@ -133,6 +136,16 @@ def curate_boxes(
         _write_tables(path, plan, particles, boxes, split)
         shutil.rmtree(path / RUNS, ignore_errors=True)
     return BoxStore.open(path)
+
+
+def _earlier(folder: OutputFolder[Curation], wanted: Curation, *, force: bool) -> Curation | None:
+    """Return the record of an unfinished call with the same plan; None where the work starts over."""
+    with output_errors(folder.path):
+        finished = (folder.path / DESCRIPTION).exists()
+    if finished and not folder.record_path.exists():
+        _adopt(folder, wanted, force=force)
+    earlier = folder.earlier(wanted, force=force, compare=partial(_changes, finished=finished))
+    return None if finished else earlier
 
 
 def _adopt(folder: OutputFolder[Curation], wanted: Curation, *, force: bool) -> None:

@@ -15,6 +15,7 @@ from frazil.core.records import TiltRange
 from frazil.core.settings import SourceSettings
 from frazil.dataset.curate import curate_boxes, find_finished
 from frazil.dataset.plan import CurationPlan, check_plan, make_plan, plan_warnings
+from frazil.dataset.runs import run_jobs
 from frazil.dataset.show import print_counts, print_store
 from frazil.dataset.store import BoxStore
 from frazil.io.sources import open_source
@@ -42,15 +43,25 @@ def parse_tilt_range(text: str) -> TiltRange:
 
 
 @overload
-def curate(source: Path | str, out: Path | str, *, dry_run: Literal[False] = False, **options: Any) -> BoxStore: ...
+def curate(
+    source: Path | str,
+    out: Path | str,
+    *,
+    first: None = None,
+    count: None = None,
+    dry_run: Literal[False] = False,
+    **options: Any,
+) -> BoxStore: ...
 @overload
-def curate(source: Path | str, out: Path | str | None = None, *, dry_run: bool, **options: Any) -> BoxStore | None: ...
+def curate(source: Path | str, out: Path | str | None = None, **options: Any) -> BoxStore | None: ...
 def curate(
     source: Path | str,
     out: Path | str | None = None,
     *,
     preset: str = "fast",
     select: SourceSettings | None = None,
+    first: int | None = None,
+    count: int | None = None,
     dry_run: bool = False,
     workers: int = 1,
     dask: str | None = None,
@@ -67,6 +78,8 @@ def curate(
     out : folder of the store; not needed in a dry run.
     preset : ``paper``, ``fast``, ``smoke``, or a TOML file: settings of the boxes and of the split.
     select : which tomograms and picks to take; None takes all, where there is only one choice.
+    first, count : cut only these runs, counted in the order of their names, for several calls at the same time, such as the
+        tasks of a SLURM array. A call without them cuts what is missing and finishes the store.
     dry_run : print the table from the picks alone, write nothing, and return None.
     workers : tomograms that are cut at a time, each in a process of its own.
     dask : address of a Dask scheduler, or path of its scheduler file: its workers cut instead.
@@ -75,7 +88,8 @@ def curate(
 
     Returns
     -------
-    The store: ``store.particles`` is a table with a row per box, ``store.volume(box)`` reads its grey values.
+    The store: ``store.particles`` is a table with a row per box, ``store.volume(box)`` reads its grey values. None if `first`
+    or `count` is given and the store is not finished.
 
     Raises
     ------
@@ -88,6 +102,9 @@ def curate(
     --------
     >>> store = curate("project", "boxes", box_size_voxel=32, validation_runs=["TS_2"])  # doctest: +SKIP
     """
+    for name, number, least in (("first", first, 0), ("count", count, 1)):
+        if number is not None and number < least:
+            raise SettingsError(f"{name} {number}: too low; give at least {least}")
     select = select or SourceSettings()
     curate_settings = load_preset(preset, {f"curate.{name}": value for name, value in settings.items()}).curate
     # all classes are neighbors, so the filter by label comes after reading
@@ -106,20 +123,36 @@ def curate(
         print_store(finished)
         say(f"{path}: already curated with these settings and picks; nothing to do")
         return finished
+    runs = None if first is None and count is None else _range(plan, first or 0, count)
     with ExitStack() as stack:
         bar = progress_bar()
-        task = bar.add_task("curating", total=len(plan.to_cut()))
+        picks = sum(len(job.particles) for job in run_jobs(plan)[runs or slice(None)])
+        task = bar.add_task("curating", total=picks)
 
-        def on_progress(picks: int) -> None:
+        def on_progress(cut: int) -> None:
             if not bar.live.is_started:  # not before the work begins: what is refused is refused in one line
                 _warn(plan)
                 stack.enter_context(bar)
-            bar.update(task, advance=picks)
+            bar.update(task, advance=cut)
 
-        store = curate_boxes(opened, plan, path, workers=workers, dask=dask, force=force, on_progress=on_progress)
+        store = curate_boxes(
+            opened, plan, path, runs=runs, workers=workers, dask=dask, force=force, on_progress=on_progress
+        )
+    if store is None:
+        say(
+            f"{path}: cut {picks:,} picks; when all runs are cut, the same command without --first and --count finishes the store"
+        )
+        return None
     print_store(store)
     say(f"wrote {path}: {len(store):,} boxes")
     return store
+
+
+def _range(plan: CurationPlan, first: int, count: int | None) -> slice:
+    jobs = run_jobs(plan)
+    if first >= len(jobs):
+        raise SettingsError(f"first {first}: there are picks to cut in {len(jobs)} runs; give a lower one")
+    return slice(first, None if count is None else first + count)
 
 
 def _preview(plan: CurationPlan) -> None:
