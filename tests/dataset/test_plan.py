@@ -209,3 +209,12 @@ def test_the_digest_knows_what_decides_the_boxes(source):
     assert plan_of(source, SourceSettings(labels=("ribosome",))).digest != digest
     source.all_picks[0].centers_angstrom[0, 0] += 1e-3
     assert plan_of(source).digest != digest
+
+
+def test_a_crop_counts_from_where_it_was_cut_out(make_source, monkeypatch):
+    source = make_source({("a", "ribosome"): [[9, 10, 12]]})
+    header = dataclasses.replace(source.header("a"), first_voxel_angstrom=(0.0, -20.0, 50.0))
+    monkeypatch.setattr(source, "header", lambda run: header)
+    plan = plan_of(source)
+    np.testing.assert_allclose(plan.particles[CENTER_VOXEL], [[9, 12, 7]])
+    assert plan.digest != plan_of(make_source({("a", "ribosome"): [[9, 10, 12]]})).digest

@@ -89,11 +89,15 @@ def test_the_source_knows_sizes_better():
     assert count_classes(particles, ["ribosome"], {"ribosome": 140.0})[0].diameter_angstrom == 280
 
 
+def grids_of(plan):
+    return {run: plan.box_grid(run) for run in plan.headers}
+
+
 def neighbours_of(source, *, labels=(), **settings):
     settings = CurateSettings(**{"box_size_voxel": 8} | settings)
     plan = make_plan(source, SourceSettings(labels=labels), settings)
     boxes = plan.to_cut().assign(box=range(len(plan.to_cut())))
-    table = find_neighbours(boxes, plan.particles, box_size_voxel=8, voxel_size_angstrom=plan.voxel_size_angstrom)
+    table = find_neighbours(boxes, plan.particles, box_size_voxel=8, grids=grids_of(plan))
     return plan, boxes, table
 
 
@@ -103,6 +107,15 @@ def test_offsets_point_from_the_middle_voxel_to_the_neighbour(make_source):
     assert table["label"].tolist() == ["r", "q"]
     # q is cut first; 11.5 rounds to the even 12, so its box is centred there, and the one of r on 10
     np.testing.assert_allclose(table[OFFSET], [[10.2 - 12, 2, 0], [1.5, -2, 0]], atol=1e-12)
+
+
+def test_neighbours_are_counted_in_the_voxels_of_their_own_tomogram(make_source):
+    # far from the corner, the 0.09 % that headers round are half a voxel
+    places = {(run, label): [place] for run in "ab" for label, place in (("r", [12, 12, 512]), ("q", [12, 12, 514]))}
+    volumes = {run: np.zeros((24, 24, 530), dtype=np.float32) for run in "ab"}
+    _, _, table = neighbours_of(make_source(places, voxel_sizes={"a": 10.0, "b": 10.009}, volumes=volumes))
+    assert len(table) == 4
+    np.testing.assert_allclose(table[OFFSET].abs(), [[0, 0, 2]] * 4, atol=1e-9)
 
 
 def test_the_box_ends_where_its_voxels_end(make_source):
@@ -177,7 +190,7 @@ def test_the_paper_has_two_others_in_a_box(real_data):
     settings = CurateSettings(split_by="particle")
     plan = make_plan(Whole(open_source(real_data, SourceSettings())), SourceSettings(), settings)
     boxes = plan.to_cut().assign(box=range(1269))
-    table = find_neighbours(boxes, plan.particles, box_size_voxel=64, voxel_size_angstrom=10.012444)
+    table = find_neighbours(boxes, plan.particles, box_size_voxel=64, grids=grids_of(plan))
     # measured on the reference implementation: 75 % of boxes hold others, 2.06 on average; 98.7 % of its validation
     # boxes overlap a training box
     assert len(table) / 1269 == pytest.approx(2.06, abs=0.005)

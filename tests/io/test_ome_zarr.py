@@ -154,15 +154,14 @@ def test_a_damaged_chunk(image, refuses):
 
 
 def test_a_chunk_that_cannot_be_read_is_no_absent_chunk(image, monkeypatch, refuses):
-    cat = LocalFileSystem.cat
+    def fail(self, path, *args, **kwargs):
+        if path.endswith(".zarray"):  # metadata
+            return cat(self, path, *args, **kwargs)
+        raise PermissionError(13, "denied")
 
-    def fail(self, paths, *args, **kwargs):
-        if isinstance(paths, str):  # metadata come one by one, chunks together
-            return cat(self, paths, *args, **kwargs)
-        return {path: PermissionError(13, "denied") for path in paths}
-
+    cat = LocalFileSystem.cat_file
     pyramid = opened(image)
-    monkeypatch.setattr(LocalFileSystem, "cat", fail)
+    monkeypatch.setattr(LocalFileSystem, "cat_file", fail)
     with refuses(SourceError, "denoised.zarr", "chunk of level 0", "denied"):
         pyramid.read(0)
 
@@ -232,3 +231,75 @@ def test_rewriting_replaces_the_whole_image(image):
     assert len(opened(image).levels) == 1
     assert not (image / "1").exists()
     assert opened(image).read(0).shape == (4, 20, 150)
+
+
+@pytest.mark.parametrize(("said", "stored"), [(".", "/"), ("/", "."), (None, "/")])
+def test_chunks_are_present_where_they_are_read_whatever_zarray_says_of_their_names(image, said, stored):
+    if stored == ".":
+        for number in "01":
+            (image / f"0/0/0/{number}").rename(image / f"0/0.0.{number}")
+    meta = json.loads((image / "0/.zarray").read_text())
+    del meta["dimension_separator"]
+    (image / "0/.zarray").write_text(json.dumps(meta | ({"dimension_separator": said} if said else {})))
+    pyramid = opened(image)
+    assert pyramid.chunk_present(0).all()
+    np.testing.assert_array_equal(pyramid.read(0), VOLUME)
+
+
+def test_a_chunk_under_the_other_separator_is_absent_where_others_are_under_the_one_that_is_said(image):
+    (image / "0/0/0/1").rename(image / "0/0.0.1")
+    pyramid = opened(image)
+    assert pyramid.chunk_present(0).tolist() == [[[True, False]]]
+    assert not pyramid.read(0)[:, :, 128:].any()
+
+
+def test_a_translation_says_where_the_first_voxel_lies(image):
+    def change(content):
+        for level, transformations in enumerate(data["coordinateTransformations"] for data in content["datasets"]):
+            transformations.append({"type": "translation", "translation": [5.0 * level, 100.0, -30.0]})
+        content["coordinateTransformations"] = [{"type": "scale", "scale": [2, 2, 2]}]
+
+    edit(image, change)
+    fine, coarse = opened(image).levels
+    assert fine.first_voxel_angstrom == (0, 200, -60)
+    assert coarse.first_voxel_angstrom == (10, 200, -60)
+    store = zarr.storage.FSStore(str(image), mode="r", dimension_separator="/")
+    true = open_pyramid(store, "image", voxel_size_angstrom=40.0).levels[0]  # the header says 20
+    assert true.first_voxel_angstrom == (0, 400, -120)
+
+
+def test_a_scale_that_contradicts_the_shapes_is_refused(image, refuses):
+    edit(image, lambda content: content["datasets"][1]["coordinateTransformations"][0].update(scale=[40.0] * 3))
+    assert opened(image).shape_voxel(0) == VOLUME.shape
+    with refuses(SourceError, "denoised.zarr", "level 1 has 5 x 10 x 75", "40 A", "give 2 x 5 x 38", "--level 0"):
+        opened(image).shape_voxel(1)
+
+
+@pytest.mark.parametrize("axes", ["c", "tc"])
+def test_one_channel_and_one_time_point_are_a_tomogram(image, axes):
+    shutil.rmtree(image / "0")
+    group = zarr.open_group(zarr.DirectoryStore(str(image)), mode="a")
+    first = (1,) * len(axes)
+    group.create_dataset("0", data=VOLUME.reshape(first + VOLUME.shape), chunks=(*first, 9, 20, 100))
+
+    def change(content):
+        content["axes"] = [{"name": name} for name in axes] + content["axes"]
+        for data in content["datasets"]:
+            data["coordinateTransformations"][0]["scale"] = [*first, 10.0, 10.0, 10.0]
+
+    edit(image, change)
+    pyramid = opened(image)
+    assert pyramid.shape_voxel(0) == VOLUME.shape
+    assert pyramid.chunk_present(0).tolist() == [[[True, True]]]
+    np.testing.assert_array_equal(pyramid.read(0), VOLUME)
+
+
+def test_several_channels_and_unknown_codecs_are_refused(image, refuses):
+    meta = json.loads((image / "0/.zarray").read_text())
+    (image / "0/.zarray").write_text(json.dumps(meta | {"compressor": {"id": "unheard-of"}}))
+    with refuses(SourceError, "denoised.zarr", "level 0", "unheard-of", "install the package"):
+        opened(image).read(0)
+    more = {"shape": [2, *meta["shape"]], "chunks": [1, *meta["chunks"]]}
+    (image / "0/.zarray").write_text(json.dumps(meta | more))
+    with refuses(SourceError, "denoised.zarr", "level 0", "2 x 9 x 20 x 150", "one channel and one time point"):
+        opened(image).read(0)

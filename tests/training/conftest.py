@@ -27,7 +27,14 @@ class Blobs:
         grid = np.stack(np.meshgrid(*[np.arange(self.edge) - self.edge / 2] * 3, indexing="ij"))
         volume = torch.from_numpy(np.exp(-(grid**2).sum(0) / 6)).float()
         volume = (volume - volume.mean()) / volume.std() * (1 if row % 2 else -1)
-        return Subtomogram(volume[None], row % 2, torch.full((3,), 0.5), self.first + row, torch.full((3,), 100.0))
+        return Subtomogram(
+            volume[None],
+            row % 2,
+            torch.full((3,), 0.5),
+            self.first + row,
+            torch.full((3,), 100.0),
+            torch.full((3,), 0.99),
+        )
 
 
 @pytest.fixture

@@ -218,7 +218,7 @@ class Boxes:
     def __getitem__(self, row: int) -> Subtomogram:
         noise = torch.randn(1, 8, 16, 16, 16, generator=torch.Generator().manual_seed(row)) * (1 + row % 2)
         volume = haar_join(noise * torch.tensor(self.std)[None, :, None, None, None])[0]
-        return Subtomogram(volume, 0, torch.full((3,), 0.5), row, torch.full((3,), 100.0))
+        return Subtomogram(volume, 0, torch.full((3,), 0.5), row, torch.full((3,), 100.0), torch.full((3,), 0.99))
 
 
 STD = (2.5, 0.8, 0.7, 0.3, 0.6, 0.25, 0.2, 0.06)

@@ -98,3 +98,17 @@ def test_where_all_is_measured_nothing_is_divided():
     box, kept = resample_measured(volume, np.ones(volume.shape, dtype=bool), [axis.weights] * 3)
     assert kept.all()
     np.testing.assert_array_equal(box, resample(volume, [axis.weights] * 3))
+
+
+@pytest.mark.parametrize(("ratio", "worst"), [(0.8, 0.01), (1.3, 0.01), (2.0, 0.01)])
+def test_a_smooth_volume_is_resampled_up_to_where_it_ends(ratio, worst):
+    axes = [axis_weights(center, 16, ratio) for center in (20.3, 18.0, 22.6)]
+    lines = [axis.start_voxel + np.arange(axis.weights.shape[1]) for axis in axes]
+    z, y, x = np.meshgrid(*lines, indexing="ij")
+    whole = (5 + np.sin(z / 8) + np.cos(y / 9) * x / 20).astype(np.float32)
+    measured = (z < 22) & (y > 15)
+    weights = [axis.weights for axis in axes]
+    box, kept = resample_measured(np.where(measured, whole, 0), measured, weights)
+    assert 0.2 < kept.mean() < 0.8
+    error = np.abs(box - resample(whole, weights))[kept]
+    assert error.max() < worst * np.ptp(whole)

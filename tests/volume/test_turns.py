@@ -112,11 +112,11 @@ def test_draws_depend_on_the_generator_alone_and_reach_every_turn():
 def test_a_box_of_a_turned_tomogram_is_the_turned_box_at_the_mirrored_position(turn, at):
     # a tomogram whose voxel i mirrors to N-1-i about its middle
     tomogram = numpy_generator(5, "tomogram").standard_normal((11, 11, 11))
-    flipped = [axis for axis, part in enumerate(mirrored_position(np.zeros(3), turn)) if part == 1]
+    last = np.full(3, 10 / 11)
+    flipped = [axis for axis, part in enumerate(mirrored_position(np.zeros(3), turn, last)) if part > 0]
     turned = np.flip(tomogram, axis=flipped)
     middle = np.array(at) + 3
-    position = (middle + 0.5) / 11
-    there = np.rint(mirrored_position(position, turn) * 11 - 0.5).astype(int)
+    there = np.rint(mirrored_position(middle / 11, turn, last) * 11).astype(int)
 
     def box(volume, centre):
         return volume[tuple(slice(c - 3, c + 4) for c in centre)]
@@ -125,4 +125,4 @@ def test_a_box_of_a_turned_tomogram_is_the_turned_box_at_the_mirrored_position(t
 
 
 def test_an_unknown_position_stays_unknown():
-    assert np.isnan(mirrored_position(np.full(3, np.nan), "x")).all()
+    assert np.isnan(mirrored_position(np.full(3, np.nan), "x", np.full(3, 0.9))).all()

@@ -73,6 +73,8 @@ class TomogramHeader:
     shape_voxel : zyx.
     origin : path or address, for messages and provenance.
     simulated : frazil made it; no microscope saw it.
+    first_voxel_angstrom : zyx place of the center of voxel (0, 0, 0), in the frame of the picks: not 0 for a crop that says
+        where it was cut out.
     """
 
     run: str
@@ -81,6 +83,11 @@ class TomogramHeader:
     origin: str
     tilt_range_degrees: TiltRange | None = None
     simulated: bool = False
+    first_voxel_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def to_voxel(self, centers_angstrom: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "... 3"]:
+        """Return places (zyx, angstrom, as in `Picks`) in voxels from the center of voxel (0, 0, 0)."""
+        return np.asarray((centers_angstrom - np.asarray(self.first_voxel_angstrom)) / self.voxel_size_angstrom)
 
     @property
     def extent_angstrom(self) -> tuple[float, float, float]:

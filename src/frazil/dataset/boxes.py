@@ -28,6 +28,7 @@ class Subtomogram(NamedTuple):
     position : `(3,)` zyx center / extent of the tomogram, in [0, 1].
     box : its number in the store.
     extent_voxel : `(3,)` zyx extent of the tomogram in voxels of the box.
+    last_position : `(3,)` position of the last voxel of the tomogram.
     """
 
     volume: Float[Tensor, "1 z y x"]
@@ -35,6 +36,7 @@ class Subtomogram(NamedTuple):
     position: Float[Tensor, "3"]
     box: int
     extent_voxel: Float[Tensor, "3"]
+    last_position: Float[Tensor, "3"]
 
 
 class Subtomograms(Dataset[Subtomogram]):
@@ -69,6 +71,8 @@ class Subtomograms(Dataset[Subtomogram]):
         voxel_size, tomograms = store.description.voxel_size_angstrom, store.description.tomograms
         extents = np.array([tomograms[run].extent_angstrom for run in rows["run"]]).reshape(-1, 3) / voxel_size
         self._extents = torch.from_numpy(extents.astype(np.float32))
+        shapes = np.array([tomograms[run].shape_voxel for run in rows["run"]]).reshape(-1, 3)
+        self._last_positions = torch.from_numpy((1 - 1 / shapes).astype(np.float32))
         self._volumes: Tensor | None = None
         if in_memory:
             self._volumes = torch.empty((len(self), 1, *[store.description.box_size_voxel] * 3))
@@ -80,7 +84,14 @@ class Subtomograms(Dataset[Subtomogram]):
 
     def __getitem__(self, row: int) -> Subtomogram:
         volume = self._load(row) if self._volumes is None else self._volumes[row]
-        return Subtomogram(volume, self.labels[row], self.positions[row], int(self.indices[row]), self._extents[row])
+        return Subtomogram(
+            volume,
+            self.labels[row],
+            self.positions[row],
+            int(self.indices[row]),
+            self._extents[row],
+            self._last_positions[row],
+        )
 
     def _load(self, row: int) -> Float[Tensor, "1 z y x"]:
         return torch.from_numpy(self.store.z_scored(int(self.indices[row]), self.normalisation))[None]

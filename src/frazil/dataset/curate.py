@@ -174,7 +174,7 @@ def _write_tables(path: Path, plan: CurationPlan, particles: pd.DataFrame, boxes
         boxes,
         particles,
         box_size_voxel=settings.box_size_voxel,
-        voxel_size_angstrom=plan.voxel_size_angstrom,
+        grids={run: plan.box_grid(run) for run in plan.headers},
     )
     digests = {}
     for name, table in {PARTICLES: boxes, NEIGHBOURS: neighbours, LEFT_OUT: left_out_table(particles)}.items():

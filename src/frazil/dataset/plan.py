@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,11 @@ class CurationPlan:
     def ratio(self, run: str) -> float:
         """See `_ratio`."""
         return _ratio(self.headers[run], self.voxel_size_angstrom)
+
+    def box_grid(self, run: str) -> TomogramHeader:
+        """Return the tomogram of a run as if its voxels were those of the boxes: its own, unless they are resampled."""
+        header = self.headers[run]
+        return header if self.ratio(run) == 1 else replace(header, voxel_size_angstrom=self.voxel_size_angstrom)
 
     def counts(self) -> tuple[ClassCount, ...]:
         """Count the picks by class, and by why they will not be cut."""
@@ -202,9 +207,10 @@ def _place(
     known = particles["run"].isin(headers)
     of_row = [headers[run] for run in particles.loc[known, "run"]]
     sizes = np.array([header.voxel_size_angstrom for header in of_row])[:, None]
+    firsts = np.array([header.first_voxel_angstrom for header in of_row]).reshape(-1, 3)
     shapes = np.array([header.shape_voxel for header in of_row]).reshape(-1, 3)
     ratios = np.array([_ratio(header, voxel_size_angstrom) for header in of_row])[:, None]
-    centers_voxel = particles.loc[known, CENTER_ANGSTROM].to_numpy(dtype=np.float64) / sizes
+    centers_voxel = (particles.loc[known, CENTER_ANGSTROM].to_numpy(dtype=np.float64) - firsts) / sizes
     particles.loc[known, CENTER_VOXEL] = centers_voxel
     particles.loc[known, POSITION] = np.clip(centers_voxel / shapes, 0, 1)
     # interpolation centers a box exactly, a plain crop on the nearest voxel
@@ -251,7 +257,12 @@ def _digest(
     content = {
         "picks": particles.to_csv(index=False),
         "tomograms": {
-            run: [*header.shape_voxel, header.voxel_size_angstrom, header.tilt_range_degrees]
+            run: [
+                *header.shape_voxel,
+                header.voxel_size_angstrom,
+                header.tilt_range_degrees,
+                *((header.first_voxel_angstrom,) if any(header.first_voxel_angstrom) else ()),
+            ]
             for run, header in headers.items()
         },
         "source": source.model_dump(mode="json", exclude={"picks_file"}),

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict
 from scipy.spatial import KDTree
 
-from frazil.core.records import Picks
+from frazil.core.records import Picks, TomogramHeader
 
 PARTICLES = "particles.csv"
 NEIGHBOURS = "neighbours.csv"
@@ -159,18 +159,18 @@ def left_out_table(particles: pd.DataFrame) -> pd.DataFrame:
 
 
 def find_neighbours(
-    boxes: pd.DataFrame, annotated: pd.DataFrame, *, box_size_voxel: int, voxel_size_angstrom: float
+    boxes: pd.DataFrame, annotated: pd.DataFrame, *, box_size_voxel: int, grids: Mapping[str, TomogramHeader]
 ) -> pd.DataFrame:
     """Return every other annotated particle whose center lies in one of a box's voxels: box, label, offset.
 
     All classes count, requested or not, and so do picks without a box of their own; duplicates do not, they are the
-    same particle. `boxes` are the rows of `annotated`, by index, that have a box.
+    same particle. `boxes` are the rows of `annotated`, by index, that have a box; `grids` the tomograms by run, in voxels of the boxes.
     """
     frames = [pd.DataFrame(columns=["box", "label", *OFFSET])]
     others = annotated[~annotated["duplicate"]].dropna(subset=CENTER_ANGSTROM)
     for run, inside in boxes.groupby("run", sort=True):
         around = others[others["run"] == run]
-        centers = around[CENTER_ANGSTROM].to_numpy() / voxel_size_angstrom
+        centers = grids[str(run)].to_voxel(around[CENTER_ANGSTROM].to_numpy())
         box_centers = inside[BOX_CENTER].to_numpy()
         # the largest offset of any voxel's border is D/2 + 1/2, in the maximum norm
         found: Any = KDTree(centers).query_ball_point(

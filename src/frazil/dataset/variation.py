@@ -82,7 +82,8 @@ class Variation:
         """
         shift = tuple(int(step) for step in random.integers(-self.shift_voxel, self.shift_voxel, size=3, endpoint=True))
         (turn,) = draw_turns(1, self.turns, random)
-        position = torch.from_numpy(np.float32(mirrored_position(item.position.numpy(), turn)))
+        turned = mirrored_position(item.position.numpy(), turn, item.last_position.numpy())
+        position = torch.from_numpy(np.float32(turned))
         # cut last: voxel 0 of a turned box has no partner, and would show as a seam
         return self._cut(item._replace(volume=turn_half(item.volume, turn), position=position), shift)
 

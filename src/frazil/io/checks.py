@@ -124,9 +124,9 @@ def refuse_picks_beyond_unit_voxels(header: TomogramHeader, picks: Iterable[Pick
     """Refuse a voxel size of exactly 1 A where picks in angstrom would then lie outside the tomogram."""
     if header.voxel_size_angstrom != UNKNOWN_ANGSTROM:
         return
-    extent = np.asarray(header.extent_angstrom)
     for some in picks:
-        outside = int(((some.centers_angstrom < 0) | (some.centers_angstrom > extent)).any(axis=1).sum())
+        centers_voxel = header.to_voxel(some.centers_angstrom)
+        outside = int(((centers_voxel < 0) | (centers_voxel > header.shape_voxel)).any(axis=1).sum())
         if outside:
             raise SourceError(
                 f"{header.origin}: its header says 1.0 A per voxel, but then {outside} of {len(some)} picks of {some.label} "

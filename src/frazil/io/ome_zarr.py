@@ -1,15 +1,21 @@
 """OME-Zarr (NGFF 0.4, Zarr v2) tomograms: read a level of the pyramid and which of its chunks exist; write a pyramid.
 
 Conventions. The scale in the metadata is the truth, whatever a folder is called. Angstrom are counted from the
-center of voxel (0, 0, 0), at every level: ``centers_voxel = centers_angstrom / voxel_size_angstrom``. (A level is
-the mean of 2 x 2 x 2 voxels of the one above, so strictly the center of its first voxel lies half a finer voxel
-away, a quarter of its own; the metadata of copick and of the CZII data set do not carry that shift, and neither do we.)
+center of voxel (0, 0, 0), at every level, unless a translation in the metadata says where that voxel lies:
+``centers_voxel = (centers_angstrom - first_voxel_angstrom) / voxel_size_angstrom``. (A level is the mean of 2 x 2 x 2 voxels
+of the one above, so strictly the center of its first voxel lies half a finer voxel away, a quarter of its own. Tools that
+write this as a translation are followed; the metadata of copick and of the CZII data set do not carry it, and ours neither.)
+
+A chunk is present if it is stored under the key that it is read by. The separator in the key is the one that .zarray names,
+or the other one where all chunks are stored under that.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+from collections import ChainMap
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,10 +52,13 @@ _ANGSTROM_PER_UNIT = {
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of a pyramid: the path of its array and the edge of its voxels, NaN where nothing says it."""
+    """One resolution of a pyramid: the path of its array, the edge of its voxels, NaN where nothing says it, and the place (zyx)
+    of its first voxel's center.
+    """
 
     path: str
     voxel_size_angstrom: float
+    first_voxel_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,11 @@ class Pyramid:
     tilt_range_degrees: TiltRange | None
     simulated: bool
 
-    def array(self, level: int) -> zarr.Array:
-        """Return the array of `level`, voxels unread. An error for a level that is missing names those that exist."""
+    def array(self, level: int, separator: str | None = None) -> zarr.Array:
+        """Return the array of `level`, voxels unread, with the `separator` in the keys of its chunks that .zarray should name.
+
+        An error for a level that is missing names those that exist.
+        """
         there = [index for index, one in enumerate(self.levels) if f"{one.path}/.zarray" in self.store]
         if level not in there:
             if not there:
@@ -76,34 +88,54 @@ class Pyramid:
             raise MissingTomogramError(
                 f"{self.origin}: resolution level {level} {known}; on disk: {names}; pass --level {there[0]}"
             )
-        path = self.levels[level].path
+        key = f"{self.levels[level].path}/.zarray"
         try:
-            separator = json.loads(bytes(self.store[f"{path}/.zarray"])).get("dimension_separator", ".")
-            array = zarr.open_array(_strict(self.store, separator), path=path, mode="r")
-        except (ValueError, AttributeError, zarr.errors.MetadataError) as fault:
-            raise SourceError(
-                f"{self.origin}/{path}/.zarray: damaged ({one_line(fault)}); copy the tomogram again"
-            ) from None
-        if array.ndim != 3 or array.dtype.kind not in "fiu":
+            said = json.loads(bytes(self.store[key])) | ({"dimension_separator": separator} if separator else {})
+            store = ChainMap({key: json.dumps(said).encode()}, self.store)
+            array = zarr.open_array(store, path=self.levels[level].path, mode="r")
+        except (ValueError, TypeError, AttributeError, zarr.errors.MetadataError) as fault:
+            if "codec not available" in str(fault):
+                raise SourceError(
+                    f"{self.origin}: level {level} was compressed with a codec that is missing here ({one_line(fault)}); "
+                    "install the package that has it, or write the tomogram with Blosc"
+                ) from None
+            raise SourceError(f"{self.origin}/{key}: damaged ({one_line(fault)}); copy the tomogram again") from None
+        if array.ndim < 3 or any(edge != 1 for edge in array.shape[:-3]) or array.dtype.kind not in "fiu":
             raise SourceError(
                 f"{self.origin}: level {level} is {array.ndim}-dimensional {array.dtype}, not a tomogram (z, y, "
-                "x); check the file"
+                f"x) but {' x '.join(map(str, array.shape))}; write one channel and one time point"
             )
         return array
+
+    def shape_voxel(self, level: int) -> tuple[int, int, int]:
+        """Return the zyx edges of a level; refuse a scale that contradicts them."""
+        z, y, x = self.array(level).shape[-3:]
+        here, finest = self.levels[level], self.levels[0]
+        if level and f"{finest.path}/.zarray" in self.store and here.voxel_size_angstrom > 0:
+            ratio = finest.voxel_size_angstrom / here.voxel_size_angstrom
+            expected = np.array(self.array(0).shape[-3:]) * ratio
+            if np.any(np.abs(np.array([z, y, x]) - expected) > 1):
+                raise SourceError(
+                    f"{self.origin}: level {level} has {z} x {y} x {x} voxels (z, y, x), but its scale of "
+                    f"{here.voxel_size_angstrom:.6g} A and that of level 0, {finest.voxel_size_angstrom:.6g} A, give "
+                    f"{' x '.join(f'{edge:.0f}' for edge in expected)}; pass --level 0, or correct the scales in its .zattrs"
+                )
+        return z, y, x
 
     def read(self, level: int) -> Float[np.ndarray, "z y x"]:
         """Read a whole level as float32; chunks that are absent hold the fill value (0 where there is none).
 
         Chunks are read in threads, so that one is decoded while another comes from the disk.
         """
-        array = self.array(level)
-        volume = np.zeros(array.shape, dtype=array.dtype)
+        array = self.array(level, self._separator(level))
+        first, shape, chunks = (0,) * (array.ndim - 3), array.shape[-3:], array.chunks[-3:]
+        volume = np.zeros(shape, dtype=array.dtype)
 
         def read_chunk(corner: tuple[int, ...]) -> None:
-            block = tuple(slice(start, start + chunk) for start, chunk in zip(corner, array.chunks, strict=True))
-            array.get_basic_selection(block, out=volume[block])
+            block = tuple(slice(start, start + chunk) for start, chunk in zip(corner, chunks, strict=True))
+            array.get_basic_selection((*first, *block), out=volume[block])
 
-        corners = product(*(range(0, edge, chunk) for edge, chunk in zip(array.shape, array.chunks, strict=True)))
+        corners = product(*(range(0, edge, chunk) for edge, chunk in zip(shape, chunks, strict=True)))
         try:
             with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
                 list(pool.map(read_chunk, corners))
@@ -114,12 +146,24 @@ class Pyramid:
         return np.asarray(volume, dtype=np.float32)
 
     def chunk_present(self, level: int) -> Bool[np.ndarray, "cz cy cx"]:
-        """Return which chunks of a level exist in the store."""
-        present = np.zeros(self.array(level).cdata_shape, dtype=bool)
-        keys = {key.replace("/", ".") for key in _keys_under(self.store, self.levels[level].path)}
+        """Return which chunks of a level exist in the store, under the keys that `read` takes."""
+        array, separator = self.array(level), self._separator(level)
+        present = np.zeros(array.cdata_shape[-3:], dtype=bool)
+        keys = set(_keys_under(self.store, self.levels[level].path))
         for chunk in np.ndindex(present.shape):
-            present[chunk] = ".".join(map(str, chunk)) in keys
+            present[chunk] = separator.join(map(str, (0,) * (array.ndim - 3) + chunk)) in keys
         return present
+
+    def _separator(self, level: int) -> str:
+        """Return what stands between the numbers in the key of a chunk: what .zarray says, or what all chunks have instead."""
+        array = self.array(level)
+        said = json.loads(bytes(self.store[f"{self.levels[level].path}/.zarray"])).get("dimension_separator") or "."
+        keys = _keys_under(self.store, self.levels[level].path)
+        for separator in (said, "/" if said == "." else "."):
+            number = re.compile(re.escape(separator).join([r"\d+"] * array.ndim))
+            if any(number.fullmatch(key) for key in keys):
+                return separator
+        return str(said)
 
 
 def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_angstrom: float | None = None) -> Pyramid:
@@ -127,21 +171,22 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_ang
 
     `voxel_size_angstrom` is the true one of the finest level, where the scales are wrong; only their ratio counts then.
     """
-    store = _strict(store)
+    if isinstance(store, zarr.storage.FSStore):
+        store = _Files(store.fs, store.path)
     attributes = _attributes(store, origin)
     try:
         image = attributes["multiscales"][0]
         axes = [axis["name"] for axis in image["axes"]]
-        units = {axis.get("unit", "angstrom") for axis in image["axes"]}
-        shared = _scale(image.get("coordinateTransformations", []), len(axes))
+        units = {axis.get("unit", "angstrom") for axis in image["axes"][-3:]}
+        shared = image.get("coordinateTransformations", [])
         paths = [str(data["path"]) for data in image["datasets"]]
-        scales = [_scale(data["coordinateTransformations"], len(axes)) * shared for data in image["datasets"]]
+        places = [_place(data["coordinateTransformations"] + shared, len(axes)) for data in image["datasets"]]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as fault:
         raise SourceError(
             f"{origin}: its .zattrs is not an OME-NGFF 0.4 image ({type(fault).__name__}: {fault}); write it as "
             "OME-Zarr 0.4"
         ) from None
-    if axes != ["z", "y", "x"]:
+    if axes[-3:] != ["z", "y", "x"] or not set(axes[:-3]) <= {"t", "c"}:
         raise SourceError(
             f"{origin}: axes {', '.join(map(str, axes))}, expected z, y, x; write one channel and one time point"
         )
@@ -151,12 +196,18 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_ang
         )
     factor = _ANGSTROM_PER_UNIT[units.pop()]
     levels: list[Level] = []
-    for path, scale in zip(paths, scales, strict=True):
+    finest, _ = places[0]
+    for path, (scale, first_voxel) in zip(paths, places, strict=True):
         if voxel_size_angstrom is None:
             size = isotropic_voxel_size(scale * factor, f"{origin}/{path}")
         else:
-            size = true_voxel_size(scale, scales[0], voxel_size_angstrom) if levels else voxel_size_angstrom
-        levels.append(Level(path, size))
+            size = true_voxel_size(scale, finest, voxel_size_angstrom) if levels else voxel_size_angstrom
+        if first_voxel.any():  # a scale may be 0 where the true size is given
+            first_voxel *= factor if voxel_size_angstrom is None else voxel_size_angstrom / np.maximum(finest, 1e-300)
+        z, y, x = first_voxel.tolist()
+        if not np.isfinite(first_voxel).all():
+            raise SourceError(f"{origin}/{path}: a translation of {z}, {y}, {x} A (z, y, x); correct it in its .zattrs")
+        levels.append(Level(path, size, (z, y, x)))
     ours = attributes.get(ATTRIBUTE)
     ours = ours if isinstance(ours, dict) else {}
     return Pyramid(store, origin, tuple(levels), _tilt_range(ours, origin), simulated=bool(ours.get("simulated")))
@@ -243,12 +294,16 @@ def _attributes(store: MutableMapping[str, Any], origin: str) -> dict[str, Any]:
     return attributes
 
 
-def _scale(transformations: list[dict[str, Any]], axes: int) -> Float[np.ndarray, "axes"]:
-    scale = np.ones(axes)
+def _place(transformations: list[dict[str, Any]], axes: int) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Return the zyx edges of a voxel, and where the center of the first one lies, in the unit of the axes."""
+    scale, first_voxel = np.ones(axes), np.zeros(axes)
     for transformation in transformations:
         if transformation["type"] == "scale":
-            scale = scale * np.asarray(transformation["scale"], dtype=np.float64)
-    return scale
+            factors = np.asarray(transformation["scale"], dtype=np.float64)
+            scale, first_voxel = scale * factors, first_voxel * factors
+        elif transformation["type"] == "translation":
+            first_voxel = first_voxel + np.asarray(transformation["translation"], dtype=np.float64)
+    return scale[-3:], first_voxel[-3:]
 
 
 def _tilt_range(ours: dict[str, Any], origin: str) -> TiltRange | None:
@@ -262,18 +317,36 @@ def _tilt_range(ours: dict[str, Any], origin: str) -> TiltRange | None:
     return low, high
 
 
-def _strict(store: MutableMapping[str, Any], separator: str = ".") -> MutableMapping[str, Any]:
-    """Zarr takes any input error for an absent chunk; only a file that is not there is one."""
-    if isinstance(store, zarr.storage.FSStore):
-        store = zarr.storage.FSStore(
-            store.path, fs=store.fs, mode="r", exceptions=(KeyError,), dimension_separator=separator
-        )
-    return store
+class _Files(MutableMapping[str, Any]):
+    """A Zarr store to read from. Unlike Zarr's, it takes only a file that is not there for an absent chunk, and no path for a
+    pattern.
+    """
+
+    def __init__(self, fs: Any, root: str) -> None:
+        self.fs, self.path = fs, str(root).rstrip("/")
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return self.fs.cat_file(f"{self.path}/{key}")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise KeyError(key) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return (str(name)[len(self.path) + 1 :] for name in self.fs.find(self.path))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise zarr.errors.ReadOnlyError
+
+    def __delitem__(self, key: str) -> None:
+        raise zarr.errors.ReadOnlyError
 
 
 def _keys_under(store: MutableMapping[str, Any], path: str) -> list[str]:
     """Keys of the store below `path`, relative to it; one listing for remote stores."""
-    if isinstance(store, zarr.storage.FSStore):
+    if isinstance(store, _Files):
         root = f"{store.path}/{path}".rstrip("/")
         return [str(name)[len(root) :].lstrip("/") for name in store.fs.find(root)]
     return [key[len(path) + 1 :] for key in store if key.startswith(f"{path}/")]

@@ -69,7 +69,9 @@ def plan_like(options: LikeOptions, specimen: SpecimenSettings) -> tuple[list[Ru
     plans = []
     for run in runs:
         _check_picks(options.project, by_run[run])
-        plans.append(RunPlan(run, run, Likeness(headers[run], by_run[run])))
+        first_voxel = np.asarray(headers[run].first_voxel_angstrom)  # where a simulated tomogram has 0
+        picks = [replace(some, centers_angstrom=some.centers_angstrom - first_voxel) for some in by_run[run]]
+        plans.append(RunPlan(run, run, Likeness(headers[run], picks)))
     filled = [run for run, at in headers.items() if specimen.is_ice_too_thick(at.shape_voxel, at.voxel_size_angstrom)]
     if filled:
         warn(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
+from scipy.ndimage import distance_transform_edt
 
 LOBES = 4
 """Half-width of the kernel in voxels of the coarser grid: Lanczos-4."""
@@ -60,13 +61,18 @@ def resample_measured(
 ) -> tuple[Float[np.ndarray, "z y x"], Bool[np.ndarray, "z y x"]]:
     """Resample what was measured, and return where the new grid is measured.
 
-    A new voxel counts as measured where at least half of its kernel's weight fell on measured voxels; its value is then
-    divided by that share (normalised convolution, Knutsson & Westin 1993), so that padding does not bleed into what
-    lies next to it. Others are 0, as they are in `volume`.
+    A new voxel counts as measured where at least half of its kernel's weight fell on measured voxels; others are 0. What the
+    kernel reaches beyond them continues them: it is their reflection about the nearest one, in place and in grey value, so
+    that neither padding nor the end of a slope shows beside it.
     """
-    resampled = resample(volume, weights)
     if measured.all():
-        return resampled, np.ones(resampled.shape, dtype=bool)
-    share = resample(measured.astype(np.float32), weights)
-    kept = share >= 0.5
-    return np.where(kept, resampled / np.where(kept, share, 1), 0).astype(volume.dtype), kept
+        return resample(volume, weights), np.ones([len(axis) for axis in weights], dtype=bool)
+    kept = resample(measured.astype(np.float32), weights) >= 0.5
+    beyond = np.array(np.nonzero(~measured))
+    nearest = distance_transform_edt(~measured, return_distances=False, return_indices=True)[(slice(None), *beyond)]
+    across = 2 * nearest - beyond
+    inside = np.clip(across, 0, np.array(volume.shape)[:, None] - 1)
+    across = np.where((inside == across).all(axis=0) & measured[tuple(inside)], across, nearest)
+    continued = volume.copy()
+    continued[tuple(beyond)] = 2 * volume[tuple(nearest)] - volume[tuple(across)]
+    return np.where(kept, resample(continued, weights), 0).astype(volume.dtype), kept

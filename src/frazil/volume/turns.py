@@ -73,9 +73,12 @@ def turn_half(volume: Any, axis: Turn) -> Any:
     return volume[(..., *np.ix_(*order))]
 
 
-def mirrored_position(position: Float[np.ndarray, "... 3"], turn: Turn) -> Float[np.ndarray, "... 3"]:
+def mirrored_position(
+    position: Float[np.ndarray, "... 3"], turn: Turn, last_position: Float[np.ndarray, "... 3"]
+) -> Float[np.ndarray, "... 3"]:
     """Return where a particle sits once its whole tomogram, and not only its box, has been turned about the middle.
 
-    Positions are zyx, center divided by the extent, in [0, 1]; NaN, not known, stays.
+    Positions are zyx, center in voxels divided by the edge of the tomogram, in [0, 1]; NaN, not known, stays. `last_position`
+    is that of the last voxel, (N - 1) / N, which comes to lie where the first one was.
     """
-    return np.where(np.array(SIGNS[turn]) > 0, position, 1 - position)
+    return np.where(np.array(SIGNS[turn]) > 0, position, np.clip(last_position - position, 0, 1))

@@ -84,8 +84,8 @@ def test_the_true_voxel_size_is_of_the_finest_level(make_project):
     true = {"voxel_size_angstrom": 7.0}
     assert opened(project.path, level=0, **true).header("TS_1").voxel_size_angstrom == 7.0
     assert opened(project.path, level=1, **true).header("TS_1").voxel_size_angstrom == pytest.approx(14.0)
-    scale(project, "TS_1", [[9, 9, 10], [27, 27, 30]])  # only the ratio counts
-    assert opened(project.path, level=1, **true).header("TS_1").voxel_size_angstrom == pytest.approx(21.0)
+    scale(project, "TS_1", [[9, 9, 10], [18, 18, 20]])  # only the ratio counts
+    assert opened(project.path, level=1, **true).header("TS_1").voxel_size_angstrom == pytest.approx(14.0)
 
 
 def test_the_true_voxel_size_mends_a_header_of_zeros(make_project, refuses):
@@ -277,3 +277,35 @@ def test_the_real_voxels(real_data, refuses):
         opened(real_data).header("TS_6_4")
     with refuses(MissingTomogramError, "TS_99_9", "TS_5_4, TS_69_2, TS_6_4"):
         source.header("TS_99_9")
+
+
+NAMES = ["tomo[bin4]", "a*", "b?c", "[x]", "d!e{1,2}"]
+
+
+def test_names_with_the_characters_of_patterns_are_names(make_project):
+    plain = make_project("copick", runs=("tomo", *NAMES), name="plain")
+    odd = make_project("czii", runs=("tomo", *NAMES), name="in [2] *?")
+    for project in (plain, odd):
+        source = opened(project.path)
+        assert source.runs() == sorted(project.runs)
+        assert [(p.run, p.label, len(p)) for p in source.picks()] == [
+            (run, label, 4) for run in sorted(project.runs) for label in project.labels
+        ]
+        for run in project.runs:
+            tomogram = source.read(run)
+            assert tomogram.chunk_present.all()
+            np.testing.assert_array_equal(tomogram.volume, project.volumes[run])
+
+
+def test_picks_count_from_where_a_crop_was_cut_out(tiny_project):
+    path = tomogram(tiny_project, "TS_1") / ".zattrs"
+    content = json.loads(path.read_text())
+    content["multiscales"][0]["datasets"][0]["coordinateTransformations"].append(
+        {"type": "translation", "translation": [0, 100.0, -50.0]}
+    )
+    path.write_text(json.dumps(content))
+    header = opened(tiny_project.path).header("TS_1")
+    assert header.first_voxel_angstrom == (0, 100, -50)
+    np.testing.assert_allclose(
+        header.to_voxel(np.array([10.0125, 200.25, 0.0])), [1, (200.25 - 100) / 10.0125, 50 / 10.0125]
+    )

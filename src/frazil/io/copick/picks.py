@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ _level, _handlers = _root.level, list(_root.handlers)
 
 import copick  # noqa: E402
 from copick.impl.filesystem import CopickConfigFSSpec, CopickRootFSSpec  # noqa: E402
+from copick.util.reconnecting_fs import ReconnectingFileSystem  # noqa: E402
 from copick.util.relion import relion_rows_to_poses  # noqa: E402
 
 _root.setLevel(_level)
@@ -84,6 +86,29 @@ class PickFile:
             session=self.session if self.session is not None else content.get("session_id"),
             origin=self.origin,
         )
+
+
+def take_folders_literally(root: Any) -> Any:
+    """Return a copick project that finds what lies in folders with ``[``, ``*`` or ``?`` in their names.
+
+    copick lists folders by patterns, and takes their names for a part of the pattern.
+    """
+    for fs in {getattr(root, name, None) for name in ("fs_static", "fs_overlay")}:
+        if isinstance(fs, ReconnectingFileSystem) and "glob" not in vars(fs):  # projects at one place share it
+            fs.glob = partial(_glob_in, fs, fs.glob)
+    return root
+
+
+def _glob_in(fs: Any, glob: Callable[..., Any], pattern: str, *, detail: bool = False, **options: Any) -> Any:
+    folder, _, name = pattern.rstrip("/").rpartition("/")
+    if not set(folder) & set("[*?"):
+        return glob(pattern, detail=detail, **options)
+    try:
+        inside = fs.ls(folder, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        inside = []
+    found = {one["name"]: one for one in inside if fnmatchcase(one["name"].rstrip("/").rpartition("/")[2], name)}
+    return found if detail else sorted(found)
 
 
 def pick_files(run: Any) -> list[PickFile]:

@@ -15,7 +15,14 @@ from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
 from frazil.core.version import SIMULATED_BY
 from frazil.io.checks import UNKNOWN_ANGSTROM, refuse_picks_beyond_unit_voxels, select
-from frazil.io.copick.picks import CopickConfigFSSpec, CopickRootFSSpec, copick, pick_files, reading
+from frazil.io.copick.picks import (
+    CopickConfigFSSpec,
+    CopickRootFSSpec,
+    copick,
+    pick_files,
+    reading,
+    take_folders_literally,
+)
 from frazil.io.ome_zarr import Pyramid, open_pyramid
 from frazil.io.sources import Source
 
@@ -31,7 +38,7 @@ class CopickSource(Source):
     def __init__(self, path: Path, kind: str, root: Any, settings: SourceSettings) -> None:
         super().__init__(path, settings)
         self.kind = kind
-        self._root = root
+        self._root = take_folders_literally(root)
 
     def runs(self) -> list[str]:
         """See `Source.runs`."""
@@ -57,7 +64,7 @@ class CopickSource(Source):
             return Tomogram(
                 header=self._header(run, pyramid),
                 volume=pyramid.read(level),
-                chunk_voxel=tuple(pyramid.array(level).chunks),
+                chunk_voxel=tuple(pyramid.array(level).chunks[-3:]),
                 chunk_present=pyramid.chunk_present(level),
             )
 
@@ -128,7 +135,7 @@ class CopickSource(Source):
     def _header(self, run: str, pyramid: Pyramid) -> TomogramHeader:
         level = self._settings.level
         with reading(pyramid.origin):
-            z, y, x = pyramid.array(level).shape
+            z, y, x = pyramid.shape_voxel(level)
         voxel_size = pyramid.levels[level].voxel_size_angstrom
         if math.isnan(voxel_size):
             raise SourceError(
@@ -142,6 +149,7 @@ class CopickSource(Source):
             origin=pyramid.origin,
             tilt_range_degrees=pyramid.tilt_range_degrees or self._settings.tilt_range_degrees,
             simulated=pyramid.simulated or self._root.config.description.startswith(SIMULATED_BY),
+            first_voxel_angstrom=pyramid.levels[level].first_voxel_angstrom,
         )
         if self._settings.voxel_size_angstrom is None and pyramid.levels[0].voxel_size_angstrom == UNKNOWN_ANGSTROM:
             finest = replace(
