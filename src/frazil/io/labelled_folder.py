@@ -22,7 +22,9 @@ import pandas as pd
 
 from frazil.core.errors import RequestError, SourceError
 from frazil.core.files import write_text
-from frazil.io.checks import clean_name
+from frazil.core.records import TomogramHeader, same_voxel_size
+from frazil.io.checks import clean_name, refuse_unknown_voxel_size
+from frazil.io.mrc import read_header
 from frazil.io.tables import read_csv
 
 LABELS_FILE = "labels.csv"
@@ -65,6 +67,30 @@ def read_labelled_folder(
     if (folder / LABELS_FILE).is_file():
         return _from_table(folder, files)
     return [LabelledFile(file, _label(folder, file, classes or {}, known_labels)) for file in files]
+
+
+def common_cube(folder: Path, files: Sequence[str], voxel_size_angstrom: float | None) -> TomogramHeader:
+    """Read the headers of volumes, check that all are cubes of one size, and return the first.
+
+    `voxel_size_angstrom` is used instead of the headers'.
+    """
+    headers = [read_header(folder / file, voxel_size_angstrom) for file in files]
+    first = headers[0]
+    if voxel_size_angstrom is None:
+        refuse_unknown_voxel_size(first)
+    for header in headers:
+        if len(set(header.shape_voxel)) > 1:
+            raise SourceError(
+                f"{header.origin}: {header.shape_voxel} (z, y, x) voxels are not a cube; cut boxes of equal edges around the "
+                "particles"
+            )
+        same = same_voxel_size(header.voxel_size_angstrom, first.voxel_size_angstrom)
+        if header.shape_voxel != first.shape_voxel or not same:
+            raise SourceError(
+                f"{header.origin}: {header.shape_voxel} voxels of {header.voxel_size_angstrom:g} A, but {first.origin} has "
+                f"{first.shape_voxel} of {first.voxel_size_angstrom:g} A; take volumes of one size at a time"
+            )
+    return first
 
 
 def write_labels(folder: Path, files: Sequence[LabelledFile]) -> None:

@@ -12,15 +12,14 @@ import numpy as np
 
 from frazil.core.errors import RequestError, SourceError, StoreError
 from frazil.core.files import file_digest, read_json, text_digest
-from frazil.core.records import same_voxel_size
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import Settings
 from frazil.dataset.store import DESCRIPTION, BoxStore
 from frazil.evaluation.inputs.grid import Grid, Voxels
 from frazil.evaluation.scores import TrainedOn
-from frazil.io.checks import clean_name, refuse_unknown_voxel_size
-from frazil.io.labelled_folder import read_labelled_folder
-from frazil.io.mrc import read_header, read_volume
+from frazil.io.checks import clean_name
+from frazil.io.labelled_folder import common_cube, read_labelled_folder
+from frazil.io.mrc import read_volume
 from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest
 
 SAMPLES_KIND: str = SampleManifest.model_fields["kind"].default
@@ -168,7 +167,8 @@ def _from_samples(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolu
 def _from_files(
     path: Path, files: Sequence[str], labels: Sequence[str], voxel_size_angstrom: float | None
 ) -> GeneratedVolumes:
-    grid = _grid_of_files(path, files, voxel_size_angstrom)
+    header = common_cube(path, files, voxel_size_angstrom)
+    grid = Grid(header.voxel_size_angstrom, header.shape_voxel[0])
     each = [(file, label, file_digest(path / file)) for file, label in zip(files, labels, strict=True)]
     return GeneratedVolumes(
         path=path,
@@ -197,27 +197,6 @@ def _from_store(path: Path, real: BoxStore) -> GeneratedVolumes:
         read=lambda row: (store.volume(row), store.measured(row)),
         note=f"boxes of {store.description.source_kind}, training and validation",
     )
-
-
-def _grid_of_files(path: Path, files: Sequence[str], voxel_size_angstrom: float | None) -> Grid:
-    """Read the headers and check that all volumes are cubes of one size."""
-    headers = [read_header(path / file, voxel_size_angstrom) for file in files]
-    first = headers[0]
-    if voxel_size_angstrom is None:
-        refuse_unknown_voxel_size(first)
-    for header in headers:
-        if len(set(header.shape_voxel)) > 1:
-            raise SourceError(
-                f"{header.origin}: {header.shape_voxel} (z, y, x) voxels are not a cube; cut boxes of equal edges around the "
-                "particles"
-            )
-        same = same_voxel_size(header.voxel_size_angstrom, first.voxel_size_angstrom)
-        if header.shape_voxel != first.shape_voxel or not same:
-            raise SourceError(
-                f"{header.origin}: {header.shape_voxel} voxels of {header.voxel_size_angstrom:g} A, but {first.origin} has "
-                f"{first.shape_voxel} of {first.voxel_size_angstrom:g} A; evaluate volumes of one size at a time"
-            )
-    return Grid(first.voxel_size_angstrom, first.shape_voxel[0])
 
 
 def _with_real_labels(volumes: GeneratedVolumes, known: Sequence[str]) -> GeneratedVolumes:

@@ -1,0 +1,78 @@
+"""Sets of central slices: an NPZ archive with `slices (n, 3, N, N)` and `labels (n,)`, or a folder of volumes.
+
+In the archive the slices lie as they are drawn: XY has rows y and columns x, XZ rows z and columns x, YZ rows y and columns z.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from frazil.core.errors import ShapeError, SourceError
+from frazil.core.files import one_line
+from frazil.core.slices import SliceSet
+from frazil.io.labelled_folder import common_cube, read_labelled_folder
+from frazil.io.mrc import read_volume
+
+SLICES_SUFFIX = ".npz"
+_LARGEST_BYTES = {"slices": 4 << 30, "labels": 64 << 20}
+_EXPECTED = "an NPZ archive of slices (n, 3, N, N), numbers, and labels (n), text"
+
+
+def read_slices(
+    path: Path, *, voxel_size_angstrom: float | None = None, classes: Mapping[int, str] | None = None
+) -> SliceSet:
+    """Read a set of slices.
+
+    Parameters
+    ----------
+    voxel_size_angstrom : instead of what the archive (``voxel_size_angstrom``) or the headers say; needed if they say nothing.
+    classes : names of numbered classes, for a folder.
+
+    Raises
+    ------
+    SourceError : no such file, or it holds something else.
+    """
+    found = (
+        _from_folder(path, voxel_size_angstrom, classes) if path.is_dir() else _from_archive(path, voxel_size_angstrom)
+    )
+    if not np.isfinite(found.slices).all():
+        raise SourceError(f"{path}: NaN or infinite grey values; leave those subtomograms out")
+    return found
+
+
+def _from_archive(path: Path, voxel_size_angstrom: float | None) -> SliceSet:
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            for name, largest in _LARGEST_BYTES.items():
+                if archive.zip.getinfo(f"{name}.npy").file_size > largest:
+                    raise SourceError(f"{path}: {name} has more than {largest >> 20} MB; take fewer subtomograms")
+            slices, labels = archive["slices"], archive["labels"]
+            voxel_size = float(voxel_size_angstrom or archive.get("voxel_size_angstrom", 0.0))
+    except FileNotFoundError:
+        raise SourceError(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as fault:
+        raise SourceError(f"{path}: {one_line(fault)}; it must be {_EXPECTED}") from None
+    if not 0 < voxel_size < np.inf:
+        raise SourceError(f"{path}: says no voxel size; pass --voxel-size, or add voxel_size_angstrom to it")
+    if slices.dtype.kind not in "fiu" or labels.dtype.kind != "U" or labels.ndim != 1 or slices.ndim != 4:
+        raise SourceError(
+            f"{path}: slices {slices.dtype} {slices.shape}, labels {labels.dtype} {labels.shape}; it must be {_EXPECTED}"
+        )
+    drawn = slices.astype(np.float32)
+    try:
+        found = SliceSet(drawn, tuple(labels.tolist()), voxel_size)
+    except ShapeError as fault:
+        raise SourceError(f"{path}: {fault}") from None
+    drawn[:, 2] = drawn[:, 2].transpose(0, 2, 1).copy()
+    return found
+
+
+def _from_folder(path: Path, voxel_size_angstrom: float | None, classes: Mapping[int, str] | None) -> SliceSet:
+    files = read_labelled_folder(path, classes=classes)
+    header = common_cube(path, [entry.file for entry in files], voxel_size_angstrom)
+    volumes = (read_volume(path / entry.file) for entry in files)
+    return SliceSet.of_volumes(volumes, [entry.label for entry in files], header.voxel_size_angstrom)
