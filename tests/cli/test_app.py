@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -49,3 +50,27 @@ def test_an_interrupt_says_how_to_resume(run, monkeypatch):
     code, _, err = run("report", "somewhere")
     assert code == 130
     assert "rerun the same command to resume" in err
+
+
+@pytest.mark.parametrize(
+    "place", [["small", "--preset=small"], ["--preset", "small", "small"], ["--preset", "small", "-o", "small"]]
+)
+@pytest.mark.parametrize(
+    ("name", "more"), [("simulation.run.simulate", []), ("simulation.calibration.run.calibrate", ["--real", "small"])]
+)
+def test_out_may_also_be_the_first_argument_as_in_0_1(name, more, place, run, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        f"frazil.{name}", lambda *arguments, **options: calls.append((arguments[-1], options["preset"]))
+    )
+    assert run(name.rpartition(".")[2], *place, *more)[0] == 0
+    assert calls == [(Path("small"), "small")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [([], "'--out' / '-o'"), (["one", "two"], "(two)"), (["one", "-o", "two"], "(one)")]
+)
+def test_out_is_named_once(arguments, named, run):
+    code, _, err = run("simulate", *arguments)
+    assert code == 2
+    assert named in err

@@ -35,7 +35,7 @@ def test_bytes_are_the_same_though_a_worker_is_killed(run, dask_cluster, make_bu
     tiny = "--shape 24,32,32 --voxel-size 20 --ice-thickness full --particles-per-class 1 --count 3"
     boxes = "--tomogram-type denoised --box 16 --validation-run SIM_002"
     for first_result, command in {
-        "ExperimentRuns/*/Picks/*": f"simulate {out['simulate']} --preset small {tiny}",
+        "ExperimentRuns/*/Picks/*": f"simulate --out {out['simulate']} --preset small {tiny}",
         "*/*": f"curate {out['simulate']} --out {out['curate']} {boxes}",
         "volumes/*.mrc": f"sample {make_bundle()} --out {out['sample']} --label all --count 4 --batch-size 1",
     }.items():

@@ -1,5 +1,7 @@
 """A bundle as a generator: what is asked for is what comes, and sample i depends on (seed, i) alone."""
 
+from threading import Event
+
 import numpy as np
 import pytest
 import torch
@@ -119,17 +121,21 @@ def test_no_bit_of_a_sample_depends_on_the_number_of_threads(generator, threads,
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_an_interrupt_in_a_step_ends_the_sampling(generator, threads, number):
-    steps = []
+def test_an_interrupt_in_a_step_ends_the_sampling(generator, threads, number, monkeypatch):
+    """The first piece (of two samples) is interrupted; any other begins one step and learns in the next that it is over."""
+    stopped, steps = Event(), []
+    monkeypatch.setattr("frazil.sampling.generator.Event", lambda: stopped)
 
     def interrupt(count):
         steps.append(count)
-        if len(steps) == 4:
+        if steps.count(2) == 4 and count == 2:
             raise KeyboardInterrupt
+        if steps.count(2) > 4 or count == 1:
+            assert stopped.wait(60)
 
     with pytest.raises(KeyboardInterrupt):
-        threads(number, lambda: generator.sample(label="ribosome", count=8, batch_size=1, on_step=interrupt))
-    assert len(steps) < 24  # of 48; the other thread may end what it is at
+        threads(number, lambda: generator.sample(label="ribosome", count=8, batch_size=1 + number, on_step=interrupt))
+    assert len(steps) <= 4 + number
 
 
 def test_the_seed_decides_the_noise(make_bundle):

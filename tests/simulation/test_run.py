@@ -176,7 +176,7 @@ def test_the_manifest_tells_everything(project):
 
 
 def written_points(project: Path, run: str, label: str) -> list[tuple[np.ndarray, np.ndarray, int]]:
-    """Centre (zyx, angstrom), rotation (zyx) and instance of each point, straight from copick's JSON."""
+    """Center (zyx, angstrom), rotation (zyx) and instance of each point, straight from copick's JSON."""
     content = json.loads((project / "ExperimentRuns" / run / "Picks" / f"simulated_0_{label}.json").read_text())
     points = []
     for point in content["points"]:
@@ -197,7 +197,7 @@ def test_the_model_moved_by_the_written_matrix_lies_on_the_clean_tomogram(projec
     solid = np.linalg.norm(model.grains[0], axis=1).max() + 1.18 * model.sigma_angstrom  # half height of the last grain
     for center, rotation, instance in written_points(project, "SIM_000", label):
         around = np.linalg.norm(np.moveaxis(np.indices(clean.shape), 0, -1) * 20.0 - center, axis=-1)
-        body = (around < solid) & np.isin(instances, (0, instance))  # its own, no neighbour's
+        body = (around < solid) & np.isin(instances, (0, instance))  # its own, no neighbor's
 
         def match(turn: np.ndarray) -> float:
             drawn = model.density(clean.shape, 20.0, rotation=turn, center_voxel=center / 20.0)  # noqa: B023
@@ -343,7 +343,7 @@ def test_a_worker_that_fails_ends_it_in_one_line(tmp_path, run):
     too_many = ("--preset", "small", "--shape", "24,32,32", "--voxel-size", "20", "--ice-thickness", "full")
     out = tmp_path / "out"
     code, _, error = run(
-        "simulate", out, *too_many, "--particles-per-class", "ribosome=40", "--count", "3", "--workers", "2"
+        "simulate", "--out", out, *too_many, "--particles-per-class", "ribosome=40", "--count", "3", "--workers", "2"
     )
     lines = [line for line in error.splitlines() if line.startswith("frazil: ")]
     assert code == 2
@@ -435,7 +435,7 @@ def test_distractors_are_told_in_the_manifest(tmp_path):
 def test_the_command_writes_a_project(tmp_path, run):
     out = tmp_path / "out"
     options = "--seed 4 --tilt-range -51,55 --tilt-step 5 --dose 100 --defocus 2,2.5 --set denoiser.noise_left=0.5"
-    code, _, _ = run("simulate", out, *TINY.split(), *options.split(), "--types", "denoised")
+    code, _, _ = run("simulate", "--out", out, *TINY.split(), *options.split(), "--types", "denoised")
     assert code == 0
     source = open_source(out, SourceSettings())
     assert {picks.label: len(picks) for picks in source.picks()} == {"apo-ferritin": 2, "ribosome": 1}
@@ -473,7 +473,7 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, run, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
     preset = () if "--preset" in arguments else ("--preset", "small")
-    code, _, error = run("simulate", out, *preset, *arguments.split())
+    code, _, error = run("simulate", "--out", out, *preset, *arguments.split())
     lines = [line for line in error.splitlines() if line.startswith("frazil: ")]
     assert code == 2
     assert len(lines) == 1
@@ -489,7 +489,7 @@ def test_like_a_project_it_has_the_same_runs_and_places(make_project, tmp_path, 
     real = make_project("copick", rotations=True, shape_voxel=(30, 40, 48), picks_per_label=2)
     out = tmp_path / "out"
     options = ("--preset", "small", "--ice-thickness", "full", "--types", "denoised", "--like", real.path)
-    code, said, _ = run("simulate", out, *options)
+    code, said, _ = run("simulate", "--out", out, *options)
     assert (code, "simulated tomograms: 2, particles: 8" in said) == (0, True)
     source = open_source(out, SourceSettings())
     assert source.runs() == ["TS_1", "TS_2"]
@@ -500,7 +500,7 @@ def test_like_a_project_it_has_the_same_runs_and_places(make_project, tmp_path, 
     header = source.header("TS_2")
     assert header.shape_voxel == (30, 40, 48)
     assert header.voxel_size_angstrom == pytest.approx(10.0125)
-    assert run("simulate", out, *options)[1].count("nothing to do") == 1
+    assert run("simulate", "--out", out, *options)[1].count("nothing to do") == 1
 
 
 def test_a_run_of_a_project_does_not_depend_on_the_others(make_project, tmp_path):

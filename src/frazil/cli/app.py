@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from frazil.cli.calibrate import calibrate_command
 from frazil.cli.curate import curate_command
@@ -46,9 +47,21 @@ def _root(
     """Learn from annotated cryo-electron tomograms; generate realistic, labeled 3D particle volumes."""
 
 
+class OutFirst(TyperCommand):
+    """A command whose folder may also be its argument, as in frazil 0.1."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take an argument as ``--out``."""
+        given, arguments, _ = self.make_parser(ctx).parse_args(list(args))
+        if arguments and "out" not in given:
+            args.remove(arguments[0])
+            args = ["--out", arguments[0], *args]
+        return super().parse_args(ctx, args)
+
+
 # In the order of the work, which is also the order of the help.
-app.command("simulate")(simulate_command)
-app.command("calibrate")(calibrate_command)
+app.command("simulate", cls=OutFirst)(simulate_command)
+app.command("calibrate", cls=OutFirst)(calibrate_command)
 app.command("curate")(curate_command)
 app.command("train")(train_command)
 app.command("import-weights")(import_weights_command)

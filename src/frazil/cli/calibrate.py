@@ -14,8 +14,8 @@ _search = partial(typer.Option, rich_help_panel="Search")
 
 
 def calibrate_command(
-    out: Annotated[Path, typer.Argument(help="Folder for the preset, the report and its curves.")],
     real: Annotated[Path, typer.Option(metavar="PROJECT", help="Annotated tomograms that frazil curate takes.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the preset, the report and its curves.")],
     preset: Annotated[str, typer.Option(help="Preset to start from: czii, small, or a TOML file.")] = "czii",
     name: Annotated[str, typer.Option(help="Name of the fitted preset, written as OUT/NAME.toml.")] = "calibrated",
     force: options.Force = False,
@@ -45,21 +45,13 @@ def calibrate_command(
     from frazil.dataset.run import source_settings
     from frazil.simulation.calibration.run import calibrate
 
+    source = options.source(tomogram_type, voxel_spacing, level, voxel_size, user, session, label, picks=picks)
     calibrate(
         real,
         out,
         preset=preset,
         name=name,
-        source_settings=source_settings(
-            tomogram_type=tomogram_type,
-            voxel_spacing_angstrom=voxel_spacing,
-            level=level,
-            voxel_size_angstrom=voxel_size,
-            users=user,
-            sessions=session,
-            labels=label,
-            picks_file=str(picks) if picks else None,
-        ),
+        source_settings=source_settings(**source),
         runs=run or (),
         fine_fall_dex=fall,
         evaluations=evaluations,

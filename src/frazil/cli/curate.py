@@ -58,6 +58,7 @@ def curate_command(
     """
     from frazil.dataset.run import curate, parse_tilt_range, source_settings
 
+    picked = options.source(tomogram_type, voxel_spacing, level, voxel_size, user, session, label, picks=picks)
     chosen = {
         "box_size_voxel": box,
         "voxel_size_angstrom": resample_to,
@@ -72,17 +73,7 @@ def curate_command(
         source,
         out,
         preset=preset,
-        select=source_settings(
-            tomogram_type=tomogram_type,
-            voxel_spacing_angstrom=voxel_spacing,
-            level=level,
-            voxel_size_angstrom=voxel_size,
-            users=user,
-            sessions=session,
-            labels=label,
-            picks_file=str(picks) if picks else None,
-            tilt_range_degrees=parse_tilt_range(tilt_range) if tilt_range else None,
-        ),
+        select=source_settings(**picked, tilt_range_degrees=parse_tilt_range(tilt_range) if tilt_range else None),
         first=first,
         count=count,
         dry_run=dry_run,

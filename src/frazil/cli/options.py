@@ -20,9 +20,9 @@ Level = Annotated[int | None, source_option(help="Resolution level of an OME-Zar
 TrueVoxelSize = Annotated[
     float | None, source_option(metavar="A", help="Voxel size of the finest level, if the header is wrong.")
 ]
-User = Annotated[list[str] | None, source_option(help="Only picks of this user; repeatable.")]
-Session = Annotated[list[str] | None, source_option(help="Only picks of this session; repeatable.")]
-Label = Annotated[list[str] | None, source_option(help="Only this particle class; repeatable.")]
+User = Annotated[list[str] | None, source_option(metavar="NAME", help="Only picks of this user; repeatable.")]
+Session = Annotated[list[str] | None, source_option(metavar="NAME", help="Only picks of this session; repeatable.")]
+Label = Annotated[list[str] | None, source_option(metavar="NAME", help="Only this particle class; repeatable.")]
 PicksFile = Annotated[
     Path | None, source_option(help="CSV or STAR file of the picks, if it is not next to the MRC files.")
 ]
@@ -42,6 +42,14 @@ Dask = Annotated[
     ),
 ]
 First = Annotated[int | None, machine_option(help="Start at this index, for a job array: --first 100 --count 50.")]
+
+
+_SOURCE = ("tomogram_type", "voxel_spacing_angstrom", "level", "voxel_size_angstrom", "users", "sessions", "labels")
+
+
+def source(*values: Any, picks: Path | None) -> dict[str, Any]:
+    """Return what the options from `TomogramType` to `PicksFile` were given, in that order, for `SourceSettings`."""
+    return dict(zip(_SOURCE, values, strict=True), picks_file=str(picks) if picks else None)
 
 
 def parse_settings(

@@ -17,7 +17,7 @@ _microscope = partial(typer.Option, rich_help_panel="Microscope")
 
 
 def simulate_command(
-    out: Annotated[Path, typer.Argument(help="Folder for the copick project.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the copick project.")],
     preset: Annotated[str, typer.Option(help="czii, small, or a TOML file; options override it.")] = "czii",
     count: Annotated[
         int | None, typer.Option(help="Tomograms; may be raised later.  [dim]\\[default: 1][/dim]")
@@ -88,16 +88,7 @@ def simulate_command(
         "microscope.optics.defocus_um": defocus,
     }
     settings = {key: value for key, value in chosen.items() if value is not None}
-    source = {
-        "users": user,
-        "sessions": session,
-        "labels": label,
-        "picks_file": str(picks) if picks else None,
-        "tomogram_type": tomogram_type,
-        "voxel_spacing_angstrom": voxel_spacing,
-        "level": level,
-        "voxel_size_angstrom": true_voxel_size,
-    }
+    source = options.source(tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label, picks=picks)
     if like is None and (run or any(value not in (None, []) for value in source.values())):
         raise SettingsError(
             "options that choose runs, picks or tomograms: only with --like; name the project with --like"

@@ -43,10 +43,20 @@ def calibrated(project, tmp_path_factory) -> Path:
 
 def test_the_command_fits_and_prints_the_table(project, tmp_path, run):
     code, out, said = run(
-        "calibrate", tmp_path / "out", "--real", project, "--preset", "small", "--evaluations", 3, "--checks", 1
+        "calibrate",
+        "--out",
+        tmp_path / "out",
+        "--real",
+        project,
+        "--preset",
+        "small",
+        "--evaluations",
+        3,
+        "--checks",
+        1,
     )
     assert code == 0
-    assert "warning: --evaluations 3" in said
+    assert "warning: evaluations 3" in said
     assert f"takes {len(FITTED) + 1}" in said
     assert "SIM_000: 28 x 36 x 32 measured voxels of 10.000 A" in out
     for part in ("power in XY", "missing wedge", "skew", "excess kurtosis", "ok", "calibrated.toml"):
@@ -59,7 +69,7 @@ def test_the_preset_is_one_that_simulate_takes(calibrated):
     start = load_simulation_preset("small")
     assert preset.microscope.tilts == start.microscope.tilts, "what is not fitted is kept"
     assert any(read_numbers(preset)[one.key] != read_numbers(start)[one.key] for one in FITTED)
-    assert 0.5 < preset.grey_std / start.grey_std < 2, "the grey values are those of the project"
+    assert 0.5 < preset.grey_std / start.grey_std < 2, "the gray values are those of the project"
 
 
 def test_the_report_has_every_number_beside_its_floor(calibrated):
@@ -122,14 +132,14 @@ def test_another_problem_needs_force(project, interrupted, refuses):
     [
         ("--run TS_9", ["TS_9", "SIM_000, SIM_001"]),
         ("--preset nothing", ["nothing", "czii"]),
-        ("--evaluations 0", ["--evaluations 0", "at least 1"]),
+        ("--evaluations 0", ["evaluations 0", "at least 1"]),
         ("--checks 0", ["--checks 0", "at least 1"]),
         ("--name a_b", ["a_b", "a-b"]),
         ("--label virus-like-particle", ["virus-like-particle"]),
     ],
 )
 def test_the_command_says_in_one_line_what_is_wrong(project, tmp_path, run, arguments, parts):
-    code, _, said = run("calibrate", tmp_path / "out", "--real", project, *arguments.split())
+    code, _, said = run("calibrate", "--out", tmp_path / "out", "--real", project, *arguments.split())
     assert code == 2
     said = said.strip()
     assert "\n" not in said
