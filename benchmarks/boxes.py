@@ -135,7 +135,7 @@ def peak(kind: str, edge: int) -> None:
         )  # fmt: skip
     found = re.search(
         r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()
-    )  # not getrusage, which a parent colours
+    )  # not getrusage, which a parent colors
     assert found is not None
     print(int(found.group(1)) / 2**20)
 

@@ -65,7 +65,7 @@ RINGS = ("apo-ferritin", "virus-like-particle")
 
 
 def profile(volumes: np.ndarray) -> np.ndarray:
-    """Return the mean grey value by radius in the central XY slice, over all volumes."""
+    """Return the mean gray value by radius in the central XY slice, over all volumes."""
     edge = volumes.shape[1]
     y, x = np.indices((edge, edge)) - edge // 2
     ring = np.hypot(y, x).round().astype(int)

@@ -1,7 +1,7 @@
 """Compare samples with the boxes of a store in a few numbers, each beside its floor: ``compare_samples.py STORE SAMPLES``.
 
-A stopgap until `frazil evaluate` exists: grey-value statistics, power spectrum, missing wedge, and how close samples come to training
-boxes (memorisation), where the floor is the same number for validation boxes. Prints Markdown.
+A stopgap until `frazil evaluate` exists: gray-value statistics, power spectrum, missing wedge, and how close samples come to training
+boxes (memorization), where the floor is the same number for validation boxes. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def main() -> None:
     print(
         f"{len(train)} training, {len(held)} validation boxes ({len(whole)} without padding), {len(generated)} samples\n"
     )
-    print("| grey values | skew | excess kurtosis |\n|---|---|---|")
+    print("| gray values | skew | excess kurtosis |\n|---|---|---|")
     print(row("training boxes, measured voxels", skew(train[train_measured]), kurtosis(train[train_measured])))
     print(row("validation boxes, measured voxels", skew(held[held_measured]), kurtosis(held[held_measured])))
     print(row("samples", skew(generated, axis=None), kurtosis(generated, axis=None)))

@@ -1,7 +1,7 @@
 """Fine-tune and train from scratch for the same CPU time, with several seeds: ``fine_tuning.py STORE TEST BASE OUT``.
 
 STORE has the few boxes to learn from, TEST the same tomograms cut to the size that is trained on: its validation boxes are held out. Every
-arm is trained with every seed on one thread for the same CPU time, so that a busy machine changes little. Loss, spectra, wedge, grey
+arm is trained with every seed on one thread for the same CPU time, so that a busy machine changes little. Loss, spectra, wedge, gray
 values and rings against held-out boxes, as in ablation.py; without training, BASE itself. Interrupted, it goes on. Prints Markdown: mean
 ± standard deviation over seeds.
 """

@@ -54,12 +54,12 @@ class Drawn:
 
     @property
     def scored(self) -> Drawn:
-        """The same set, every volume z-scored: a generator may have learnt cubes out of larger z-scored boxes."""
+        """The same set, every volume z-scored: a generator may have learned cubes out of larger z-scored boxes."""
         axes = {"axis": (1, 2, 3), "keepdims": True}
         return Drawn((self.volumes - self.volumes.mean(**axes)) / self.volumes.std(**axes), self.labels)
 
     def _profile(self, label: str) -> np.ndarray:
-        """Return the mean grey value by radius in the central XY slice, over the samples of a class."""
+        """Return the mean gray value by radius in the central XY slice, over the samples of a class."""
         edge = self.volumes.shape[1]
         y, x = np.indices((edge, edge)) - edge // 2
         ring = np.hypot(y, x).round().astype(int)

@@ -1,6 +1,6 @@
 """Draw the pictures of docs/explanation/simulation.md: ``simulation_pictures.py PROJECT FOLDER``.
 
-PROJECT is what ``frazil simulate PROJECT --preset czii --count 1 --seed 1`` wrote. Of every class the first five particles whose
+PROJECT is what ``frazil simulate --out PROJECT --preset czii --count 1 --seed 1`` wrote. Of every class the first five particles whose
 box lies in the tomogram are drawn: no choosing.
 """
 

@@ -46,7 +46,7 @@ RADIUS_ANGSTROM = {"apo-ferritin": 30.0, "ribosome": 60.0}
 
 @pytest.fixture(autouse=True)
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No network beyond this machine, no colours, a wide terminal: what a test sees depends on nothing around it."""
+    """No network beyond this machine, no colors, a wide terminal: what a test sees depends on nothing around it."""
     connect = socket.socket.connect
 
     def only_here(self, address):

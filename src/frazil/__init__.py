@@ -1,4 +1,4 @@
-"""frazil: learn from annotated cryo-electron tomograms, generate realistic, labelled particle volumes.
+"""frazil: learn from annotated cryo-electron tomograms, generate realistic, labeled particle volumes.
 
 The commands of the command line are functions here, with the same options: `simulate`, `calibrate`, `curate`, `train`, `sample`,
 `evaluate`, `compare`, `filter_samples`, `figures`. ``frazil.load().sample(label="ribosome", count=5)`` samples in memory; `BoxDataset`
@@ -70,7 +70,7 @@ def __dir__() -> list[str]:
 def load(
     bundle: str | Path = "pretrained", *, device: str = "auto", voxel_size_angstrom: float | None = None
 ) -> ParticleGenerator:
-    """Open a bundle as a generator of labelled particle volumes.
+    """Open a bundle as a generator of labeled particle volumes.
 
     Parameters
     ----------

@@ -41,6 +41,15 @@ def test_what_it_does_not_understand_is_refused(tmp_path, change, names):
         Soup.read(path, SourceError)
 
 
+def test_a_record_without_kind_is_of_frazil_0_1(tmp_path):
+    """As ``simulation.json`` was; records of other programs are not ours at all."""
+    path = tmp_path / "soup.json"
+    for content, names in (({"frazil_version": "0.1.0"}, "made by frazil 0.1; use a new folder"), ({}, "kind 'soup'")):
+        path.write_text(json.dumps({"schema_version": 2} | content))
+        with pytest.raises(SourceError, match=names):
+            Soup.read(path, SourceError)
+
+
 def test_differences_are_named_with_both_values():
     old = Soup(salt_gram=1, spoons=(1, 2), guests=({"label": "ann", "age": 3},))
     new = Soup(salt_gram=2, spoons=(1,), guests=({"label": "ann", "age": 4},))

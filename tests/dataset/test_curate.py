@@ -165,8 +165,8 @@ def test_what_is_left_out_is_counted_and_listed(curated, make_source):
     [
         (3, 1.0, r"\(7 constant grey value\); .* check that it was written whole"),
         (np.nan, 1.0, r"\(7 NaN or infinite voxels\); write the tomogram again without NaN"),
-        (None, 1.0, r"\(7 no voxel on disk\); copy the tomogram again, or check --level"),
-        (None, 0.0, r"\(7 too much padding\); pass a larger --max-padding or a smaller --box"),
+        (None, 1.0, r"\(7 no voxel on disk\); copy the tomogram again, or check the level"),
+        (None, 0.0, r"\(7 too much padding\); allow more max padding, or take smaller boxes"),
     ],
 )
 def test_nothing_gave_a_box(curated, source, tmp_path, grey, max_padding, message):
@@ -293,7 +293,7 @@ def test_a_damaged_record_of_a_run_is_named(killed, curated, source, settings, t
 
 
 def test_the_split_may_change_without_cutting_again(curated, source):
-    with pytest.raises(StoreError, match="names all runs"):
+    with pytest.raises(StoreError, match="validation runs are all runs"):
         curated(source, CurateSettings(box_size_voxel=8, validation_runs=("a", "bb", "ccc")))
     source.reads.clear()
     store = curated(source, CurateSettings(box_size_voxel=8, validation_runs=("a",)))

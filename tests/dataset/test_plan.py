@@ -58,7 +58,7 @@ def test_a_class_that_was_not_asked_for_stays_as_a_neighbour(source):
 
 
 def test_an_unknown_class_is_refused_with_those_that_exist(source):
-    with pytest.raises(PickError, match=r"no picks of label nucleosome; pass --label with one of apo-ferritin, ribo"):
+    with pytest.raises(PickError, match=r"no picks of label nucleosome; choose among apo-ferritin, ribo"):
         plan_of(source, SourceSettings(labels=("nucleosome",)))
 
 
@@ -140,7 +140,7 @@ def test_picks_outside_are_refused_with_the_remedy(make_source):
     message = str(raised.value)
     assert "1 of 2 picks of a lie outside the tomogram (and 1 in other runs)" in message
     assert "ribosome at voxel (9.0, 30.0, 9.0) of 24 x 30 x 36 (zyx, 10.000 A)" in message
-    assert "--voxel-size" in message
+    assert "true voxel size" in message
     plan = plan_of(source, drop_outside=True)
     check_plan(plan)
     assert reasons(plan) == ["", "outside the tomogram", "outside the tomogram"]
@@ -172,7 +172,7 @@ def test_tomograms_of_different_voxel_size_want_resampling(make_source):
     source = make_source(
         {("a", "ribosome"): [[9, 9, 9]], ("b", "ribosome"): [[9, 9, 9]]}, voxel_sizes={"a": 10.0, "b": 13.3}
     )
-    with pytest.raises(SettingsError, match=r"a 10.000 A, b 13.300 A\); pass --resample-to 13.300"):
+    with pytest.raises(SettingsError, match=r"a 10.000 A, b 13.300 A\); resample all boxes to 13.300 A"):
         plan_of(source)
     plan = plan_of(source, voxel_size_angstrom=13.3)
     assert plan.ratio("a") == pytest.approx(1.33)
@@ -197,7 +197,7 @@ def test_several_annotators_are_said(source):
 
 
 def test_an_unknown_validation_run(source):
-    with pytest.raises(SettingsError, match=r"--validation-run x: no such run .* there are a, bb, ccc"):
+    with pytest.raises(SettingsError, match=r"validation run x: no such run .* there are a, bb, ccc"):
         check_plan(plan_of(source, validation_runs=("x",)))
 
 

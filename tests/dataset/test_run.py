@@ -117,13 +117,13 @@ def test_a_dry_run_needs_no_tomogram(tiny_project, run):
     assert rows(output)["total"] == [16, 0, 16, 16]
     (line,) = errors.splitlines()
     assert line.startswith("warning: curating this would stop: ")
-    assert line.endswith("pass --tomogram-type and --voxel-spacing of these")
+    assert line.endswith("choose a tomogram type and voxel spacing of these")
 
 
 def test_without_out_and_dry_run(tiny_project, run):
     code, _, errors = run(tiny_project.path)
     assert code == 2
-    assert "--out is missing" in errors
+    assert "out is missing" in errors
 
 
 def test_the_preset_of_the_paper_says_how_many_boxes_overlap(tiny_project, run, tmp_path):
@@ -141,7 +141,7 @@ def test_a_single_tomogram_leaves_nothing_to_validate_and_says_so(make_project, 
     code, output, errors = small(project)
     assert code == 0
     assert "8 training, 0 validation" in output
-    assert "no validation boxes: only run TS_1 has boxes; pass --split particle" in errors
+    assert "no validation boxes: only run TS_1 has boxes; split by particle" in errors
 
 
 def test_one_missing_tomogram_is_said_loudly(tiny_project, small):
@@ -168,18 +168,18 @@ def test_a_class_that_gives_no_box_is_said(tiny_project, small, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--level", 3], r"resolution level 3 does not exist; on disk: 0; pass --level 0"),
+        (["--level", 3], r"resolution level 3 does not exist; on disk: 0; choose level 0"),
         (["--preset", "smoke", "--box", 60], "60.*multiple of 8"),
         (["--max-padding", 1.5], r"max_padding = 1.5"),
         (["--split", "class"], r"split_by = 'class': .*tomogram"),
         (
             ["--validation-run", "TS_1", "--split", "particle"],
-            r"\(TS_1\), but the split is by particle; use --split tomogram",
+            r"\(TS_1\), but the split is by particle; split by tomogram",
         ),
-        (["--tilt-range", "steep"], r"--tilt-range steep: not a range of tilts; .* e.g. -45,45"),
-        (["--voxel-size", 0], r"--voxel-size 0.0: .*greater than 0"),
+        (["--tilt-range", "steep"], r"tilt range steep: not a range of tilts; .* e.g. -45,45"),
+        (["--voxel-size", 0], r"voxel size 0.0: .*greater than 0"),
         (["--voxel-size", 3], r"picks of TS_\d lie outside .*--drop-outside"),
-        (["--voxel-size", "inf"], r"--voxel-size inf: .*finite number; correct it"),
+        (["--voxel-size", "inf"], r"voxel size inf: .*finite number; correct it"),
         (["--resample-to", "inf"], r"voxel_size_angstrom = inf: .*finite number"),
     ],
 )
@@ -205,7 +205,7 @@ def no_voxel_size(tomogram):
     ("damage", "message"),
     [
         (damage_metadata, r"TS_1/.*\.zattrs: damaged, .*; copy the tomogram again"),
-        (no_voxel_size, r"TS_1/.*0 x 0 x 0 A.*--voxel-size"),
+        (no_voxel_size, r"TS_1/.*0 x 0 x 0 A.*voxel size"),
     ],
 )
 def test_damage_in_one_of_two_runs_stops_in_one_line(tiny_project, small, damage, message):

@@ -58,12 +58,12 @@ def test_by_particle_takes_the_share_of_boxes():
 
 
 def test_a_validation_run_without_boxes():
-    with pytest.raises(StoreError, match="--validation-run b has no boxes; name one of those that have: a, c"):
+    with pytest.raises(StoreError, match="validation run b has no boxes; name one of those that have: a, c"):
         split(table(["a", "c"]), validation_runs=("b",))
 
 
 def test_nothing_left_to_train_on():
-    with pytest.raises(StoreError, match=r"names all runs that have boxes \(a, c\).*name fewer"):
+    with pytest.raises(StoreError, match=r"are all runs that have boxes \(a, c\).*name fewer"):
         split(table(["a", "c"]), validation_runs=("a", "c"))
 
 

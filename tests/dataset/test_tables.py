@@ -105,7 +105,7 @@ def test_offsets_point_from_the_middle_voxel_to_the_neighbour(make_source):
     _, _, table = neighbours_of(make_source({("a", "r"): [[10.2, 10, 10]], ("a", "q"): [[11.5, 8, 10]]}))
     assert table["box"].tolist() == [0, 1]
     assert table["label"].tolist() == ["r", "q"]
-    # q is cut first; 11.5 rounds to the even 12, so its box is centred there, and the one of r on 10
+    # q is cut first; 11.5 rounds to the even 12, so its box is centerd there, and the one of r on 10
     np.testing.assert_allclose(table[OFFSET], [[10.2 - 12, 2, 0], [1.5, -2, 0]], atol=1e-12)
 
 

@@ -78,12 +78,18 @@ def test_turns_follow_the_tilt_range():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"box_size_voxel": 24}, r"box_size_voxel 24 in boxes of 16: is larger than they are; .*--box 24, .*--box 16$"),
-        ({"box_size_voxel": 12, "shift_voxel": 3}, r"shifts of 3 need 3 voxels .*--box 18, .*--box 10$"),
-        ({"half_turns": True}, r"box_size_voxel 16 in boxes of 16: half turns need 1 voxels .*--box 18, .*--box 14$"),
+        (
+            {"box_size_voxel": 24},
+            r"box_size_voxel 24 in boxes of 16: is larger than they are; .*boxes of 24, .*boxes of 16$",
+        ),
+        ({"box_size_voxel": 12, "shift_voxel": 3}, r"shifts of 3 need 3 voxels .*boxes of 18, .*boxes of 10$"),
+        (
+            {"half_turns": True},
+            r"box_size_voxel 16 in boxes of 16: half turns need 1 voxels .*boxes of 18, .*boxes of 14$",
+        ),
         (
             {"half_turns": True, "shift_voxel": 2, "box_size_voxel": 12},
-            r"2 and half turns need 3 .*--box 18, .*--box 10$",
+            r"2 and half turns need 3 .*boxes of 18, .*boxes of 10$",
         ),
     ],
 )
@@ -95,9 +101,9 @@ def test_a_cube_without_room_is_refused(settings, message):
 @pytest.mark.parametrize(
     ("box", "multiple", "advice"),
     [
-        (32, 16, "curate with --box 48, or train with --box 16"),
-        (32, 8, "curate with --box 40, or train with --box 24"),
-        (16, 16, "curate with --box 32"),  # nothing smaller is left for the network
+        (32, 16, "curate boxes of 48, or train on boxes of 16"),
+        (32, 8, "curate boxes of 40, or train on boxes of 24"),
+        (16, 16, "curate boxes of 32"),  # nothing smaller is left for the network
     ],
 )
 def test_only_an_edge_that_the_network_takes_is_recommended(box, multiple, advice):

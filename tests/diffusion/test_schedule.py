@@ -72,7 +72,7 @@ def test_even_in_log_snr_as_nearly_as_whole_timesteps_allow(name, steps):
     assert solver.timesteps[-1] == 0
     log_sigmas = np.log(noise_levels(PAPER))
     even = np.linspace(log_sigmas[-1], log_sigmas[0], steps)
-    gaps = np.maximum(np.diff(log_sigmas, prepend=-np.inf), np.diff(log_sigmas, append=np.inf))  # to the neighbours
+    gaps = np.maximum(np.diff(log_sigmas, prepend=-np.inf), np.diff(log_sigmas, append=np.inf))  # to the neighbors
     apart = np.abs(np.log(solver.sigmas) - even)
     assert (apart[1:-1] <= gaps[solver.timesteps][1:-1]).all()
     assert apart[solver.sigmas > 0.3].max() < 0.02  # where timesteps are dense

@@ -111,7 +111,7 @@ def test_the_same_comparison_is_not_written_twice_and_another_not_over_it(finish
 
 
 def test_one_evaluation_and_none_are_refused(finished, tmp_path, refuses):
-    with refuses(RequestError, "--compare", "two or more"):
+    with refuses(RequestError, "compare: 1 evaluation", "two or more"):
         compare([finished("a", 1.0)])
     with refuses(SourceError, "metrics.json", "no such file"):
         compare([tmp_path / "a", tmp_path / "b"])

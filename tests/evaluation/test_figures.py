@@ -171,7 +171,7 @@ def test_other_inputs_are_refused_and_replace_with_force(run, tmp_path, refuses)
 
 
 def test_nothing_to_draw_is_refused(tmp_path, store, refuses):
-    with refuses(RequestError, "nothing to draw", "--store, --samples or --run"):
+    with refuses(RequestError, "nothing to draw", "a store, samples or a run"):
         figures(tmp_path / "figures")
     with refuses(RequestError, "examples 0", "at least 1"):
         figures(tmp_path / "figures", store=store, examples=0)

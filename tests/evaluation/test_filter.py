@@ -151,7 +151,7 @@ def test_samples_keep_manifest_star_and_copick_project(make_bundle, real_boxes, 
 
 
 def test_without_an_evaluation_real_boxes_are_needed(made, real_boxes, tmp_path, refuses):
-    with refuses(RequestError, str(made), "frazil evaluate REAL", "--evaluation", "--real"):
+    with refuses(RequestError, str(made), "as evaluation", "as real"):
         sift(made, tmp_path / "kept", None)
     receipt = sift(made, tmp_path / "kept", None, real_boxes)
     assert receipt.effect[0].name == "corner"
@@ -171,16 +171,16 @@ def test_an_evaluation_of_something_else_is_refused(made, evaluation, real_boxes
 
 
 def test_what_cannot_be_is_refused(made, evaluation, real_boxes, tmp_path, refuses):
-    with refuses(RequestError, "--out", "choose another folder"):
+    with refuses(RequestError, str(made), "choose another folder"):
         sift(made, made, evaluation)
-    with refuses(RequestError, "--by 'beauty'", "spectrum"):
+    with refuses(RequestError, "by 'beauty'", "spectrum"):
         sift(made, tmp_path / "kept", evaluation, by="beauty")
-    with refuses(RequestError, "--keep 0"):
+    with refuses(RequestError, "keep 0:"):
         sift(made, tmp_path / "kept", evaluation, keep=0.0)
     with refuses(SourceError, "metrics.json", "no such file"):
         sift(made, tmp_path / "kept", made)
     real_boxes.rename(tmp_path / "moved")
-    with refuses(SourceError, str(real_boxes), "--real"):
+    with refuses(SourceError, str(real_boxes), "as real"):
         sift(made, tmp_path / "kept", evaluation)
     assert sift(made, tmp_path / "kept", evaluation, tmp_path / "moved").complete
 
@@ -226,9 +226,9 @@ def test_the_share_holds_in_each_class_and_none_that_goes_is_better(volumes, kee
 
 def test_shares_that_cannot_be_are_refused(refuses):
     for keep in (0.0, -1.0, 1.5):
-        with refuses(RequestError, f"--keep {keep:g}", "0.9"):
+        with refuses(RequestError, f"keep {keep:g}", "0.9"):
             keep_best(np.ones(2), np.array(["a", "a"]), keep)
-    with refuses(RequestError, "no volume has this number", "--by"):
+    with refuses(RequestError, "no volume has this number", "filter by another"):
         keep_best(np.full(2, np.nan), np.array(["a", "a"]), 0.9)
 
 
@@ -246,7 +246,7 @@ def test_the_number_is_chosen_in_a_stated_order(available, chosen):
 
 
 def test_numbers_that_are_not_there_are_refused(refuses):
-    with refuses(RequestError, "--by 'beauty'", "ring, spectrum"):
+    with refuses(RequestError, "by 'beauty'", "ring, spectrum"):
         deciding_number("beauty", ["ring", "spectrum"])
-    with refuses(RequestError, "none of typicality", "--by 'ring'"):
+    with refuses(RequestError, "none of typicality", "filter by 'ring'"):
         deciding_number(None, ["ring"])

@@ -64,7 +64,7 @@ def test_other_files_are_no_atoms():
 
 
 def test_the_mass_is_that_of_the_sequence(tmp_path):
-    """A chain weighs its amino acids less one water for each; the hydrogens were not modelled."""
+    """A chain weighs its amino acids less one water for each; the hydrogens were not modeled."""
     path = write(make_structure([("GLY", GLYCINE), ("ALA", ALANINE)] * 3), tmp_path / "peptide.pdb")
     assert read_atoms(path).mass_dalton == pytest.approx(3 * (75.067 + 89.093 - 2 * WATER), rel=1e-3)
 

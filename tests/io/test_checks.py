@@ -97,7 +97,7 @@ def test_rounding_of_the_edges_is_averaged_away():
 
 @pytest.mark.parametrize("edges", [(0.0, 0.0, 0.0), (10.0, -1.0, 10.0), (10.0, float("nan"), 10.0)])
 def test_sizes_that_cannot_be_are_refused(edges, refuses):
-    with refuses(SourceError, "TS_1.mrc", f"{edges[1]:g}", "--voxel-size"):
+    with refuses(SourceError, "TS_1.mrc", f"{edges[1]:g}", "voxel size"):
         isotropic_voxel_size(edges, "TS_1.mrc")
 
 
@@ -114,7 +114,7 @@ def test_a_true_voxel_size_keeps_the_ratio_between_levels():
 
 def test_one_angstrom_is_refused_where_picks_in_voxels_depend_on_it(refuses):
     refuse_unknown_voxel_size(header(10.0))
-    with refuses(SourceError, "TS_1.mrc", "1.0 A", "--voxel-size 10.012"):
+    with refuses(SourceError, "TS_1.mrc", "1.0 A", "voxel size 10.012"):
         refuse_unknown_voxel_size(header(1.0))
 
 
@@ -123,5 +123,5 @@ def test_one_angstrom_is_refused_where_picks_in_angstrom_would_lie_outside(refus
     outside = Picks("TS_1", "ribosome", np.array([[5.0, 5.0, 5.0], [5.0, 5.0, 300.0]]))
     refuse_picks_beyond_unit_voxels(header(1.0), [inside])
     refuse_picks_beyond_unit_voxels(header(10.0), [outside])
-    with refuses(SourceError, "TS_1.mrc", "1 of 2 picks of ribosome", "--voxel-size 10.012"):
+    with refuses(SourceError, "TS_1.mrc", "1 of 2 picks of ribosome", "voxel size 10.012"):
         refuse_picks_beyond_unit_voxels(header(1.0), [inside, outside])

@@ -63,7 +63,7 @@ def test_numbered_classes_take_the_names_that_are_given(put, refuses):
     found = {"sample_0_class_0.mrc": "apo-ferritin", "sample_3_class_1.mrc": "ribosome"}
     assert labels(folder, classes=parse_classes("apo-ferritin,ribosome")) == found
     assert labels(folder, classes=parse_classes("1=ribosome, 0=apo-ferritin")) == found
-    with refuses(SourceError, "sample_0_class_0.mrc", "number 0", "--labels apo-ferritin,ribosome"):
+    with refuses(SourceError, "sample_0_class_0.mrc", "number 0", "labels apo-ferritin,ribosome"):
         labels(folder)
     with refuses(SourceError, "sample_3_class_1.mrc", "class 1", "add 1=NAME"):
         labels(folder, classes={0: "apo-ferritin"})
@@ -71,7 +71,7 @@ def test_numbered_classes_take_the_names_that_are_given(put, refuses):
 
 @pytest.mark.parametrize("text", ["x=ribosome", "0=", "0=a,0=b", "a,,b", ""])
 def test_names_of_classes_that_make_no_sense_are_refused(text, refuses):
-    with refuses(RequestError, "--labels", repr(text), "0=NAME"):
+    with refuses(RequestError, "labels", repr(text), "0=NAME"):
         parse_classes(text)
 
 

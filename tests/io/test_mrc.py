@@ -131,7 +131,7 @@ def test_a_stack_of_volumes_and_turned_axes_are_refused(tmp_path, refuses):
 def test_a_voxel_size_of_zero_is_refused_unless_the_true_one_is_given(tmp_path, refuses):
     path = tmp_path / "zero.mrc"
     write_volume(path, VOLUME, 0.0)
-    with refuses(SourceError, "zero.mrc", "0 x 0 x 0", "--voxel-size"):
+    with refuses(SourceError, "zero.mrc", "0 x 0 x 0", "voxel size"):
         read_header(path)
     assert read_header(path, voxel_size_angstrom=10.012).voxel_size_angstrom == 10.012
     np.testing.assert_array_equal(read_volume(path), VOLUME)

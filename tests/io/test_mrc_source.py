@@ -75,13 +75,13 @@ def test_other_star_files_beside_the_particles_are_left_alone(make_project):
 def test_tables_that_are_missing_or_to_choose_from(make_project, tmp_path, refuses):
     project = make_project("csv")
     shutil.copy(project.path / "picks.csv", project.path / "more.csv")
-    with refuses(SourceError, "several tables", "more.csv, picks.csv", "--picks"):
+    with refuses(SourceError, "several tables", "more.csv, picks.csv", "picks"):
         opened(project.path)
-    with refuses(PickError, "absent.csv", "no such file", "--picks"):
+    with refuses(PickError, "absent.csv", "no such file", "picks"):
         opened(project.path, picks_file=str(tmp_path / "absent.csv"))
     for table in project.path.glob("*.csv"):
         table.unlink()
-    with refuses(SourceError, "no table of picks", "--picks"):
+    with refuses(SourceError, "no table of picks", "picks"):
         opened(project.path)
     (project.path / "particles.star").write_text("data_particles\n\nloop_\n_rlnCoordinateX #1\n5\n")
     with refuses(PickError, "particles.star", "rlnCenteredCoordinateXAngst"):
@@ -90,7 +90,7 @@ def test_tables_that_are_missing_or_to_choose_from(make_project, tmp_path, refus
 
 def test_a_voxel_size_of_one_is_refused_with_picks_in_voxels(make_project, refuses):
     project = make_project("csv", voxel_size_angstrom=1.0)
-    with refuses(SourceError, "TS_1.mrc", "1.0 A", "--voxel-size 10.012"):
+    with refuses(SourceError, "TS_1.mrc", "1.0 A", "voxel size 10.012"):
         opened(project.path).picks()
     read = opened(project.path, voxel_size_angstrom=10.0)
     assert read.header("TS_1").voxel_size_angstrom == 10.0
@@ -101,7 +101,7 @@ def test_a_voxel_size_of_one_is_refused_with_picks_in_angstrom_outside(make_proj
     project = make_project("star")
     for run in project.runs:
         write_volume(project.path / f"{run}.mrc", project.volumes[run], 1.0)
-    with refuses(SourceError, "TS_1.mrc", "1.0 A", "picks of apo-ferritin", "--voxel-size 10.012"):
+    with refuses(SourceError, "TS_1.mrc", "1.0 A", "picks of apo-ferritin", "voxel size 10.012"):
         opened(project.path).picks()
     read = opened(project.path, voxel_size_angstrom=project.voxel_size_angstrom).picks()
     np.testing.assert_allclose(read[0].centers_angstrom, project.picks[0].centers_angstrom, atol=1e-3)
@@ -110,9 +110,9 @@ def test_a_voxel_size_of_one_is_refused_with_picks_in_angstrom_outside(make_proj
 @pytest.mark.parametrize(
     ("settings", "option"),
     [
-        ({"level": 1}, "--level 1"),
-        ({"tomogram_type": "wbp"}, "--tomogram-type wbp"),
-        ({"voxel_spacing_angstrom": 10.0}, "--voxel-spacing 10.0"),
+        ({"level": 1}, "level 1"),
+        ({"tomogram_type": "wbp"}, "tomogram type wbp"),
+        ({"voxel_spacing_angstrom": 10.0}, "voxel spacing 10.0"),
     ],
 )
 def test_what_mrc_files_do_not_have_cannot_be_chosen(make_project, settings, option, refuses):
@@ -123,5 +123,5 @@ def test_what_mrc_files_do_not_have_cannot_be_chosen(make_project, settings, opt
 def test_a_voxel_size_of_zero_is_refused(make_project, refuses):
     project = make_project("csv")
     write_volume(project.path / "TS_2.mrc", project.volumes["TS_2"], 0.0)
-    with refuses(SourceError, "TS_2.mrc", "0 x 0 x 0", "--voxel-size"):
+    with refuses(SourceError, "TS_2.mrc", "0 x 0 x 0", "voxel size"):
         opened(project.path).picks()

@@ -137,10 +137,12 @@ def test_a_scale_over_all_levels_and_other_units_count(image):
 
 
 def test_levels_that_are_missing(image, refuses):
-    with refuses(MissingTomogramError, "denoised.zarr", "level 2 does not exist", "on disk: 0, 1", "--level 0"):
+    with refuses(MissingTomogramError, "denoised.zarr", "level 2 does not exist", "on disk: 0, 1", "choose level 0"):
         opened(image).read(2)
     shutil.rmtree(image / "0")
-    with refuses(MissingTomogramError, "denoised.zarr", "level 0 is listed but missing", "on disk: 1", "--level 1"):
+    with refuses(
+        MissingTomogramError, "denoised.zarr", "level 0 is listed but missing", "on disk: 1", "choose level 1"
+    ):
         opened(image).read(0)
     shutil.rmtree(image / "1")
     with refuses(MissingTomogramError, "denoised.zarr", "none of its 2", "copy the tomogram again"):
@@ -271,7 +273,7 @@ def test_a_translation_says_where_the_first_voxel_lies(image):
 def test_a_scale_that_contradicts_the_shapes_is_refused(image, refuses):
     edit(image, lambda content: content["datasets"][1]["coordinateTransformations"][0].update(scale=[40.0] * 3))
     assert opened(image).shape_voxel(0) == VOLUME.shape
-    with refuses(SourceError, "denoised.zarr", "level 1 has 5 x 10 x 75", "40 A", "give 2 x 5 x 38", "--level 0"):
+    with refuses(SourceError, "denoised.zarr", "level 1 has 5 x 10 x 75", "40 A", "give 2 x 5 x 38", "choose level 0"):
         opened(image).shape_voxel(1)
 
 

@@ -65,5 +65,5 @@ def test_what_is_no_source_lists_the_four_forms(tmp_path, refuses):
 
 def test_a_table_of_picks_is_no_use_to_a_source_that_has_its_own(tiny_project, make_project, refuses):
     for path in (tiny_project.path, tiny_project.path / "copick.json", make_project("czii", name="czii").path):
-        with refuses(SourceError, str(path), "its own picks", "--picks extra.csv"):
+        with refuses(SourceError, str(path), "its own picks", "picks extra.csv"):
             open_source(path, SourceSettings(picks_file="extra.csv"))

@@ -322,7 +322,7 @@ def test_the_command_says_what_it_wrote(save, tmp_path, run):
     path, out = save(their_checkpoint()), tmp_path / "bundle"
     code, said, _ = run("import-weights", path, "--out", out)
     assert code == 0
-    for part in ("ribosome", "64^3", "--voxel-size"):  # it is not known yet
+    for part in ("ribosome", "64^3", "import with the voxel size"):  # it is not known yet
         assert part in said
     _, said, _ = run("import-weights", path, "--out", out, "--voxel-size", 10.012444, "--force")
     assert "10.012444 A" in said

@@ -1,4 +1,4 @@
-"""Figure 1: what is in the file is what is drawn, and no curve is told by colour alone."""
+"""Figure 1: what is in the file is what is drawn, and no curve is told by color alone."""
 
 import numpy as np
 import pandas as pd

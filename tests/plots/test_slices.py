@@ -16,7 +16,7 @@ from frazil.plots.slices import (
 
 
 def images(page):
-    """Return the drawn slices (not the grey scales), in the order of drawing."""
+    """Return the drawn slices (not the gray scales), in the order of drawing."""
     shown = [axes for axes in page.figure.axes if axes.images and axes.images[0].get_array().shape[1] > 1]
     return [axes.images[0] for axes in shown]
 

@@ -20,7 +20,7 @@ def generator():
 
 
 def profile(volumes):
-    """Return the mean grey value by distance from voxel D/2 in the central XY slice."""
+    """Return the mean gray value by distance from voxel D/2 in the central XY slice."""
     edge = volumes.shape[1]
     y, x = np.indices((edge, edge)) - edge // 2
     ring = np.hypot(y, x).round().astype(int)

@@ -68,7 +68,7 @@ def test_without_tomograms_the_settings_say_the_grid(tiny_project, capsys):
 def test_several_tomograms_are_left_to_the_user(tiny_project, refuses):
     zeros = np.zeros((8, 8, 8), np.float32)
     write_tomogram(tiny_project.path, run="TS_1", volume=zeros, voxel_size_angstrom=10.0125, tomogram_type="wbp")
-    with refuses(AmbiguousTomogramError, "several tomograms", "--tomogram-type"):
+    with refuses(AmbiguousTomogramError, "several tomograms", "tomogram type"):
         plan_like(LikeOptions(tiny_project.path))
     chosen = LikeOptions(tiny_project.path, SourceSettings(tomogram_type="denoised"))
     assert plan_like(chosen)[0].like.header.shape_voxel == (24, 40, 48)
@@ -76,7 +76,7 @@ def test_several_tomograms_are_left_to_the_user(tiny_project, refuses):
 
 def test_a_class_picked_by_two_is_refused(tiny_project, refuses):
     write_picks(tiny_project.path, Picks("TS_1", "ribosome", np.full((1, 3), 90.0)), user="model", session="3")
-    with refuses(PickError, "ribosome of TS_1", "model (session 3), tester (session 1)", "--user", "--session"):
+    with refuses(PickError, "ribosome of TS_1", "model (session 3), tester (session 1)", "by user and session"):
         plan_like(LikeOptions(tiny_project.path))
     plans = plan_like(LikeOptions(tiny_project.path, SourceSettings(users=("model",))))
     assert [len(some) for plan in plans for some in plan.like.picks] == [1]
@@ -97,7 +97,7 @@ def test_runs_without_picks_are_left_out_or_refused(tiny_project, refuses):
 def test_picks_in_voxels_need_their_tomogram(make_project, refuses):
     project = make_project("csv")
     (project.path / "TS_1.mrc").unlink()
-    with refuses(PickError, "picks of TS_1 are in voxels", "tomogram is missing", "--run"):
+    with refuses(PickError, "picks of TS_1 are in voxels", "tomogram is missing", "leave the run out"):
         plan_like(LikeOptions(project.path))
     assert plan_like(LikeOptions(project.path, runs=("TS_2",)))[0].run == "TS_2"
 

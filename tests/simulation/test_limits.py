@@ -35,7 +35,7 @@ def test_a_tomogram_of_the_challenge_takes_three_gigabytes(refuses):
 
 def test_as_many_workers_as_fit_are_named(refuses):
     check_memory([CZII] * 2, STRUCTURES, workers=8, machine_bytes=8_000_000_000)
-    with refuses(SimulationError, "8 at a time, 3.4 GB each", "has 8.0 GB", "--workers 2"):
+    with refuses(SimulationError, "8 at a time, 3.4 GB each", "has 8.0 GB", "use 2 workers"):
         check_memory([CZII] * 20, STRUCTURES, workers=8, machine_bytes=8_000_000_000)
 
 

@@ -48,7 +48,7 @@ def test_ice_that_is_too_thick_fills_another_tomogram(given, capsys):
     assert load_simulation_preset("small", given).specimen.ice_thickness_angstrom is None
     said = capsys.readouterr().err
     assert "1100 A thick in preset small" in said
-    assert "--ice-thickness" in said
+    assert "ice thickness" in said
     deep = load_simulation_preset("small", {"specimen.shape_voxel": "120,96,112"}).specimen
     assert deep.ice_thickness_angstrom == 1100
     assert not capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""One simulated tomogram: its random streams, its grey values, and that it shows what the truth about it says."""
+"""One simulated tomogram: its random streams, its gray values, and that it shows what the truth about it says."""
 
 import numpy as np
 import pytest

@@ -237,7 +237,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(new_run, traini
     run(epochs=1)
     before = (run.folder / CHECKPOINT_NAME).read_bytes()
     run.training = BrokenFrom(training_set)
-    with refuses(TrainingError, "training loss is nan at step 6", "lower --learning-rate"):
+    with refuses(TrainingError, "training loss is nan at step 6", "lower training.learning_rate"):
         run(epochs=2)
     assert (run.folder / CHECKPOINT_NAME).read_bytes() == before
 

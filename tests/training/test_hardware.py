@@ -10,9 +10,9 @@ from frazil.training.hardware import RANKS, Hardware, is_first_process
 @pytest.mark.parametrize(
     ("hardware", "gpus", "parts"),
     [
-        (Hardware(accelerator="abacus"), 0, ("--accelerator abacus", "auto, cpu, gpu")),
-        (Hardware(accelerator="gpu"), 0, ("--accelerator gpu", "--accelerator cpu")),
-        (Hardware(accelerator="gpu", devices=4), 2, ("--devices 4", "--devices 2")),
+        (Hardware(accelerator="abacus"), 0, ("accelerator abacus", "auto, cpu, gpu")),
+        (Hardware(accelerator="gpu"), 0, ("accelerator gpu", "choose cpu")),
+        (Hardware(accelerator="gpu", devices=4), 2, ("devices 4", "at most 2")),
     ],
 )
 def test_what_the_machine_does_not_have_is_named(monkeypatch, refuses, hardware, gpus, parts):

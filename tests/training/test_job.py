@@ -30,15 +30,15 @@ def preset(**changes):
 @pytest.mark.parametrize(
     ("gib", "edge", "changes", "advice"),
     [
-        (4, 128, {}, "pass --accumulate 4"),
-        (1.5, 128, {}, "pass --accumulate 16"),
-        (1.3, 128, {}, "pass --set training.checkpoint_activations=true --accumulate 16"),
-        (1.8, 128, {"training__precision": "32-true"}, "checkpoint_activations=true --accumulate 16"),
+        (4, 128, {}, "set training.accumulate=4"),
+        (1.5, 128, {}, "set training.accumulate=16"),
+        (1.3, 128, {}, "set training.checkpoint_activations=true, training.accumulate=16"),
+        (1.8, 128, {"training__precision": "32-true"}, "checkpoint_activations=true, training.accumulate=16"),
         (
             1.3,
             128,
             {"training__precision": "32-true"},
-            "checkpoint_activations=true --precision bf16-mixed --accumulate 16",
+            "checkpoint_activations=true, training.precision=bf16-mixed, training.accumulate=16",
         ),
         (1.3, 160, {}, "curate boxes of at most 128 voxels"),
         (0.5, 64, {}, "use a machine with more memory"),

@@ -78,5 +78,7 @@ def test_epochs_are_shuffled_differently_and_reproducibly():
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
-    with pytest.raises(SettingsError, match=r"3 boxes cannot be shared by 4 devices .* --batch-size"):
+    with pytest.raises(
+        SettingsError, match=r"3 boxes cannot be shared by 4 devices .* raise training\.batch_size \(now 3\)"
+    ):
         EpochPlan(9, 3, devices=4)

@@ -170,12 +170,12 @@ def test_a_slow_disk_shows_in_the_losses_and_in_a_warning(store, out, capsys, mo
     tiny(store, out)
     newest = pd.read_csv(out / "metrics.csv").iloc[-1]
     assert 0.5 < newest["waiting_seconds"] <= newest["seconds"]  # two epochs of two batches each
-    assert "--workers 2" in capsys.readouterr().err
+    assert "use 2 workers" in capsys.readouterr().err
 
 
 def test_a_box_that_the_network_cannot_halve_is_refused_before_any_is_read(store, out, monkeypatch, refuses):
     monkeypatch.setattr("frazil.training.run.Subtomograms", None)
-    with refuses(ShapeError, str(store), "box edge z = 8", "multiple of 16", "curate with --box 16, or with fewer"):
+    with refuses(ShapeError, str(store), "box edge z = 8", "multiple of 16", "curate boxes of 16, or with fewer"):
         tiny(store, out, model__front_end="haar")
     assert not out.exists()
 
@@ -183,9 +183,9 @@ def test_a_box_that_the_network_cannot_halve_is_refused_before_any_is_read(store
 def test_what_is_advised_against_boxes_without_room_can_be_trained(make_box_store, out, refuses):
     boxes = make_box_store(box=16)
     for setting in ({"training__half_turns": True}, {"training__shift_voxel": 2}):
-        with refuses(SettingsError, "train with --box 8"):
+        with refuses(SettingsError, "train on boxes of 8"):
             tiny(boxes, out, **setting)
-    with refuses(ShapeError, "train with --box 8, or with fewer model.channel_multipliers"):
+    with refuses(ShapeError, "train on boxes of 8, or with fewer model.channel_multipliers"):
         tiny(boxes, out, training__half_turns=True, training__box_size_voxel=14)
     tiny(boxes, out, training__half_turns=True, training__box_size_voxel=8)
 
@@ -206,9 +206,9 @@ def test_files_of_somebody_else_are_not_touched(store, out, refuses):
         (["--precision", "fp8"], ["precision", "fp8", "32-true"]),
         (["--preset", "paperr"], ["paperr", "paper"]),
         (["--max-time", "soon"], ["--max-time soon", "HH:MM:SS"]),
-        (["--accelerator", "abacus"], ["--accelerator abacus", "cpu"]),
-        (["--batch-size", "1", "--accumulate", "2"], ["a batch of 1 boxes", "raise --batch-size"]),
-        (["--keep-classes"], ["--keep-classes", "--from BUNDLE"]),
+        (["--accelerator", "abacus"], ["accelerator abacus", "cpu"]),
+        (["--batch-size", "1", "--accumulate", "2"], ["a batch of 1 boxes", "raise training.batch_size (now 1)"]),
+        (["--keep-classes"], ["keep classes", "--from (in Python: start)"]),
         (["--from", "pretrained", "--class-from", "ribosome"], ["--class-from ribosome", "NEW=OLD"]),
     ],
 )

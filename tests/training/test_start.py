@@ -124,10 +124,10 @@ def test_another_bundle_or_other_classes_of_it_are_another_run(train_on, base, t
     [
         ({"class_from": {"ribosome": "80S"}}, {}, ("ribosome=80S", "no class 80S", "actin, apo-ferritin")),
         ({"class_from": {"virus": "actin"}}, {}, ("virus=actin", "the store has no class virus")),
-        ({"class_from": {"ribosome": "actin"}, "keep_classes": True}, {}, ("--keep-classes keeps ribosome",)),
+        ({"class_from": {"ribosome": "actin"}, "keep_classes": True}, {}, ("keeping classes keeps ribosome",)),
         ({}, {"model.base_channels": 16}, ("model.base_channels=16", "leave it out")),
         ({}, {"training.freeze": ["head"]}, ("freeze", "head", "encoder")),
-        ({}, {"training.box_size_voxel": 16}, ("box_size_voxel 16 in boxes of 8", "--box 8")),
+        ({}, {"training.box_size_voxel": 16}, ("box_size_voxel 16 in boxes of 8", "boxes of 8")),
     ],
 )
 def test_what_does_not_match_is_refused(train_on, tmp_path, refuses, options, settings, parts):
@@ -141,7 +141,7 @@ def test_no_bundle_and_another_voxel_size_are_refused(train_on, base, tmp_path, 
         train_on("run", bundle=tmp_path / "nowhere")
     card = json.loads((base / "bundle.json").read_text())
     (base / "bundle.json").write_text(json.dumps(card | {"voxel_size_angstrom": 13.5}))
-    with refuses(SettingsError, "13.500 A", "10.012", "--resample-to 13.500", "--other-voxel-size"):
+    with refuses(SettingsError, "13.500 A", "10.012", "resampled to 13.500 A", "--other-voxel-size"):
         train_on("run")
     assert not (tmp_path / "run").exists()
     train_on("run", other_voxel_size=True)
@@ -170,12 +170,12 @@ def test_a_box_that_the_network_of_the_bundle_cannot_halve_is_refused(
     haar = card.preset.model_copy(update={"model": card.preset.model.model_copy(update={"front_end": "haar"})})
     network = build_network(haar.model, len(card.labels), haar.diffusion)
     save_bundle(tmp_path / "haar", network, card.model_copy(update={"preset": haar, "box_size_voxel": 16}))
-    with refuses(ShapeError, str(store), "box edge z = 8", "multiple of 16", "--box"):
+    with refuses(ShapeError, str(store), "box edge z = 8", "multiple of 16", "boxes of"):
         train_on("run", bundle=tmp_path / "haar")
     larger = make_box_store(box=16, name="larger")
     for turns, edge in (True, 8), (False, 16):
         settings = STILL | {"training.box_size_voxel": 12, "training.half_turns": turns}
-        with pytest.raises(ShapeError, match=f"multiple of 8.*; train with --box {edge}$"):
+        with pytest.raises(ShapeError, match=f"multiple of 8.*; train on boxes of {edge}$"):
             train_on("run", settings, boxes=larger)
 
 

@@ -9,7 +9,7 @@ from frazil.volume.intensity import EPSILON, moments, z_score
 
 @pytest.fixture
 def volume():
-    # like a real tomogram: far smaller than 1, and not centred
+    # like a real tomogram: far smaller than 1, and not centerd
     return (np.random.default_rng(0).standard_normal((8, 9, 10)) * 6e-6 + 1e-5).astype(np.float32)
 
 

@@ -10,7 +10,7 @@ ratios = st.floats(0.4, 3.5)
 
 
 def sample(values, center, size, ratio):
-    """Resample `values(position)` along the three axes, each with its own centre."""
+    """Resample `values(position)` along the three axes, each with its own center."""
     axes = [axis_weights(c, size, ratio) for c in center]
     lines = [axis.start_voxel + np.arange(axis.weights.shape[1]) for axis in axes]
     return resample(values(*np.meshgrid(*lines, indexing="ij")).astype(np.float32), [axis.weights for axis in axes])

@@ -126,7 +126,7 @@ def test_an_empty_ring_is_not_a_number_and_not_a_zero():
 
 @pytest.mark.parametrize(
     ("volume", "said"),
-    [(np.zeros((15, 32, 32)), "at least 16"), (np.ones((32, 32, 32)), "constant grey values")],
+    [(np.zeros((15, 32, 32)), "at least 16"), (np.ones((32, 32, 32)), "constant gray values")],
 )
 def test_pieces_that_have_no_spectrum_are_refused(volume, said):
     with pytest.raises(ShapeError, match=said):

@@ -68,7 +68,7 @@ def test_it_copies(axis):
 
 def test_a_turned_spectrum_is_the_spectrum_of_the_turned_volume():
     volume = noise((6, 8, 5))
-    moved = np.fft.ifftshift(volume)  # the centre at voxel 0
+    moved = np.fft.ifftshift(volume)  # the center at voxel 0
     turned = np.fft.ifftshift(turn_half(volume, "x"))
     spectrum = np.fft.fftn(moved)
     np.testing.assert_allclose(np.fft.fftn(turned), spectrum[(-np.arange(6))[:, None], -np.arange(8)], atol=1e-4)
@@ -91,9 +91,9 @@ def test_what_is_no_tilt_range_is_refused(refuses):
 @pytest.mark.parametrize("turn", TURNS)
 @pytest.mark.parametrize("tilts", [(-45.0, 45.0), (-48.0, 30.0)])
 def test_turns_keep_the_mask_exactly_where_they_are_allowed(turn, tilts):
-    # edges may differ: no axis is favoured by the shape
+    # edges may differ: no axis is favored by the shape
     mask = missing_wedge_mask((16, 12, 14), tilts)
-    # FFT order is that of a periodic box with its centre at voxel 0; turning it there is turning fftshift at D/2
+    # FFT order is that of a periodic box with its center at voxel 0; turning it there is turning fftshift at D/2
     centred = torch.fft.fftshift(mask.float())
     kept = torch.equal(turn_half(centred, turn), centred)
     assert kept == (turn in wedge_turns(tilts))

@@ -52,6 +52,8 @@ class Document(Settings):
     def parse(cls, content: Mapping[str, Any], path: Path, error: type[FrazilError]) -> Self:
         """Check the content of `path`; see `read`."""
         kind, newest = cls.model_fields["kind"].default, cls.model_fields["schema_version"].default
+        if "kind" not in content and "frazil_version" in content:
+            raise error(f"{path}: made by frazil 0.1; use a new folder")
         if content.get("kind") != kind:
             raise error(f"{path}: not a record of kind {kind!r}; name a folder that {cls.written_by} wrote")
         version = content.get("schema_version")

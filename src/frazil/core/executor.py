@@ -70,7 +70,7 @@ def executor(*, workers: int = 1, dask: str | None = None, threads: int | None =
         raise WorkerError(f"workers {workers}: nothing would run; give at least 1")
     if dask is not None:
         if workers > 1:
-            raise WorkerError(f"workers {workers}: a Dask cluster brings its own; leave --workers out")
+            raise WorkerError(f"workers {workers}: a Dask cluster brings its own; leave workers out")
         with _cluster(dask) as pool:
             yield Executor(pool, partial(_on_cluster, __version__, str(Path.cwd())), threads)
     elif workers > 1:

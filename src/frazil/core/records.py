@@ -32,7 +32,7 @@ NULL_LABEL = -1
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation of grey values, in the tomogram's own unit."""
+    """Mean and standard deviation of gray values, in the tomogram's own unit."""
 
     mean: float
     std: float
@@ -102,7 +102,7 @@ class Tomogram:
 
     Parameters
     ----------
-    volume : `(z, y, x)` grey values, float32.
+    volume : `(z, y, x)` gray values, float32.
     chunk_voxel : zyx edges of a storage chunk; the whole shape for formats without chunks.
     chunk_present : one flag per chunk, False if the chunk is absent on disk (it then reads as the fill value).
     """

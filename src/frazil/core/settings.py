@@ -90,9 +90,7 @@ class CurateSettings(Settings):
     def _names_runs_of_a_split_by_tomogram(self) -> CurateSettings:
         if self.validation_runs and self.split_by == "particle":
             named = ", ".join(self.validation_runs)
-            raise ValueError(
-                f"runs to validate are named ({named}), but the split is by particle; use --split tomogram"
-            )
+            raise ValueError(f"runs to validate are named ({named}), but the split is by particle; split by tomogram")
         return self
 
 

@@ -80,7 +80,7 @@ class SliceCurves(Document):
     sectors : by direction, log10 power near an axis of a plane, in rings of four frequencies (of 64) from the fourth up.
     background_skew, background_excess_kurtosis, background_std : of what is brightest in XY.
     quantiles : of XY, 0.1, 1, 5, 50, 95, 99, and 99.9 %.
-    radial_profile : by class, mean grey value in XY at whole distances in voxels from the center, counted from 0.
+    radial_profile : by class, mean gray value in XY at whole distances in voxels from the center, counted from 0.
     subtomograms, per_class : how many there are.
     """
 

@@ -98,7 +98,7 @@ class Subtomograms(Dataset[Subtomogram]):
 
 
 class Box(TypedDict):
-    """One labelled box.
+    """One labeled box.
 
     Parameters
     ----------

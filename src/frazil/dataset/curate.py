@@ -42,10 +42,10 @@ from frazil.dataset.tables import (
 from frazil.io.sources import Source
 
 _REMEDIES = {
-    Reason.ABSENT: "copy the tomogram again, or check --level",
+    Reason.ABSENT: "copy the tomogram again, or check the level",
     Reason.CONSTANT: "the tomogram is empty there; check that it was written whole",
     Reason.NOT_FINITE: "write the tomogram again without NaN and infinite voxels",
-    Reason.PADDED: "pass a larger --max-padding or a smaller --box",
+    Reason.PADDED: "allow more max padding, or take smaller boxes",
 }
 """What to do when no pick gave a box, by the most common reason."""
 

@@ -17,7 +17,7 @@ from frazil.volume.resample import axis_weights, resample_measured
 
 @dataclass(frozen=True)
 class CutBox:
-    """A box that was cut: raw grey values, which voxels were measured, and the moments over all and over the measured ones.
+    """A box that was cut: raw gray values, which voxels were measured, and the moments over all and over the measured ones.
 
     A voxel is measured if it lies inside the tomogram and in a chunk that is on disk; others are 0, and `padding` is their share.
     """
@@ -69,7 +69,7 @@ def cut_box(
 
 
 def _fault(values: Float[np.ndarray, "..."]) -> Reason | None:
-    """Return why a box with these measured grey values is useless, None if it is not."""
+    """Return why a box with these measured gray values is useless, None if it is not."""
     if not values.size:
         return Reason.ABSENT
     lowest, highest = float(values.min()), float(values.max())  # NaN passes through both

@@ -19,7 +19,7 @@ from frazil.dataset.tables import CENTER_ANGSTROM, CENTER_VOXEL, PARTICLES, POSI
 pass
 
 DESCRIPTION = "dataset.json"
-REMEDY = "curate it again with --force"
+REMEDY = "curate it again with --force (in Python: force=True)"
 
 _TEXT = {"run": str, "label": str, "split": str, "reason": str, "user": str, "session": str}
 _USERS_OF_0_1 = ("simulated", "frazil")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from frazil.core.errors import MissingTomogramError, PickError, SettingsError
 from frazil.core.files import text_digest
-from frazil.core.records import SAME_VOXEL_SIZE, TiltRange, TomogramHeader
+from frazil.core.records import TiltRange, TomogramHeader, same_voxel_size
 from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.tables import (
     BOX_CENTER,
@@ -96,7 +96,7 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
     labels = tuple(sorted(set(source_settings.labels))) or tuple(known)
     if unknown := sorted(set(labels) - set(known)):
         there = ", ".join(known) or "none"
-        raise PickError(f"{source.path}: no picks of label {', '.join(unknown)}; pass --label with one of {there}")
+        raise PickError(f"{source.path}: no picks of label {', '.join(unknown)}; choose among {there}")
     particles = annotated_particles(picks)
     headers, missing = {}, {}
     for run in sorted(particles["run"].unique()):
@@ -125,7 +125,7 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
 def check_plan(plan: CurationPlan) -> None:
     """Refuse what cannot be curated."""
     if not len(plan.particles):
-        raise PickError(f"{plan.source_path}: its pick files have no particles; check the path, --user and --session")
+        raise PickError(f"{plan.source_path}: its pick files have no particles; check the path, user and session")
     if empty := sorted(set(plan.source_settings.labels) - set(plan.particles["label"])):
         raise PickError(f"{plan.source_path}: label {', '.join(empty)} was requested and has no picks; leave it out")
     if not plan.headers:
@@ -135,14 +135,14 @@ def check_plan(plan: CurationPlan) -> None:
     runs = sorted(plan.headers)
     if unknown := sorted(set(plan.settings.validation_runs) - set(runs)):
         raise SettingsError(
-            f"--validation-run {', '.join(unknown)}: no such run with picks and a tomogram; there are {', '.join(runs)}"
+            f"validation run {', '.join(unknown)}: no such run with picks and a tomogram; there are {', '.join(runs)}"
         )
     outside = plan.particles[plan.particles["reason"] == Reason.OUTSIDE]
     if len(outside) and not plan.settings.drop_outside:
         raise _outside_error(plan, outside)
     if not len(plan.to_cut()):
         why = summary(plan.particles)
-        raise PickError(f"{plan.source_path}: no pick is left to cut ({why}); check --label, --level and --voxel-size")
+        raise PickError(f"{plan.source_path}: no pick is left to cut ({why}); check label, level and voxel size")
 
 
 def plan_warnings(plan: CurationPlan) -> list[str]:
@@ -156,7 +156,7 @@ def plan_warnings(plan: CurationPlan) -> list[str]:
         names = ", ".join(f"{user or '-'} (session {session or '-'})" for user, session in people.to_numpy())
         lines.append(
             f"picks of one class in one run come from several annotators ({several} cases): {names}; "
-            "choose with --user and --session, or particles may count twice"
+            "choose by user and session, or particles may count twice"
         )
     if len({header.tilt_range_degrees for header in plan.headers.values()}) > 1:
         lines.append("the tomograms differ in tilt range, so the store names none")
@@ -184,18 +184,18 @@ def _common_voxel_size(headers: dict[str, TomogramHeader]) -> float:
         return math.nan
     sizes = {run: header.voxel_size_angstrom for run, header in headers.items()}
     smallest, largest = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
-    if sizes[largest] > sizes[smallest] * (1 + SAME_VOXEL_SIZE):
+    if not same_voxel_size(sizes[largest], sizes[smallest]):
         raise SettingsError(
             f"the tomograms differ in voxel size ({smallest} {sizes[smallest]:.3f} A, "
-            f"{largest} {sizes[largest]:.3f} A); pass --resample-to {sizes[largest]:.3f} to bring all boxes to one"
+            f"{largest} {sizes[largest]:.3f} A); resample all boxes to {sizes[largest]:.3f} A"
         )
     return sizes[min(sizes)]
 
 
 def _ratio(header: TomogramHeader, voxel_size_angstrom: float) -> float:
     """Return voxel size of the boxes / voxel size of the tomogram; exactly 1 where they are the same."""
-    ratio = voxel_size_angstrom / header.voxel_size_angstrom
-    return 1.0 if abs(ratio - 1) < SAME_VOXEL_SIZE else ratio
+    same = same_voxel_size(voxel_size_angstrom, header.voxel_size_angstrom)
+    return 1.0 if same else voxel_size_angstrom / header.voxel_size_angstrom
 
 
 def _place(
@@ -246,7 +246,7 @@ def _outside_error(plan: CurationPlan, outside: pd.DataFrame) -> PickError:
     return PickError(
         f"{header.origin}: {count} of {int(asked.sum())} picks of {first['run']} lie outside the tomogram{more}, the "
         f"first is {first['label']} at voxel ({place}) of {shape} (zyx, {header.voxel_size_angstrom:.3f} A); "
-        "pass --drop-outside to leave them out, or --voxel-size if the header is wrong"
+        "pass --drop-outside (in Python: drop_outside=True) to leave them out, or the true voxel size if the header is wrong"
     )
 
 

@@ -27,7 +27,7 @@ def source_settings(**values: Any) -> SourceSettings:
         return SourceSettings(**{key: value for key, value in values.items() if value not in (None, (), [])})
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        option = "--" + str(fault["loc"][0]).removesuffix("_angstrom").removesuffix("_degrees").replace("_", "-")
+        option = str(fault["loc"][0]).removesuffix("_angstrom").removesuffix("_degrees").replace("_", " ")
         raise SettingsError(f"{option} {fault['input']}: {fault['msg'].lower()}; correct it") from None
 
 
@@ -38,7 +38,7 @@ def parse_tilt_range(text: str) -> TiltRange:
     except ValueError:
         low, high = 1.0, 0.0
     if not -90 <= low < high <= 90:
-        raise SettingsError(f"--tilt-range {text}: not a range of tilts; give lowest and highest degrees, e.g. -45,45")
+        raise SettingsError(f"tilt range {text}: not a range of tilts; give lowest and highest degrees, e.g. -45,45")
     return low, high
 
 
@@ -88,7 +88,7 @@ def curate(
 
     Returns
     -------
-    The store: ``store.particles`` is a table with a row per box, ``store.volume(box)`` reads its grey values. None if `first`
+    The store: ``store.particles`` is a table with a row per box, ``store.volume(box)`` reads its gray values. None if `first`
     or `count` is given and the store is not finished.
 
     Raises
@@ -115,7 +115,9 @@ def curate(
         _preview(plan)
         return None
     if out is None:
-        raise SettingsError("--out is missing: say where the box store goes, or pass --dry-run to see the table only")
+        raise SettingsError(
+            "out is missing: say where the box store goes, or pass --dry-run (in Python: dry_run=True) to see the table only"
+        )
     check_plan(plan)
     path = Path(out)
     if not force and (finished := find_finished(path, plan)):
@@ -140,7 +142,7 @@ def curate(
         )
     if store is None:
         say(
-            f"{path}: cut {picks:,} picks; when all runs are cut, the same command without --first and --count finishes the store"
+            f"{path}: cut {picks:,} picks; when all runs are cut, the same command without first and count finishes the store"
         )
         return None
     print_store(store)

@@ -85,13 +85,13 @@ def _warnings(store: BoxStore) -> Iterator[str]:
         overlapping = described.overlapping_validation_boxes
         yield (
             f"{overlapping:,} of {validation:,} validation boxes ({overlapping / validation:.1%}) overlap a training box; "
-            "--split tomogram shares no voxel"
+            "a split by tomogram shares no voxel"
         )
     runs = store.particles["run"].unique()
     if not validation and described.curate.validation_fraction == 0:
-        yield "no validation boxes, as requested by --validation-fraction 0"
+        yield "no validation boxes, as requested by validation fraction 0"
     elif not validation and described.split_by == "tomogram" and len(runs) == 1:
-        yield f"no validation boxes: only run {runs[0]} has boxes; pass --split particle to validate within it"
+        yield f"no validation boxes: only run {runs[0]} has boxes; split by particle to validate within it"
     elif not validation:
         yield "no validation boxes: there is only one box"
     elif untrained := sorted(set(described.labels) - set(store.particles.loc[store.boxes("train"), "label"])):

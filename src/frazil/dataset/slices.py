@@ -34,7 +34,7 @@ def read_real_slices(
     Raises
     ------
     SourceError : neither, or damaged.
-    ShapeError : a subtomogram with constant grey values.
+    ShapeError : a subtomogram with constant gray values.
     """
     if path.suffix.lower() == ".json":
         return RealSlices(SliceCurves.read(path, SourceError), None)

@@ -49,11 +49,11 @@ def _validation_runs(with_boxes: Sequence[str], settings: CurateSettings) -> tup
         return tuple(sorted(with_boxes[row] for row in _draw(len(with_boxes), settings)))
     if empty := sorted(set(settings.validation_runs) - set(with_boxes)):
         raise StoreError(
-            f"--validation-run {', '.join(empty)} has no boxes; name one of those that have: {', '.join(with_boxes)}"
+            f"validation run {', '.join(empty)} has no boxes; name one of those that have: {', '.join(with_boxes)}"
         )
     if set(with_boxes) <= set(settings.validation_runs):
         raise StoreError(
-            f"--validation-run names all runs that have boxes ({', '.join(with_boxes)}), so none is left to train on; "
+            f"the validation runs are all runs that have boxes ({', '.join(with_boxes)}), so none is left to train on; "
             "name fewer"
         )
     return tuple(sorted(set(settings.validation_runs)))

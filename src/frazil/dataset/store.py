@@ -5,7 +5,7 @@ STORE/particles.csv        one row per box
 STORE/neighbours.csv       every other annotated particle in a box
 STORE/left_out.csv         picks without a box, and why
 STORE/curation.json        the request to `frazil curate` (`frazil.dataset.curate`)
-STORE/boxes.zarr/volume    (n, D, D, D) float32, raw grey values, 0 where not measured; one chunk per box
+STORE/boxes.zarr/volume    (n, D, D, D) float32, raw gray values, 0 where not measured; one chunk per box
 STORE/boxes.zarr/measured  (n, D, D, D) bool; an absent chunk means that all voxels were measured
 """
 
@@ -98,7 +98,7 @@ class BoxStore:
         return self.particles.loc[self.particles["split"] == split, "box"].to_numpy(dtype=np.int64)
 
     def volume(self, box: int) -> Float32[np.ndarray, "d d d"]:
-        """Return the raw grey values of a box; voxels that were not measured are 0.
+        """Return the raw gray values of a box; voxels that were not measured are 0.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class BoxStore:
         return Moments(float(row[f"mean_{normalisation}"]), float(row[f"std_{normalisation}"]))
 
     def z_scored(self, box: int, normalisation: Normalisation) -> Float32[np.ndarray, "d d d"]:
-        """Return the z-scored grey values of a box (eq. 1).
+        """Return the z-scored gray values of a box (eq. 1).
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class BoxStore:
 def create_arrays(path: Path, *, boxes: int, box_size_voxel: int) -> dict[str, Any]:
     """Create the arrays ``volume`` and ``measured`` for boxes, unless they are there; one chunk per box.
 
-    Neither compressed nor with a checksum: grey values are noise, which shrinks little and slowly, and a curation should
+    Neither compressed nor with a checksum: gray values are noise, which shrinks little and slowly, and a curation should
     take about as long as reading the tomogram. The moments in the particle table find damage.
     """
     group = _open_group(path, "a")

@@ -31,7 +31,7 @@ BOX_CENTER = ["box_centre_z_voxel", "box_centre_y_voxel", "box_centre_x_voxel"]
 """Where voxel D/2 of the box lies, in voxels of the *box* from the center of the tomogram's voxel (0, 0, 0)."""
 
 MOMENTS = ["padding", "mean_padded", "std_padded", "mean_measured", "std_measured"]
-"""Share of a box's voxels that were not measured, and its grey values."""
+"""Share of a box's voxels that were not measured, and its gray values."""
 
 ROTATION = [f"rotation_{row}{column}" for row in "zyx" for column in "zyx"]
 """Object -> tomogram, acting on zyx vectors, row by row; empty where the orientation is not known."""

@@ -63,7 +63,7 @@ class Variation:
             smaller = largest_edge(settings, box_size_voxel=box_size_voxel, edge_multiple=edge_multiple)
             raise SettingsError(
                 f"training.box_size_voxel {edge or box_size_voxel} in boxes of {box_size_voxel}: {why}; "
-                f"curate with --box {needed}{f', or train with --box {smaller}' if smaller else ''}"
+                f"curate boxes of {needed}{f', or train on boxes of {smaller}' if smaller else ''}"
             )
         return cls(edge, shift, turns)
 

@@ -11,14 +11,13 @@ from typing import ClassVar, Literal
 import pandas as pd
 
 from frazil.core.console import say, say_written, warn
-from frazil.core.documents import Document
 from frazil.core.errors import RequestError
 from frazil.core.files import write_text
 from frazil.core.folder import OutputFolder
 from frazil.evaluation.records import read_evaluation, score_table
 from frazil.evaluation.report.page import write_comparison
 from frazil.evaluation.report.run import say_table, table_html
-from frazil.evaluation.scores import SCHEMA_VERSION, Evaluation
+from frazil.evaluation.scores import Evaluated, Evaluation
 from frazil.evaluation.verdicts import with_verdicts
 
 JSON_FILE, CSV_FILE, HTML_FILE = "comparison.json", "comparison.csv", "comparison.html"
@@ -26,12 +25,11 @@ JSON_FILE, CSV_FILE, HTML_FILE = "comparison.json", "comparison.csv", "compariso
 _WAYS = {"lower": "↓", "higher": "↑", "as real": "="}  # which way is good, before the name of a score
 
 
-class ComparisonRecord(Document):
+class ComparisonRecord(Evaluated):
     """The content of ``comparison.json``. `notes` say why numbers of different generators may not be comparable."""
 
     written_by: ClassVar[str] = "frazil evaluate --compare"
 
-    schema_version: int = SCHEMA_VERSION
     kind: Literal["frazil comparison"] = "frazil comparison"
     folders: tuple[str, ...]
     notes: tuple[str, ...]
@@ -81,7 +79,7 @@ def compare(folders: Sequence[str | Path], out: str | Path | None = None, *, for
     OutputError : `out` holds something else, or cannot be written.
     """
     if len(folders) < 2:
-        raise RequestError(f"--compare: {len(folders)} evaluation; name two or more folders that frazil evaluate wrote")
+        raise RequestError(f"compare: {len(folders)} evaluation; name two or more folders that frazil evaluate wrote")
     evaluations = _with_own_names([with_verdicts(read_evaluation(Path(folder))) for folder in folders])
     found = SideBySide(evaluations, tuple(cautions(evaluations)))
     for caution in found.cautions:

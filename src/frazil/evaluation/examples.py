@@ -1,4 +1,4 @@
-"""`examples.npz`: the volumes that a report shows, as bytes on one grey scale: some of each class, at random, and the closest pairs."""
+"""`examples.npz`: the volumes that a report shows, as bytes on one gray scale: some of each class, at random, and the closest pairs."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def figures(
     OutputError : `out` holds other figures, or cannot be written.
     """
     if store is None and samples is None and run is None:
-        raise RequestError("nothing to draw; pass --store, --samples or --run (or all of them)")
+        raise RequestError("nothing to draw; pass a store, samples or a run (or all of them)")
     if examples < 1:
         raise RequestError(f"examples {examples}: draw at least 1 per class")
     out = Path(out)
@@ -248,7 +248,7 @@ def _box_rows(parts: Parts, shown: Sequence[Mapping[str, Any]]) -> list[VolumeRo
 def _slices_caption(parts: Parts, shown: Sequence[Mapping[str, Any]], what: str) -> str:
     size, voxel_size = parts.boxes.box_size_voxel, parts.boxes.voxel_size_angstrom
     text = (
-        f"{what} of boxes of {size}³ voxels, {voxel_size:.3f}\u00a0Å each ({size * voxel_size / 10:.1f}\u00a0nm). Grey values are "
+        f"{what} of boxes of {size}³ voxels, {voxel_size:.3f}\u00a0Å each ({size * voxel_size / 10:.1f}\u00a0nm). Gray values are "
         "z-scored box by box (eq.\u00a01); black and white of a row are its percentiles 0.5 and 99.5. "
     )
     if parts.store is not None:

@@ -159,21 +159,19 @@ def filter_samples(
     """
     generated, out = Path(generated), Path(out)
     if out.resolve() == generated.resolve():
-        raise RequestError(
-            f"--out {out}: holds the volumes themselves, none of which is removed; choose another folder"
-        )
+        raise RequestError(f"{out}: holds the volumes themselves, none of which is removed; choose another folder")
     if evaluation is None:
         if real is None:
             raise RequestError(
-                f"{generated}: no numbers to filter by; run frazil evaluate REAL {generated} --out DIR and pass "
-                "--evaluation DIR, or pass --real REAL"
+                f"{generated}: no numbers to filter by; evaluate them and pass the folder as evaluation, or pass "
+                "the real boxes as real"
             )
         say(f"{generated}: evaluating first, for numbers to filter by")
         evaluation = evaluate(real, generated, out / BEFORE, only="physics", report=False).path
     evaluation = Path(evaluation)
     before, samples = read_evaluation(evaluation), read_samples(evaluation)
     if not (boxes := Path(real or before.held_out.path)).exists():
-        raise SourceError(f"{boxes}: the real boxes of the evaluation are gone; pass --real with their folder")
+        raise SourceError(f"{boxes}: the real boxes of the evaluation are gone; pass their folder as real")
     store = open_real(boxes)
     reading = EvaluationInputs.read(evaluation / INPUTS_FILE, SourceError).reading
     volumes = open_generated(generated, store, reading)
@@ -229,11 +227,11 @@ def deciding_number(by: str | None, available: Sequence[str]) -> str:
         if by is None:
             raise RequestError(
                 f"none of {', '.join(PREFERRED)} was measured; evaluate with the stage features or physics"
-                + (f", or pass --by {available[0]!r}" if available else "")
+                + (f", or filter by {available[0]!r}" if available else "")
             )
     if by not in available:
         raise RequestError(
-            f"--by {by!r}: not measured; choose among {', '.join(available) or 'none'}, or evaluate with more stages"
+            f"by {by!r}: not measured; choose among {', '.join(available) or 'none'}, or evaluate with more stages"
         )
     return by
 
@@ -245,10 +243,10 @@ def keep_best(numbers: Float[np.ndarray, "n"], labels: np.ndarray, keep: float) 
     (NaN) are kept.
     """
     if not 0 < keep <= 1:
-        raise RequestError(f"--keep {keep:g}: the share to keep must be above 0 and at most 1, e.g. 0.9")
+        raise RequestError(f"keep {keep:g}: the share to keep must be above 0 and at most 1, e.g. 0.9")
     known = np.isfinite(numbers)
     if not known.any():
-        raise RequestError("no volume has this number; choose another with --by, or sample more")
+        raise RequestError("no volume has this number; filter by another, or sample more")
     kept = ~known
     for label in set(labels):
         own = np.flatnonzero((labels == label) & known)
@@ -264,11 +262,11 @@ def _check_same(
     if evaluation.held_out.digest != store.digest:
         raise RequestError(
             f"{store.path}: not the real boxes of {folder}, or changed since, so before and after could not be compared; "
-            "evaluate against them first, or pass --real with those of the evaluation"
+            "evaluate against them first, or pass those of the evaluation as real"
         )
     if reading.limit is not None:
         raise RequestError(
-            f"{folder}: only {reading.limit} volumes of each class were evaluated (--limit); evaluate all of them first"
+            f"{folder}: only {reading.limit} volumes of each class were evaluated (limit); evaluate all of them first"
         )
     if evaluation.generated.digest != volumes.digest:
         raise RequestError(

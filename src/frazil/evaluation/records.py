@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pandas as pd
 from pydantic import Field
 
-from frazil.core.documents import Document
 from frazil.core.errors import SourceError
 from frazil.core.records import TiltRange
 from frazil.evaluation.inputs.generated import Reading
-from frazil.evaluation.scores import SCHEMA_VERSION, ClosePair, Evaluation, Plot, Score, StageCost
+from frazil.evaluation.scores import ClosePair, Evaluated, Evaluation, Plot, Score, StageCost
 from frazil.io.tables import read_csv
 
 METRICS_FILE = "metrics.json"
@@ -32,12 +31,9 @@ INPUTS_FILE = f"{STAGE_FOLDER}/inputs.json"
 NAME, LABEL = "name", "label"  # columns of ``samples.csv`` that are not numbers
 
 
-class EvaluationInputs(Document):
+class EvaluationInputs(Evaluated):
     """What an evaluation compares: everything that decides what its stages find. `real` and `generated` name the folders."""
 
-    written_by: ClassVar[str] = "frazil evaluate"
-
-    schema_version: int = SCHEMA_VERSION
     kind: Literal["frazil evaluation inputs"] = "frazil evaluation inputs"
     real: str
     real_digest: str
@@ -50,7 +46,7 @@ class EvaluationInputs(Document):
     reading: Reading
 
 
-class StageRecord(Document):
+class StageRecord(Evaluated):
     """What a stage of an evaluation found.
 
     Parameters
@@ -59,9 +55,6 @@ class StageRecord(Document):
     per_sample : by name, a number of each generated volume; the larger, the worse. `frazil filter` may drop by it.
     """
 
-    written_by: ClassVar[str] = "frazil evaluate"
-
-    schema_version: int = SCHEMA_VERSION
     kind: Literal["frazil evaluation stage"] = "frazil evaluation stage"
     quick: bool = False
     scores: tuple[Score, ...] = ()

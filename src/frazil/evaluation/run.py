@@ -119,16 +119,16 @@ def evaluate(
     real, generated, out = Path(real), Path(generated), Path(out)
     only = (only,) if isinstance(only, str) else only
     if unknown := [stage for stage in only if stage not in STAGES]:
-        raise RequestError(f"--only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(STAGES)}")
+        raise RequestError(f"only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(STAGES)}")
     if voxel_size_angstrom is not None and not 0 < voxel_size_angstrom < math.inf:
         raise RequestError(
-            f"--voxel-size {voxel_size_angstrom:g}: not a voxel size; give the true size in angstrom, above 0"
+            f"voxel size {voxel_size_angstrom:g}: not a voxel size; give the true size in angstrom, above 0"
         )
     if threads is not None:
         import torch
 
         if threads < 1:
-            raise RequestError(f"--threads {threads}: nothing can run; give at least 1")
+            raise RequestError(f"threads {threads}: nothing can run; give at least 1")
         torch.set_num_threads(threads)
     reading = Reading(
         labels=dict(labels) if labels is not None else None,

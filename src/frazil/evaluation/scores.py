@@ -11,8 +11,6 @@ from pydantic import Field
 from frazil.core.documents import Document
 from frazil.core.settings import Settings
 
-SCHEMA_VERSION = 2
-
 Question = Literal["realistic", "varied", "new", "right class", "useful"]
 QUESTIONS: tuple[Question, ...] = ("realistic", "varied", "new", "right class", "useful")
 
@@ -137,12 +135,16 @@ class StageCost(Settings):
     peak_memory_gb: float
 
 
-class Evaluation(Document):
-    """The content of ``metrics.json``; `name` is that of the generator."""
+class Evaluated(Document):
+    """Base of the records of an evaluation."""
 
     written_by: ClassVar[str] = "frazil evaluate"
+    schema_version: int = 2
 
-    schema_version: int = SCHEMA_VERSION
+
+class Evaluation(Evaluated):
+    """The content of ``metrics.json``; `name` is that of the generator."""
+
     kind: Literal["frazil evaluation"] = "frazil evaluation"
     name: str
     generated: SetDescription

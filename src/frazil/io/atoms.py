@@ -60,7 +60,7 @@ def read_atoms(path: Path, *, assembly: str | None = None) -> Atoms:
 
     Water is left out: it is part of the ice. Ligands and ions stay. Of alternative conformations the first stays, and every
     atom of it counts fully: a particle has it or not. Hydrogens in the file are dropped and given back from the
-    composition of the residues, spread over its heavy atoms by their mass, so that side chains that were not modelled bring
+    composition of the residues, spread over its heavy atoms by their mass, so that side chains that were not modeled bring
     none. `assembly` names a biological assembly, mostly ``1``; None takes the atoms as they are in the file.
     """
     structure = _read_structure(path)

@@ -89,11 +89,11 @@ def isotropic_voxel_size(edges_angstrom: ArrayLike, origin: str) -> float:
     edges = np.asarray(edges_angstrom, dtype=np.float64)
     shown = " x ".join(f"{edge:.6g}" for edge in edges)
     if not np.all(np.isfinite(edges)) or np.any(edges <= 0):
-        raise SourceError(f"{origin}: {shown} A is not a valid voxel size; pass the true one, e.g. --voxel-size 10.012")
+        raise SourceError(f"{origin}: {shown} A is not a valid voxel size; pass the true one, e.g. voxel size 10.012")
     if np.ptp(edges) > SAME_VOXEL_SIZE * edges.mean():
         raise SourceError(
             f"{origin}: voxels of {shown} A (z, y, x) are not cubes; resample the tomogram to cubes, "
-            "or pass --voxel-size if the header is wrong"
+            "or pass the true voxel size if the header is wrong"
         )
     return float(edges.mean())
 
@@ -116,7 +116,7 @@ def refuse_unknown_voxel_size(header: TomogramHeader) -> None:
     if header.voxel_size_angstrom == UNKNOWN_ANGSTROM:
         raise SourceError(
             f"{header.origin}: its header says 1.0 A per voxel, which programs write when they do not know; "
-            "pass the true size, e.g. --voxel-size 10.012"
+            "pass the true one, e.g. voxel size 10.012"
         )
 
 
@@ -130,5 +130,5 @@ def refuse_picks_beyond_unit_voxels(header: TomogramHeader, picks: Iterable[Pick
         if outside:
             raise SourceError(
                 f"{header.origin}: its header says 1.0 A per voxel, but then {outside} of {len(some)} picks of {some.label} "
-                "lie outside; pass the true size, e.g. --voxel-size 10.012"
+                "lie outside; pass the true one, e.g. voxel size 10.012"
             )

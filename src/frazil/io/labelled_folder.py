@@ -50,7 +50,7 @@ def parse_classes(text: str) -> dict[int, str]:
         key, label = (number.strip(), name.strip()) if equals else (str(place), number.strip())
         if not key.isdecimal() or not label or int(key) in classes:
             raise RequestError(
-                f"--labels {text!r}: {part.strip()!r} does not name a class; give 0=NAME,1=NAME or all names in order"
+                f"labels {text!r}: {part.strip()!r} does not name a class; give 0=NAME,1=NAME or all names in order"
             )
         classes[int(key)] = label
     return classes
@@ -159,8 +159,8 @@ def _numbered(path: Path, number: int, classes: Mapping[int, str], known_labels:
         return classes[number]
     if classes:
         named = ", ".join(f"{key}={label}" for key, label in sorted(classes.items()))
-        raise SourceError(f"{path}: class {number} is not among --labels {named}; add {number}=NAME")
+        raise SourceError(f"{path}: class {number} is not among the labels {named}; add {number}=NAME")
     example = ",".join(sorted(known_labels)) or "ribosome,thyroglobulin"
     raise SourceError(
-        f"{path}: its class is the number {number}; pass the names of the classes from 0 up, e.g. --labels {example}"
+        f"{path}: its class is the number {number}; pass the names of the classes from 0 up, e.g. labels {example}"
     )

@@ -103,16 +103,16 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
     Without ``settings.picks_file`` the folder is searched: one CSV, or any number of particle STAR files.
     """
     for option, value in (
-        ("--level", settings.level or None),
-        ("--tomogram-type", settings.tomogram_type),
-        ("--voxel-spacing", settings.voxel_spacing_angstrom),
+        ("level", settings.level or None),
+        ("tomogram type", settings.tomogram_type),
+        ("voxel spacing", settings.voxel_spacing_angstrom),
     ):
         if value is not None:
             raise SourceError(f"{path}: MRC files have no {option} {value}; leave it out")
     if settings.picks_file is not None:
         tables = [Path(settings.picks_file)]
         if not tables[0].is_file():
-            raise PickError(f"{tables[0]}: no such file; pass --picks with a CSV or a particles STAR file")
+            raise PickError(f"{tables[0]}: no such file; name a CSV or a particles STAR file of picks")
     else:
         tables = _find_tables(path)
     if tables[0].suffix == ".star":
@@ -126,10 +126,10 @@ def _find_tables(folder: Path) -> list[Path]:
     particles = [star for star in stars if is_particle_file(star)] or stars[:1]
     if (csvs and particles) or len(csvs) > 1:
         names = ", ".join(file.name for file in (*csvs, *particles))
-        raise SourceError(f"{folder}: several tables of picks: {names}; pass --picks with one of them")
+        raise SourceError(f"{folder}: several tables of picks: {names}; name one of them as picks")
     if not csvs and not particles:
         raise SourceError(
-            f"{folder}: MRC files but no table of picks; pass --picks with a CSV (experiment, particle_type, x, "
+            f"{folder}: MRC files but no table of picks; name as picks a CSV (experiment, particle_type, x, "
             "y, z) or a STAR file"
         )
     return csvs or particles

@@ -86,7 +86,7 @@ class Pyramid:
             known = "is listed but missing on disk" if level < len(self.levels) else "does not exist"
             names = ", ".join(str(index) for index in there)
             raise MissingTomogramError(
-                f"{self.origin}: resolution level {level} {known}; on disk: {names}; pass --level {there[0]}"
+                f"{self.origin}: resolution level {level} {known}; on disk: {names}; choose level {there[0]}"
             )
         key = f"{self.levels[level].path}/.zarray"
         try:
@@ -118,7 +118,7 @@ class Pyramid:
                 raise SourceError(
                     f"{self.origin}: level {level} has {z} x {y} x {x} voxels (z, y, x), but its scale of "
                     f"{here.voxel_size_angstrom:.6g} A and that of level 0, {finest.voxel_size_angstrom:.6g} A, give "
-                    f"{' x '.join(f'{edge:.0f}' for edge in expected)}; pass --level 0, or correct the scales in its .zattrs"
+                    f"{' x '.join(f'{edge:.0f}' for edge in expected)}; choose level 0, or correct the scales in its .zattrs"
                 )
         return z, y, x
 

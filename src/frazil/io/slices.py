@@ -40,7 +40,7 @@ def read_slices(
         _from_folder(path, voxel_size_angstrom, classes) if path.is_dir() else _from_archive(path, voxel_size_angstrom)
     )
     if not np.isfinite(found.slices).all():
-        raise SourceError(f"{path}: NaN or infinite grey values; leave those subtomograms out")
+        raise SourceError(f"{path}: NaN or infinite gray values; leave those subtomograms out")
     return found
 
 
@@ -57,7 +57,7 @@ def _from_archive(path: Path, voxel_size_angstrom: float | None) -> SliceSet:
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as fault:
         raise SourceError(f"{path}: {one_line(fault)}; it must be {_EXPECTED}") from None
     if not 0 < voxel_size < np.inf:
-        raise SourceError(f"{path}: says no voxel size; pass --voxel-size, or add voxel_size_angstrom to it")
+        raise SourceError(f"{path}: says no voxel size; pass the voxel size, or add voxel_size_angstrom to it")
     if slices.dtype.kind not in "fiu" or labels.dtype.kind != "U" or labels.ndim != 1 or slices.ndim != 4:
         raise SourceError(
             f"{path}: slices {slices.dtype} {slices.shape}, labels {labels.dtype} {labels.shape}; it must be {_EXPECTED}"

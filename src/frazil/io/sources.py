@@ -87,8 +87,7 @@ def _open(path: Path, settings: SourceSettings) -> Source:
     tree = any((path / part / RUNS).is_dir() for part in ("static", "overlay", ""))
     if settings.picks_file is not None and (tree or path.is_file() or (path / CONFIG_NAME).is_file()):
         raise SourceError(
-            f"{path}: holds its own picks; leave out --picks {settings.picks_file}, which is for folders of MRC "
-            "tomograms"
+            f"{path}: holds its own picks; leave out picks {settings.picks_file}, which is for folders of MRC tomograms"
         )
     if path.is_file() and path.suffix == ".json":
         return open_config(path, settings, path=path)

@@ -43,7 +43,7 @@ _TEXT = (LABEL, "rlnTomoName", "rlnTomoParticleName", "rlnImageName")
 
 
 def is_particle_file(path: Path) -> bool:
-    """Return whether a STAR file lists particles, and not tomograms, tilt series or optimisation sets."""
+    """Return whether a STAR file lists particles, and not tomograms, tilt series or optimization sets."""
     return any(f"_{column}" in path.read_text(encoding="utf-8", errors="replace") for column in CENTERED)
 
 

@@ -65,7 +65,7 @@ class _NormSiLU(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, factor, shift, rstd = ctx.saved_tensors
         exact = rstd.dtype
-        # one number per channel, (b, c): with n for the normalised x, z = k n + offset
+        # one number per channel, (b, c): with n for the normalized x, z = k n + offset
         gain = torch.ones(x.shape[:2], dtype=exact) if factor is None else factor.to(exact).flatten(1)
         k = gain * weight
         offset = gain * bias + (0 if shift is None else shift.to(exact).flatten(1))

@@ -75,8 +75,8 @@ def import_weights(
     say(f"{out}: {count:,} parameters, boxes of {card.box_size_voxel}^3, {size}; {labels}")
     if voxel_size_angstrom is None:
         say(
-            "the checkpoint does not say the voxel size; import with --voxel-size (10.012444 for the CZII set), "
-            "or pass it to frazil sample"
+            "the checkpoint does not say the voxel size; import with the voxel size (10.012444 for the CZII set), "
+            "or sample with it"
         )
     return bundle
 
@@ -105,7 +105,7 @@ def _card(path: Path, content: dict[str, Any], voxel_size_angstrom: float | None
     if content["schedule"] != "linear":
         raise BundleError(
             f"{path}: schedule {content['schedule']!r}: frazil only has the paper's linear schedule; "
-            "import a checkpoint trained with --schedule linear"
+            "import a checkpoint trained with the schedule linear"
         )
     state, box_size_voxel = content["model_state"], content["patch_size"]
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
@@ -176,11 +176,12 @@ def _existing(out: Path, card: BundleCard) -> Bundle:
         bundle = load_bundle(out)
     except BundleError:
         raise OutputError(
-            f"{out}: holds a damaged bundle; pass --force to replace it, or choose another folder"
+            f"{out}: holds a damaged bundle; choose another folder, or pass --force (in Python: force=True) to replace it"
         ) from None
     if different := differences(bundle.card, card, free=("torch_version", "weights_digest")):
         raise OutputError(
-            f"{out}: holds another bundle ({'; '.join(different)}); pass --force to replace it, or choose another folder"
+            f"{out}: holds another bundle ({'; '.join(different)}); "
+            "choose another folder, or pass --force (in Python: force=True) to replace it"
         )
     say(f"{out}: already imported; nothing to do")
     return bundle

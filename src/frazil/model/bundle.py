@@ -50,7 +50,7 @@ class BundleCard(Document):
     voxel_size_angstrom : of the training boxes; None if unknown (imported weights): sampling then has to be given it.
     tilt_range_degrees : lowest and highest tilt of the training tomograms; None if unknown.
     normalisation : which voxels gave the statistics of the training boxes' z-score; the same as the preset's.
-    moments : typical mean and standard deviation of a training box in the tomograms' grey values; None if unknown.
+    moments : typical mean and standard deviation of a training box in the tomograms' gray values; None if unknown.
     training_data_digest : digest of the box store; None if unknown.
     radius_angstrom : of the particles, by label; only the labels whose radius is known.
     losses : what training reached, by name (``train_loss``, ``validation_loss``, ``epochs``, ...).

@@ -24,7 +24,7 @@ def start_at_zero(layer: _Layer) -> _Layer:
 
 
 class ConditionalResidualBlock(nn.Module):
-    """Two normalised 3^3 convolutions around a residual path, and the condition in between.
+    """Two normalized 3^3 convolutions around a residual path, and the condition in between.
 
     With a ``bias`` (the paper's network section): ``norm1, SiLU, conv1, + bias(condition), norm2, SiLU, conv2, + skip(x)``.
     With ``scale-shift``: ``norm1, SiLU, conv1, norm2, * (1 + scale(condition)) + shift(condition), SiLU, conv2, + skip(x)``;

@@ -1,4 +1,4 @@
-"""Spectra, wedge and grey values of two sets of volumes on one page: real next to simulated."""
+"""Spectra, wedge and gray values of two sets of volumes on one page: real next to simulated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Series:
 
 @styled
 def appearance_page(series: Sequence[Series], *, voxel_size_angstrom: float, caption: str = "") -> Page:
-    """Draw log power in the three planes, the wedge profile and the grey values, of two series at most."""
+    """Draw log power in the three planes, the wedge profile and the gray values, of two series at most."""
     width, height, gap, left, top, below = point(118), point(118), point(36), point(42), point(24), point(38)
     page_width = left + 3 * width + 2 * gap + point(12)
     row = top + height + below
@@ -54,7 +54,7 @@ def appearance_page(series: Sequence[Series], *, voxel_size_angstrom: float, cap
         line = {key: value for key, value in style.items() if not key.startswith("marker")}
         axes.plot(((_BINS[:-1] + _BINS[1:]) / 2)[filled], share[filled], label=some.name, linewidth=1, **line)
     axes.set_yscale("log")
-    plain_axes(axes, "standard deviations from the mean (particles dark)", "share per σ", "Grey values")
+    plain_axes(axes, "standard deviations from the mean (particles dark)", "share per σ", "Gray values")
     axes.legend(frameon=False, fontsize=FONT_POINT, handlelength=3, loc="upper left")
     page.write_caption()
     return page

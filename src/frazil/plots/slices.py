@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from frazil.plots.page import DPI, MARGIN, Page, point, styled, text_width, wrap
 
 PLANES = ("XY", "XZ", "YZ")
-PERCENTILES = (0.5, 99.5)  # share of grey values, in percent, that black and white stand for
+PERCENTILES = (0.5, 99.5)  # share of gray values, in percent, that black and white stand for
 
 _PANEL_INCH = 1.08
 _NAME_POINT = 5.5
@@ -56,7 +56,7 @@ def central_slices(volume: Float[np.ndarray, "z y x"]) -> dict[str, Float[np.nda
 
 
 def grey_scale(volumes: Float[np.ndarray, "n z y x"]) -> tuple[float, float]:
-    """Return the grey values drawn black and white: percentiles 0.5 and 99.5 of the central slices of all volumes."""
+    """Return the gray values drawn black and white: percentiles 0.5 and 99.5 of the central slices of all volumes."""
     shown = np.stack([plane for volume in volumes for plane in central_slices(volume).values()])
     black, white = (float(value) for value in np.percentile(shown, PERCENTILES))
     return (black, white) if white > black else (black - 1.0, white + 1.0)
@@ -69,7 +69,7 @@ def scale_bar_nm(box_angstrom: float) -> float:
 
 @styled
 def class_page(label: str, rows: Sequence[VolumeRow], *, voxel_size_angstrom: float, caption: str = "") -> Page:
-    """Draw one class: for every row of examples, all of one box size, its XY, XZ and YZ slices, with one grey scale per row."""
+    """Draw one class: for every row of examples, all of one box size, its XY, XZ and YZ slices, with one gray scale per row."""
     _, step = _panel(rows[0].volumes.shape[1])
     left, top, bar = MARGIN + point(14), point(20), point(34)
     block = _HEADER + len(PLANES) * step + point(5)
@@ -177,7 +177,7 @@ def _draw_grey_scale(page: Page, left: int, top: int, height: int, black: float,
     style = {"fontsize": 6, "color": "0.2"}
     for value, y, va in ((white, top, "top"), (black, top + height, "bottom")):
         page.text(left + point(7), y, f"{value:+.1f}".replace("-", "−"), va=va, **style)
-    page.text(left + point(8), top + height / 2, "grey value (σ)", rotation=90, va="center", **style)
+    page.text(left + point(8), top + height / 2, "gray value (σ)", rotation=90, va="center", **style)
 
 
 def _shorten(name: str, panel: int) -> str:

@@ -80,7 +80,7 @@ class SampleFolder:
         return len(self.manifest.samples)
 
     def __getitem__(self, row: int) -> Float[np.ndarray, "z y x"]:
-        """Read a volume, z-scored grey values; rows are counted as in the manifest."""
+        """Read a volume, z-scored gray values; rows are counted as in the manifest."""
         return read_volume(self.path / self.manifest.samples[row].file)
 
     def __iter__(self) -> Iterator[Float[np.ndarray, "z y x"]]:
@@ -236,7 +236,7 @@ def write_copick(out: Path, manifest: SampleManifest, *, radius_angstrom: Mappin
 
 
 def _picks(manifest: SampleManifest, entry: SampleEntry) -> Picks:
-    """Return the labelled particle of a sample, at the center of its box."""
+    """Return the labeled particle of a sample, at the center of its box."""
     center_angstrom = np.array([manifest.particle_centre_voxel]) * manifest.voxel_size_angstrom
     return Picks(entry.name, clean_name(entry.label), center_angstrom, user=USER)
 

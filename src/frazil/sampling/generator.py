@@ -1,4 +1,4 @@
-"""A bundle that makes labelled particle volumes."""
+"""A bundle that makes labeled particle volumes."""
 
 from __future__ import annotations
 

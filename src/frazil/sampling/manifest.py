@@ -115,7 +115,7 @@ class SampleEntry(SamplingSettings, _NumberedSample):
     index : number of the sample in the request; the sample descends from (seed, index).
     name : run of the sample in the copick project and `rlnTomoName` in the STAR file.
     file : MRC, relative to the manifest.
-    moments : mean and standard deviation of the grey values in the file.
+    moments : mean and standard deviation of the gray values in the file.
     digest : of the file.
     """
 
@@ -131,9 +131,9 @@ class SampleManifest(Document):
     ----------
     complete : all samples of the request are there; false while they are made.
     provenance : where the bundle comes from, in its own words: simulated or real voxels, and whose.
-    particle_centre_voxel : where the labelled particle is in every box, zyx; voxel centers are whole numbers.
+    particle_centre_voxel : where the labeled particle is in every box, zyx; voxel centers are whole numbers.
     training_data_digest : of the box store that the bundle was trained on, where known.
-    training_moments : typical mean and standard deviation of a training box in the tomograms' grey values, where known.
+    training_moments : typical mean and standard deviation of a training box in the tomograms' gray values, where known.
     """
 
     written_by: ClassVar[str] = "frazil sample"

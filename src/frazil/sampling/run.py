@@ -39,7 +39,7 @@ def sample(
     force: bool = False,
     **options: Unpack[SamplingOptions],
 ) -> SampleFolder:
-    """Sample labelled volumes into a folder, or resume where an earlier call was interrupted.
+    """Sample labeled volumes into a folder, or resume where an earlier call was interrupted.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def sample(
 def _report(out: Path, manifest: SampleManifest, *, copick: bool) -> None:
     labels = [entry.label for entry in manifest.samples]
     voxel_size = f"{manifest.voxel_size_angstrom:.3f} A"
-    say(f"{len(labels)} samples of {manifest.box_size_voxel}^3 voxels at {voxel_size}, z-scored grey values")
+    say(f"{len(labels)} samples of {manifest.box_size_voxel}^3 voxels at {voxel_size}, z-scored gray values")
     for label in dict.fromkeys(labels):
         say(f"  {labels.count(label):5d} {label}")
     say_written(out / VOLUMES, "MRC")

@@ -76,7 +76,7 @@ def plan_like(options: LikeOptions, specimen: SpecimenSettings) -> tuple[list[Ru
     if filled:
         warn(
             f"ice: {specimen.ice_thickness_angstrom:g} A thick in the preset, deeper than the tomogram of {', '.join(filled)}: "
-            "ice fills it; --ice-thickness sets another"
+            "ice fills it; ice thickness sets another"
         )
     return plans, sorted({some.label for picks in by_run.values() for some in picks})
 
@@ -116,11 +116,11 @@ def _check_picks(project: Path, picks: Sequence[Picks]) -> None:
         if not np.isfinite(some.centers_angstrom).all():
             raise PickError(
                 f"{project}: the picks of {some.run} are in voxels and its tomogram is missing, so they have no place; "
-                "add the tomogram, or leave the run out with --run"
+                "add the tomogram, or leave the run out"
             )
     for label, several in by_label.items():
         if len(several) > 1:
             who = ", ".join(f"{some.user or 'nobody'} (session {some.session or 'none'})" for some in several)
             raise PickError(
-                f"{project}: {label} of {several[0].run} is picked by {who}; choose one with --user and --session"
+                f"{project}: {label} of {several[0].run} is picked by {who}; choose one by user and session"
             )

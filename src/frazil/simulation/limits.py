@@ -58,7 +58,7 @@ def check_memory(
         if at_a_time * needed > machine_bytes:
             fitting = machine_bytes // needed
             each = f"{at_a_time} at a time, {_gigabytes(needed)} each" if at_a_time > 1 else _gigabytes(needed)
-            fewer = f", or --workers {fitting}" if fitting else ""
+            fewer = f", or use {fitting} workers" if fitting else ""
             raise SimulationError(
                 f"shape {joined(shape)} with voxels of {voxel_size_angstrom:g} A: takes about {each}, and this machine has "
                 f"{_gigabytes(machine_bytes)}; ask for a smaller shape or a coarser voxel{fewer}"

@@ -26,7 +26,7 @@ _FULL_OF_ICE = {f"specimen.{key}": value for key, value in FULL_OF_ICE.items()}
 class SimulationPreset(Settings):
     """Everything but the seed that decides how simulated tomograms look.
 
-    `grey_std` is that of the denoised tomogram's grey values; the back-projection gets the same factor.
+    `grey_std` is that of the denoised tomogram's gray values; the back-projection gets the same factor.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -68,6 +68,6 @@ def load_simulation_preset(
             changes |= _FULL_OF_ICE
             warn(
                 f"ice: {preset.specimen.ice_thickness_angstrom:g} A thick in preset {preset.name}, but the tomogram is only "
-                f"{asked.shape_voxel[0] * asked.voxel_size_angstrom:g} A deep: ice fills it; --ice-thickness sets another"
+                f"{asked.shape_voxel[0] * asked.voxel_size_angstrom:g} A deep: ice fills it; ice thickness sets another"
             )
     return override(preset, changes, preset.name) if changes else preset

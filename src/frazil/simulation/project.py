@@ -109,7 +109,7 @@ class SimulationProject:
         if self.earlier(plans, force=force) is None:
             if shared and self.folder.record_path.exists():
                 raise OutputError(
-                    f"{self.out}: holds another request, which --first never replaces, since others may work there; choose "
+                    f"{self.out}: holds another request, which a call with `first` never replaces, since others may work there; choose "
                     "another folder, or remove this one"
                 )
             self.folder.start(self._record({}))

@@ -66,7 +66,7 @@ class RunRecord(Settings):
     like_digest : of the picks that were simulated again, and of the grid they are in.
     particles : number of each annotated class.
     distractors : number, centers and rotations of each class that is not annotated.
-    grey_factor : grey values for one unit of image contrast.
+    grey_factor : gray values for one unit of image contrast.
     tilt_series : angles, doses, shifts and defocus of each image, in the order of acquisition.
     files : what was written of the run, relative to the project.
     """

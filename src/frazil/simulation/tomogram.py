@@ -25,7 +25,7 @@ BESIDE_ANGSTROM = 500.0  # width of what is put between opposite borders; streak
 class SimulatedTomogram:
     """A tomogram with the truth about it, and the seconds that each part took.
 
-    In the weighted back-projection and after the denoiser, matter is dark, and `grey_factor` is the grey value of both for one
+    In the weighted back-projection and after the denoiser, matter is dark, and `grey_factor` is the gray value of both for one
     unit of image contrast. The standard deviation of the latter is that of the preset.
     """
 

@@ -96,7 +96,7 @@ class Bookkeeper(Callback):
             if not torch.isfinite(self.loss_sum):  # before anything of it is saved
                 raise TrainingError(
                     f"the training loss is {float(self.loss_sum)} at step {trainer.global_step}; nothing of it was saved: "
-                    "train into another folder with a lower --learning-rate (training.learning_rate) or --precision 32-true"
+                    "train into another folder with a lower training.learning_rate, or with precision 32-true"
                 )
         now = time.monotonic()
         self.seconds += now - self._began

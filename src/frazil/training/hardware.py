@@ -46,12 +46,12 @@ class Hardware:
     def check(self) -> None:
         """Refuse what the machine does not have."""
         if self.accelerator not in ("auto", "cpu", "gpu"):
-            raise SettingsError(f"--accelerator {self.accelerator}: unknown; pass one of auto, cpu, gpu")
+            raise SettingsError(f"accelerator {self.accelerator}: unknown; choose among auto, cpu, gpu")
         gpus = torch.cuda.device_count()
         if self.accelerator == "gpu" and gpus == 0:
-            raise SettingsError("--accelerator gpu: this machine has no GPU that torch can use; pass --accelerator cpu")
+            raise SettingsError("accelerator gpu: this machine has no GPU that torch can use; choose cpu")
         if self.chosen_accelerator == "gpu" and self.devices > gpus:
-            raise SettingsError(f"--devices {self.devices}: this machine has {gpus} GPUs; pass --devices {gpus}")
+            raise SettingsError(f"devices {self.devices}: this machine has {gpus} GPUs; give at most {gpus}")
 
 
 def is_first_process() -> bool:

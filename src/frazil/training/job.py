@@ -85,7 +85,7 @@ class TrainingJob:
             raise ShapeError(f"{self.boxes.path}: {fault}; {self._other_edge()}") from None
         count = len(self.boxes.boxes("train"))
         if not count:
-            raise StoreError(f"{self.boxes.path}: no box is in the training split; curate with other --validation-run")
+            raise StoreError(f"{self.boxes.path}: no box is in the training split; curate with other validation runs")
         self.hardware.check()
         self.epoch_plan(count)
         self.variation  # noqa: B018 - raises
@@ -94,7 +94,7 @@ class TrainingJob:
         """Say which edge the network takes: cut from the boxes if they have room for it, else of other boxes."""
         edge = self.boxes.description.box_size_voxel
         fitting = largest_edge(self.preset.training, box_size_voxel=edge, edge_multiple=self.edge_multiple)
-        remedy = f"train with --box {fitting}" if fitting else f"curate with --box {self.edge_multiple}"
+        remedy = f"train on boxes of {fitting}" if fitting else f"curate boxes of {self.edge_multiple}"
         return remedy if self.start is not None else f"{remedy}, or with fewer model.channel_multipliers"
 
 
@@ -136,10 +136,10 @@ def _advice(job: TrainingJob, has: int) -> str:
         for accumulate in range(training.accumulate, training.batch_size // processes + 1):
             share = math.ceil(training.batch_size / (processes * accumulate))
             if _needed(job, share, checkpoint=checkpoint, bf16=bf16) <= has:
-                options = ["--set training.checkpoint_activations=true"] if checkpoint else []
-                options += ["--precision bf16-mixed"] if bf16 else []
-                options += [f"--accumulate {accumulate}"] if accumulate > training.accumulate else []
-                return f"pass {' '.join(options)}"
+                options = ["training.checkpoint_activations=true"] if checkpoint else []
+                options += ["training.precision=bf16-mixed"] if bf16 else []
+                options += [f"training.accumulate={accumulate}"] if accumulate > training.accumulate else []
+                return f"set {', '.join(options)}"
     for edge in range(job.edge_voxel - job.edge_multiple, 0, -job.edge_multiple):
         if _needed(job, 1, edge, checkpoint=True, bf16=True) <= has:
             return f"curate boxes of at most {edge} voxels, or use a machine with more memory"

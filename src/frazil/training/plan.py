@@ -52,7 +52,7 @@ class EpochPlan:
         if smallest < self.devices * self.accumulate:
             raise SettingsError(
                 f"a batch of {smallest} boxes cannot be shared by {self.devices} devices x {self.accumulate} accumulated passes; "
-                f"raise --batch-size (training.batch_size, now {self.batch_size}) or use fewer devices"
+                f"raise training.batch_size (now {self.batch_size}) or use fewer devices"
             )
 
     @property

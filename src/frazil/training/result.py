@@ -54,7 +54,7 @@ class TrainingRun:
         return read_metrics(self.path / METRICS_NAME)
 
     def load(self, *, device: str = "auto") -> ParticleGenerator:
-        """Open the newest model as a generator of labelled particle volumes; see `frazil.load`."""
+        """Open the newest model as a generator of labeled particle volumes; see `frazil.load`."""
         from frazil.sampling.generator import ParticleGenerator
 
         return ParticleGenerator.from_bundle(self.bundle, device=device)

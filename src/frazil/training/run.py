@@ -94,11 +94,9 @@ def train(
     """
     end = None if max_seconds is None else time.monotonic() + max_seconds
     if start is None:
-        given = {"--class-from": class_from, "--keep-classes": keep_classes, "--other-voxel-size": other_voxel_size}
+        given = {"class from": class_from, "keep classes": keep_classes, "other voxel size": other_voxel_size}
         for option in [name for name, value in given.items() if value]:
-            raise SettingsError(
-                f"{option}: applies to a bundle to start from; pass it with --from BUNDLE (start in Python)"
-            )
+            raise SettingsError(f"{option}: applies to a bundle to start from; pass one with --from (in Python: start)")
     else:
         refuse_other_network(settings or {})
     chosen = load_preset(preset, settings)
@@ -175,7 +173,7 @@ def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
         known = start.bundle.card.radius_angstrom
         radii = {label: radius for label, radius in known.items() if label in start.labels} | radii
         provenance += f"; started from the weights of: {start.bundle.card.provenance}"
-    # the median mean and standard deviation of a box, which turn z-scores back into grey values
+    # the median mean and standard deviation of a box, which turn z-scores back into gray values
     mean, std = job.boxes.particles[[f"{name}_{normalisation}" for name in ("mean", "std")]].median()
     return BundleCard(
         preset=job.preset,
@@ -216,7 +214,7 @@ def _announce(job: TrainingJob, training: Subtomograms, validation: Subtomograms
 def _report(job: TrainingJob, result: Fit) -> None:
     run, epochs = job.run, job.preset.training.epochs
     if result.was_finished:
-        say(f"{run}: all {epochs} epochs are finished; nothing to do (raise --epochs to continue)")
+        say(f"{run}: all {epochs} epochs are finished; nothing to do (raise epochs to continue)")
         return
     if not result.records:
         say("stopped before the end of the first epoch; rerun the same command to resume")
@@ -230,7 +228,7 @@ def _report(job: TrainingJob, result: Fit) -> None:
     share = f"{newest.waiting_share:.1%} of the time was spent waiting for boxes"
     say(f"{text}, {newest.seconds / 60:.1f} minutes of training; {share}")
     if newest.waiting_share > _WAITING_SHARE:
-        warn(f"{share}: reading or drawing noise is too slow for the network; pass --workers 2, or more")
+        warn(f"{share}: reading or drawing noise is too slow for the network; use 2 workers, or more")
     if not result.finished:
         say("the time is up; rerun the same command to resume")
     written = {

@@ -61,20 +61,20 @@ class Start:
         before, now = card.voxel_size_angstrom, described.voxel_size_angstrom
         if before is not None and not other_voxel_size and abs(now / before - 1) > TRANSFERABLE_VOXEL_SIZE:
             raise SettingsError(
-                f"{folder}: was trained on voxels of {before:.3f} A, the store has {now:.3f}; curate with --resample-to "
-                f"{before:.3f}, or pass --other-voxel-size if the particles are meant to be of another size in voxels"
+                f"{folder}: was trained on voxels of {before:.3f} A, the store has {now:.3f}; curate resampled to "
+                f"{before:.3f} A, or pass --other-voxel-size (in Python: other_voxel_size=True) if the particles may have another size"
             )
         labels = described.labels
         if keep_classes:
             labels = (*card.labels, *(label for label in labels if label not in card.labels))
         for new, old in class_from.items():
-            pair = f"--class-from {new}={old}"
+            pair = f"class from {new}={old}"
             if old not in card.labels:
                 raise SettingsError(f"{pair}: {folder} has no class {old}; it has {', '.join(card.labels)}")
             if new not in described.labels:
                 raise SettingsError(f"{pair}: the store has no class {new}; it has {', '.join(described.labels)}")
             if keep_classes and new in card.labels:
-                raise SettingsError(f"{pair}: --keep-classes keeps {new} as it is; leave one of the two out")
+                raise SettingsError(f"{pair}: keeping classes keeps {new} as it is; leave one of the two out")
         wanted = {label: label for label in card.labels} | dict(class_from)
         return cls(bundle, labels, tuple(wanted.get(label) for label in labels))
 
@@ -88,7 +88,7 @@ class Start:
         if asked == _AROUND_TRAINED and model.preconditioning != asked:
             if model.preconditioning != "none":
                 raise SettingsError(
-                    f"--set {_PRECONDITIONING}={asked}: the bundle to start from has {model.preconditioning}, which its "
+                    f"{_PRECONDITIONING}={asked}: the bundle to start from has {model.preconditioning}, which its "
                     f"weights were trained for; leave it out, or start from a bundle that has none"
                 )
             model = model.model_copy(update={"preconditioning": asked})
@@ -122,7 +122,7 @@ def refuse_other_network(settings: Mapping[str, Any]) -> None:
         network = key.partition(".")[0] in ("model", "diffusion")
         if network and (key, value) != (_PRECONDITIONING, _AROUND_TRAINED):
             raise SettingsError(
-                f"--set {key}={value}: with --from the network is that of the bundle; leave it out, or train without --from"
+                f"{key}={value}: the network is that of the bundle to start from; leave it out, or train without --from (in Python: start)"
             )
 
 

@@ -1,4 +1,4 @@
-"""Grey values: mean, standard deviation and the z-score of eq. 1, over all voxels of a box or over the measured ones.
+"""Gray values: mean, standard deviation and the z-score of eq. 1, over all voxels of a box or over the measured ones.
 
 Works on NumPy arrays, so that cutting boxes does not have to load torch.
 """
@@ -16,7 +16,7 @@ EPSILON = 1e-8
 
 
 def moments(volume: Float[np.ndarray, "z y x"], measured: Bool[np.ndarray, "z y x"] | None = None) -> Moments:
-    """Return mean and unbiased standard deviation (as ``torch.std``) of the grey values, summed in float64.
+    """Return mean and unbiased standard deviation (as ``torch.std``) of the gray values, summed in float64.
 
     Only voxels where `measured` is True count; None counts all, padding included (the paper).
     """

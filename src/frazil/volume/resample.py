@@ -62,7 +62,7 @@ def resample_measured(
     """Resample what was measured, and return where the new grid is measured.
 
     A new voxel counts as measured where at least half of its kernel's weight fell on measured voxels; others are 0. What the
-    kernel reaches beyond them continues them: it is their reflection about the nearest one, in place and in grey value, so
+    kernel reaches beyond them continues them: it is their reflection about the nearest one, in place and in gray value, so
     that neither padding nor the end of a slope shows beside it.
     """
     if measured.all():

@@ -104,7 +104,7 @@ def measure_slices(subtomograms: SliceSet) -> SliceMeasurements:
 
     Raises
     ------
-    ShapeError : a subtomogram has constant grey values.
+    ShapeError : a subtomogram has constant gray values.
     """
     values = subtomograms.slices.astype(np.float64)
     count, _, edge, _ = values.shape
@@ -112,7 +112,7 @@ def measure_slices(subtomograms: SliceSet) -> SliceMeasurements:
     std = values.std(axis=(1, 2, 3), keepdims=True)
     if not (std > 0).all():
         row = int(np.flatnonzero(~(std > 0))[0])
-        raise ShapeError(f"subtomogram {row} has constant grey values; leave it out")
+        raise ShapeError(f"subtomogram {row} has constant gray values; leave it out")
     values /= std
     window = np.multiply.outer(np.hanning(edge), np.hanning(edge))
     scale = np.square(np.square(np.hanning(64)).sum() / np.square(np.hanning(edge)).sum())  # to the power of 64 voxels

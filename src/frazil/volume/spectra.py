@@ -42,7 +42,7 @@ class Appearance:
     """What a piece of a tomogram looks like, in numbers that do not depend on what is where.
 
     `spectra` are log power by spatial frequency in each plane; `wedge` is log power by angle to kx in the kz-kx plane, over that
-    near kx; skew and kurtosis (over that of a Gaussian) are of the grey values.
+    near kx; skew and kurtosis (over that of a Gaussian) are of the gray values.
     """
 
     spectra: dict[Plane, Curve]
@@ -64,7 +64,7 @@ def appearance(volume: Float[np.ndarray, "z y x"]) -> Appearance:
     values = volume.astype(np.float64)
     values -= values.mean()
     if not values.std() > 0:
-        raise ShapeError(f"a piece of {volume.shape} voxels has constant grey values; take one with contrast")
+        raise ShapeError(f"a piece of {volume.shape} voxels has constant gray values; take one with contrast")
     values /= values.std()
     power = {plane: slice_power(values, plane) for plane in PLANES}
     return Appearance(

@@ -30,7 +30,7 @@ def check_tilt_range(tilt_range_degrees: TiltRange) -> TiltRange:
 def missing_wedge_mask(
     shape_voxel: Sequence[int], tilt_range_degrees: TiltRange, *, device: torch.device | str = "cpu"
 ) -> Bool[Tensor, "z y x"]:
-    """Return where a tilt series about y has measured: True, in FFT order. A positive tilt turns z towards x.
+    """Return where a tilt series about y has measured: True, in FFT order. A positive tilt turns z toward x.
 
     Edges may differ, directions are those of the specimen. The ky axis belongs to every tilt and is True.
     """

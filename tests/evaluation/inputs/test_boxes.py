@@ -53,7 +53,7 @@ def test_few_samples_are_told(compare, make_volumes):
     warnings = compare(make_volumes()).warnings
     assert any("fewer than 5 samples of apo-ferritin (4), ribosome (4)" in text for text in warnings)
     assert any("held-out boxes come from one tomogram: intervals hold for these" in text for text in warnings)
-    assert any("8 samples are few" in text and "--count" in text for text in warnings)
+    assert any("8 samples are few" in text and "sample more" in text for text in warnings)
 
 
 def test_padded_real_boxes_are_told(compare, make_volumes, real_boxes):
@@ -113,7 +113,7 @@ def test_resampled_volumes_are_compared_at_the_real_voxel_size(compare, make_box
     assert compared.sets.generated.volumes.shape == (8, 16, 16, 16)
     assert compared.generated.voxel_size_angstrom == 10.0125
     assert any(
-        "20.025 A were resampled to 10.0125 A" in text and "--resample-to 20.025" in text for text in compared.warnings
+        "20.025 A were resampled to 10.0125 A" in text and "resampled to 20.025 A" in text for text in compared.warnings
     )
 
 
@@ -133,7 +133,7 @@ def test_a_padded_box_whose_middle_shows_nothing_is_refused(
 ):
     real = make_box_store(name="larger", box=16)
     monkeypatch.setattr(BoxStore, "measured", lambda self, box: np.zeros((16, 16, 16), dtype=bool))
-    with refuses(StoreError, str(real), "no measured voxels in its middle 8^3", "--box 8"):
+    with refuses(StoreError, str(real), "no measured voxels in its middle 8^3", "boxes of 8"):
         compare(make_volumes(), real=real, resample=True)
 
 
@@ -142,5 +142,5 @@ def test_no_held_out_box_of_the_class(compare, make_volumes, real_boxes, refuses
     volumes = open_generated(make_volumes(labels=("ribosome",)), store, Reading())
     rows = store.particles["label"] == "ribosome"
     store.particles.loc[rows, "split"] = "train"
-    with refuses(RequestError, "no held-out box of ribosome", "--validation-run"):
+    with refuses(RequestError, "no held-out box of ribosome", "validation runs"):
         read_sets(store, volumes, Grid(10.0125, 8), seed=0)

@@ -80,7 +80,7 @@ def test_numbered_classes(make_volumes, real, tmp_path, refuses):
             np.eye(8)[..., None] * np.arange(8),
             10.0125,
         )
-    with refuses(SourceError, "class_0.mrc", "--labels apo-ferritin,ribosome"):
+    with refuses(SourceError, "class_0.mrc", "labels apo-ferritin,ribosome"):
         open_generated(folder, real, Reading())
     volumes = open_generated(folder, real, Reading(labels={1: "ribosome", 0: "apo-ferritin"}))
     assert volumes.labels == ("apo-ferritin", "ribosome", "apo-ferritin", "ribosome")
@@ -88,7 +88,7 @@ def test_numbered_classes(make_volumes, real, tmp_path, refuses):
 
 def test_a_wrong_voxel_size_is_refused_and_can_be_mended(make_volumes, real, refuses):
     folder = make_volumes(voxel_size_angstrom=1.0)
-    with refuses(SourceError, "1.0 A", "--voxel-size"):
+    with refuses(SourceError, "1.0 A", "voxel size"):
         open_generated(folder, real, Reading())
     assert open_generated(folder, real, Reading(voxel_size_angstrom=10.0125)).grid == Grid(10.0125, 8)
 
@@ -126,7 +126,7 @@ def test_another_store_is_judged_whole_and_the_same_one_is_refused(make_box_stor
 
 
 def test_a_store_without_a_split_is_refused(make_box_store, refuses):
-    with refuses(StoreError, "no held-out boxes", "--validation-fraction 0.1"):
+    with refuses(StoreError, "no held-out boxes", "validation fraction of 0.1"):
         open_real(make_box_store(split=False))
 
 
@@ -139,5 +139,5 @@ def test_a_limit_draws_from_each_class_by_the_seed(make_volumes, real, refuses):
     assert "6 of 12 drawn" in three.note
     np.testing.assert_array_equal(three.read(4)[0], read_volume(folder / three.files[4]))
     assert open_generated(folder, real, Reading(limit=6)).digest == open_generated(folder, real, Reading()).digest
-    with refuses(RequestError, "--limit 0", "at least 1"):
+    with refuses(RequestError, "limit 0", "at least 1"):
         open_generated(folder, real, Reading(limit=0))

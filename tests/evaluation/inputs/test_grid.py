@@ -1,4 +1,4 @@
-"""Real and generated boxes meet on a grid that both can hold, and the particle stays at its centre."""
+"""Real and generated boxes meet on a grid that both can hold, and the particle stays at its center."""
 
 from pathlib import Path
 
@@ -28,11 +28,11 @@ def test_another_grid_is_refused_unless_resampling_is_asked_for(real, there, ref
 
 
 def test_the_remedy_names_a_wrong_header_only_where_voxel_sizes_differ(real, refuses):
-    with refuses(RequestError, "--voxel-size"):
+    with refuses(RequestError, "true voxel size"):
         common_grid(real, Path("x"), Grid(1.0, 16), resample=False)
     with pytest.raises(RequestError) as caught:
         common_grid(real, Path("x"), Grid(10.0125, 24), resample=False)
-    assert "--voxel-size" not in str(caught.value)
+    assert "true voxel size" not in str(caught.value)
 
 
 def test_smaller_generated_boxes_crop_the_real_ones_to_a_multiple_of_8(real, refuses):

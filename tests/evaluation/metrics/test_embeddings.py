@@ -104,5 +104,5 @@ def test_constant_and_missing_grey_values_are_refused():
     for value in (0, np.nan):
         volumes = noise(2)
         volumes[1] = value
-        with pytest.raises(ShapeError, match="constant grey values"):
+        with pytest.raises(ShapeError, match="constant gray values"):
             HandcraftedEmbedding()(volumes)

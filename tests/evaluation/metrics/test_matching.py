@@ -19,7 +19,7 @@ def smooth(count, *path, edge=EDGE, sigma=1.5) -> np.ndarray:
 
 
 def shells(count, *path) -> np.ndarray:
-    """Dark shells of three sizes, a little off the centre, in smooth noise: boxes that are all much alike."""
+    """Dark shells of three sizes, a little off the center, in smooth noise: boxes that are all much alike."""
     random = numpy_generator(0, "matching shells", *path)
     boxes = smooth(count, "shells", *path, sigma=2)
     grid = np.stack(np.meshgrid(*[np.arange(EDGE) - EDGE // 2] * 3, indexing="ij"), axis=-1)

@@ -86,7 +86,7 @@ def test_classes_are_taken_out():
 def test_a_volume_without_contrast_is_refused():
     one = noise()
     flat = VolumeSet(np.ones_like(one.volumes), one.labels, one.names, 10.0)
-    with pytest.raises(ShapeError, match="constant grey values; take one with contrast"):
+    with pytest.raises(ShapeError, match="constant gray values; take one with contrast"):
         measure(flat)
 
 

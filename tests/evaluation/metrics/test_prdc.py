@@ -57,7 +57,7 @@ def test_equal_sets_are_perfect():
 def test_a_collapsed_set_loses_recall_and_coverage_alone():
     random = np.random.default_rng(0)
     real, fresh = random.standard_normal((2, 200, 3))
-    collapsed = real[0] * 0 + 0.01 * random.standard_normal((200, 3))  # all at the centre
+    collapsed = real[0] * 0 + 0.01 * random.standard_normal((200, 3))  # all at the center
     good, bad = means(real, fresh), means(real, collapsed)
     assert bad["recall"] < 0.05 < 0.8 < good["recall"]
     assert bad["coverage"] < 0.2 < 0.9 < good["coverage"]

@@ -20,7 +20,7 @@ EDGE = 48
 
 
 def distance(stretch=(1, 1, 1), edge=EDGE) -> np.ndarray:
-    """Distance from voxel D/2, the centre of a box; `stretch` flattens along zyx."""
+    """Distance from voxel D/2, the center of a box; `stretch` flattens along zyx."""
     axes = (np.indices((edge, edge, edge)) - edge // 2) * np.reshape(stretch, (3, 1, 1, 1))
     return np.sqrt(np.square(axes).sum(axis=0))
 

@@ -1,4 +1,4 @@
-"""Real ones are hollow or full particles in wedged, coloured noise; every damage must move the numbers that should notice it."""
+"""Real ones are hollow or full particles in wedged, colored noise; every damage must move the numbers that should notice it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Real ones are pieces of a coloured, wedged noise with a hollow or a full particle in the middle."""
+"""Real ones are pieces of a colored, wedged noise with a hollow or a full particle in the middle."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -114,7 +114,7 @@ def test_fresh_pieces_are_as_near_as_training_ones_and_far_from_noise(fresh):
 
 def test_a_blurred_set_worsens_spectrum_and_autocorrelation_and_nothing_of_class(fresh):
     scores = judge(changed(lambda volume: ndimage.gaussian_filter(volume, 0.6)))
-    # without its noise a piece is more of its particle, so that the grey values notice too
+    # without its noise a piece is more of its particle, so that the gray values notice too
     spectra = {name for name in DISTANCES if "spectrum" in name}
     assert worse(scores) - {"grey_values_wasserstein"} == spectra
     assert scores["autocorrelation_distance", None].value > 2 * fresh["autocorrelation_distance", None].value

@@ -91,10 +91,10 @@ def test_the_true_voxel_size_is_of_the_finest_level(make_project):
 def test_the_true_voxel_size_mends_a_header_of_zeros(make_project, refuses):
     project = make_project("copick", levels=2)
     scale(project, "TS_1", [[0, 0, 0]] * 2)
-    with refuses(SourceError, "denoised.zarr", "0 x 0 x 0", "--voxel-size"):
+    with refuses(SourceError, "denoised.zarr", "0 x 0 x 0", "voxel size"):
         opened(project.path).header("TS_1")
     assert opened(project.path, voxel_size_angstrom=10.0).header("TS_1").voxel_size_angstrom == 10.0
-    with refuses(SourceError, "denoised.zarr", "how much coarser level 1", "--level 0"):
+    with refuses(SourceError, "denoised.zarr", "how much coarser level 1", "level 0"):
         opened(project.path, level=1, voxel_size_angstrom=10.0).header("TS_1")
 
 
@@ -181,7 +181,7 @@ def test_a_missing_tomogram(tiny_project, refuses):
 def test_a_missing_level(make_project, refuses):
     project = make_project("copick", levels=2)
     shutil.rmtree(tomogram(project, "TS_1") / "0")
-    with refuses(MissingTomogramError, "denoised.zarr", "level 0 is listed but missing", "--level 1"):
+    with refuses(MissingTomogramError, "denoised.zarr", "level 0 is listed but missing", "level 1"):
         opened(project.path).header("TS_1")
 
 
@@ -191,7 +191,7 @@ def test_tomograms_to_choose_from(tiny_project, refuses):
     writer.write_tomogram(tiny_project.path, run="TS_2", voxel_size_angstrom=20.0, **more)
     there = ["denoised at voxel spacing 10.012", "wbp at voxel spacing 10.012", "wbp at voxel spacing 20.000"]
     for run in ("TS_1", "TS_2"):  # one choice for the project, so that types never mix
-        with refuses(AmbiguousTomogramError, "several tomograms", *there, "--tomogram-type", "--voxel-spacing"):
+        with refuses(AmbiguousTomogramError, "several tomograms", *there, "tomogram type and voxel spacing"):
             opened(tiny_project.path).header(run)
     with refuses(AmbiguousTomogramError, "several tomograms", *there):
         opened(tiny_project.path, tomogram_type="wbp").header("TS_2")
@@ -208,7 +208,7 @@ def test_voxels_of_one_angstrom_that_cannot_be(make_project, refuses):
     far = Picks("TS_1", "ribosome", np.array([[50.0, 60.0, 470.0]]))
     writer.write_picks(project.path, far, user="anna")
     for level in (0, 1):
-        with refuses(SourceError, "denoised.zarr", "1.0 A", "1 of 1 picks of ribosome", "--voxel-size 10.012"):
+        with refuses(SourceError, "denoised.zarr", "1.0 A", "1 of 1 picks of ribosome", "voxel size 10.012"):
             opened(project.path, level=level).header("TS_1")
     assert opened(project.path, voxel_size_angstrom=10.0).header("TS_1").voxel_size_angstrom == 10.0
 
@@ -248,7 +248,7 @@ def test_the_real_picks_are_those_of_the_papers_table_1(real_data):
     counts = Counter()
     for picks in opened(real_data).picks():
         counts[picks.label] += len(picks)
-        assert picks.rotations is None  # the curators placed centres only
+        assert picks.rotations is None  # the curators placed centers only
     assert counts == INSTANCES
     assert counts.total() == 1269
 
@@ -273,7 +273,7 @@ def test_the_real_voxels(real_data, refuses):
     assert tomogram.volume.dtype == np.float32
     assert (tomogram.volume[:, :256] == 0).all()
     assert tomogram.volume[:, 256:, 256:].std() > 0
-    with refuses(MissingTomogramError, "TS_6_4", "level 0", "--level 1"):
+    with refuses(MissingTomogramError, "TS_6_4", "level 0", "level 1"):
         opened(real_data).header("TS_6_4")
     with refuses(MissingTomogramError, "TS_99_9", "TS_5_4, TS_69_2, TS_6_4"):
         source.header("TS_99_9")

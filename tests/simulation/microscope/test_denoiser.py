@@ -80,7 +80,7 @@ def test_shrinkage_takes_from_the_faint():
 
 
 def test_shrinkage_is_in_standard_deviations():
-    """So grey values may have any scale, and a tomogram its tails."""
+    """So gray values may have any scale, and a tomogram its tails."""
     settings = restrained(shrinkage=0.8)
     small, large = (denoise(volume(0, scale=scale), 10.0, settings) for scale in (1e-5, 1.0))
     np.testing.assert_allclose(1e5 * small, large, atol=1e-5)

@@ -100,7 +100,7 @@ def test_frequencies_are_those_of_the_image():
 
 
 def test_an_image_counts_for_the_angle_that_it_stands_for():
-    """Half the way to each neighbour; the order does not matter. At kx = 1/4 the ramp is 1/4."""
+    """Half the way to each neighbor; the order does not matter. At kx = 1/4 the ramp is 1/4."""
     tilts = [20.0, -10.0, 0.0, 40.0]
     shares = [20.0, 10.0, 15.0, 20.0]
     weights = back_projection_weights(40, tilts)[:, 10]
@@ -117,7 +117,7 @@ def test_weights_end_where_the_image_ends(width):
     kx = torch.fft.rfftfreq(width)
     assert torch.equal(weights[0] > 0, kx >= 0)
     assert torch.equal(weights[1] > 0, kx <= 0.25)
-    assert 0 < weights[0, 0] < weights[0, 1]  # the mean grey value is faint, but there
+    assert 0 < weights[0, 0] < weights[0, 1]  # the mean gray value is faint, but there
 
 
 # --- both together

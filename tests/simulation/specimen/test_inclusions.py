@@ -99,7 +99,7 @@ def test_a_film_of_tilted_ice_rises():
 def test_a_rough_rim_moves_the_edge():
     density, solid = empty(10, 60, 60)
     rim = np.zeros(64)
-    rim[:4] = 80.0  # about angle 0, towards +x
+    rim[:4] = 80.0  # about angle 0, toward +x
     CarbonFilm(np.array([300.0, 0.0]), 300.0, rim, 0.0, 90.0, np.zeros(2)).add_to(density, solid, 10.0)
     along_x, along_y = density[5, 30], density[5, :, 0]
     assert along_x[36] < 0.05 * CARBON_DENSITY < 0.5 * CARBON_DENSITY < along_x[40]

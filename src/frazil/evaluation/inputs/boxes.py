@@ -51,7 +51,7 @@ def read_sets(real: BoxStore, generated: GeneratedVolumes, grid: Grid, *, seed: 
         held_out = _real_volumes(real, "validation", grid, step)
         if not set(held_out.classes) & set(made.classes):
             raise RequestError(
-                f"{real.path}: no held-out box of {', '.join(made.classes)}; curate it again with other --validation-run"
+                f"{real.path}: no held-out box of {', '.join(made.classes)}; curate it again with other validation runs"
             )
         sets = Sets(made, held_out, _real_volumes(real, "train", grid, step), seed)
     warnings = tuple(_warnings(real, generated, grid, sets))
@@ -122,7 +122,7 @@ def _real_volumes(real: BoxStore, split: str, grid: Grid, step: Callable[[], Non
         else:
             raise StoreError(
                 f"{real.path}: box {box} has no measured voxels in its middle {grid.box_size_voxel}^3; curate it again with "
-                f"--box {grid.box_size_voxel}"
+                f"boxes of {grid.box_size_voxel}"
             )
         step()
     labels = rows["label"].to_numpy(dtype=str)
@@ -149,8 +149,8 @@ def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Set
     if there.voxel_size_angstrom > grid.voxel_size_angstrom * (1 + SAME_VOXEL_SIZE):
         yield (
             f"{path}: voxels of {there.voxel_size_angstrom:g} A were resampled to {grid.voxel_size_angstrom:g} A; finer detail, "
-            "which they cannot have, counts against them. To compare at their voxel size, curate the real boxes with "
-            f"--resample-to {there.voxel_size_angstrom:g}"
+            "which they cannot have, counts against them. To compare at their voxel size, curate the real boxes "
+            f"resampled to {there.voxel_size_angstrom:g} A"
         )
     if grid.box_size_voxel != real.description.box_size_voxel:
         yield f"{real.path}: real boxes were {cropped}"
@@ -160,13 +160,13 @@ def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Set
     if absent := [label for label in real.description.labels if label not in made]:
         yield f"not generated, so not compared: {', '.join(absent)}"
     if unseen := [label for label in made if label not in held_out]:
-        yield f"no held-out boxes of {', '.join(unseen)}: these samples count only for variety and memorisation"
+        yield f"no held-out boxes of {', '.join(unseen)}: these samples count only for variety and memorization"
     if few := [f"{label} ({count})" for label, count in made.items() if count < MINIMUM]:
         yield f"fewer than {MINIMUM} samples of {', '.join(few)}: no separate numbers for these classes"
     if len(sets.generated) < FEW:
         yield (
             f"{len(sets.generated)} samples are few: intervals are wide, and some numbers need {FEW} or more; "
-            "sample more with frazil sample --count"
+            "sample more"
         )
     held_out_boxes = real.particles.iloc[real.boxes("validation")]
     if (runs := held_out_boxes["run"].nunique()) < FEW_RUNS:
@@ -176,12 +176,12 @@ def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Set
     if padded := int((held_out_boxes["padding"] > 0).sum()):
         yield (
             f"{padded} of {len(sets.held_out)} held-out boxes contain voxels that were not measured, which are flat in the "
-            "comparison; frazil curate --max-padding 0 leaves such boxes out"
+            "comparison; curating with max padding 0 leaves such boxes out"
         )
 
 
 def _refuse_copies(path: Path, real: Path, sets: Sets) -> Iterator[str]:
-    """Refuse generated volumes that are all real boxes; warn where some are held-out ones (memorisation looks for training boxes)."""
+    """Refuse generated volumes that are all real boxes; warn where some are held-out ones (memorization looks for training boxes)."""
     for others, what in ((sets.training, "training"), (sets.held_out, "held-out")):
         same = identical(sets.generated.volumes, others.volumes)
         if same.all():

@@ -81,8 +81,8 @@ def open_real(path: Path) -> BoxStore:
     for split, what in (("validation", "held-out"), ("train", "training")):
         if not len(store.boxes(split)):
             raise StoreError(
-                f"{path}: no {what} boxes, its split is missing; curate it again with --validation-run RUN or "
-                "--validation-fraction 0.1, so that some runs are held out"
+                f"{path}: no {what} boxes, its split is missing; curate it again with validation runs, or a "
+                "validation fraction of 0.1, so that some runs are held out"
             )
     return store
 
@@ -108,9 +108,7 @@ def open_generated(path: Path, real: BoxStore, reading: Reading) -> GeneratedVol
     if reading.limit is not None:
         volumes = _limited(volumes, reading.limit, reading.seed)
     if len(volumes) < 2:
-        raise RequestError(
-            f"{path}: {len(volumes)} volume, too few to compare; sample more, e.g. frazil sample --count 50"
-        )
+        raise RequestError(f"{path}: {len(volumes)} volume, too few to compare; sample more, e.g. 50 of each class")
     return volumes
 
 
@@ -215,7 +213,7 @@ def _with_real_labels(volumes: GeneratedVolumes, known: Sequence[str]) -> Genera
 
 def _limited(volumes: GeneratedVolumes, limit: int, seed: int) -> GeneratedVolumes:
     if limit < 1:
-        raise RequestError(f"--limit {limit}: nothing to evaluate; give at least 1, or leave it out to take all")
+        raise RequestError(f"limit {limit}: nothing to evaluate; give at least 1, or leave it out to take all")
     labels = np.array(volumes.labels)
     rows: list[int] = []
     for label in sorted(set(volumes.labels)):

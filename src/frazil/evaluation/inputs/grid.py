@@ -48,8 +48,10 @@ def common_grid(real: BoxStore, generated: Path, there: Grid, *, resample: bool)
         f"{here.box_size_voxel} voxels of {here.voxel_size_angstrom:g} A"
     )
     if not resample:
-        remedy = "" if same else ", or --voxel-size with the true one if the header is wrong"
-        raise RequestError(f"{differs}; pass --resample to compare at the real voxel size{remedy}")
+        remedy = "" if same else ", or the true voxel size if the header is wrong"
+        raise RequestError(
+            f"{differs}; pass --resample (in Python: resample=True) to compare at the real voxel size{remedy}"
+        )
     edge = int(there.box_size_voxel / ratio + SAME_VOXEL_SIZE)
     if edge < here.box_size_voxel:
         edge -= edge % 8  # all methods can halve it three times

@@ -67,8 +67,8 @@ class RandomEmbedding:
 class HandcraftedEmbedding:
     """Numbers that a microscopist would look at, without any network.
 
-    Log power in 8 shells of spatial frequency x (6 sectors of angle in the kz-kx plane, and the ky axis), mean grey value by
-    distance from the center (in 3D, in the central XY slab, along the beam), spread, skew and kurtosis of grey values at three
+    Log power in 8 shells of spatial frequency x (6 sectors of angle in the kz-kx plane, and the ky axis), mean gray value by
+    distance from the center (in 3D, in the central XY slab, along the beam), spread, skew and kurtosis of gray values at three
     scales, and quantiles.
     """
 
@@ -80,7 +80,7 @@ class HandcraftedEmbedding:
         """Return `(n, d)` features of boxes of 16 voxels or more; d depends on the box size alone."""
         parts = []
         for batch in _batches(volumes):
-            # mean grey values by distance from the center: in 3D, in the XY slab through it, and along z through it
+            # mean gray values by distance from the center: in 3D, in the XY slab through it, and along z through it
             profiles = [_cell_means(batch, cells) for cells in _profile_cells(batch.shape[-1])]
             parts.append(np.concatenate([_log_bands(batch), *profiles, _grey_values(batch)], axis=1))
         return np.concatenate(parts).astype(np.float32)
@@ -153,7 +153,7 @@ def _grey_values(batch: Float32[np.ndarray, "b z y x"]) -> Float[np.ndarray, "b 
             power.mean(axis=1, dtype=np.float64) for power in (square, square * centered, np.square(square))
         )
         if scale == 1 and not (variance > 0).all():
-            raise ShapeError("a volume has constant grey values, or some that are not finite; leave it out")
+            raise ShapeError("a volume has constant gray values, or some that are not finite; leave it out")
         variance = np.maximum(variance, 1e-12)  # a fine pattern can vanish at a coarse scale
         kurtosis = np.maximum(fourth / variance**2, 1)  # never less
         parts += [np.sqrt(variance), third / variance**1.5, np.log(kurtosis)]

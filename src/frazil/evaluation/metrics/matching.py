@@ -1,6 +1,6 @@
 """The real box nearest to a volume, over the turns that keep the missing wedge and over small shifts.
 
-The distance is 1 - normalised cross-correlation (Pearson's) of the central cube of the volume, the part that stays inside
+The distance is 1 - normalized cross-correlation (Pearson's) of the central cube of the volume, the part that stays inside
 the box at every shift, and where the box lies under it: all turns and shifts of all boxes compare the same voxels of the
 volume. 0 is a copy, whatever its mean and contrast; 1 is no resemblance.
 

@@ -39,7 +39,7 @@ class Measurements:
     at : where the bins of each curve are.
     autocorrelation : along z, y and x by lag in voxels.
     grey : histograms, see `grey_histogram`.
-    skew, kurtosis : of the grey values; kurtosis over that of a Gaussian.
+    skew, kurtosis : of the gray values; kurtosis over that of a Gaussian.
     wedge_power : mean power of the coefficients in the missing wedge over that of the others; NaN where there is no wedge.
     polar : central XY slices by azimuth and radius. Their mean over azimuth is the profile in XY.
     sphere : spherical profiles by radius in voxels.
@@ -127,7 +127,7 @@ def wasserstein(one: Float[np.ndarray, "... bins"], other: Float[np.ndarray, "..
 def density(
     histogram: Float[np.ndarray, "... bins"], width: float = 0.25
 ) -> tuple[Float[np.ndarray, "merged"], Float[np.ndarray, "... merged"]]:
-    """Return grey values between -12 and 6, and the share of the voxels per standard deviation there, to draw."""
+    """Return gray values between -12 and 6, and the share of the voxels per standard deviation there, to draw."""
     merged = round(width / GREY_WIDTH)
     first, last = (round((edge - LOWEST_GREY) / GREY_WIDTH) for edge in (-12, 6))
     last -= (last - first) % merged

@@ -67,7 +67,7 @@ def particle_plots(group: Group, voxel_size_angstrom: float) -> list[Plot]:
     shells = group.measured["generated"].sphere.shape[1]
     radii = radii_voxel(2 * shells)
     x_title = f"distance from the center, voxels of {voxel_size_angstrom:.1f} Å"
-    y_title = "mean grey value, σ (particles dark)"
+    y_title = "mean gray value, σ (particles dark)"
     return [
         group.plot(name, f"Radial profile in {kind}", at, values, x_title=x_title, y_title=y_title)
         for name, kind, at, values in (

@@ -1,6 +1,6 @@
-"""Grey value by distance from the center of the box, and the rings that hollow particles show.
+"""Gray value by distance from the center of the box, and the rings that hollow particles show.
 
-The missing wedge stretches everything along z, so rings are looked for in the plane XY. Neighbours, noise and the rounding of
+The missing wedge stretches everything along z, so rings are looked for in the plane XY. Neighbors, noise and the rounding of
 centers blur single volumes: a class is judged by its mean, and its volumes only by a contrast at a known radius.
 Particles are dark: negative in z-scored volumes.
 """
@@ -38,7 +38,7 @@ def polar_image(volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "sector
 
 
 def sphere_profile(volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "shells"]:
-    """Return the mean grey value in shells of one voxel around voxel D/2, at radii of 0, 1, ... D/2 - 1 voxels."""
+    """Return the mean gray value in shells of one voxel around voxel D/2, at radii of 0, 1, ... D/2 - 1 voxels."""
     shell = _shells(len(volume))
     shells = len(volume) // 2
     counts = np.bincount(shell, minlength=shells + 1)[:shells]
@@ -71,7 +71,7 @@ class Ring:
 
     Parameters
     ----------
-    depth : grey value at the center minus that of the ring, in standard deviations of a volume; a full particle has none.
+    depth : gray value at the center minus that of the ring, in standard deviations of a volume; a full particle has none.
     hollow : the center is nearer to the mean of the box than to the ring: half of the ring's contrast or more.
     """
 

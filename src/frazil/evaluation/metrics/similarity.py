@@ -28,7 +28,7 @@ def ms_ssim(one: Float32[np.ndarray, "b z y x"], other: Float32[np.ndarray, "b z
     """Return the multi-scale structural similarity of each volume of `one` with its partner in `other`; 1 if they are equal.
 
     Windows lie wholly inside the box. The weights of Wang et al. are scaled to a sum of 1 over the scales that fit, see
-    `scale_count`. A scale whose contrasts disagree on average (a negative product) counts as 0. Grey values are scaled so that
+    `scale_count`. A scale whose contrasts disagree on average (a negative product) counts as 0. Gray values are scaled so that
     the range that matters is 0..1.
     """
     scales = scale_count(one.shape[-1])

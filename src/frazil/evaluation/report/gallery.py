@@ -1,4 +1,4 @@
-"""Pictures of volumes for a page: central slices as PNG data URIs, on the grey scale of the examples."""
+"""Pictures of volumes for a page: central slices as PNG data URIs, on the gray scale of the examples."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def pair_pictures(pairs: Sequence[ClosePair], examples: Examples) -> list[PairPi
 
 
 def png_uri(image: UInt8[np.ndarray, "v h"]) -> str:
-    """Return a grey picture as a ``data:`` address; its first row is at the top."""
+    """Return a gray picture as a ``data:`` address; its first row is at the top."""
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(stream, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

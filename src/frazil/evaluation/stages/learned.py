@@ -34,7 +34,7 @@ _METHOD = (__version__, torch.__version__, STEPS, BATCH_SIZE, CHANNELS, SHIFT_VO
 
 
 def cache_folder() -> Path:
-    """Return where learned embeddings are kept: ``$FRAZIL_CACHE``, else the platform's cache folder (``~/.cache/frazil``)."""
+    """Return where learned embeddings are kept: ``$FRAZIL_CACHE``, else the platform's cache folder."""
     return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("frazil", appauthor=False))
 
 

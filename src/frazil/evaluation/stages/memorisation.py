@@ -37,7 +37,7 @@ _JUDGED: tuple[Role, ...] = ("generated", "real", "noise")
 
 _new = partial(Metric, question="new")
 _RATIO = _new("nearest_distance_ratio", "Distance to the nearest training box, over that of held-out boxes", "as real")
-_P = _new("nearer_than_held_out_p", "Chance of lying so near to training boxes without memorising (p)", "higher")
+_P = _new("nearer_than_held_out_p", "Chance of lying so near to training boxes without memorizing (p)", "higher")
 _CHANCE = _new("nearer_than_held_out_chance", "Chance to lie nearer than a held-out box of its class", "as real")
 _AUTHENTIC = _new("authpct", "Authentic volumes (AuthPct)", "as real", unit="%")
 _NEAR = _new("unusually_near", "Volumes nearer than all but 1 % of held-out boxes", "as real", unit="%")
@@ -236,7 +236,7 @@ def _warnings(sets: Sets, nearness: Nearness) -> Iterator[str]:
     if leaked.any():
         yield (
             f"{leaked.sum()} of {len(leaked)} held-out boxes hold the same voxels as a training box, so copies pass for new; "
-            "curate again with --split tomogram"
+            "curate again with a split by tomogram"
         )
     if twins := int(nearness.doubled.sum()):
         yield (

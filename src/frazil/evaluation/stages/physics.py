@@ -1,4 +1,4 @@
-"""Whether generated volumes look like pieces of real tomograms: spectra, missing wedge, grey values, particles. No network.
+"""Whether generated volumes look like pieces of real tomograms: spectra, missing wedge, gray values, particles. No network.
 
 Everything is measured once per volume and compared as means over volumes. All classes together are weighted by their shares in
 the generated set, so that other proportions among the held-out volumes do not matter.
@@ -154,10 +154,10 @@ def _scores(everything: Group, tilt_range_degrees: TiltRange | None) -> Iterator
         yield everything.score(metric, lambda one: 100 * one.wedge_power, note=f"tilts beyond {beyond}")
     else:
         yield everything.unmeasured(metric, f"no coefficient of the box lies beyond {beyond}")
-    title = "Wasserstein distance of the grey values"
+    title = "Wasserstein distance of the gray values"
     yield distance("grey_values_wasserstein", title, lambda one: one.grey, unit="σ", of=wasserstein)
-    yield everything.score(Metric("grey_values_skew", "Skew of the grey values", "as real"), lambda one: one.skew)
-    title = "Kurtosis of the grey values, over that of a Gaussian"
+    yield everything.score(Metric("grey_values_skew", "Skew of the gray values", "as real"), lambda one: one.skew)
+    title = "Kurtosis of the gray values, over that of a Gaussian"
     yield everything.score(Metric("grey_values_kurtosis", title, "as real"), lambda one: one.kurtosis)
     title = "Distance of the autocorrelation along z, y and x"
     yield distance("autocorrelation_distance", title, lambda one: one.autocorrelation[:, :, 1:])
@@ -184,7 +184,7 @@ def _plots(everything: Group, voxel_size_angstrom: float) -> Iterator[Plot]:
     )
     yield everything.plot(
         "grey_values",
-        "Grey values",
+        "Gray values",
         density(one.grey[:1])[0],
         lambda one: density(one.grey)[1],
         x_title="standard deviations from the mean (particles dark)",

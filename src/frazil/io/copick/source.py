@@ -111,10 +111,10 @@ class CopickSource(Source):
             spacing = f"at voxel spacing {wanted_spacing:.3f}" if wanted_spacing else ""
             asked = " ".join(word for word in ("no tomogram", wanted_type, spacing) if word)
             raise MissingTomogramError(
-                f"{self.path}: {asked}; there are: {there}; pass --tomogram-type and --voxel-spacing of these"
+                f"{self.path}: {asked}; there are: {there}; choose a tomogram type and voxel spacing of these"
             )
         raise AmbiguousTomogramError(
-            f"{self.path}: several tomograms to choose from: {there}; pass --tomogram-type and --voxel-spacing"
+            f"{self.path}: several tomograms to choose from: {there}; choose by tomogram type and voxel spacing"
         )
 
     def _pyramid(self, run: str) -> Pyramid:
@@ -139,8 +139,8 @@ class CopickSource(Source):
         voxel_size = pyramid.levels[level].voxel_size_angstrom
         if math.isnan(voxel_size):
             raise SourceError(
-                f"{pyramid.origin}: its .zattrs does not say how much coarser level {level} is than level 0; pass "
-                "--level 0, or correct the scales in its .zattrs"
+                f"{pyramid.origin}: its .zattrs does not say how much coarser level {level} is than level 0; choose "
+                "level 0, or correct the scales in its .zattrs"
             )
         header = TomogramHeader(
             run=run,

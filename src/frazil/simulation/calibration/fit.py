@@ -1,7 +1,7 @@
 """Calibration: which acquisition and which denoiser make simulated tomograms look like real ones.
 
 The picks of a real tomogram are simulated at their places, the piece that was really measured is cut out of the simulation, and
-the two are compared by what does not depend on orientation or chance: spectra, wedge, skew and kurtosis of the grey values
+the two are compared by what does not depend on orientation or chance: spectra, wedge, skew and kurtosis of the gray values
 (`frazil.volume.spectra`). The fit moves a few physical numbers of a preset; nothing is fitted voxel by voxel.
 """
 

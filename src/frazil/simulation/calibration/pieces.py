@@ -28,7 +28,7 @@ _FALL_CYCLES_PER_VOXEL = (0.1, 0.44)
 
 @dataclass(frozen=True)
 class Piece:
-    """The measured grey values of a piece of a real tomogram, its whole depth, with all picks of the run.
+    """The measured gray values of a piece of a real tomogram, its whole depth, with all picks of the run.
 
     It begins at `start_voxel`, zyx, and the picks have the tomogram's coordinates.
     """
@@ -99,7 +99,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is kept of a piece, real or simulated: its appearance, and its z-scored grey values.
+    """What is kept of a piece, real or simulated: its appearance, and its z-scored gray values.
 
     Log10 power in XY falls by `fine_fall_dex` from 0.1 to 0.44 cycles per simulated voxel; NaN for real pieces.
     """
@@ -134,7 +134,9 @@ def read_pieces(source: Source, runs: Sequence[str]) -> list[Piece]:
             own = tuple(some for some in picks if some.run == run)
             pieces.append(Piece(run, volume, tomogram.header.voxel_size_angstrom, start_voxel, own))
     if not pieces:
-        raise SourceError(f"{source.path}: no run with measured voxels and picks; choose --level or --tomogram-type")
+        raise SourceError(
+            f"{source.path}: no run with measured voxels and picks; choose another level or tomogram type"
+        )
     return pieces
 
 

@@ -90,7 +90,7 @@ def check(
 
 
 def curves_page(pieces: Sequence[Piece], real: Sequence[Measured], simulated: Sequence[Sequence[Measured]]) -> Page:
-    """Draw the curves and grey values of the real pieces and of their simulations."""
+    """Draw the curves and gray values of the real pieces and of their simulations."""
     runs = ", ".join(piece.run for piece in pieces)
     groups = {"real": real, "simulated": [one for group in simulated for one in group]}
     return appearance_page(

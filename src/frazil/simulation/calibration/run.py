@@ -68,13 +68,13 @@ def calibrate(
     SourceError : no voxels or no picks.
     OutputError : `out` holds something else.
     """
-    check_name(name, "--name", SettingsError)
+    check_name(name, "name", SettingsError)
     for option, number in (("evaluations", evaluations), ("checks", checks)):
         if number < 1:
-            raise SettingsError(f"--{option} {number}: nothing to do; ask for at least 1")
+            raise SettingsError(f"{option} {number}: nothing to do; ask for at least 1")
     if evaluations <= len(FITTED):
         warn(
-            f"--evaluations {evaluations}: too few to begin a search, whose first simplex takes {len(FITTED) + 1}; "
+            f"evaluations {evaluations}: too few to begin a search, whose first simplex takes {len(FITTED) + 1}; "
             "a fit takes some hundreds"
         )
     start = load_simulation_preset(preset)
@@ -138,7 +138,7 @@ def calibrate(
 def simulate_afresh(
     preset: SimulationPreset, pieces: Sequence[Piece], seed: int, checks: int
 ) -> tuple[SimulationPreset, list[list[Measured]]]:
-    """Simulate every piece as `frazil simulate` does, with seeds that the fit has not seen; set the grey scale as well."""
+    """Simulate every piece as `frazil simulate` does, with seeds that the fit has not seen; set the gray scale as well."""
     groups, scales = [], []
     with progress_bar() as bar:
         for number in bar.track(range(checks), description="check"):

@@ -1,7 +1,7 @@
 """A stand-in for a denoising network: what DenoisET, cryoCARE and the like make of a reconstruction, in six numbers.
 
 It is not a network, and it knows what a network can only guess: which part of a simulated tomogram is noise. It leaves a share of
-the noise, passes frequencies up to a resolution, shrinks faint grey values more than strong ones, and restrains extreme ones, as
+the noise, passes frequencies up to a resolution, shrinks faint gray values more than strong ones, and restrains extreme ones, as
 regression to the mean does. The last two put a little power into the missing wedge, as is seen in denoised tomograms.
 """
 
@@ -25,10 +25,10 @@ class DenoiserSettings(Settings):
     ----------
     noise_left : share of the noise's amplitude that stays.
     resolution_angstrom : where the low-pass ``1 / (1 + (s d)^n)`` has fallen to one half. Its square root is applied before
-        and after the grey values are restrained.
+        and after the gray values are restrained.
     steepness : n of the low-pass.
-    shrinkage : grey values x become ``x^3 / (x^2 + tau^2)``; tau in standard deviations of the tomogram, 0 for none.
-    dark_saturation, bright_saturation : grey values level off towards these, in standard deviations: networks predict
+    shrinkage : gray values x become ``x^3 / (x^2 + tau^2)``; tau in standard deviations of the tomogram, 0 for none.
+    dark_saturation, bright_saturation : gray values level off toward these, in standard deviations: networks predict
         rare values too weakly, bright fringes most of all, since matter is dark.
     """
 
@@ -57,7 +57,7 @@ def denoise(
         factor *= square / (square + np.float32(settings.shrinkage**2))
     tomogram *= factor
     del square, factor  # they are large
-    tomogram = _half_low_pass(tomogram, voxel_size_angstrom, settings)  # bent grey values have overtones
+    tomogram = _half_low_pass(tomogram, voxel_size_angstrom, settings)  # bent gray values have overtones
     tomogram -= tomogram.mean(dtype=np.float64).astype(np.float32)
     return tomogram
 

@@ -92,7 +92,7 @@ def _plane_shifts(
 
 
 def _shares_radian(tilts_degrees: Sequence[float]) -> list[float]:
-    """Return the angle that each tilt stands for: half the way to its neighbours, the outermost as wide as their one neighbour."""
+    """Return the angle that each tilt stands for: half the way to its neighbors, the outermost as wide as their one neighbor."""
     if len(tilts_degrees) == 1:
         return [1.0]
     order = sorted(range(len(tilts_degrees)), key=lambda i: tilts_degrees[i])

@@ -1,4 +1,4 @@
-"""Orientations: any rotation as likely as any other, or a particle's own z axis drawn towards an axis of the specimen."""
+"""Orientations: any rotation as likely as any other, or a particle's own z axis drawn toward an axis of the specimen."""
 
 from __future__ import annotations
 

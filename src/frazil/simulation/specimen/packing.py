@@ -39,7 +39,7 @@ class Slab:
 
     @cached_property
     def normal(self) -> Float[np.ndarray, "3"]:
-        """Unit vector normal to the ice, zyx, towards higher z."""
+        """Unit vector normal to the ice, zyx, toward higher z."""
         rise_y, rise_x = np.tan(np.radians(self.tilt_degrees))
         direction = np.array([1.0, -rise_y, -rise_x])
         return np.asarray(direction / np.linalg.norm(direction))

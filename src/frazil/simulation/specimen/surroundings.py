@@ -44,7 +44,7 @@ class SurroundingsSettings(Settings):
     gold_bead_diameter_angstrom : of each.
     carbon_edge : whether the rim of the film's hole crosses the tomogram.
     carbon_thickness_angstrom : of the film, which lies at one face of the ice.
-    hole_radius_angstrom : of the hole (R1.2/1.3 foils have holes of 1.2 micrometre).
+    hole_radius_angstrom : of the hole (R1.2/1.3 foils have holes of 1.2 micrometers).
     background_protein_mg_per_ml : dissolved protein, as small globules of some 40 kDa.
     """
 

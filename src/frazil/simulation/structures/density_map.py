@@ -125,8 +125,8 @@ def read_map(path: Path, settings: StructureSettings) -> MapModel:
     except SourceError as fault:
         what, _, _ = str(fault).partition(";")  # its remedy is for tomograms
         raise SimulationError(
-            f'{what}; resample the map, or set its voxel size: --set \'specimen.structures=[{{label="{name}", '
-            f'source="{path}", voxel_size_angstrom=10.0}}]\''
+            f'{what}; resample the map, or set its voxel size: specimen.structures=[{{label="{name}", '
+            f'source="{path}", voxel_size_angstrom=10.0}}]'
         ) from None
     values = read_volume(path)
     if not np.isfinite(values).all():

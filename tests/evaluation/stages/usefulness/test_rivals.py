@@ -1,4 +1,4 @@
-"""Copy-paste puts the particle, whole, at the centre, and leaves nothing of the other one."""
+"""Copy-paste puts the particle, whole, at the center, and leaves nothing of the other one."""
 
 from __future__ import annotations
 

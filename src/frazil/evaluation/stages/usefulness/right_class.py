@@ -1,4 +1,4 @@
-"""Whether generated volumes show the class that they are labelled with: what classifiers trained on real boxes say of them."""
+"""Whether generated volumes show the class that they are labeled with: what classifiers trained on real boxes say of them."""
 
 from __future__ import annotations
 

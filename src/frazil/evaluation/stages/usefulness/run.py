@@ -1,7 +1,7 @@
 """What generated volumes are good for: the classification accuracy score (Ravuri & Vinyals 2019) and its rivals.
 
 Classifiers are trained on generated volumes, on real ones, and on real ones with generated ones added, and tested on held-out
-real volumes. The same classifiers say whether generated volumes show the class that they are labelled with.
+real volumes. The same classifiers say whether generated volumes show the class that they are labeled with.
 """
 
 from __future__ import annotations
