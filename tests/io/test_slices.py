@@ -70,7 +70,7 @@ def test_what_is_no_archive_or_says_no_voxel_size_or_is_huge_is_refused(tmp_path
         with refuses(SourceError, "slices.npz", "it must be an NPZ archive"):
             read_slices(path)
     np.savez(path, slices=drawn, labels=LABELS)
-    with refuses(SourceError, "no voxel size", "--voxel-size"):
+    with refuses(SourceError, "no voxel size", "pass the voxel size"):
         read_slices(path)
     monkeypatch.setitem(module._LARGEST_BYTES, "slices", 1000)
     with refuses(SourceError, "slices has more than", "fewer subtomograms"):
