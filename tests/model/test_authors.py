@@ -236,7 +236,7 @@ SMALL = their_state(channels=8, width=16)
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        (their_checkpoint(schedule="cosine"), ("schedule 'cosine'", "--schedule linear")),
+        (their_checkpoint(schedule="cosine"), ("schedule 'cosine'", "schedule linear")),
         (their_checkpoint(num_classes=..., T=...), ("lacks num_classes, T",)),
         (their_checkpoint(model_state=...), ("lacks model_state",)),
         (SMALL, ("lacks model_state, num_classes",)),
