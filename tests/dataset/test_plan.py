@@ -218,3 +218,12 @@ def test_a_crop_counts_from_where_it_was_cut_out(make_source, monkeypatch):
     plan = plan_of(source)
     np.testing.assert_allclose(plan.particles[CENTER_VOXEL], [[9, 12, 7]])
     assert plan.digest != plan_of(make_source({("a", "ribosome"): [[9, 10, 12]]})).digest
+
+
+def test_two_classes_at_the_same_places_are_said(make_source):
+    places = {("a", "ribosome"): [[9, 9, 9], [12, 12, 12]], ("a", "copy"): [[9, 9, 9], [12, 12, 12], [7, 8, 9]]}
+    (line,) = plan_warnings(plan_of(make_source(places)))
+    assert line.startswith("2 of the picks of copy and ribosome are at the same places")
+    assert not plan_warnings(
+        plan_of(make_source({key: [*some[:-1], [5, 6, 7 + len(some)]] for key, some in places.items()}))
+    )

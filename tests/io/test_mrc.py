@@ -1,3 +1,7 @@
+import bz2
+import gzip
+import struct
+
 import mrcfile
 import numpy as np
 import pytest
@@ -80,6 +84,87 @@ def test_big_endian_files_are_read(tmp_path):
     with mrcfile.new(path) as mrc:
         mrc.set_data(VOLUME.astype(">f4"))
         mrc.voxel_size = 10.0
+    np.testing.assert_array_equal(read_volume(path), VOLUME)
+
+
+def poke(path, offset, data):
+    content = bytearray(path.read_bytes())
+    content[offset : offset + len(data)] = data
+    path.write_bytes(content)
+
+
+BYTES = np.array([0, 1, 100, 127, 128, 200, 255, 3], dtype=np.uint8).reshape(2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "dmax", "signed"),
+    [
+        (None, 127, True),
+        (None, 255, False),  # written before there were signed bytes
+        (1, 127, True),
+        (1, 255, True),  # IMOD says signed, whatever the maximum
+        (0, 127, False),
+    ],
+)
+@pytest.mark.parametrize("order", "<>")
+def test_bytes_are_signed_unless_imod_or_the_maximum_says_otherwise(tmp_path, stamp, dmax, signed, order):
+    path = tmp_path / "bytes.mrc"
+    with mrcfile.new(path) as mrc:
+        mrc.set_data(BYTES.view(np.int8))
+        mrc.voxel_size = 10.0
+        header = mrc.header.copy()
+    if order == ">":
+        path.write_bytes(header.byteswap().tobytes() + path.read_bytes()[1024:])
+        poke(path, 212, b"\x11\x11\0\0")
+    poke(path, 80, struct.pack(f"{order}f", dmax))
+    if stamp is not None:
+        poke(path, 152, struct.pack(f"{order}2i", 1146047817, stamp))
+    expected = BYTES.view(np.int8) if signed else BYTES
+    np.testing.assert_array_equal(read_volume(path), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["a.mrc", "A.MRC", "a.rec", "a.map", "a.mrc.gz", "a.MRC.BZ2", "compressed.mrc"])
+def test_other_suffixes_and_compressed_files_are_read(tmp_path, name):
+    plain = tmp_path / "plain.mrc"
+    write_volume(plain, VOLUME, 10.0)
+    compress = (
+        bz2.compress if name.endswith("BZ2") else gzip.compress if name[-3:] == ".gz" or "comp" in name else bytes
+    )
+    path = tmp_path / name
+    path.write_bytes(compress(plain.read_bytes()))
+    assert read_header(path).run == name.split(".")[0]
+    assert read_header(path).shape_voxel == VOLUME.shape
+    np.testing.assert_array_equal(read_volume(path), VOLUME)
+
+
+def test_a_damaged_compressed_file_is_refused(tmp_path, refuses):
+    path = tmp_path / "cut.mrc.gz"
+    write_volume(tmp_path / "plain.mrc", VOLUME, 10.0)
+    content = (tmp_path / "plain.mrc").read_bytes()
+    path.write_bytes(gzip.compress(content)[:-20])
+    with refuses(SourceError, "cut.mrc.gz", "copy the file again"):
+        read_volume(path)
+    path.write_bytes(gzip.compress(content[:-8]))
+    with refuses(SourceError, "cut.mrc.gz", "1112 bytes of 1120", "copy the file again"):
+        read_volume(path)
+
+
+def test_an_extended_header_that_is_promised_and_not_there(tmp_path):
+    path = tmp_path / "promised.mrc"
+    write_volume(path, VOLUME, 10.0)
+    poke(path, 92, struct.pack("<i", 57600))
+    assert read_header(path).voxel_size_angstrom == pytest.approx(10.0)
+    np.testing.assert_array_equal(read_volume(path), VOLUME)
+
+
+def test_an_extended_header_is_skipped_and_a_grid_of_zeros_is_the_shape(tmp_path):
+    path = tmp_path / "extended.mrc"
+    write_volume(path, VOLUME, 10.0)
+    content = path.read_bytes()
+    path.write_bytes(content[:1024] + b"\7" * 80 + content[1024:])
+    poke(path, 92, struct.pack("<i", 80))
+    poke(path, 28, struct.pack("<3i", 0, 0, 0))
+    assert read_header(path).voxel_size_angstrom == pytest.approx(10.0)
     np.testing.assert_array_equal(read_volume(path), VOLUME)
 
 

@@ -125,3 +125,46 @@ def test_a_voxel_size_of_zero_is_refused(make_project, refuses):
     write_volume(project.path / "TS_2.mrc", project.volumes["TS_2"], 0.0)
     with refuses(SourceError, "TS_2.mrc", "0 x 0 x 0", "voxel size"):
         opened(project.path).picks()
+
+
+@pytest.mark.parametrize(("form", "other"), [("star", "TS_1.tomostar"), ("star", "rec_TS_1"), ("csv", "TS_1.rec")])
+def test_one_tomogram_under_two_names_is_one_run(make_project, form, other):
+    project = make_project(form)
+    for table in (path for path in project.path.iterdir() if path.suffix in (".csv", ".star")):
+        lines = table.read_text().splitlines()
+        for number in [number for number, line in enumerate(lines) if line.startswith("TS_1")][::2]:
+            lines[number] = lines[number].replace("TS_1", other, 1)
+        table.write_text("\n".join(lines) + "\n")
+    source = opened(project.path)
+    assert source.runs() == ["TS_1", "TS_2"]
+    assert {picks.run for picks in source.picks()} == {"TS_1", "TS_2"}
+    assert sum(len(picks) for picks in source.picks()) == 16
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_name_with_what_relion_and_warp_add_finds_the_plain_file(make_project, there):
+    project = make_project("star", runs=("rec_A_10.00Apx", "B"))
+    (project.path / "rec_A_10.00Apx.mrc").rename(project.path / ("A.mrc" if there else "C.mrc"))
+    source = opened(project.path)
+    assert source.runs() == (["B", "rec_A_10.00Apx"] if there else ["B", "C", "rec_A_10.00Apx"])
+    assert np.isfinite(source.picks()[-1].centers_angstrom).all() == there
+
+
+def test_a_copy_of_a_star_file_is_no_class(make_project, refuses):
+    project = make_project("star")
+    text = (project.path / "ribosome.star").read_text().replace("frazilLabel", "rlnNote")
+    for name in ("ribosome.star", "run_it025_data.star"):
+        (project.path / name).write_text(text)
+    with refuses(PickError, "ribosome.star", "run_it025_data.star", "8 particles at the same places", "as picks"):
+        opened(project.path)
+
+
+def test_dotfiles_and_other_suffixes_beside_the_tomograms(make_project):
+    project = make_project("csv")
+    for name in ("._picks.csv", "._TS_1.mrc", ".hidden.star"):
+        (project.path / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        ")
+    (project.path / "picks.csv").rename(project.path / "PICKS.CSV")
+    (project.path / "TS_1.mrc").rename(project.path / "TS_1.MRC")
+    source = opened(project.path)
+    assert source.runs() == ["TS_1", "TS_2"]
+    np.testing.assert_array_equal(source.read("TS_1").volume, project.volumes["TS_1"])

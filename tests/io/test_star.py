@@ -169,8 +169,6 @@ def test_other_star_files_are_told_from_particles(tmp_path):
 
 
 def test_star_files_that_cannot_be_used(tmp_path, refuses):
-    with refuses(PickError, "ribosome.star", "no data_optics", "rlnTomoTiltSeriesPixelSize", "relion_convert_star"):
-        read_particles(star(tmp_path, ["TS_1 0 0 0"], optics=""))
     with refuses(PickError, "ribosome.star", "no rows"):
         read_particles(star(tmp_path, []))
     with refuses(PickError, "ribosome.star, particle 2", "rlnCenteredCoordinateYAngst", "'left'", "finite number"):
@@ -193,7 +191,7 @@ def test_star_files_that_cannot_be_used(tmp_path, refuses):
         (OPTICS, ["no rows in data_particles"]),
         (
             OPTICS + "\ndata_particles\n\nloop_\n_rlnTomoName #1\n_rlnCoordinateX #2\nTS_1 5\n",
-            ["no column rlnCenteredCoordinateXAngst", "RELION 5"],
+            ["no column rlnCenteredCoordinateXAngst", "RELION"],
         ),
     ],
 )
@@ -211,3 +209,84 @@ def test_picks_that_cannot_be_written(tmp_path, refuses):
     with refuses(PickError, "out.star", "not finite", "leave them out"):
         write(path, [Picks("TS_1", "a", np.full((1, 3), np.nan))])
     assert not path.exists()
+
+
+PIXELS = [f"rlnCoordinate{axis}" for axis in "XYZ"]
+
+
+def table(tmp_path, columns, row, *, optics="", block="particles", name="ribosome.star", bom=""):
+    """A STAR file with one particle."""
+    lines = [f"_{column} #{number}" for number, column in enumerate(columns, start=1)]
+    path = tmp_path / name
+    path.write_text("\n".join([bom + optics, f"data_{block}", "", "loop_", *lines, row, ""]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "optics"),
+    [
+        ([], "", OPTICS.replace("300 2.7 1.54", "300 2.7 2.5")),  # RELION 4: pixels of the tilt series
+        (["rlnTomoTiltSeriesPixelSize"], "2.5", ""),
+        (["rlnPixelSize"], "2.5", ""),  # Warp, M
+        (["rlnMagnification", "rlnDetectorPixelSize"], "40000 10", ""),  # RELION 3
+        (["rlnDetectorPixelSize"], "2.5", ""),  # pytom-match-pick
+    ],
+)
+@pytest.mark.parametrize("tomogram", ["rlnTomoName", "rlnMicrographName"])
+def test_coordinates_in_pixels_count_from_the_first_voxel(tmp_path, columns, values, optics, tomogram):
+    path = table(
+        tmp_path, [tomogram, *PIXELS, "rlnOpticsGroup", *columns], f"TS_1 40 20 8 1 {values}", optics=optics, block=""
+    )
+    assert is_particle_file(path)
+    (read,) = read_particles(path)
+    assert read.tomogram == "TS_1"
+    np.testing.assert_allclose(read.placed(None).centers_angstrom, [[20, 50, 100]])  # z, y, x at 2.5 A
+
+
+def test_shifts_in_pixels_and_in_angstrom(tmp_path):
+    columns = ["rlnTomoName", *PIXELS, "rlnPixelSize"]
+    pixels = table(tmp_path, [*columns, *(f"rlnOrigin{axis}" for axis in "XYZ")], "TS_1 40 20 8 2.5 4 0 -2")
+    angstrom = table(
+        tmp_path, [*columns, *(f"rlnOrigin{axis}Angst" for axis in "XYZ")], "TS_1 40 20 8 2.5 10 0 -5", name="b.star"
+    )
+    for path in (pixels, angstrom):
+        np.testing.assert_allclose(read_particles(path)[0].placed(None).centers_angstrom, [[25, 50, 90]])
+    # voxels of the tomogram, and shifts in angstrom
+    (read,) = read_particles(angstrom, "voxel")
+    np.testing.assert_allclose(read.placed(HEADER).centers_angstrom, [[85, 200, 390]])
+
+
+def test_pixels_of_an_unknown_size_want_units(tmp_path, refuses):
+    path = table(tmp_path, ["rlnTomoName", *PIXELS], "TS_1 40 20 8")
+    with refuses(PickError, "ribosome.star", "rlnCoordinateX", "rlnTomoTiltSeriesPixelSize", "give the units: voxel"):
+        read_particles(path)
+    np.testing.assert_allclose(read_particles(path, "angstrom")[0].placed(None).centers_angstrom, [[8, 20, 40]])
+
+
+def test_centred_angstrom_need_no_optics(tmp_path):
+    (picks,) = placed(star(tmp_path, ["TS_1 10 20 -30"], optics=""))
+    np.testing.assert_allclose(picks.centers_angstrom, [[120, 220, 260]])
+
+
+def test_a_byte_order_mark_and_apostrophes_in_names(tmp_path):
+    path = table(
+        tmp_path, ["rlnTomoName", *PIXELS, "rlnPixelSize", "frazilLabel"], "A's 1 1 1 1 '5'-cap'", bom="\ufeff"
+    )
+    path.write_text(path.read_text().replace("\\'", "'"))
+    (read,) = read_particles(path)
+    assert (read.tomogram, read.label) == ("A's", "5'-cap")
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("TS_1.star", "particle"),
+        ("TS_1_particles.star", "particles"),
+        ("rec_TS_1_ribosome.star", "ribosome"),
+        ("ribosome-TS_1.star", "ribosome"),
+        ("TS_10_ribosome.star", "TS-10-ribosome"),
+    ],
+)
+def test_a_file_a_tomogram_is_no_class_a_tomogram(tmp_path, name, label):
+    (picks,) = read_particles(star(tmp_path, ["TS_1.tomostar 0 0 0"], name=name))
+    assert picks.label == label

@@ -83,6 +83,41 @@ def test_voxels_become_angstrom_and_xyz_becomes_zyx(tmp_path):
     assert np.isnan(second.placed(None).centers_angstrom).all()
 
 
+def test_copick_tables_are_in_angstrom_and_may_have_transformations(tmp_path):
+    def table(name, **options):
+        path = tmp_path / name
+        matrix = np.eye(4)
+        matrix[:3] = [[0, -1, 0, 5], [1, 0, 0, 0], [0, 0, 1, -7]]
+        columns = [f"transform_{row}{column}" for row in range(4) for column in range(4)]
+        lines = [["run_name", "x", "y", "z", *columns], ["TS_1", 10, 20, 30, *matrix.ravel()]]
+        path.write_text("\n".join(",".join(map(str, line)) for line in lines) + "\n")
+        return read_picks(path, **options)
+
+    (picks,) = table("frazil_0_beta-amylase.csv")
+    assert (picks.tomogram, picks.label) == ("TS_1", "beta-amylase")
+    np.testing.assert_allclose(picks.placed(None).centers_angstrom, [[23, 20, 15]])
+    # a quarter turn about z takes x to y: in zyx, (0, 0, 1) to (0, 1, 0)
+    np.testing.assert_allclose(picks.rotations @ [0, 0, 1], [[0, 1, 0]])
+    (picks,) = table("ribosome.csv", units="voxel")
+    header = TomogramHeader("TS_1", (20, 20, 20), 10.0, "TS_1.mrc")
+    np.testing.assert_allclose(picks.placed(header).centers_angstrom, [[293, 200, 105]])
+    assert picks.label == "ribosome"
+
+
+def test_units_of_the_papers_table(tmp_path):
+    (tmp_path / "picks.csv").write_text("experiment,particle_type,x,y,z\nTS_1.rec,ribosome,10,20,30\n")
+    (picks,) = read_picks(tmp_path / "picks.csv", "angstrom")
+    assert picks.tomogram == "TS_1"
+    np.testing.assert_allclose(picks.placed(None).centers_angstrom, [[30, 20, 10]])
+
+
+def test_a_wrong_file_does_not_flood_the_screen(tmp_path):
+    (tmp_path / "picks.csv").write_text("x" * 5000 + "\n1\n")
+    with pytest.raises(PickError, match=r"no column experiment") as caught:
+        read_picks(tmp_path / "picks.csv")
+    assert len(str(caught.value)) < 500
+
+
 def test_picks_that_cannot_be_used(tmp_path, refuses):
     with refuses(PickError, "picks.csv, line 2, column y", "'two'"):
         picks(tmp_path, "experiment,particle_type,x,y,z\nTS_1,ribosome,1,two,3\n")

@@ -28,6 +28,7 @@ def calibrate_command(
     session: options.Session = None,
     label: options.Label = None,
     picks: options.PicksFile = None,
+    units: options.Units = None,
     fall: Annotated[
         float | None,
         _search(
@@ -45,7 +46,9 @@ def calibrate_command(
     from frazil.dataset.run import source_settings
     from frazil.simulation.calibration.run import calibrate
 
-    source = options.source(tomogram_type, voxel_spacing, level, voxel_size, user, session, label, picks=picks)
+    source = options.source(
+        tomogram_type, voxel_spacing, level, voxel_size, user, session, label, picks=picks, units=units
+    )
     calibrate(
         real,
         out,

@@ -33,6 +33,7 @@ def curate_command(
     session: options.Session = None,
     label: options.Label = None,
     picks: options.PicksFile = None,
+    units: options.Units = None,
     tilt_range: Annotated[
         str | None,
         options.source_option(
@@ -58,7 +59,9 @@ def curate_command(
     """
     from frazil.dataset.run import curate, parse_tilt_range, source_settings
 
-    picked = options.source(tomogram_type, voxel_spacing, level, voxel_size, user, session, label, picks=picks)
+    picked = options.source(
+        tomogram_type, voxel_spacing, level, voxel_size, user, session, label, picks=picks, units=units
+    )
     chosen = {
         "box_size_voxel": box,
         "voxel_size_angstrom": resample_to,

@@ -26,6 +26,10 @@ Label = Annotated[list[str] | None, source_option(metavar="NAME", help="Only thi
 PicksFile = Annotated[
     Path | None, source_option(help="CSV or STAR file of the picks, if it is not next to the MRC files.")
 ]
+Units = Annotated[
+    str | None,
+    source_option(metavar="UNIT", help="Coordinates in that file: voxel or angstrom, if it doesn't say so itself."),
+]
 
 Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any setting of the preset; repeatable.")
@@ -47,9 +51,9 @@ First = Annotated[int | None, machine_option(help="Start at this index, for a jo
 _SOURCE = ("tomogram_type", "voxel_spacing_angstrom", "level", "voxel_size_angstrom", "users", "sessions", "labels")
 
 
-def source(*values: Any, picks: Path | None) -> dict[str, Any]:
-    """Return what the options from `TomogramType` to `PicksFile` were given, in that order, for `SourceSettings`."""
-    return dict(zip(_SOURCE, values, strict=True), picks_file=str(picks) if picks else None)
+def source(*values: Any, picks: Path | None, units: str | None) -> dict[str, Any]:
+    """Return what the options from `TomogramType` to `Units` were given, in that order, for `SourceSettings`."""
+    return dict(zip(_SOURCE, values, strict=True), picks_file=str(picks) if picks else None, units=units)
 
 
 def parse_settings(

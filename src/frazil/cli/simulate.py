@@ -60,6 +60,7 @@ def simulate_command(
     session: options.Session = None,
     label: options.Label = None,
     picks: options.PicksFile = None,
+    units: options.Units = None,
     tomogram_type: options.TomogramType = None,
     voxel_spacing: options.VoxelSpacing = None,
     level: options.Level = None,
@@ -88,7 +89,9 @@ def simulate_command(
         "microscope.optics.defocus_um": defocus,
     }
     settings = {key: value for key, value in chosen.items() if value is not None}
-    source = options.source(tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label, picks=picks)
+    source = options.source(
+        tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label, picks=picks, units=units
+    )
     if like is None and (run or any(value not in (None, []) for value in source.values())):
         raise SettingsError(
             "options that choose runs, picks or tomograms: only with --like; name the project with --like"

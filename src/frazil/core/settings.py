@@ -37,6 +37,9 @@ NoiseInterval = tuple[float, float]
 """Lowest and highest noise level, in sigma = sqrt((1 - abar) / abar)."""
 
 
+Units = Literal["voxel", "angstrom"]
+
+
 class SourceSettings(Settings):
     """Which tomograms and picks to take from a source.
 
@@ -49,6 +52,8 @@ class SourceSettings(Settings):
         None trusts the header.
     users, sessions, labels : keep only these picks; empty keeps all.
     picks_file : CSV or STAR file of the picks; None searches the folder of the tomograms.
+    units : what coordinates in such a file are in: ``voxel`` of the tomograms, or ``angstrom``, both from the first voxel; None
+        takes what its format says.
     tilt_range_degrees : lowest and highest tilt, if the source does not say.
     """
 
@@ -60,6 +65,7 @@ class SourceSettings(Settings):
     sessions: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     picks_file: str | None = None
+    units: Units | None = None
     tilt_range_degrees: tuple[float, float] | None = None
 
 

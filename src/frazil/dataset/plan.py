@@ -158,9 +158,23 @@ def plan_warnings(plan: CurationPlan) -> list[str]:
             f"picks of one class in one run come from several annotators ({several} cases): {names}; "
             "choose by user and session, or particles may count twice"
         )
+    lines += _same_places(asked)
     if len({header.tilt_range_degrees for header in plan.headers.values()}) > 1:
         lines.append("the tomograms differ in tilt range, so the store names none")
     return lines
+
+
+def _same_places(asked: pd.DataFrame) -> list[str]:
+    """Return a line for each two classes of which most picks of the smaller one are picks of the other too."""
+    rounded = asked[["run", "label"]].join(asked[CENTER_ANGSTROM].round(1)).dropna().drop_duplicates()
+    pairs = rounded.merge(rounded, on=["run", *CENTER_ANGSTROM], suffixes=("", "_other"))
+    counts = rounded["label"].value_counts()
+    shared = pairs[pairs["label"] < pairs["label_other"]].groupby(["label", "label_other"]).size().reset_index(name="n")
+    return [
+        f"{n} of the picks of {one} and {other} are at the same places; if one is a copy, leave it out by label"
+        for one, other, n in shared.itertuples(index=False)
+        if 2 * n > min(counts[one], counts[other])
+    ]
 
 
 def _missing_lines(plan: CurationPlan) -> list[str]:
@@ -265,7 +279,10 @@ def _digest(
             ]
             for run, header in headers.items()
         },
-        "source": source.model_dump(mode="json", exclude={"picks_file"}),
+        # what came later counts only where it is used, so that digests stay what they were
+        "source": source.model_dump(
+            mode="json", exclude={"picks_file"} | {name for name in ("units",) if getattr(source, name) is None}
+        ),
         "cutting": settings.model_dump(mode="json", include=CUTTING),
     }
     return text_digest(json.dumps(content, sort_keys=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -17,11 +18,24 @@ UNKNOWN_ANGSTROM = 1.0
 """What programs write into a header when they do not know the voxel size. No tomogram has voxels of exactly 1 A."""
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\s_]+')  # by copick, in any name
+_TOMOGRAM_SUFFIX = re.compile(r"\.(tomostar|(mrc|rec|map|ccp4)(\.gz|\.bz2)?)$", re.IGNORECASE)
 
 
 def clean_name(text: str) -> str:
     """Return `text` as a valid copick name: forbidden characters become dashes, as in ``beta-amylase``."""
     return _FORBIDDEN.sub("-", text).strip("-")
+
+
+def mrc_stem(path: PurePath) -> str | None:
+    """Return the name of an MRC file without its suffixes, whatever their case; None for other files, also hidden ones."""
+    found = None if path.name.startswith(".") else _TOMOGRAM_SUFFIX.search(path.name)
+    return path.name[: found.start()] if found and found[2] else None
+
+
+def bare_name(tomogram: str) -> str:
+    """Return the name of a tomogram in a table without its folder and the suffix of its file."""
+    name = PurePath(tomogram.replace("\\", "/")).name
+    return _TOMOGRAM_SUFFIX.sub("", name) or name
 
 
 def check_name(text: str, what: str, error: type[FrazilError]) -> str:

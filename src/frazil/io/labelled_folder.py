@@ -23,13 +23,12 @@ import pandas as pd
 from frazil.core.errors import RequestError, SourceError
 from frazil.core.files import write_text
 from frazil.core.records import TomogramHeader, same_voxel_size
-from frazil.io.checks import clean_name, refuse_unknown_voxel_size
+from frazil.io.checks import clean_name, mrc_stem, refuse_unknown_voxel_size
 from frazil.io.mrc import read_header
 from frazil.io.tables import read_csv
 
 LABELS_FILE = "labels.csv"
 COLUMNS = ("file", "label")
-SUFFIX = ".mrc"
 
 _NUMBERED_CLASS = re.compile(r"(?:.*[-_])?class[-_]?(\d+)$", re.IGNORECASE)
 _NUMBERED_FILE = re.compile(r"(.+?)[-_]+\d+$")
@@ -109,7 +108,7 @@ def _find(folder: Path) -> list[str]:
         found = sorted(
             path.relative_to(folder).as_posix()
             for path in [*folder.glob("*"), *folder.glob("*/*")]
-            if path.suffix.lower() == SUFFIX and not path.name.startswith(".") and path.is_file()
+            if mrc_stem(path) is not None and path.is_file()
         )
     except OSError as fault:
         raise SourceError(f"{folder}: cannot be read ({fault.strerror}); check the path") from None
@@ -137,9 +136,10 @@ def _from_table(folder: Path, files: Sequence[str]) -> list[LabelledFile]:
 
 def _label(folder: Path, file: str, classes: Mapping[int, str], known_labels: Sequence[str]) -> str:
     path = Path(file)
-    if numbered := _NUMBERED_CLASS.match(path.stem):
+    stem = mrc_stem(path) or path.stem
+    if numbered := _NUMBERED_CLASS.match(stem):
         return _numbered(folder / file, int(numbered.group(1)), classes, known_labels)
-    start = _NUMBERED_FILE.match(path.stem)
+    start = _NUMBERED_FILE.match(stem)
     named = [name for name in (path.parent.name, start.group(1) if start else "") if name]
     known = {clean_name(label) for label in known_labels}
     named_and_known = [label for label in named if clean_name(label) in known]

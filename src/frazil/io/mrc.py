@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import math
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import mrcfile
 import numpy as np
+from mrcfile.mrcinterpreter import MrcInterpreter
 
 from frazil.core.errors import SourceError
-from frazil.core.files import atomic_path
+from frazil.core.files import atomic_path, one_line
 from frazil.core.records import TomogramHeader
 from frazil.core.version import SIMULATED_BY, signature
-from frazil.io.checks import isotropic_voxel_size
+from frazil.io.checks import isotropic_voxel_size, mrc_stem
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped
@@ -25,6 +30,29 @@ HEADER_BYTES = 1024
 
 _MODES = {0: np.int8, 1: np.int16, 2: np.float32, 6: np.uint16, 12: np.float16}
 _COMPLEX_MODES = (3, 4)
+_IMOD_STAMP = 1146047817
+_IMOD_SIGNED_BYTES = 1
+
+
+class _Voxels(NamedTuple):
+    """How the voxels lie in a file: after an extended header of so many bytes, if it is as long as that needs."""
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    extended: int
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def start(self, path: Path, found: int) -> int:
+        """Return where they begin in a file of `found` bytes; some programs promise an extended header that they do not write."""
+        expected = HEADER_BYTES + self.extended + self.size
+        if found == HEADER_BYTES + self.size:
+            return HEADER_BYTES
+        if found < expected:
+            raise SourceError(f"{path}: truncated, {found} bytes of {expected}; copy the file again")
+        return HEADER_BYTES + self.extended
 
 
 def read_header(path: Path, voxel_size_angstrom: float | None = None) -> TomogramHeader:
@@ -32,14 +60,18 @@ def read_header(path: Path, voxel_size_angstrom: float | None = None) -> Tomogra
 
     `voxel_size_angstrom` is used instead of the header's.
     """
-    with _open(path, header_only=True) as mrc:
-        header = mrc.header
-        shape = (int(header.nz), int(header.ny), int(header.nx))
-        mode, extended = int(header.mode), int(header.nsymbt)
-        axes = (int(header.mapc), int(header.mapr), int(header.maps))
-        edges = (float(mrc.voxel_size.z), float(mrc.voxel_size.y), float(mrc.voxel_size.x))
-        stack = int(header.ispg) in range(401, 631)
-        simulated = bytes(header.label[0]).startswith(SIMULATED_BY.encode())
+    return _read_header(path, voxel_size_angstrom)[0]
+
+
+def _read_header(path: Path, voxel_size_angstrom: float | None) -> tuple[TomogramHeader, _Voxels]:
+    with _opened(path) as stream:
+        compressed = not isinstance(stream, io.BufferedReader)
+        found = None if compressed else path.stat().st_size
+        content = stream.read(HEADER_BYTES)
+    header = _parse_header(path, content)
+    shape = (int(header.nz), int(header.ny), int(header.nx))
+    mode, extended = int(header.mode), int(np.frombuffer(content[92:96], dtype=header.mode.dtype)[0])
+    axes = (int(header.mapc), int(header.mapr), int(header.maps))
     if min(shape) < 1 or extended < 0:
         raise SourceError(
             f"{path}: {shape} (z, y, x) voxels in the header, so it is not an MRC tomogram; check the file"
@@ -50,22 +82,40 @@ def read_header(path: Path, voxel_size_angstrom: float | None = None) -> Tomogra
         )
     if mode not in _MODES:
         raise SourceError(f"{path}: voxels of mode {mode} are not understood; convert to float32 (mode 2)")
-    expected = HEADER_BYTES + extended + math.prod(shape) * np.dtype(_MODES[mode]).itemsize
-    if (found := path.stat().st_size) < expected:
-        raise SourceError(f"{path}: truncated, {found} bytes of {expected}; copy the file again")
-    if stack:
+    dtype = np.dtype(np.uint8) if mode == 0 and _unsigned_bytes(header) else np.dtype(_MODES[mode])
+    voxels = _Voxels(shape, dtype.newbyteorder(header.mode.dtype.byteorder), extended)
+    if found is not None:
+        voxels.start(path, found)
+    if int(header.ispg) in range(401, 631):
         raise SourceError(f"{path}: a stack of volumes, not one tomogram; write each volume to its own file")
     if axes not in ((1, 2, 3), (0, 0, 0)):
         raise SourceError(f"{path}: axes in the order {axes}, not (1, 2, 3); rewrite it with x as the fastest axis")
-    voxel_size = voxel_size_angstrom if voxel_size_angstrom is not None else isotropic_voxel_size(edges, str(path))
-    return TomogramHeader(path.stem, shape, voxel_size, origin=str(path), simulated=simulated)
+    voxel_size = voxel_size_angstrom
+    if voxel_size is None:
+        cell = [float(header.cella[axis]) for axis in "zyx"]
+        grid = [int(header[f"m{axis}"]) for axis in "zyx"]
+        voxel_size = isotropic_voxel_size(np.divide(cell, grid if all(grid) else shape), str(path))
+    simulated = bytes(header.label[0]).startswith(SIMULATED_BY.encode())
+    name = mrc_stem(path) or path.stem
+    return TomogramHeader(name, shape, voxel_size, origin=str(path), simulated=simulated), voxels
+
+
+def _unsigned_bytes(header: Any) -> bool:
+    """Return whether voxels of mode 0 are unsigned, as IMOD and old programs have them; the standard of 2014 says signed."""
+    stamp, flags = np.frombuffer(bytes(header.extra2)[40:48], dtype=header.mode.dtype)
+    if stamp == _IMOD_STAMP:
+        return not int(flags) & _IMOD_SIGNED_BYTES
+    return float(header.dmax) > np.iinfo(np.int8).max
 
 
 def read_volume(path: Path) -> Float[np.ndarray, "z y x"]:
     """Read the voxels as float32. A voxel size of 0 does not matter here."""
-    shape = read_header(path, voxel_size_angstrom=1.0).shape_voxel
-    with _open(path, header_only=False) as mrc:
-        return np.asarray(mrc.data, dtype=np.float32).reshape(shape)
+    _, voxels = _read_header(path, voxel_size_angstrom=1.0)
+    with _opened(path) as stream:
+        content = stream.read()
+    start = voxels.start(path, len(content))
+    flat = np.frombuffer(content, dtype=voxels.dtype, count=math.prod(voxels.shape), offset=start)
+    return flat.astype(np.float32).reshape(voxels.shape)
 
 
 def write_volume(
@@ -87,17 +137,32 @@ def write_volume(
 
 
 @contextmanager
-def _open(path: Path, *, header_only: bool) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that may be compressed, whatever its name."""
     try:
-        with warnings.catch_warnings():
-            # permissive: old files lack the map mark; we check for ourselves
-            warnings.simplefilter("ignore", RuntimeWarning)
-            mrc = mrcfile.open(path, permissive=True, header_only=header_only)
+        with path.open("rb") as plain:
+            start = plain.read(3)
+        how: Any = gzip.open if start[:2] == b"\x1f\x8b" else bz2.open if start == b"BZh" else open
+        with how(path, "rb") as stream:
+            yield stream
     except FileNotFoundError:
         raise SourceError(f"{path}: no such file; check the path") from None
     except PermissionError:
         raise SourceError(f"{path}: permission denied; make it readable") from None
+    except (OSError, EOFError, zlib.error) as fault:
+        raise SourceError(f"{path}: cannot be read ({one_line(fault)}); copy the file again") from None
+
+
+def _parse_header(path: Path, content: bytes) -> Any:
+    """Return the header; old files lack the map mark, so that is not asked for. `nsymbt` is 0."""
+    if len(content) < HEADER_BYTES:
+        raise SourceError(f"{path}: {len(content)} bytes, so it is not an MRC file; check the file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            # without the length of an extended header, which may be any number
+            without = io.BytesIO(content[:92] + bytes(4) + content[96:])
+            header = MrcInterpreter(without, permissive=True, header_only=True).header
     except (ValueError, OSError) as fault:
-        raise SourceError(f"{path}: not an MRC file ({fault}); check the file") from None
-    with mrc:
-        yield mrc
+        raise SourceError(f"{path}: not an MRC file ({one_line(fault)}); check the file") from None
+    return header

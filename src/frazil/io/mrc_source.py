@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,22 @@ import numpy as np
 from frazil.core.errors import MissingTomogramError, PickError, SourceError
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
-from frazil.io.checks import refuse_picks_beyond_unit_voxels, refuse_unknown_voxel_size, select
+from frazil.io.checks import bare_name, mrc_stem, refuse_picks_beyond_unit_voxels, refuse_unknown_voxel_size, select
 from frazil.io.mrc import read_header, read_volume
 from frazil.io.sources import Source
 from frazil.io.star import is_particle_file, read_particles
 from frazil.io.tables import TablePicks, read_picks
 
-SUFFIXES = (".mrc", ".rec")
+_DECORATION = re.compile(r"^(?:rec_)?(.+?)(?:_\d+(?:\.\d+)?Apx)?$")
+"""What RELION puts before the name of a tilt series, and Warp after it."""
 
 
 class MrcSource(Source):
     """MRC tomograms and a table of picks.
 
-    A run is called as the table calls it. Its tomogram is ``<run>.mrc``, RELION's ``rec_<run>.mrc`` or Warp's
-    ``<run>_10.00Apx.mrc``; ``.rec`` is taken too. Tomograms that no pick names are runs as well.
+    A run is a tomogram, called as the table calls it; where that has several names for it, by the shortest. The tomogram is
+    ``<run>.mrc``, RELION's ``rec_<run>.mrc`` or Warp's ``<run>_10.00Apx.mrc``; other suffixes of MRC files are taken too, and
+    compressed files. Tomograms that no pick names are runs as well.
     """
 
     def __init__(self, path: Path, kind: str, table: Sequence[TablePicks], settings: SourceSettings) -> None:
@@ -45,7 +48,7 @@ class MrcSource(Source):
     def header(self, run: str) -> TomogramHeader:
         """See `Source.header`."""
         header = read_header(self._file(run), self._settings.voxel_size_angstrom)
-        if self._settings.voxel_size_angstrom is None and self.kind == "MRC + CSV":
+        if self._settings.voxel_size_angstrom is None and any(picks.unit == "voxel" for picks in self._table):
             refuse_unknown_voxel_size(header)
         return replace(header, run=run, tilt_range_degrees=self._settings.tilt_range_degrees)
 
@@ -55,24 +58,35 @@ class MrcSource(Source):
         return Tomogram(header, volume, chunk_voxel=header.shape_voxel, chunk_present=np.ones((1, 1, 1), dtype=bool))
 
     @cached_property
+    def _names(self) -> dict[str, str]:
+        """Name in the table -> run: the same for all names of one tomogram, so that it is not split from itself."""
+        tomograms = tomogram_files(self.path)
+        first: dict[tuple[str, ...], str] = {}
+        names = {}
+        for name in sorted({picks.tomogram for picks in self._table}, key=lambda name: (len(name), name)):
+            files = _files_of(name, tomograms)
+            place = tuple(file.name for file in files) or (bare_name(name),)
+            names[name] = first.setdefault(place, bare_name(name) if "/" in name else name)
+        return names
+
+    @cached_property
     def _files(self) -> dict[str, list[Path]]:
         """Run -> its tomograms; none where it is missing, several where it is not clear."""
         tomograms = tomogram_files(self.path)
-        runs = {
-            picks.tomogram: [file for file in tomograms if _belongs(file.stem, picks.tomogram)] for picks in self._table
-        }
+        runs = {run: _files_of(name, tomograms) for name, run in reversed(self._names.items())}
         claimed = {file for files in runs.values() for file in files}
-        return runs | {file.stem: [file] for file in tomograms if file not in claimed and file.stem not in runs}
+        left = {mrc_stem(file) or file.name: [file] for file in tomograms if file not in claimed}
+        return runs | {name: files for name, files in left.items() if name not in runs}
 
     @cached_property
     def _picks(self) -> list[Picks]:
         placed = []
         headers: dict[str, TomogramHeader | None] = {}
         for some in select(self._table, self._settings, str(self.path)):
-            run = some.tomogram
+            run = self._names[some.tomogram]
             if run not in headers:
                 headers[run] = self.header(run) if self._files[run] else None
-            placed.append(some.placed(header := headers[run]))
+            placed.append(some.placed(header := headers[run], run))
             if header is not None and self._settings.voxel_size_angstrom is None:
                 refuse_picks_beyond_unit_voxels(header, placed[-1:])
         return sorted(placed, key=lambda picks: (picks.run, picks.label))
@@ -94,7 +108,7 @@ class MrcSource(Source):
 
 def tomogram_files(folder: Path) -> list[Path]:
     """MRC files directly in `folder`, sorted."""
-    return sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and not file.name.startswith("."))
+    return sorted(file for file in folder.iterdir() if mrc_stem(file) is not None)
 
 
 def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
@@ -115,13 +129,32 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
             raise PickError(f"{tables[0]}: no such file; name a CSV or a particles STAR file of picks")
     else:
         tables = _find_tables(path)
-    if tables[0].suffix == ".star":
-        return MrcSource(path, "MRC + STAR", [picks for table in tables for picks in read_particles(table)], settings)
-    return MrcSource(path, "MRC + CSV", read_picks(tables[0]), settings)
+    if tables[0].suffix.lower() == ".star":
+        each = [read_particles(table, settings.units) for table in tables]
+        _refuse_copies(each)
+        return MrcSource(path, "MRC + STAR", [picks for records in each for picks in records], settings)
+    return MrcSource(path, "MRC + CSV", read_picks(tables[0], settings.units), settings)
+
+
+def _refuse_copies(tables: Sequence[list[TablePicks]]) -> None:
+    """Refuse two files with the same places, whose names would be two classes."""
+    places = [
+        {(bare_name(some.tomogram), *np.round(place, 2)) for some in records for place in some.places}
+        for records in tables
+    ]
+    for (one, ours), (other, theirs) in combinations(zip(tables, places, strict=True), 2):
+        if {some.label for some in one} != {some.label for some in other} and (
+            2 * len(ours & theirs) > min(len(ours), len(theirs))
+        ):
+            raise PickError(
+                f"{one[0].origin} and {other[0].origin}: {len(ours & theirs)} particles at the same places, so one is a copy "
+                "or an earlier iteration, and no other class; move it away, or name one of them as picks"
+            )
 
 
 def _find_tables(folder: Path) -> list[Path]:
-    csvs, stars = sorted(folder.glob("*.csv")), sorted(folder.glob("*.star"))
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    csvs, stars = ([file for file in files if file.suffix.lower() == suffix] for suffix in (".csv", ".star"))
     # if none lists particles, the reader of the first says why
     particles = [star for star in stars if is_particle_file(star)] or stars[:1]
     if (csvs and particles) or len(csvs) > 1:
@@ -135,6 +168,11 @@ def _find_tables(folder: Path) -> list[Path]:
     return csvs or particles
 
 
-def _belongs(stem: str, tomogram: str) -> bool:
-    name = re.sub(r"\.(mrc|rec|tomostar)$", "", tomogram)
-    return re.fullmatch(rf"(rec_)?{re.escape(name)}(_\d+(\.\d+)?Apx)?", stem) is not None
+def _files_of(name: str, tomograms: Sequence[Path]) -> list[Path]:
+    """Return the tomograms that a name in a table may mean; one that it spells out goes before one that it only hints at."""
+    bare = bare_name(name)
+    for wanted in (bare, _DECORATION.sub(r"\1", bare)):
+        pattern = re.compile(rf"(rec_)?{re.escape(wanted)}(_\d+(\.\d+)?Apx)?")
+        if files := [file for file in tomograms if pattern.fullmatch(mrc_stem(file) or "")]:
+            return files
+    return []

@@ -16,8 +16,8 @@ from frazil.core.settings import SourceSettings
 FORMS = (
     "(a) a copick configuration (.json) or a folder with copick.json or ExperimentRuns; "
     "(b) a CZII folder with static/ExperimentRuns and overlay/ExperimentRuns; "
-    "(c) a folder of MRC tomograms with a CSV of picks (experiment, particle_type, x, y, z); "
-    "(d) a folder of MRC tomograms with RELION 5 particles STAR files"
+    "(c) a folder of MRC tomograms with a CSV of picks (experiment, particle_type, x, y, z; or copick's); "
+    "(d) a folder of MRC tomograms with particle STAR files (RELION, Warp, M, pytom-match-pick)"
 )
 
 

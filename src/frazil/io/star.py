@@ -1,21 +1,25 @@
-"""RELION 5 particle STAR files.
+"""Particle STAR files of RELION 5, and those with coordinates in pixels (RELION 3 and 4, Warp, M, pytom-match-pick).
 
 Conventions. ``rlnCenteredCoordinate{X,Y,Z}Angst`` counts from the center of the tomogram at N/2 voxels (RELION's and
-copick's convention, not the N/2 - 1 of some scripts). A particle's orientation is
+copick's convention, not the N/2 - 1 of some scripts). ``rlnCoordinate{X,Y,Z}`` counts from the first voxel, in pixels of
+the size that the optics table or the particle gives. A particle's orientation is
 ``scipy.spatial.transform.Rotation.from_euler("ZYZ", [rot, tilt, psi]).inv()``, object -> tomogram, on xyz vectors.
 
 The class of a particle is, in this order: the column ``frazilLabel`` (we write it; RELION keeps columns that it does
 not know); ``<file>-class<rlnClassNumber>`` where a file holds several class numbers; the file's name without suffix,
-because RELION users keep one STAR file a species.
+because RELION users keep one STAR file a species. Where a file holds one tomogram and is named after it, the tomogram is no
+part of the name of the class.
 """
 
 from __future__ import annotations
 
+import re
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,8 +29,9 @@ from scipy.spatial.transform import Rotation
 from frazil.core.errors import PickError
 from frazil.core.files import one_line, write_text
 from frazil.core.records import Picks, TomogramHeader
+from frazil.core.settings import Units
 from frazil.core.version import signature
-from frazil.io.checks import clean_name
+from frazil.io.checks import bare_name, clean_name
 from frazil.io.copick.picks import known_rotations, relion_rows_to_poses
 from frazil.io.tables import TablePicks, center_angstrom
 
@@ -34,40 +39,81 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 LABEL = "frazilLabel"
+PIXELS = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
 CENTERED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _SUBTOMOGRAM_ANGLES = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
 _SHIFTS = tuple(f"rlnOrigin{axis}Angst" for axis in "XYZ")
-_PIXEL_SIZES = ("rlnTomoTiltSeriesPixelSize", "rlnImagePixelSize")
-_TEXT = (LABEL, "rlnTomoName", "rlnTomoParticleName", "rlnImageName")
+_PIXEL_SHIFTS = tuple(f"rlnOrigin{axis}" for axis in "XYZ")
+_PIXEL_SIZES = ("rlnTomoTiltSeriesPixelSize", "rlnPixelSize", "rlnImagePixelSize")
+_TOMOGRAMS = ("rlnTomoName", "rlnMicrographName")
+_TEXT = (LABEL, *_TOMOGRAMS, "rlnTomoParticleName", "rlnImageName")
+_APOSTROPHE = "\ue000"
 
 
 def is_particle_file(path: Path) -> bool:
     """Return whether a STAR file lists particles, and not tomograms, tilt series or optimization sets."""
-    return any(f"_{column}" in path.read_text(encoding="utf-8", errors="replace") for column in CENTERED)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return any(f"_{column}" in text for column in (*CENTERED, PIXELS[2]))
 
 
-def read_particles(path: Path) -> list[TablePicks]:
+def read_particles(path: Path, units: Units | None = None) -> list[TablePicks]:
     """Read particles; one record per tomogram and class.
 
-    ``rlnOrigin{X,Y,Z}Angst`` and ``rlnTomoSubtomogram{Rot,Tilt,Psi}`` are applied as RELION does. Orientations are
-    unknown (None) where there are no angles, or where all are zero.
+    ``rlnOrigin{X,Y,Z}Angst`` (``rlnOrigin{X,Y,Z}`` in pixels) and ``rlnTomoSubtomogram{Rot,Tilt,Psi}`` are applied as RELION
+    does. Orientations are unknown (None) where there are no angles, or where all are zero. `units` is what coordinates in
+    pixels are in, if the file does not say the size of a pixel, or not the right one.
     """
-    table = _particles(path)
-    for column in (*CENTERED, *ANGLES, *_SUBTOMOGRAM_ANGLES, *_SHIFTS):
+    optics, table = _particles(path)
+    centered = set(CENTERED) <= set(table)
+    for column in (*(CENTERED if centered else PIXELS), *ANGLES, *_SUBTOMOGRAM_ANGLES, *_SHIFTS, *_PIXEL_SHIFTS):
         if column in table:
             table[column] = _numbers(table[column], path)
+    places = table[list(CENTERED if centered else PIXELS)].to_numpy(dtype=np.float64)
+    unit: Literal["voxel", "angstrom", "centered"] = "centered" if centered else units or "angstrom"
+    if not centered and units is None:
+        pixels = _pixel_sizes(table, optics, path)[:, None]
+        places = places * pixels
+        if not set(_SHIFTS) & set(table) and set(_PIXEL_SHIFTS) <= set(table):
+            table[list(_SHIFTS)] = table[list(_PIXEL_SHIFTS)].to_numpy(dtype=np.float64) * pixels
     rotations, shifts = relion_rows_to_poses(table)
-    places = table[list(CENTERED)].to_numpy(dtype=np.float64) - shifts
-    tomograms = np.array([str(name) for name in table["rlnTomoName"]])
-    labels = np.array(_labels(table, path))
+    tomograms = np.array([_restored(name) for name in table[_tomogram_column(table)]])
+    labels = np.array(_labels(table, path, set(tomograms.tolist())))
     records = []
     for tomogram, label in sorted(set(zip(tomograms.tolist(), labels.tolist(), strict=True))):
         rows = (tomograms == tomogram) & (labels == label)
-        offsets = np.ascontiguousarray(places[rows][:, ::-1])  # xyz -> zyx
+        offsets, moved = (np.ascontiguousarray(part[rows][:, ::-1]) for part in (places, shifts))  # xyz -> zyx
+        if unit != "voxel":  # both in angstrom
+            offsets = np.ascontiguousarray((places - shifts)[rows][:, ::-1])
         turned = known_rotations(rotations[rows], str(path))
-        records.append(TablePicks(tomogram, label, offsets, str(path), turned, centered=True))
+        records.append(
+            TablePicks(tomogram, label, offsets, str(path), turned, unit, moved if unit == "voxel" else None)
+        )
     return records
+
+
+def _tomogram_column(table: pd.DataFrame) -> str:
+    return next((column for column in _TOMOGRAMS if column in table), _TOMOGRAMS[0])
+
+
+def _pixel_sizes(table: pd.DataFrame, optics: Any, path: Path) -> Float[np.ndarray, "n"]:
+    """Return the size of a pixel for each particle, angstrom."""
+    group = "rlnOpticsGroup"
+    columns = pd.DataFrame([optics]) if isinstance(optics, dict) else optics
+    if columns is not None and group in columns and group in table:
+        table = table.merge(columns.drop_duplicates(group), on=group, how="left", suffixes=("", "_optics"))
+    sizes = next((table[column] for column in _PIXEL_SIZES if column in table), None)
+    if sizes is None and "rlnDetectorPixelSize" in table:  # micrometers over the magnification; without one, angstrom
+        sizes = pd.to_numeric(table["rlnDetectorPixelSize"], errors="coerce")
+        if "rlnMagnification" in table:
+            sizes = sizes * 1e4 / pd.to_numeric(table["rlnMagnification"], errors="coerce")
+    sizes = pd.to_numeric(pd.Series(dtype=float) if sizes is None else sizes, errors="coerce")
+    if not len(sizes) or not (np.isfinite(sizes) & (sizes > 0)).all():
+        raise PickError(
+            f"{path}: coordinates in pixels ({PIXELS[0]}), but the size of a pixel is not given in data_optics or by a column "
+            f"{' or '.join(_PIXEL_SIZES)}; add it, or give the units: voxel (of the tomograms) or angstrom"
+        )
+    return sizes.to_numpy(dtype=np.float64)
 
 
 def write_particles(
@@ -146,29 +192,43 @@ def _rows(
     return rows
 
 
-def _particles(path: Path) -> pd.DataFrame:
-    """The table of particles, after the checks that RELION 5 wrote it."""
+def _particles(path: Path) -> tuple[Any, pd.DataFrame]:
+    """Return the optics, if there are any, and the table of particles."""
     try:
-        blocks: dict[str, Any] = starfile.read(path, always_dict=True, parse_as_string=list(_TEXT))
+        blocks = _blocks(path)
     except FileNotFoundError:
         raise PickError(f"{path}: no such file; check the path") from None
     except Exception as fault:  # starfile lets through whatever pandas and shlex raise on damaged text
         raise PickError(f"{path}: damaged, not a STAR file ({one_line(fault)}); export the particles again") from None
     if not blocks:
         raise PickError(f"{path}: no data blocks, so it is not a STAR file; export the particles again")
-    optics, table = blocks.get("optics"), blocks.get("particles", blocks.get(""))
+    others = [block for name, block in blocks.items() if name not in ("optics", "general")]
+    table = blocks.get("particles", others[0] if len(others) == 1 else blocks.get(""))
     if isinstance(table, dict):  # a single particle needs no loop
         table = pd.DataFrame([table])
     if table is None or len(table) == 0:
-        raise PickError(f"{path}: no rows in data_particles; export the particles from RELION 5 again")
-    if missing := [column for column in ("rlnTomoName", *CENTERED) if column not in table]:
-        raise PickError(f"{path}: no column {', '.join(missing)} in data_particles; export the particles from RELION 5")
-    if optics is None or not any(size in optics for size in _PIXEL_SIZES):
-        raise PickError(
-            f"{path}: no data_optics table with {' or '.join(_PIXEL_SIZES)}; keep the optics table when the "
-            "particles are exported, or write one with relion_convert_star"
-        )
-    return table
+        raise PickError(f"{path}: no rows in data_particles; export the particles again")
+    missing = [] if set(PIXELS) <= set(table) else [column for column in CENTERED if column not in table]
+    if _tomogram_column(table) not in table:
+        missing.insert(0, " or ".join(_TOMOGRAMS))
+    if missing:
+        raise PickError(f"{path}: no column {', '.join(missing)} in data_particles; export the particles from RELION")
+    return blocks.get("optics"), table
+
+
+def _blocks(path: Path) -> dict[str, Any]:
+    """Read a STAR file, also one that begins with a byte-order mark; apostrophes inside a name are `_APOSTROPHE`."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    tidy = re.sub(r"(?<=[^\s'\"])'(?=[^\s'\"])", _APOSTROPHE, text)
+    with tempfile.NamedTemporaryFile("w", suffix=".star", encoding="utf-8") as copy:  # starfile reads nothing but files
+        copy.write(tidy)
+        copy.flush()
+        blocks: dict[str, Any] = starfile.read(copy.name, always_dict=True, parse_as_string=list(_TEXT))
+    return blocks
+
+
+def _restored(name: Any) -> str:
+    return str(name).replace(_APOSTROPHE, "'")
 
 
 def _numbers(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
@@ -182,13 +242,18 @@ def _numbers(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
     return numbers
 
 
-def _labels(table: pd.DataFrame, path: Path) -> list[str]:
+def _labels(table: pd.DataFrame, path: Path, tomograms: set[str]) -> list[str]:
+    stem = path.stem
+    if len(tomograms) == 1:  # one file a tomogram is not one class a tomogram
+        tomogram = re.escape(bare_name(*tomograms))
+        if named := re.fullmatch(rf"(?:(.*)[^A-Za-z0-9])?{tomogram}(?:[^A-Za-z0-9](.*))?", stem.removeprefix("rec_")):
+            stem = "-".join(part for part in named.groups() if part) or "particle"
     if LABEL in table:
-        names = [str(value) for value in table[LABEL]]
+        names = [_restored(value) for value in table[LABEL]]
     elif "rlnClassNumber" in table and table["rlnClassNumber"].nunique() > 1:
-        names = [f"{path.stem}-class{value}" for value in table["rlnClassNumber"]]
+        names = [f"{stem}-class{value}" for value in table["rlnClassNumber"]]
     else:
-        names = [path.stem] * len(table)
+        names = [stem] * len(table)
     labels = [clean_name(name) for name in names]
     if not all(labels):
         raise PickError(

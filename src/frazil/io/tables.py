@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,17 @@ import pandas as pd
 from frazil.core.errors import FrazilError, PickError
 from frazil.core.files import one_line
 from frazil.core.records import Picks, TomogramHeader
-from frazil.io.checks import clean_name
+from frazil.core.settings import Units
+from frazil.io.checks import bare_name, clean_name
+from frazil.io.copick.picks import known_rotations
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 PICK_COLUMNS = ("experiment", "particle_type", "x", "y", "z")
+COPICK_COLUMNS = ("run_name", "x", "y", "z")
+
+_MOST_SHOWN = 120  # characters of a first line that is no header
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,10 @@ def _float(text: str) -> float:
         return math.nan
 
 
-def read_csv(path: Path, columns: Sequence[str], error: type[FrazilError]) -> CsvTable:
-    """Read a CSV with a header line that has at least `columns`; all that is wrong is an `error`.
+def read_csv(
+    path: Path, columns: Sequence[str], error: type[FrazilError], *, instead: Sequence[str] | None = None
+) -> CsvTable:
+    """Read a CSV with a header line that has at least `columns`, or those of `instead`; all that is wrong is an `error`.
 
     Blank lines are skipped; cells that are missing at the end of a line are empty.
     """
@@ -93,10 +100,11 @@ def read_csv(path: Path, columns: Sequence[str], error: type[FrazilError]) -> Cs
         raise error(f"{path}: not a CSV text file ({one_line(fault)}); {wanted}") from None
     cells.columns = cells.columns.str.strip()
     cells.index += 2 + text[: len(text) - len(table)].count("\n")
-    if missing := [column for column in columns if column not in cells]:
-        raise error(
-            f"{path}: no column {', '.join(missing)} among {', '.join(cells.columns)}; {wanted}, comma-separated"
-        )
+    missing = [column for column in columns if column not in cells]
+    if missing and not (instead and set(instead) <= set(cells)):
+        there = ", ".join(cells.columns)
+        shown = there if there.isprintable() and len(there) <= _MOST_SHOWN else f"{there[:_MOST_SHOWN]!a}..."
+        raise error(f"{path}: no column {', '.join(missing)} among {shown}; {wanted}, comma-separated")
     cells = cells.apply(lambda column: column.str.strip())
     cells = cells[(cells != "").any(axis=1)]
     if cells.empty:
@@ -106,12 +114,14 @@ def read_csv(path: Path, columns: Sequence[str], error: type[FrazilError]) -> Cs
 
 @dataclass(frozen=True)
 class TablePicks:
-    """Picks of one class in one tomogram as a table has them: they need the tomogram to become angstrom from voxel (0, 0, 0).
+    """Picks of one class in one tomogram as a table has them: some need the tomogram to become angstrom from voxel (0, 0, 0).
 
     Parameters
     ----------
-    places : `(n, 3)` zyx, voxels from the center of voxel (0, 0, 0); or, with `centered`, angstrom from the tomogram's
-        center at N/2 voxels.
+    tomogram : as the table calls it.
+    places : `(n, 3)` zyx, in `unit`: ``voxel`` or ``angstrom`` from the center of voxel (0, 0, 0), or ``centered``, angstrom
+        from the tomogram's center at N/2 voxels.
+    shifts_angstrom : `(n, 3)` zyx, to be subtracted; None for zeros.
     """
 
     tomogram: str
@@ -119,19 +129,27 @@ class TablePicks:
     places: Float[np.ndarray, "n 3"]
     origin: str
     rotations: Float[np.ndarray, "n 3 3"] | None = None
-    centered: bool = False
+    unit: Literal["voxel", "angstrom", "centered"] = "voxel"
+    shifts_angstrom: Float[np.ndarray, "n 3"] | None = None
     user: str | None = None
     session: str | None = None
 
-    def placed(self, header: TomogramHeader | None) -> Picks:
-        """Return the picks in angstrom from the center of voxel (0, 0, 0); NaN without a tomogram, which hides the scale."""
-        if header is None:
+    def placed(self, header: TomogramHeader | None, run: str | None = None) -> Picks:
+        """Return the picks in angstrom from the center of voxel (0, 0, 0); NaN without a tomogram that gives the scale.
+
+        `run` is the name of the tomogram where it is not that of the table.
+        """
+        if self.unit == "angstrom":
+            centers = self.places
+        elif header is None:
             centers = np.full_like(self.places, np.nan)
-        elif self.centered:
+        elif self.unit == "centered":
             centers = self.places + center_angstrom(header)
         else:
             centers = self.places * header.voxel_size_angstrom
-        return Picks(self.tomogram, self.label, centers, self.rotations, origin=self.origin)
+        if self.shifts_angstrom is not None:
+            centers = centers - self.shifts_angstrom
+        return Picks(run or self.tomogram, self.label, centers, self.rotations, self.user, self.session, self.origin)
 
 
 def center_angstrom(header: TomogramHeader) -> Float[np.ndarray, "3"]:
@@ -139,18 +157,33 @@ def center_angstrom(header: TomogramHeader) -> Float[np.ndarray, "3"]:
     return np.asarray(header.shape_voxel) / 2 * header.voxel_size_angstrom
 
 
-def read_picks(path: Path) -> list[TablePicks]:
-    """Read the paper's table of picks: experiment, particle_type and x, y, z in voxels. One record per tomogram and class.
+def read_picks(path: Path, units: Units | None = None) -> list[TablePicks]:
+    """Read a table of picks, one record per tomogram and class.
 
-    A tomogram may be named with or without ``.mrc``. Classes become names that copick accepts (``beta_amylase`` ->
-    ``beta-amylase``).
+    The paper's: experiment, particle_type and x, y, z in voxels of the tomogram. copick's: run_name, and x, y, z in angstrom,
+    with or without the transformations; its class is the object in the name of the file, unless a column ``particle_type``
+    says it. `units` is what x, y and z are in, where it is not that. A tomogram may be named with or without the suffix of
+    its file. Classes become names that copick accepts (``beta_amylase`` -> ``beta-amylase``).
     """
-    table = read_csv(path, PICK_COLUMNS, PickError)
-    labels = table.text("particle_type").map(clean_name)
-    table.refuse(labels == "", "particle_type", "a class name with letters or digits is expected")
-    tomograms = table.text("experiment").str.removesuffix(".mrc")
+    table = read_csv(path, PICK_COLUMNS, PickError, instead=COPICK_COLUMNS)
+    ours = PICK_COLUMNS[0] in table.cells
+    if "particle_type" in table.cells:
+        labels = table.text("particle_type").map(clean_name)
+        table.refuse(labels == "", "particle_type", "a class name with letters or digits is expected")
+    else:  # <user>_<session>_<object>.csv, or the object alone
+        labels = pd.Series(clean_name(path.stem.split("_", 2)[-1]), index=table.cells.index)
+    tomograms = table.text(PICK_COLUMNS[0] if ours else COPICK_COLUMNS[0]).map(bare_name)
     places = pd.DataFrame({axis: table.numbers(axis) for axis in "zyx"})
-    return [
-        TablePicks(str(tomogram), str(label), own.to_numpy(), str(path))
-        for (tomogram, label), own in places.groupby([tomograms, labels], sort=False)
-    ]
+    unit = units or ("voxel" if ours else "angstrom")
+    matrices = None
+    if not ours and {f"transform_{row}{column}" for row in range(4) for column in range(4)} <= set(table.cells):
+        flat = [table.numbers(f"transform_{row}{column}") for row in range(3) for column in range(4)]
+        matrices = np.stack(flat, axis=-1).reshape(-1, 3, 4)
+    records = []
+    for (tomogram, label), rows in places.reset_index(drop=True).groupby([tomograms.array, labels.array], sort=False):
+        turned = shifts = None
+        if matrices is not None:  # xyz -> zyx
+            turned = known_rotations(matrices[rows.index, :, :3], str(path))
+            shifts = -matrices[rows.index, ::-1, 3]
+        records.append(TablePicks(str(tomogram), str(label), rows.to_numpy(), str(path), turned, unit, shifts))
+    return records

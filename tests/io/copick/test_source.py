@@ -309,3 +309,20 @@ def test_picks_count_from_where_a_crop_was_cut_out(tiny_project):
     np.testing.assert_allclose(
         header.to_voxel(np.array([10.0125, 200.25, 0.0])), [1, (200.25 - 100) / 10.0125, 50 / 10.0125]
     )
+
+
+def test_a_copy_of_a_project_reads_its_own_picks(tiny_project, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_project.path, copy)
+    extra = Picks("TS_2", "ribosome", np.array([[50.0, 60.0, 70.0]]))
+    writer.write_picks(copy, extra, user="tester", session="1")
+    assert [len(p) for p in opened(copy).picks()] == [4, 4, 4, 1]
+    assert "another copy" in capsys.readouterr().err
+    assert [len(p) for p in opened(tiny_project.path).picks()] == [4, 4, 4, 4]
+    assert not capsys.readouterr().err
+
+
+def test_a_configuration_beside_other_runs_names_its_own_root(make_project):
+    one, other = make_project("copick", name="one"), make_project("copick", name="other", runs=("X", "Y"))
+    (one.path / "view.json").write_text((other.path / "copick.json").read_text())
+    assert opened(one.path / "view.json").runs() == ["X", "Y"]

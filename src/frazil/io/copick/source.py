@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from frazil.core.console import warn
 from frazil.core.errors import AmbiguousTomogramError, MissingTomogramError, SourceError
 from frazil.core.files import read_json
 from frazil.core.records import Picks, Tomogram, TomogramHeader
@@ -162,8 +163,8 @@ class CopickSource(Source):
 def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> CopickSource:
     """Open a project by its copick configuration, local or remote; `path` is what the user named, it or its folder.
 
-    A local root that does not exist is looked for next to the configuration, so a project stays readable when its
-    folder moves.
+    A local root that does not exist, or that another copy of the project names too, is looked for next to the configuration,
+    so a project stays readable when its folder moves, and a copy reads its own picks.
     """
     config = read_json(config_path, SourceError)
     if not {"pickable_objects", "config_type"} & set(config):
@@ -173,7 +174,11 @@ def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> C
     config.setdefault("config_type", "filesystem")
     for key in ("static_root", "overlay_root"):
         if isinstance(root := config.get(key), str):
-            config[key] = _find_root(root, config_path.parent)
+            config[key] = _find_root(root, config_path)
+            if config[key] != root and (Path(root.rpartition("://")[2])).exists():
+                warn(
+                    f"{config_path}: {key} is {root}, another copy; what lies beside the configuration is read instead"
+                )
     with reading(str(config_path)):
         return CopickSource(path, "copick project", copick.from_string(json.dumps(config)), settings)
 
@@ -186,11 +191,16 @@ def open_tree(path: Path, kind: str, settings: SourceSettings, *, static: Path, 
     return CopickSource(path, kind, CopickRootFSSpec(config), settings)
 
 
-def _find_root(root: str, beside: Path) -> str:
+def _find_root(root: str, config_path: Path) -> str:
     protocol, separator, rest = root.rpartition("://")
-    if protocol not in ("", "local", "file") or Path(rest).exists():
+    there, beside = Path(rest), config_path.parent.resolve()
+    if protocol not in ("", "local", "file"):
         return root
-    for candidate in (beside / rest, beside):
+    if there.exists():
+        places = {place.resolve() for place in (there, there.absolute().parent)}
+        if beside in places or not any((place / config_path.name).is_file() for place in places):
+            return root
+    for candidate in (*(() if there.is_absolute() else (beside / there,)), beside / there.name, beside):
         if (candidate / RUNS).is_dir():
             return f"{protocol}{separator}{candidate.resolve()}"
     return root

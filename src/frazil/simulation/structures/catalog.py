@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frazil.core.errors import SimulationError
 from frazil.io.atoms import ATOM_SUFFIXES, is_atoms
-from frazil.io.checks import check_name
+from frazil.io.checks import check_name, mrc_stem
 from frazil.simulation.structures.atomic_model import read_atomic_model
 from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
 from frazil.simulation.structures.density_map import MapModel, read_map
@@ -51,7 +51,7 @@ def _from_file(entry: StructureSettings, path: Path) -> Structure:
         entry = entry.model_copy(update={"mass_kda": mass_kda, "radius_angstrom": known.radius_angstrom})
     if atomic:
         return read_atomic_model(path, entry)
-    if path.suffix.lower() in _MAP_SUFFIXES:
+    if mrc_stem(path) is not None:
         return read_map(path, entry)
     suffixes = ", ".join((*_MAP_SUFFIXES, *ATOM_SUFFIXES))
     raise SimulationError(f"{path}: neither a map nor atoms; give {entry.label} a file that ends in {suffixes}")
