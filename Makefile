@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 # two test processes share two cores; more threads would only slow each other down
 TEST_THREADS ?= 1
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test faults lint bench docs clean
 
 demo: $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
 test: $(VENV)/.installed-dev lint
 	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/pytest -n 2 --dist worksteal -q
+
+# kills every command before each change that it makes to the file system
+faults: $(VENV)/.installed-dev
+	$(BIN)/python tests/faults/inject.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks scripts

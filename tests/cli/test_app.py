@@ -1,6 +1,8 @@
 """The command line as a whole: quick to start, help that is complete, and errors that end in one line."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +76,11 @@ def test_out_is_named_once(arguments, named, run):
     code, _, err = run("simulate", *arguments)
     assert code == 2
     assert named in err
+
+
+def test_a_batch_system_ends_a_command_as_ctrl_c_does(run, monkeypatch):
+    monkeypatch.setattr("frazil.evaluation.report.run.report", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    code, _, err = run("report", "somewhere")
+    signal.signal(signal.SIGTERM, before)
+    assert (code, "rerun the same command to resume" in err) == (130, True)

@@ -1,5 +1,4 @@
 import errno
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,33 +79,6 @@ def test_what_the_system_says_becomes_one_line(tmp_path, monkeypatch, number, re
 def test_errors_without_a_number_are_one_line_too(tmp_path, refuses):
     with refuses(OutputError, "a.txt", "broken disk", "choose"), output_errors(tmp_path / "a.txt"):
         raise OSError("broken\ndisk")
-
-
-def test_what_killed_processes_left_of_the_same_file_is_removed(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    path = tmp_path / "a[1].txt"
-    kept = [
-        tmp_path / name
-        for name in (
-            f".{path.name}.{os.getppid()}.partial",  # it runs
-            f".b.txt.{ended.pid}.partial",
-            f".{path.name}.x.{ended.pid}.partial",
-            f".{path.name}.{ended.pid}.old",
-            f"{path.name}.{ended.pid}.partial",
-        )
-    ]
-    for left in kept:
-        left.write_text("half")
-    (tmp_path / f".{path.name}.{ended.pid}.partial").write_text("half")
-    write_text(path, "whole")
-    assert sorted(tmp_path.iterdir()) == sorted([path, *kept])
-    store = tmp_path / "store"
-    for number in (ended.pid, os.getpid()):  # in a container the next process may have the same number
-        (tmp_path / f".store.{number}.partial" / "deep").mkdir(parents=True)
-    with atomic_path(store) as temporary:
-        temporary.mkdir()
-    assert sorted(tmp_path.iterdir()) == sorted([path, store, *kept])
 
 
 def test_folders_that_cannot_be_written(tmp_path, monkeypatch, refuses):

@@ -114,6 +114,12 @@ def test_boxes_that_are_missing(store):
     refuses(store, "1 of 7 boxes are missing, the first is 3", "--force")
 
 
+def test_masks_that_are_missing(store):
+    padded = int(np.flatnonzero(store.particles["padding"] > 0)[0])
+    (store.path / f"boxes.zarr/measured/{padded}.0.0.0").unlink()
+    refuses(store, f"1 of 7 boxes are missing, the first is {padded}", "--force")
+
+
 def test_arrays_that_are_missing_or_of_another_shape(store):
     zarray = store.path / "boxes.zarr/volume/.zarray"
     content = zarray.read_text()

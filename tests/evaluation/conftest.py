@@ -2,6 +2,7 @@
 
 import pytest
 
+from frazil.core.files import write_text
 from frazil.evaluation import filter as filtering
 from frazil.evaluation import run as evaluating
 
@@ -13,7 +14,7 @@ def use_stages(monkeypatch):
     def use(stages):
         for module in (evaluating, filtering):
             monkeypatch.setattr(module, "STAGES", stages)
-        monkeypatch.setattr(evaluating, "write_report", lambda folder: (folder / "report.html").write_text("report"))
+        monkeypatch.setattr(evaluating, "write_report", lambda folder: write_text(folder / "report.html", "report"))
         return stages
 
     return use
@@ -25,7 +26,9 @@ def contents():
 
     def contents(folder):
         return {
-            str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and ".written" not in path.parts
         }
 
     return contents

@@ -82,7 +82,11 @@ def test_everything_at_once(store, samples, run, tmp_path, capsys):
     written = figures(out, store=store, samples=samples, run=run).images
     names = ["losses", "class-apo-ferritin", "class-ribosome", "overview"]
     assert [path.name for path in written] == [f"{name}.png" for name in names]
-    expected = {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")} | {"figures.json", ".lock"}
+    expected = {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")} | {
+        "figures.json",
+        ".lock",
+        ".written",
+    }
     assert {path.name for path in out.iterdir()} == expected
     plan = json.loads((out / "figures.json").read_text())
     assert plan["boxes"] == "real"
@@ -90,13 +94,13 @@ def test_everything_at_once(store, samples, run, tmp_path, capsys):
     assert plan["classes"]["ribosome"]["samples"] == ["volumes/ribosome-00002.mrc", "volumes/ribosome-00003.mrc"]
     assert len(plan["classes"]["ribosome"]["boxes"]) == 5
 
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     capsys.readouterr()
     figures(out, store=store, samples=samples, run=run)
     assert "all 4 figures already exist; nothing to do" in capsys.readouterr().out
     (out / "overview.pdf").unlink()  # as if interrupted
     figures(out, store=store, samples=samples, run=run)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
 
 
 def test_real_examples_and_samples_are_those_of_the_files(store, samples, drawn, tmp_path):

@@ -122,6 +122,17 @@ def test_another_filtering_is_replaced_only_by_force_and_only_what_it_wrote(made
     assert (tmp_path / "kept" / "mine.mrc").read_bytes() == b"mine"
 
 
+def test_numbers_belong_to_names_and_not_to_lines(made, evaluation, tmp_path, refuses):
+    whole = sift(made, tmp_path / "whole", evaluation, keep=0.5)
+    path = evaluation / "samples.csv"
+    head, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([head, *reversed(lines)]) + "\n")
+    assert sift(made, tmp_path / "kept", evaluation, keep=0.5).kept == whole.kept
+    path.write_text("\n".join([head, *lines[1:]]) + "\n")
+    with refuses(SourceError, "samples.csv", "does not list the volumes"):
+        sift(made, tmp_path / "other", evaluation)
+
+
 def test_the_list_alone(made, evaluation, tmp_path):
     receipt = sift(made, tmp_path / "kept", evaluation, keep=0.5, list_only=True)
     assert not list((tmp_path / "kept").rglob("*.mrc"))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from frazil.core.errors import OutputError, RequestError, SourceError
+from frazil.core.files import atomic_path, write_json
 from frazil.evaluation.examples import read_examples
 from frazil.evaluation.inputs.generated import Reading
 from frazil.evaluation.records import EvaluationInputs, StageRecord, read_evaluation, read_samples
@@ -105,7 +106,7 @@ def test_a_finished_evaluation_is_answered_by_the_current_rules(judge, tmp_path)
     file = tmp_path / "out" / "metrics.json"
     told = json.loads(file.read_text())
     other = [verdict | {"answer": "no", "sentence": "by other rules"} for verdict in told["verdicts"]]
-    file.write_text(json.dumps(told | {"verdicts": other}))
+    write_json(file, told | {"verdicts": other})
     assert judge().verdicts == first.verdicts
 
 
@@ -198,7 +199,8 @@ def test_a_stage_that_a_killed_call_finished_is_told_later(judge, stages, tmp_pa
         "samples.csv",
         "report.html",
     ):  # as if the second call had been killed before it wrote them
-        (tmp_path / "out" / file).write_bytes(told[file])
+        with atomic_path(tmp_path / "out" / file) as temporary:
+            temporary.write_bytes(told[file])
     assert len(judge(only=("memorisation",)).scores) == 2
     assert "memorisation number" in read_samples(tmp_path / "out")
     assert stages.ran == ["physics", "memorisation"]

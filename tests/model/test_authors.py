@@ -7,6 +7,8 @@ names, their xyz coordinates and their one-hot classes; random state dicts of th
 import math
 import os
 import pickle
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -307,6 +309,28 @@ def test_a_finished_import_is_left_alone_and_another_is_not_overwritten(save, tm
         import_weights(path, out, voxel_size_angstrom=10.0)
     import_weights(path, out, force=True)
     assert load_bundle(out).card.labels == LABELS
+
+
+def test_an_import_that_was_killed_is_finished_and_one_that_is_replaced_stays_until_then(save, tmp_path, monkeypatch):
+    out, path = tmp_path / "bundle", save(their_checkpoint())
+    replace = Path.replace
+
+    def killed_before_the_card(self, target):
+        if target.name == "bundle.json":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    for force in (False, True):
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(Path, "replace", killed_before_the_card)
+            import_weights(path, out, voxel_size_angstrom=9.0 if force else None, force=force)
+        if force:
+            assert load_bundle(out).card.voxel_size_angstrom is None
+        else:
+            assert not (out / "bundle.json").exists()
+            import_weights(path, out)
+    assert import_weights(path, out, voxel_size_angstrom=9.0, force=True).card.voxel_size_angstrom == 9.0
+    assert {file.name for file in out.iterdir()} == {".lock", ".written", "bundle.json", "model.safetensors"}
 
 
 def test_force_never_removes_what_is_no_bundle(save, tmp_path, refuses):

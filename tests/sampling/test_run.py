@@ -14,7 +14,7 @@ import pytest
 
 import frazil
 from frazil.core.errors import OutputError, RequestError
-from frazil.core.files import file_digest
+from frazil.core.files import file_digest, write_json
 from frazil.core.presets import load_preset
 from frazil.io.star import read_particles
 from frazil.sampling import work
@@ -35,7 +35,8 @@ def bundle(make_bundle):
 
 def contents(folder):
     """Return every file below `folder` with its bytes, without the lock and copick's configuration, which holds its path."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (".lock", "copick.json")]
+    hidden = {".lock", ".written", "copick.json"}
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not hidden & {*path.parts}]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -101,7 +102,7 @@ def test_without_copick_there_is_none_and_it_can_be_had_later(bundle, tmp_path):
     out = tmp_path / "out"
     sample(bundle, out=out, **CPU, copick=False)
     assert sorted(path.name for path in out.iterdir()) == [
-        ".lock", "manifest.json", "particles.star", "request.json", "volumes"
+        ".lock", ".written", "manifest.json", "particles.star", "request.json", "volumes"
     ]  # fmt: skip
     before = contents(out / "volumes")
     sample(bundle, out=out, **CPU)
@@ -154,7 +155,7 @@ def test_what_a_kill_left_half_done_is_completed(bundle, tmp_path):
     whole = contents(out)
     manifest = json.loads((out / "manifest.json").read_text())
     manifest |= {"complete": False, "samples": manifest["samples"][:3]}
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    write_json(out / "manifest.json", manifest)
     (out / "volumes" / "apo-ferritin-00004.mrc").unlink()
     (out / "ExperimentRuns" / NAMES[1] / "Picks" / "frazil_0_ribosome.json").unlink()
     (out / "particles.star").unlink()
@@ -201,6 +202,8 @@ def test_a_damaged_record_is_replaced_with_force(bundle, tmp_path, name):
     with pytest.raises(OutputError, match=rf"{name}: damaged"):
         sample(bundle, out=out, **CPU)
     sample(bundle, out=out, **CPU, force=True)
+    assert (out / "kept" / name).exists()
+    shutil.rmtree(out / "kept")
     assert contents(out) == whole
 
 

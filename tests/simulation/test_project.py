@@ -1,6 +1,7 @@
 """A simulated project on disk: what is finished, what another request is, and what several processes may do."""
 
 import json
+import shutil
 
 import pytest
 
@@ -70,8 +71,12 @@ def test_a_damaged_record_is_named_and_can_be_replaced(written, text, refuses):
     (written.out / "simulation.json").write_text(text)
     with refuses(OutputError, "simulation.json", "--force"):
         written.earlier(PLANS, force=False)
-    begin(written, force=True)
+    with written.folder.held():
+        work = written.begin(PLANS, shared=False, force=True)
+        assert (written.out / "ExperimentRuns").exists()
+        work.folder.finish()
     assert not (written.out / "ExperimentRuns").exists()
+    assert (written.out / "kept/simulation.json").read_text() == text
 
 
 def test_what_differs_is_named_with_both_values(written, refuses):
@@ -82,18 +87,24 @@ def test_what_differs_is_named_with_both_values(written, refuses):
 
 
 def test_starting_over_leaves_what_is_not_its_own(written):
-    (written.out / ".SIM_009.x.partial").mkdir()
+    (written.out / ".SIM_009.4711.partial").mkdir()
     (written.out / "notes.txt").write_text("mine")
-    begin(project(written.out, seed=1), force=True)
-    assert {path.name for path in written.out.iterdir()} == {".lock", "notes.txt", "simulation.json"}
+    mine = written.out / "ExperimentRuns/SIM_000/Picks/me_0_ribosome.json"
+    mine.write_text("mine")
+    with written.folder.held():
+        project(written.out, seed=1).begin(PLANS, shared=False, force=True).folder.finish()
+    assert mine.read_text() == "mine"
+    shutil.rmtree(written.out / "ExperimentRuns")
+    assert {path.name for path in written.out.iterdir()} == {".lock", ".written", "notes.txt", "simulation.json"}
 
 
 def test_what_a_killed_call_left_goes_when_it_resumes(written):
-    (written.out / ".SIM_009.x.partial").mkdir()
-    begin(written, shared=True)
-    assert (written.out / ".SIM_009.x.partial").exists(), "it may be another process that is at work"
+    with written.folder.held(shared=True):
+        (written.out / ".SIM_009.4711.partial").mkdir()
+        begin(written, shared=True)
+    assert (written.out / ".SIM_009.4711.partial").exists(), "it may be another process that is at work"
     begin(written)
-    assert not (written.out / ".SIM_009.x.partial").exists()
+    assert not (written.out / ".SIM_009.4711.partial").exists()
 
 
 def test_a_project_without_runs_is_removed(tmp_path):

@@ -10,7 +10,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from frazil.core.errors import OutputError, SimulationError
+from frazil.core.errors import OutputError, SettingsError, SimulationError
 from frazil.core.settings import SourceSettings
 from frazil.dataset.store import BoxStore
 from frazil.io.copick.project import write_tomogram
@@ -36,7 +36,7 @@ TINY = "--preset small --shape 24,32,32 --voxel-size 20 --ice-thickness full --p
 
 
 def digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and ".written" not in path.parts)
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -243,7 +243,7 @@ def test_workers_write_the_same_bytes(project, tmp_path):
 
 
 def test_a_finished_run_leaves_what_other_workers_are_writing(tmp_path, monkeypatch):
-    write_run, half_written = simulation_project.SimulationProject.write_run, tmp_path / "project/.SIM_009.x.partial"
+    write_run, half_written = simulation_project.SimulationProject.write_run, tmp_path / "project/.SIM_009.4711.partial"
 
     def watched(self, plan):
         assert plan.index == 0 or half_written.is_dir()
@@ -252,7 +252,7 @@ def test_a_finished_run_leaves_what_other_workers_are_writing(tmp_path, monkeypa
 
     monkeypatch.setattr(simulation_project.SimulationProject, "write_run", watched)
     simulate(tmp_path / "project", preset=SMALL, count=2, seed=11, **LITTLE)
-    assert not half_written.exists()
+    assert half_written.exists()
 
 
 def test_ranges_of_one_project_give_the_same_bytes(project, tmp_path):
@@ -266,10 +266,11 @@ def test_ranges_of_one_project_give_the_same_bytes(project, tmp_path):
 
 
 def test_a_finished_project_is_left_alone(copied, capsys):
-    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.name != ".lock"}
+    seen = [path for path in copied.rglob("*") if not {".lock", ".written"} & {*path.parts}]
+    before = {path: path.stat().st_mtime_ns for path in seen}
     simulate(copied, preset=SMALL, count=2, seed=11, **EVERYTHING)
     assert "all simulated tomograms already exist (2); nothing to do" in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.name != ".lock"} == before
+    assert {path: path.stat().st_mtime_ns for path in seen} == before
 
 
 def test_more_tomograms_are_added_to_those_that_are_there(copied, capsys):
@@ -385,11 +386,24 @@ def test_a_packing_that_fails_leaves_the_folder_free_for_other_settings(tmp_path
         simulate(tmp_path / "out", preset=crowded)
     assert not (tmp_path / "out").exists()
     simulate(tmp_path / "out", preset=SMALL, **LITTLE)
+    before = digests(tmp_path / "out")
     with pytest.raises(SimulationError, match="SIM_000: particles: 90 would fill"):
         simulate(tmp_path / "out", preset=crowded, **LITTLE, force=True)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"], (
-        "nothing stands in the way of other settings"
-    )
+    assert digests(tmp_path / "out") == before
+
+
+def test_a_project_is_not_replaced_by_what_is_like_it(copied, refuses):
+    with refuses(SettingsError, f"out {copied}", "is the project that the simulation is to be like"):
+        simulate(copied, preset=SMALL, like=copied, force=True)
+
+
+def test_picks_that_were_edited_are_never_simulated_over(copied, refuses):
+    picks = copied / "ExperimentRuns/SIM_000/Picks/simulated_0_ribosome.json"
+    picks.write_text(picks.read_text() + " ")
+    with refuses(OutputError, picks.name, "changed since frazil simulate wrote it", "move it away"):
+        simulate(copied, preset=SMALL, count=2, seed=11, **EVERYTHING)
+    simulate(copied, preset=SMALL, count=1, seed=12, **LITTLE, force=True)
+    assert (copied / "kept" / picks.relative_to(copied)).read_text().endswith(" ")
 
 
 # Structures from files

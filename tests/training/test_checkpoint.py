@@ -1,11 +1,14 @@
 """What is saved comes back; what is damaged is refused; nothing is executed."""
 
+import hashlib
+import json
 import pickle
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from frazil.core.errors import CheckpointError
 from frazil.training.checkpoint import load_checkpoint, save_checkpoint
@@ -78,8 +81,20 @@ def test_a_damaged_checkpoint_is_refused_with_a_remedy(tmp_path, damage):
 
 
 def test_a_newer_schema_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("frazil.training.checkpoint.SCHEMA_VERSION", 2)
+    monkeypatch.setattr("frazil.training.checkpoint.SCHEMA_VERSION", 3)
     save_checkpoint({"weights": torch.ones(1)}, tmp_path / "last")
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="schema 2 was written by a newer frazil; upgrade frazil"):
+    with pytest.raises(CheckpointError, match="schema 3 was written by a newer frazil; upgrade frazil"):
         load_checkpoint(tmp_path / "last")
+
+
+def test_a_changed_setting_is_found_and_a_checkpoint_of_0_1_can_be_read(tmp_path):
+    path = tmp_path / "last"
+    save_checkpoint({"weights": torch.ones(3), "learning_rate": 0.25}, path)
+    path.write_bytes(path.read_bytes().replace(b"0.25", b"0.75"))
+    with pytest.raises(CheckpointError, match="its digest does not match"):
+        load_checkpoint(path)
+    digest = hashlib.blake2b(b"00000" + torch.ones(3).numpy().tobytes(), digest_size=16).hexdigest()
+    structure = json.dumps({"dict": [["weights", {"tensor": "00000"}]]})
+    save_file({"00000": torch.ones(3)}, path, {"schema_version": "1", "structure": structure, "digest": digest})
+    assert torch.equal(load_checkpoint(path)["weights"], torch.ones(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from signal import SIGTERM, default_int_handler, signal
 from typing import Annotated, Any
 
 import typer
@@ -75,6 +76,7 @@ app.command("report")(report_command)
 def main() -> None:
     """Run the command line; an error that a user can fix ends in one line on standard error and exit code 2."""
     own_process()
+    signal(SIGTERM, default_int_handler)  # what a batch system sends ends a command as Ctrl-C does
     try:
         app()
     except FrazilError as error:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
-import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from frazil.core.console import warn
+from frazil.core.digests import bytes_digest as bytes_digest
+from frazil.core.digests import file_digest as file_digest
+from frazil.core.digests import text_digest as text_digest
 from frazil.core.errors import FrazilError, OutputError
+from frazil.core.ledger import enter, is_inside, remove_own
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space or write elsewhere, then rerun the same command to resume",
@@ -27,6 +29,8 @@ _REMEDIES = {
     errno.EWOULDBLOCK: "another process works here; wait for it, or choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 @contextmanager
@@ -43,53 +47,24 @@ def output_errors(path: Path) -> Iterator[None]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; move it into place when the block succeeds, remove it when it fails.
 
-    Works for files and folders. Makes the parent folder if needed, and removes temporary paths that killed processes left for
-    the same `path`.
+    Works for files and folders. Makes the parent folder if needed. In an output folder what is written is entered in its ledger,
+    and what somebody else put in the place is kept (`frazil.core.ledger`).
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
         try:
             yield temporary
+            enter(path, temporary)
             if path.is_dir() and temporary.is_dir():  # os.replace refuses a folder that is not empty
-                old = path.with_name(f".{path.name}.{os.getpid()}.old")
+                old = path.with_name(f".{path.name}.old.{os.getpid()}.partial")
                 path.replace(old)
                 temporary.replace(path)
-                shutil.rmtree(old)
+                remove_own(old)
             else:
                 temporary.replace(path)
         finally:
-            _remove(temporary)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary paths next to `path` whose process no longer runs."""
-    leftover = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.partial")
-    with suppress(OSError):  # a folder that may be written but not listed
-        for name in os.listdir(path.parent):  # noqa: PTH208 - the folder may be large, and only names are wanted
-            if (match := leftover.fullmatch(name)) and not _runs(int(match[1])):
-                _remove(path.with_name(name))
-
-
-def _runs(process: int) -> bool:
-    """Return whether another process with this number runs; our own number was reused."""
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # it runs, under another user
-        return True
-    return True
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+            remove_own(temporary)
 
 
 @contextmanager
@@ -106,7 +81,18 @@ def locked(lock_file: Path, *, shared: bool = False, wait: bool = False) -> Iter
         with output_errors(
             lock_file.parent
         ):  # not around the block: what fails there may have nothing to do with the folder
-            fcntl.flock(stack.enter_context(lock_file.open("a")), how)
+            while True:
+                stream = stack.enter_context(lock_file.open("a"))
+                try:
+                    fcntl.flock(stream, how)
+                except OSError as fault:
+                    if fault.errno not in _NO_LOCKS:
+                        raise
+                    warn(f"{lock_file.parent}: its file system has no locks; run one command at a time there")
+                    break
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(lock_file.stat(), os.fstat(stream.fileno())):
+                        break  # else whoever held it has removed the file
         yield
 
 
@@ -150,22 +136,13 @@ def read_json(path: Path, error: type[FrazilError]) -> dict[str, Any]:
     return content
 
 
+def check_inside(folder: Path, names: Iterable[str], origin: Path, error: type[FrazilError]) -> None:
+    """Raise `error` if a file that `origin` names would lie outside `folder`."""
+    for name in names:
+        if not is_inside(folder, name):
+            raise error(f"{origin}: names {name!r}, which is not inside {folder}; do not use it, or correct it")
+
+
 def one_line(fault: Exception) -> str:
     """Return the message of another library's error without line breaks."""
     return " ".join(str(fault).split())
-
-
-def file_digest(path: Path) -> str:
-    """Return ``sha256:<hex>`` of the file's bytes."""
-    with path.open("rb") as stream:
-        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
-
-
-def text_digest(text: str) -> str:
-    """Return ``sha256:<hex>`` of `text` in UTF-8."""
-    return bytes_digest(text.encode())
-
-
-def bytes_digest(content: bytes) -> str:
-    """Return ``sha256:<hex>`` of `content`."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"

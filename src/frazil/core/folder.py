@@ -4,22 +4,27 @@ Each command first writes a record that says what the folder holds (`Document`).
 
 - the same request resumes, or finds that nothing is left to do;
 - a different request is refused, unless ``--force`` is given or the earlier call finished nothing;
-- a file that the command would write but did not is never touched, not even with ``--force``;
+- what is replaced stays until its replacement, made in a hidden folder in the same place, is whole;
+- only files that frazil wrote and nobody changed are removed or replaced (`frazil.core.ledger`); what else is in the way is kept;
 - one process at a time works in a folder, and the operating system releases the lock even after a kill.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
+from frazil.core.console import say
 from frazil.core.documents import Document, differences
 from frazil.core.errors import OutputError
 from frazil.core.files import locked, make_folder, output_errors, read_json
+from frazil.core.ledger import JOURNALS, Ledger, begin_journal, clear_leftovers, is_settled, remove_own
+
+_NEW, _SWAP = ".new", ".swap"
+"""A replacement that is made, and one that is whole and takes its place."""
 
 Record = TypeVar("Record", bound=Document)
 
@@ -34,17 +39,24 @@ class OutputFolder(Generic[Record]):
     record_file : file in it that says what the folder holds.
     record_type : schema of that file.
     owns : glob patterns, relative to the folder, of everything else that the command writes there.
+    parts : folders in it that are output folders of their own.
     """
 
     path: Path
     record_file: str
     record_type: type[Record]
     owns: tuple[str, ...]
+    parts: tuple[str, ...] = ()
 
     @property
     def record_path(self) -> Path:
         """Where the record is."""
         return self.path / self.record_file
+
+    @property
+    def replacement(self) -> Self:
+        """Where its replacement is made."""
+        return replace(self, path=self.path / _NEW)
 
     def written(self) -> list[Path]:
         """Return the files and folders that the command wrote, or that stand where it would write."""
@@ -105,36 +117,163 @@ class OutputFolder(Generic[Record]):
     def held(self, *, shared: bool = False) -> Iterator[None]:
         """Make the folder and lock it while the block runs. A new folder goes again if nothing was written into it.
 
+        First what an earlier process was killed at is set right: leftovers are removed, and a replacement that is whole is put
+        into place.
+
         Parameters
         ----------
         shared : several processes may hold it at the same time, each for other files; see `turn`.
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_folder(self.path)
+        lock = self.path / ".lock"
         try:
-            with locked(self.path / ".lock", shared=shared):
+            if shared:
+                with suppress(OutputError), locked(lock):  # nobody else is here
+                    self._recover()
+            with locked(lock, shared=shared):
+                with output_errors(self.path):
+                    if not shared:
+                        self._recover()
+                    begin_journal(self.path)
                 yield
-        finally:
-            if made and not self.record_path.exists() and not self.written():
-                with suppress(OSError):
-                    for lock in (".lock", ".turn"):
-                        (self.path / lock).unlink(missing_ok=True)
-                    for folder in made:
-                        folder.rmdir()  # fails where somebody else put something
+                if not shared:
+                    with output_errors(self.path):
+                        Ledger(self.path).settle()
+                self._remove_if_new(made)
+        except BaseException:
+            with suppress(OutputError), locked(lock):
+                self._remove_if_new(made)
+            raise
+
+    def _remove_if_new(self, made: list[Path]) -> None:
+        if made and not self.record_path.exists() and not self.written():
+            with suppress(OSError):
+                clear_leftovers(self.path)
+                remove_own(self.path / JOURNALS)
+                for lock in (".turn", ".lock"):
+                    (self.path / lock).unlink(missing_ok=True)
+                for folder in made:
+                    folder.rmdir()  # fails where somebody else put something
 
     def turn(self) -> AbstractContextManager[None]:
         """Wait for the others that share the folder, for what only one may do at a time, such as writing the record."""
         return locked(self.path / ".turn", wait=True)
 
-    def start(self, record: Record) -> None:
-        """Remove what an earlier call wrote, then write the record of this one.
+    def begin(
+        self,
+        wanted: Record,
+        *,
+        force: bool,
+        again: bool = False,
+        shared: bool = False,
+        compare: Callable[[Record, Record], list[str]] = differences,
+    ) -> tuple[Self, Record | None]:
+        """Return the folder to work in, with the record of an earlier call for the same request that worked there, if any.
 
-        A kill in between leaves the earlier record with a part of its files, which is refused or cleared like the whole.
+        It is this one, or, where something is to be replaced, a hidden one in it that takes its place by `finish`. Hold this one.
+
+        Parameters
+        ----------
+        again : with `force`, replace what an earlier call for the same request made.
+        shared : others may work here, so nothing is replaced.
+        compare, force : see `earlier`.
         """
+        earlier = self.earlier(wanted, force=force, compare=compare)
+        if earlier is not None and not (force and again):
+            return self, earlier
         with output_errors(self.path):
-            for path in self.written():
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-        record.write(self.record_path)
+            if not self.record_path.exists() or not self.written():
+                wanted.write(self.record_path)
+                return self, None
+            if shared:
+                raise OutputError(
+                    f"{self.path}: holds another request, which a call with `first` never replaces, since others may work there; choose "
+                    "another folder, or remove this one"
+                )
+            new, resumed = self.replacement, None
+            with suppress(OutputError):
+                resumed = new.earlier(wanted, force=False, compare=compare) if new.record_path.exists() else None
+            if resumed is None:
+                wanted.write(self.anew().record_path)
+            else:
+                new._recover()
+                begin_journal(new.path)
+        say(f"{self.path}: what is there stays until its replacement is whole")
+        return new, resumed
+
+    def anew(self) -> Self:
+        """Return where a replacement is made, empty."""
+        new = self.replacement
+        remove_own(new.path)
+        begin_journal(new.path)
+        return new
+
+    def finish(self) -> Path:
+        """Put a replacement into place; return where everything is."""
+        if self.path.name != _NEW:
+            return self.path
+        old = replace(self, path=self.path.parent)
+        with output_errors(old.path):
+            Ledger(self.path).settle()
+            self.path.rename(old.path / _SWAP)
+            old._recover()
+        return old.path
+
+    def abandon(self) -> None:
+        """Take back that anything was begun; what is there otherwise stays."""
+        with output_errors(self.path):
+            if self.path.name == _NEW:
+                remove_own(self.path)
+            else:
+                Ledger(self.path).remove([self.record_file])
+
+    def remove(self) -> None:
+        """Remove what the command wrote, and the folder if nothing else is in it. Hold it."""
+        with output_errors(self.path):
+            ledger = Ledger(self.path, self.parts)
+            ledger.remove(list(ledger.entries))
+            for own in (JOURNALS, ".turn", ".lock"):
+                remove_own(self.path / own)
+            with suppress(OSError):  # not empty
+                self.path.rmdir()
+
+    def check(self) -> list[str]:
+        """Return the names of files that are gone; refuse those that somebody changed. Sizes and times first, then digests."""
+        with output_errors(self.path):
+            ledger = Ledger(self.path, self.parts)
+            if changed := ledger.changed():
+                more = f", like {len(changed) - 1} more" if len(changed) > 1 else ""
+                raise OutputError(
+                    f"{self.path / changed[0]}: changed since {self.record_type.written_by} wrote it{more}; move it away and rerun "
+                    "the same command to write it again"
+                )
+            return ledger.lost()
+
+    def _recover(self) -> None:
+        """Set right what an earlier process was killed at. Nobody else may work in the folder."""
+        if (self.path / _SWAP).exists():
+            self._swap(self.path / _SWAP)
+        if not is_settled(self.path):
+            clear_leftovers(self.path)
+            if (self.path / JOURNALS).exists():
+                Ledger(self.path).settle()
+
+    def _swap(self, swap: Path) -> None:
+        """Put the files of a replacement into place, whatever an earlier call has put there already; the journals last."""
+        old, new = Ledger(self.path, self.parts), Ledger(swap, self.parts)
+        old.remove(old.entries.keys() - new.entries.keys())
+        for name, entries in new.entries.items():
+            old.entries.setdefault(name, []).extend(entries)
+        names = [str(file.relative_to(swap)) for file in swap.rglob("*") if not file.is_dir() or file.is_symlink()]
+        for name in sorted(names, key=lambda name: (JOURNALS in name, name == self.record_file, name)):
+            target = self.path / name
+            old.make_way(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (swap / name).replace(target)
+        remove_own(swap)
+
+
+def final_place(path: Path) -> Path:
+    """Return where a folder that a command works in will be in the end."""
+    return path.parent if path.name == _NEW else path

@@ -1,13 +1,12 @@
 """From a plan to a box store: one tomogram at a time in each worker, resumable run by run.
 
-Each run's boxes are cut into a folder of their own, ``STORE/runs/00003``, in whatever order the workers finish. When all
-are there, they are numbered in the order of the runs and moved to ``STORE/boxes.zarr``, so that the bytes of a store do
+Each run's boxes are cut into a folder of their own, ``STORE/.runs/00003``, in whatever order the workers finish. When all
+are there, they are numbered in the order of the runs and joined in ``STORE/boxes.zarr``, so that the bytes of a store do
 not depend on the number of workers, nor on interruptions. The description is written last.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -16,13 +15,15 @@ from typing import ClassVar, Literal
 
 import pandas as pd
 
+from frazil.core.console import warn
 from frazil.core.documents import Document, differences
 from frazil.core.errors import PickError, StoreError
 from frazil.core.executor import executor
 from frazil.core.files import atomic_path, file_digest, output_errors
 from frazil.core.folder import OutputFolder
+from frazil.core.ledger import remove_own
 from frazil.core.settings import CurateSettings, SourceSettings
-from frazil.dataset.description import DESCRIPTION, StoreDescription, read_description, store_digest
+from frazil.dataset.description import DESCRIPTION, REMEDY, StoreDescription, read_description, store_digest
 from frazil.dataset.plan import CUTTING, CurationPlan
 from frazil.dataset.runs import RUNS, RunCutter, collect_boxes, read_cut, run_jobs
 from frazil.dataset.split import Split, split_boxes
@@ -65,6 +66,11 @@ class Curation(Document):
     plan_digest: str
 
 
+def _store_folder(path: Path) -> OutputFolder[Curation]:
+    owns = (DESCRIPTION, PARTICLES, NEIGHBOURS, LEFT_OUT, BOXES, f"{RUNS}/{'[0-9]' * 5}")
+    return OutputFolder(path, "curation.json", Curation, owns)
+
+
 def find_finished(path: Path, plan: CurationPlan) -> BoxStore | None:
     """Return the store at `path` if it was curated from the same picks with the same settings, else None."""
     try:
@@ -73,7 +79,11 @@ def find_finished(path: Path, plan: CurationPlan) -> BoxStore | None:
         return None
     if description.plan_digest != plan.digest or description.curate != plan.settings:
         return None
-    shutil.rmtree(path / RUNS, ignore_errors=True)  # left by a call that was killed at its very end
+    folder = _store_folder(path)
+    with folder.held(shared=True):
+        remove_own(path / RUNS)  # left by a call that was killed at its very end
+        if lost := folder.check():
+            raise StoreError(f"{path / lost[0]}: missing ({len(lost)} files in all); {REMEDY}")
     return BoxStore.open(path)
 
 
@@ -98,16 +108,21 @@ def curate_boxes(
     force : replace a store, finished or not, that has other settings, or is damaged.
     on_progress : called with a number of picks that were dealt with; first with those of an earlier call.
     """
-    owns = (DESCRIPTION, PARTICLES, NEIGHBOURS, LEFT_OUT, BOXES, f"{RUNS}/{'[0-9]' * 5}")
-    folder = OutputFolder(path, "curation.json", Curation, owns)
+    folder = _store_folder(path)
     wanted = Curation(source=plan.source_settings, curate=plan.settings, plan_digest=plan.digest)
-    _earlier(folder, wanted, force=force)  # refuses before anything is touched
-    with folder.held(shared=runs is not None):
-        with folder.turn() if runs is not None else nullcontext():
-            if _earlier(folder, wanted, force=force) is None:
-                folder.start(wanted)
-            else:
-                wanted.write(folder.record_path)
+    shared = runs is not None
+    with folder.held(shared=shared):
+        if (left_behind := path.with_name(f"{path.name}.partial")).exists():
+            warn(f"{left_behind}: not used, frazil 0.1 wrote it and did not finish it; remove it")
+        with folder.turn() if shared else nullcontext():
+            finished = (path / DESCRIPTION).exists()
+            if finished and not folder.record_path.exists():
+                _adopt(folder, wanted, force=force)
+            compare = partial(_changes, finished=finished)
+            work, earlier = folder.begin(wanted, force=force, again=finished, shared=shared, compare=compare)
+            path = work.path
+            if earlier is not None:
+                wanted.write(work.record_path)
         jobs = run_jobs(plan)
         chosen = jobs if runs is None else jobs[runs]
         left = [job for job in chosen if not job.folder(path).exists()]
@@ -125,8 +140,8 @@ def curate_boxes(
         particles.loc[results.index, "reason"] = results["reason"]
         boxes = box_table(particles)
         if not len(boxes):
-            shutil.rmtree(path / RUNS, ignore_errors=True)
-            folder.record_path.unlink()
+            remove_own(path / RUNS)
+            work.abandon()
             remedy = _REMEDIES[Reason(str(results["reason"].value_counts().idxmax()))]
             raise PickError(f"{source.path}: no pick gave a box ({summary(particles)}); {remedy}")
         split = split_boxes(boxes, plan.settings)
@@ -134,18 +149,9 @@ def curate_boxes(
         with output_errors(path):
             collect_boxes(path, jobs, boxes=len(boxes), box_size_voxel=plan.settings.box_size_voxel)
         _write_tables(path, plan, particles, boxes, split)
-        shutil.rmtree(path / RUNS, ignore_errors=True)
+        path = work.finish()
+        remove_own(path / RUNS)
     return BoxStore.open(path)
-
-
-def _earlier(folder: OutputFolder[Curation], wanted: Curation, *, force: bool) -> Curation | None:
-    """Return the record of an unfinished call with the same plan; None where the work starts over."""
-    with output_errors(folder.path):
-        finished = (folder.path / DESCRIPTION).exists()
-    if finished and not folder.record_path.exists():
-        _adopt(folder, wanted, force=force)
-    earlier = folder.earlier(wanted, force=force, compare=partial(_changes, finished=finished))
-    return None if finished else earlier
 
 
 def _adopt(folder: OutputFolder[Curation], wanted: Curation, *, force: bool) -> None:

@@ -165,8 +165,12 @@ class BoxStore:
                 raise StoreError(
                     f"{self.path / BOXES}: {name} has the shape {array.shape}, expected {count} boxes of {edge}^3; {REMEDY}"
                 )
-        there = {file.name for file in (self.path / BOXES / "volume").iterdir()}
-        if missing := [box for box in range(count) if f"{box}.0.0.0" not in there]:
+        padded = set(np.flatnonzero(self.particles["padding"].to_numpy() > 0).tolist())
+        needed = {"volume": range(count), "measured": padded}
+        there = {name: {file.name for file in (self.path / BOXES / name).iterdir()} for name in needed}
+        if missing := sorted(
+            {box for name, boxes in needed.items() for box in boxes if f"{box}.0.0.0" not in there[name]}
+        ):
             raise StoreError(
                 f"{self.path / BOXES}: {len(missing)} of {count} boxes are missing, the first is {missing[0]}; {REMEDY}"
             )

@@ -131,13 +131,14 @@ def _write(out: Path, folders: Sequence[Path], found: SideBySide, *, force: bool
     record = ComparisonRecord(folders=names, notes=found.cautions, evaluations=found.evaluations)
     folder = OutputFolder(out, JSON_FILE, ComparisonRecord, (CSV_FILE, HTML_FILE))
     with folder.held():
-        same = folder.earlier(record, force=force) is not None
-        if same and not force and all((out / file).exists() for file in (CSV_FILE, HTML_FILE)):
+        work, same = folder.begin(record, force=force, again=True)
+        work.check()
+        if same is not None and work is folder and all((out / file).exists() for file in folder.owns):
             say(f"{out}: this comparison already exists; nothing to do")
             return
-        folder.start(record)
-        write_text(out / CSV_FILE, score_table(found.evaluations).to_csv(index=False))
-        write_comparison(out / HTML_FILE, found.evaluations, found.cautions)
+        write_text(work.path / CSV_FILE, score_table(found.evaluations).to_csv(index=False))
+        write_comparison(work.path / HTML_FILE, found.evaluations, found.cautions)
+        work.finish()
     say_written(out / HTML_FILE, "side by side: open it in a browser")
     say_written(out / CSV_FILE, "one row per score")
     say_written(out / JSON_FILE, "everything")

@@ -137,16 +137,17 @@ def figures(
     owned = tuple(f"{name}.{suffix}" for name in ("losses", "overview", "class-*") for suffix in _SUFFIXES)
     folder = OutputFolder(out, "figures.json", FiguresRecord, owned)
     with folder.held():
-        if folder.earlier(record, force=force) is None or force:
-            folder.start(record)
-        missing = [name for name in names if not all((out / f"{name}.{suffix}").exists() for suffix in _SUFFIXES)]
-        if not missing:
+        work, _ = folder.begin(record, force=force, again=True)
+        work.check()
+        missing = [name for name in names if not all((work.path / f"{name}.{end}").exists() for end in _SUFFIXES)]
+        if not missing and work is folder:
             say(f"{out}: all {len(names)} figures already exist; nothing to do")
             return made
         for name, page in _pages(parts, record):
             if name in missing:
-                png, _ = save_figure(page.figure, out / name)
-                say(f"  {png}  and .pdf")
+                save_figure(page.figure, work.path / name)
+                say(f"  {out / name}.png  and .pdf")
+        work.finish()
     return made
 
 

@@ -7,7 +7,6 @@ import html
 import math
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,6 +36,7 @@ from frazil.evaluation.records import (
     LABEL,
     METRICS_FILE,
     NAME,
+    SAMPLES_FILE,
     EvaluationInputs,
     read_evaluation,
     read_samples,
@@ -177,7 +177,10 @@ def filter_samples(
     volumes = open_generated(generated, store, reading)
     _check_same(evaluation, before, volumes, reading, store)
     by = deciding_number(by, list(samples.columns.drop([NAME, LABEL])))
-    kept = keep_best(samples[by].to_numpy(dtype=np.float64), samples[LABEL].to_numpy(dtype=str), keep)
+    if sorted(samples[NAME]) != sorted(volumes.names):
+        raise SourceError(f"{evaluation / SAMPLES_FILE}: does not list the volumes that were evaluated; evaluate again")
+    samples = samples.set_index(NAME).loc[list(volumes.names)].reset_index()
+    kept = keep_best(samples[by].to_numpy(dtype=np.float64), np.array(volumes.labels), keep)
     receipt = _receipt(
         volumes,
         samples[by],
@@ -187,30 +190,32 @@ def filter_samples(
         real_digest=before.held_out.digest,
         evaluation_digest=file_digest(evaluation / METRICS_FILE),
     )
-    folder = _folder(out, receipt)
+    copies = [glob.escape(row.file) for row in receipt.kept if row.file is not None and receipt.volumes_copied]
+    owned = (AFTER, RUNS, LABELS_FILE, MANIFEST_FILE, PARTICLES, CONFIG_NAME, *copies)
+    folder = OutputFolder(out, RECEIPT_FILE, Receipt, owned, parts=(AFTER,))
     with folder.held():
         differ = partial(differences, free=("complete", "effect", "rule"))
-        earlier = folder.earlier(receipt, force=force, compare=differ)
-        if earlier is not None and earlier.complete and not force:
+        work, earlier = folder.begin(receipt, force=force, again=True, compare=differ)
+        lost = work.check()
+        if earlier is not None and earlier.complete and work is folder and not lost:
             say(f"{out}: already filtered; nothing to do")
             return Filtered(out, earlier)
-        if earlier is None or force:
-            folder.start(receipt)
         if receipt.volumes_copied:
-            _copy(generated, out, volumes, receipt, copick=copick)
+            _copy(generated, work.path, volumes, receipt, copick=copick)
         say(f"{generated}: {len(receipt.kept)} of {len(volumes)} volumes kept; evaluating them")
         ran = {cost.name for cost in before.stages}
         after = evaluate(
             store.path,
             generated,
-            out / AFTER,
+            work.path / AFTER,
             only=only or [stage for stage in STAGES if stage in ran and stage != "usefulness"],
             name=f"{before.name} filtered",
             names=[volume.name for volume in receipt.kept],
             **reading.model_dump(exclude={"names"}),
         ).evaluation
         receipt = receipt.model_copy(update={"complete": True, "effect": _effect(before, after)})
-        receipt.write(folder.record_path)
+        receipt.write(work.record_path)
+        work.finish()
     found = Filtered(out, receipt)
     say(f"{len(receipt.kept)} of {len(volumes)} volumes kept: {receipt.rule}")
     say_table(found.table)
@@ -298,17 +303,6 @@ def _receipt(volumes: GeneratedVolumes, numbers: pd.Series, kept: Bool[np.ndarra
         kept=stay,
         **fields,
     )
-
-
-def _folder(out: Path, receipt: Receipt) -> OutputFolder[Receipt]:
-    """Return the output folder; it owns the copies of this filtering and of an earlier one."""
-    copies = {row.file for row in receipt.kept if receipt.volumes_copied}
-    with suppress(SourceError):  # none, or damaged: `OutputFolder.earlier` reports that
-        there = Receipt.read(out / RECEIPT_FILE, SourceError)
-        copies |= {row.file for row in there.kept if there.volumes_copied}
-    files = sorted(glob.escape(file) for file in copies if file and ".." not in Path(file).parts)
-    owned = (AFTER, RUNS, LABELS_FILE, MANIFEST_FILE, PARTICLES, CONFIG_NAME, *files)
-    return OutputFolder(out, RECEIPT_FILE, Receipt, owned)
 
 
 def _copy(generated: Path, out: Path, volumes: GeneratedVolumes, receipt: Receipt, *, copick: bool) -> None:

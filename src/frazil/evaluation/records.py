@@ -4,6 +4,7 @@ DIR/metrics.json          scores, plots, close pairs, verdicts (`frazil.evaluati
 DIR/samples.csv           one row per generated volume: name, label, and numbers; the larger, the worse
 DIR/stages/inputs.json    what is compared
 DIR/stages/<name>.json    what a stage found, so that an interrupted evaluation can resume
+DIR/stages/log.jsonl      seconds and memory of each stage; all else is the same whenever it is made
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 from pydantic import Field
 
 from frazil.core.errors import SourceError
+from frazil.core.folder import OutputFolder
 from frazil.core.records import TiltRange
 from frazil.evaluation.inputs.generated import Reading
 from frazil.evaluation.scores import ClosePair, Evaluated, Evaluation, Plot, Score, StageCost
@@ -27,6 +29,7 @@ EXAMPLES_FILE = "examples.npz"
 REPORT_FILE = "report.html"
 STAGE_FOLDER = "stages"
 INPUTS_FILE = f"{STAGE_FOLDER}/inputs.json"
+STAGE_LOG = f"{STAGE_FOLDER}/log.jsonl"
 
 NAME, LABEL = "name", "label"  # columns of ``samples.csv`` that are not numbers
 
@@ -51,7 +54,8 @@ class StageRecord(Evaluated):
 
     Parameters
     ----------
-    quick : found in a quarter of the time, and less of it; set when the stage is run, like `costs`.
+    quick : found in a quarter of the time, and less of it; set when the stage is run.
+    costs : of a stage that this process ran; kept in the log.
     per_sample : by name, a number of each generated volume; the larger, the worse. `frazil filter` may drop by it.
     """
 
@@ -62,7 +66,14 @@ class StageRecord(Evaluated):
     close_pairs: tuple[ClosePair, ...] = ()
     warnings: tuple[str, ...] = ()
     per_sample: dict[str, tuple[float | None, ...]] = Field(default_factory=dict)
-    costs: tuple[StageCost, ...] = ()
+    costs: tuple[StageCost, ...] = Field((), exclude=True)
+
+
+def evaluation_folder(folder: Path) -> OutputFolder[EvaluationInputs]:
+    """Return the output folder of an evaluation."""
+    stages = f"{STAGE_FOLDER}/[!i]*.json"  # all but the inputs
+    owned = (METRICS_FILE, SAMPLES_FILE, EXAMPLES_FILE, REPORT_FILE, stages)
+    return OutputFolder(folder, INPUTS_FILE, EvaluationInputs, owned)
 
 
 def stage_file(folder: Path, name: str) -> Path:

@@ -12,9 +12,9 @@ import pandas as pd
 
 from frazil.core.console import progress_bar, say, say_written, warn
 from frazil.core.documents import differences
-from frazil.core.errors import RequestError, SourceError
+from frazil.core.errors import FrazilError, RequestError, SourceError
 from frazil.core.files import write_text
-from frazil.core.folder import OutputFolder
+from frazil.core.folder import final_place
 from frazil.dataset.store import BoxStore
 from frazil.evaluation.examples import make_examples, write_examples
 from frazil.evaluation.inputs.boxes import Compared, read_sets
@@ -22,7 +22,6 @@ from frazil.evaluation.inputs.generated import GeneratedVolumes, Reading, open_g
 from frazil.evaluation.inputs.grid import Grid, common_grid
 from frazil.evaluation.records import (
     EXAMPLES_FILE,
-    INPUTS_FILE,
     LABEL,
     METRICS_FILE,
     NAME,
@@ -30,13 +29,14 @@ from frazil.evaluation.records import (
     SAMPLES_FILE,
     EvaluationInputs,
     StageRecord,
+    evaluation_folder,
     read_evaluation,
     score_table,
     stage_file,
 )
-from frazil.evaluation.report.run import report as write_report
+from frazil.evaluation.report.run import report_of_held as write_report
 from frazil.evaluation.report.run import say_verdicts, table_html
-from frazil.evaluation.scores import Evaluation
+from frazil.evaluation.scores import Evaluation, StageCost
 from frazil.evaluation.stages.learned import LearnedEmbedding, all_embeddings, cache_folder
 from frazil.evaluation.stages.material import Material
 from frazil.evaluation.stages.run import STAGES, run_stage
@@ -143,27 +143,31 @@ def evaluate(
     inputs = _inputs(store, volumes, common_grid(store, generated, volumes.grid, resample=resample), reading)
     wanted = [stage for stage in STAGES if stage in only or not only]
     name = name or generated.resolve().name
-    stage_files = (str(stage_file(Path(), stage)) for stage in STAGES)
-    owned = (METRICS_FILE, SAMPLES_FILE, EXAMPLES_FILE, REPORT_FILE, *stage_files)
-    folder = OutputFolder(out, INPUTS_FILE, EvaluationInputs, owned)
+    folder = evaluation_folder(out)
     with folder.held():
-        resumed = folder.earlier(inputs, force=force, compare=_differences) is not None and not force
-        files = {stage: stage_file(out, stage) for stage in STAGES if resumed}
+        work, earlier = folder.begin(inputs, force=force, again=True, compare=_differences)
+        work.check()
+        files = {stage: stage_file(work.path, stage) for stage in STAGES if earlier is not None}
         kept = {stage: StageRecord.read(file, SourceError) for stage, file in files.items() if file.exists()}
         pending = [stage for stage in wanted if stage not in kept or (kept[stage].quick and not quick)]
-        if not pending and _is_written(out, kept):
+        if not pending and _is_written(work.path, kept):
             say(f"{out}: {', '.join(wanted)} already finished; nothing to do")
-            evaluation = _renamed(out, name, report=report)
+            evaluation = _renamed(work.path, name, report=report)
         else:
-            compared = _read(store, volumes, inputs)
-            if not resumed:  # not before everything is known to be readable
-                folder.start(inputs)
+            try:
+                compared = _read(store, volumes, inputs)
+            except FrazilError:
+                if earlier is None:
+                    work.abandon()
+                raise
             if done := [stage for stage in kept if stage not in pending]:
                 say(f"{out}: {', '.join(done)} already finished; resuming with {', '.join(pending) or 'the report'}")
             if pending:
-                kept |= _run(out, pending, store, compared, quick=quick)
-            evaluation = _write(out, name, compared, [kept[stage] for stage in STAGES if stage in kept], report=report)
-    say_verdicts(evaluation)
+                kept |= _run(work.path, pending, store, compared, quick=quick)
+            ordered = {stage: kept[stage] for stage in STAGES if stage in kept}
+            evaluation = _write(work.path, name, compared, ordered, report=report)
+        work.finish()
+    say_verdicts(evaluation, [cost for record in kept.values() for cost in record.costs if cost.seconds is not None])
     return Evaluated(out, evaluation)
 
 
@@ -232,8 +236,9 @@ def _run(
         return {stage: run_stage(out, stage, STAGES[stage], material, learned, bar=bar) for stage in pending}
 
 
-def _write(out: Path, name: str, compared: Compared, records: Sequence[StageRecord], *, report: bool) -> Evaluation:
+def _write(out: Path, name: str, compared: Compared, found: Mapping[str, StageRecord], *, report: bool) -> Evaluation:
     """Write what the stages found; metrics.json last but the report, so that what it refers to exists."""
+    records = found.values()
     evaluation = with_verdicts(
         Evaluation(
             name=name,
@@ -245,7 +250,7 @@ def _write(out: Path, name: str, compared: Compared, records: Sequence[StageReco
             scores=tuple(score for record in records for score in record.scores),
             plots=tuple(plot for record in records for plot in record.plots),
             close_pairs=tuple(pair for record in records for pair in record.close_pairs),
-            stages=tuple(cost for record in records for cost in record.costs),
+            stages=tuple(StageCost(name=stage) for stage in found),
             warnings=(*compared.warnings, *dict.fromkeys(text for record in records for text in record.warnings)),
         )
     )
@@ -257,6 +262,6 @@ def _write(out: Path, name: str, compared: Compared, records: Sequence[StageReco
     evaluation.write(out / METRICS_FILE)
     if report:
         write_report(out)
-    say_written(out / METRICS_FILE, "all numbers, for machines")
-    say_written(out / SAMPLES_FILE, "numbers of each volume, for frazil filter")
+    say_written(final_place(out) / METRICS_FILE, "all numbers, for machines")
+    say_written(final_place(out) / SAMPLES_FILE, "numbers of each volume, for frazil filter")
     return evaluation

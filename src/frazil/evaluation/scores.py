@@ -128,11 +128,11 @@ class SetDescription(Settings):
 
 
 class StageCost(Settings):
-    """What a part of the evaluation cost."""
+    """A part of the evaluation; what it cost is not written, since it is never the same again."""
 
     name: str
-    seconds: float
-    peak_memory_gb: float
+    seconds: float | None = Field(None, exclude=True)
+    peak_memory_gb: float | None = Field(None, exclude=True)
 
 
 class Evaluated(Document):

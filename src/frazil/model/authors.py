@@ -16,6 +16,8 @@ from frazil.core.console import say
 from frazil.core.documents import differences
 from frazil.core.errors import BundleError, OutputError, SettingsError
 from frazil.core.files import file_digest
+from frazil.core.folder import OutputFolder
+from frazil.core.ledger import Ledger
 from frazil.core.presets import load_preset
 from frazil.core.settings import Preset
 from frazil.model.bundle import (
@@ -66,9 +68,18 @@ def import_weights(
     check_replaceable(out)
     content = _read_checkpoint(checkpoint)
     card = _card(checkpoint, content, voxel_size_angstrom)
-    if any((out / name).exists() for name in (CARD_FILE, WEIGHTS_FILE)) and not force:
-        return _existing(out, card)
-    bundle = save_bundle(out, _network(checkpoint, content["model_state"], card), card)
+    network = _network(checkpoint, content["model_state"], card)
+    folder = OutputFolder(out, CARD_FILE, BundleCard, (WEIGHTS_FILE,))
+    with folder.held():
+        if folder.record_path.exists() and not force:
+            return _existing(out, card)
+        work = folder.anew() if folder.record_path.exists() else folder
+        if not work.record_path.exists() and folder.written() and not Ledger(out).unchanged(WEIGHTS_FILE):
+            raise OutputError(
+                f"{out / WEIGHTS_FILE}: frazil did not write it and will not replace it; choose another folder"
+            )
+        bundle = save_bundle(work.path, network, card)
+        work.finish()
     count = sum(parameter.numel() for parameter in bundle.network.parameters())
     size = "voxel size unknown" if voxel_size_angstrom is None else f"voxels of {voxel_size_angstrom} A"
     labels = f"{len(card.labels)} classes: {', '.join(card.labels)}"

@@ -18,6 +18,7 @@ from torch import Tensor
 from frazil.core.documents import Document
 from frazil.core.errors import BundleError, OutputError
 from frazil.core.files import atomic_path, bytes_digest, text_digest
+from frazil.core.ledger import KEPT
 from frazil.core.records import Moments, TiltRange
 from frazil.core.settings import Normalisation, Preset
 from frazil.model.unet import ConditionalUNet, empty_network
@@ -124,8 +125,8 @@ def save_bundle(folder: Path, network: torch.nn.Module, card: BundleCard, *, hal
     newest = BundleCard.model_fields["schema_version"].default
     card = card.model_copy(update={"schema_version": newest, "weights_digest": bytes_digest(weights)})
     text = card.model_dump_json(indent=2) + "\n"
-    # both are written before either is moved into place
-    with atomic_path(folder / WEIGHTS_FILE) as weights_file, atomic_path(folder / CARD_FILE) as card_file:
+    # both are written before either is moved into place, the card last: with it the bundle is whole
+    with atomic_path(folder / CARD_FILE) as card_file, atomic_path(folder / WEIGHTS_FILE) as weights_file:
         weights_file.write_bytes(weights)
         card_file.write_text(text, encoding="utf-8")
     return Bundle(restored, card, text_digest(text))
@@ -136,7 +137,7 @@ def check_replaceable(folder: Path) -> None:
     if folder.is_file():
         raise OutputError(f"{folder}: is a file; choose another folder")
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
-    if foreign := sorted(names - {CARD_FILE, WEIGHTS_FILE}):
+    if foreign := sorted(names - {CARD_FILE, WEIGHTS_FILE, KEPT}):
         raise OutputError(f"{folder}: holds {foreign[0]}, which is not part of a bundle; choose another folder")
 
 

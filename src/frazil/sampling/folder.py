@@ -10,7 +10,6 @@ DIR/part-*               the same for a range of samples, until the whole reques
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from jaxtyping import Float
 
 from frazil.core.console import say, warn
 from frazil.core.errors import OutputError, SourceError
-from frazil.core.files import file_digest, output_errors
-from frazil.core.folder import OutputFolder
+from frazil.core.files import file_digest, locked, output_errors
+from frazil.core.folder import OutputFolder, final_place
+from frazil.core.ledger import Ledger, enter
 from frazil.core.records import Moments, Picks, TomogramHeader
 from frazil.core.settings import SamplingSettings
 from frazil.io.checks import clean_name
@@ -97,9 +97,11 @@ class SampleFolder:
 class SampleOutput(OutputFolder[SampleRequest]):
     """A folder of samples while it is written. Of the runs in it, only those with a generated tomogram are its own."""
 
-    def __init__(self, path: Path) -> None:
+    @classmethod
+    def at(cls, path: Path) -> SampleOutput:
+        """Return the folder at `path`."""
         own = (f"{VOLUMES}/*-{_INDEX}*.mrc", MANIFEST_FILE, PARTICLES, CONFIG_NAME)
-        super().__init__(path, REQUEST_FILE, SampleRequest, own)
+        return cls(path, REQUEST_FILE, SampleRequest, own)
 
     def written(self) -> list[Path]:
         """Return the files and folders that the command wrote, or that stand where it would write."""
@@ -124,8 +126,9 @@ class SampleOutput(OutputFolder[SampleRequest]):
     def finished(self) -> dict[int, SampleEntry]:
         """Return the samples that are there and whole, by index; refuse a volume that was changed since it was written."""
         entries = {index: entry for index, entry in self.named().items() if (self.path / entry.file).exists()}
+        ledger = Ledger(self.path)
         for entry in entries.values():
-            if file_digest(self.path / entry.file) != entry.digest:
+            if not ledger.unchanged(entry.file) and file_digest(self.path / entry.file) != entry.digest:
                 raise OutputError(
                     f"{self.path / entry.file}: changed since it was sampled; move it away and rerun the same command to "
                     "sample it again"
@@ -133,8 +136,13 @@ class SampleOutput(OutputFolder[SampleRequest]):
         return entries
 
     def is_complete(self, *, copick: bool) -> bool:
-        """Return whether all that follows from the volumes is there too."""
-        if not (self.path / PARTICLES).exists():  # written after the first manifest
+        """Return whether all that follows from the volumes is there too. What of the copick project is gone is made again."""
+        lost = self.check()
+        for run in {self.path / RUNS / Path(name).parts[1] for name in lost if name.startswith(f"{RUNS}/")}:
+            for picks in (run / "Picks").glob("*.json"):
+                if picks.name.startswith(f"{USER}_"):
+                    picks.unlink()  # they say that the run is whole
+        if lost or not (self.path / PARTICLES).exists():  # written after the first manifest
             return False
         return SampleManifest.read(self.path / MANIFEST_FILE, OutputError).complete and (
             not copick or all(_pick_file(self.path, entry).exists() for entry in self.named().values())
@@ -144,7 +152,7 @@ class SampleOutput(OutputFolder[SampleRequest]):
         """Take over what calls for parts of `request` have sampled in folders of their own."""
         wanted = {index: (label, position) for index, label, position in request.samples()}
         entries, gathered = self.named(), []
-        for path in sorted(file.parent for file in self.path.glob(f"part-*/{MANIFEST_FILE}")):
+        for path in sorted(file.parent for file in final_place(self.path).glob(f"part-*/{MANIFEST_FILE}")):
             whole = {"requests": request.requests, "first": 0}
             part = SampleRequest.read(path / REQUEST_FILE, OutputError).model_copy(update=whole)
             manifest = SampleManifest.read(path / MANIFEST_FILE, OutputError)
@@ -153,10 +161,11 @@ class SampleOutput(OutputFolder[SampleRequest]):
             ):
                 warn(f"{path}: not a part of this request, left alone")
                 continue
-            with output_errors(self.path):
+            with output_errors(self.path), locked(path / ".lock"):
                 (self.path / VOLUMES).mkdir(exist_ok=True)
                 for entry in manifest.samples:
                     if (path / entry.file).exists():
+                        enter(self.path / entry.file, path / entry.file)
                         (path / entry.file).replace(self.path / entry.file)
             entries |= {entry.index: entry for entry in manifest.samples}
             gathered.append(path)
@@ -164,9 +173,9 @@ class SampleOutput(OutputFolder[SampleRequest]):
             return
         samples = tuple(entries[index] for index in sorted(entries))
         manifest.model_copy(update={"complete": False, "samples": samples}).write(self.path / MANIFEST_FILE)
-        with output_errors(self.path):
-            for path in gathered:
-                shutil.rmtree(path)
+        for path in gathered:
+            with locked(path / ".lock"):
+                SampleOutput.at(path).remove()
         say(f"{self.path}: gathered {len(gathered)} parts")
 
 
@@ -219,7 +228,7 @@ def write_copick(out: Path, manifest: SampleManifest, *, radius_angstrom: Mappin
     # a box leaves its particle about half of the edge
     usual = manifest.box_size_voxel * manifest.voxel_size_angstrom / 4
     radii = {clean_name(label): radius_angstrom.get(label, usual) for label in manifest.labels}
-    write_project_config(out, name=out.resolve().name, labels_radius_angstrom=radii)
+    write_project_config(out, name=final_place(out).resolve().name, labels_radius_angstrom=radii)
     for entry in manifest.samples:
         if _pick_file(out, entry).exists():
             continue

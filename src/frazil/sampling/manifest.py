@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 
 from frazil.core.documents import Document, differences
+from frazil.core.errors import FrazilError
+from frazil.core.files import check_inside
 from frazil.core.records import Moments, TiltRange
 from frazil.core.settings import MemoryFormat, Normalisation, Precision, SamplingSettings, Settings
 from frazil.model.compute import Compute
@@ -160,3 +163,12 @@ class SampleManifest(Document):
         "centre divided by tomogram extent, 0 to 1"
     )
     samples: tuple[SampleEntry, ...]
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], path: Path, error: type[FrazilError]) -> Self:
+        """Check the content of `path`, and that its samples lie in its folder; see `Document.read`."""
+        manifest = super().parse(content, path, error)
+        check_inside(
+            path.parent, [name for entry in manifest.samples for name in (entry.file, entry.name)], path, error
+        )
+        return manifest

@@ -77,32 +77,35 @@ def sample(
             f"{bundle}: the bundle does not know its voxel size (imported weights); give the voxel size in angstrom"
         )
     asked = expand(label, position, count, requests, first=first, known=generator.labels)
-    output = SampleOutput(Path(out) if first is None else Path(out) / f"part-{first:07d}")
+    output = SampleOutput.at(Path(out) if first is None else Path(out) / f"part-{first:07d}")
     plan = partial(generator.plan, asked, seed=seed, first=first or 0, workers=workers, **options)
     request = plan()
-    with suppress(OutputError):  # absent or damaged, which is looked at later
-        before = SampleRequest.read(output.record_path, OutputError)
-        resumed = plan(earlier=before)  # what is left to the device stays as it was
-        if not request_differences(before, resumed):
-            request = resumed
-    earlier = output.earlier(request, force=force, compare=request_differences)
-    job = Job(folder.absolute(), device, voxel_size_angstrom, request, output.path)
+    for place in (output, output.replacement):
+        with suppress(OutputError):  # absent or damaged, which is looked at later
+            before = SampleRequest.read(place.record_path, OutputError)
+            resumed = plan(earlier=before)  # what is left to the device stays as it was
+            if not request_differences(before, resumed):
+                request = resumed
+                break
     with output.held():
-        if earlier is None or (force and output.is_damaged()):
-            output.start(request)
+        damaged = output.is_damaged()
+        work, _ = output.begin(request, force=force, again=damaged, compare=request_differences)
         if first is None:
-            output.gather(request)
-        finished = output.finished()
-        if len(finished) == len(request) and output.is_complete(copick=copick):
+            work.gather(request)
+        finished = work.finished()
+        complete = len(finished) == len(request) and work.is_complete(copick=copick)
+        if complete and work is output:
             say(f"{output.path}: all {len(request)} samples already exist; nothing to do")
             return SampleFolder.open(output.path)
         if 0 < len(finished) < len(request):
             say(f"{output.path}: {len(finished)} of {len(request)} samples already exist; resuming")
+        job = Job(folder.absolute(), device, voxel_size_angstrom, request, work.path)
         manifest = sample_missing(generator, job, finished, workers=workers, dask=dask)
-        write_relion(output.path, manifest)
+        write_relion(work.path, manifest)
         if copick:
-            write_copick(output.path, manifest, radius_angstrom=generator.card.radius_angstrom)
-        manifest.write(output.path / MANIFEST_FILE)
+            write_copick(work.path, manifest, radius_angstrom=generator.card.radius_angstrom)
+        manifest.write(work.path / MANIFEST_FILE)
+        work.finish()
     _report(output.path, manifest, copick=copick)
     return SampleFolder(output.path, manifest)
 

@@ -6,11 +6,10 @@ number of processes can work on one project. `simulation.json` gathers the recor
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from pydantic import ValidationError
 from frazil.core.documents import differences
 from frazil.core.errors import FrazilError, OutputError, SimulationError
 from frazil.core.files import output_errors, read_json, text_digest, write_json
-from frazil.core.folder import OutputFolder
+from frazil.core.folder import OutputFolder, final_place
+from frazil.core.ledger import enter, move_files, remove_own
 from frazil.core.records import Picks
 from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_config, write_segmentation, write_tomogram
 from frazil.io.mrc import write_volume
@@ -41,9 +41,8 @@ from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.tomogram import SimulatedTomogram, simulate_tomogram
 
 USER = "simulated"
-_RUNS_FOLDER = "ExperimentRuns"
+RUNS_FOLDER = "ExperimentRuns"
 _MRC_FOLDER = "mrc"
-_PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
@@ -91,50 +90,41 @@ class SimulationProject:
     @property
     def folder(self) -> OutputFolder[SimulationRecord]:
         """The output folder of the command."""
-        owns = (CONFIG_NAME, _RUNS_FOLDER, _MRC_FOLDER, f".*{_PARTIAL}")
-        return OutputFolder(self.out, RECORD_FILE, SimulationRecord, owns)
+        return OutputFolder(self.out, RECORD_FILE, SimulationRecord, (CONFIG_NAME, RUNS_FOLDER, _MRC_FOLDER))
 
     def earlier(self, plans: Sequence[RunPlan], *, force: bool) -> SimulationRecord | None:
         """Return the record of an earlier call for the same tomograms, None if there is none; see `OutputFolder.earlier`."""
+        return self.folder.earlier(self._record({}), force=force, compare=self._compare(plans))
 
+    def _compare(self, plans: Sequence[RunPlan]) -> Callable[[SimulationRecord, SimulationRecord], list[str]]:
         def compare(old: SimulationRecord, new: SimulationRecord) -> list[str]:
             digests = {run: record.like_digest for run, record in self.runs().items()}
             changed = [plan.run for plan in plans if digests.get(plan.run, plan.like_digest) != plan.like_digest]
             return differences(old.parameters, new.parameters) + [f"other picks of {run}" for run in changed]
 
-        return self.folder.earlier(self._record({}), force=force, compare=compare)
+        return compare
 
-    def begin(self, plans: Sequence[RunPlan], *, shared: bool, force: bool) -> None:
-        """Make the folder a project of these parameters, unless it is one."""
-        if self.earlier(plans, force=force) is None:
-            if shared and self.folder.record_path.exists():
-                raise OutputError(
-                    f"{self.out}: holds another request, which a call with `first` never replaces, since others may work there; choose "
-                    "another folder, or remove this one"
-                )
-            self.folder.start(self._record({}))
-        elif not shared:
-            self.remove_partial_runs()
+    def begin(self, plans: Sequence[RunPlan], *, shared: bool, force: bool) -> SimulationProject:
+        """Return the project to write: this one, or one that will replace it."""
+        work, _ = self.folder.begin(self._record({}), force=force, shared=shared, compare=self._compare(plans))
+        return replace(self, out=work.path)
 
     def finish(self, *, shared: bool) -> None:
         """Write `copick.json`, and `simulation.json` with all runs; remove the latter if there is nothing at all."""
         if runs := self.runs():
             radii = {label: self.structures[label].radius_angstrom for label in self.labels}
-            write_project_config(self.out, name=self.out.resolve().name, labels_radius_angstrom=radii, simulated=True)
+            write_project_config(
+                self.out, name=final_place(self.out).resolve().name, labels_radius_angstrom=radii, simulated=True
+            )
             self._record(runs).write(self.folder.record_path)
         elif not shared and not self.folder.written():
-            self.folder.record_path.unlink(missing_ok=True)
-
-    def remove_partial_runs(self) -> None:
-        """Remove what a killed call, or a killed worker of this one, left half-written; not while a worker writes."""
-        for path in self.out.glob(f".*{_PARTIAL}"):
-            shutil.rmtree(path, ignore_errors=True)
+            self.folder.abandon()
 
     def runs(self) -> dict[str, RunRecord]:
         """Return the records of the runs of which every file is there, by name."""
         found: dict[str, RunRecord] = {}
         with output_errors(self.out):
-            for path in sorted(self.out.glob(f"{_RUNS_FOLDER}/*/{RUN_FILE}")):
+            for path in sorted(self.out.glob(f"{RUNS_FOLDER}/*/{RUN_FILE}")):
                 try:
                     record = RunRecord.model_validate(read_json(path, OutputError))
                 except (OutputError, ValidationError):
@@ -143,9 +133,10 @@ class SimulationProject:
                     found[path.parent.name] = record
         return found
 
-    def missing(self, plans: Sequence[RunPlan]) -> list[RunPlan]:
-        """Return the plans whose run is not whole."""
-        finished = self.runs()
+    def missing(self, plans: Sequence[RunPlan], lost: Collection[str] = ()) -> list[RunPlan]:
+        """Return the plans whose run is not whole; `lost` are files that are known to be gone."""
+        broken = {Path(name).parts[1] for name in lost if name.startswith(f"{RUNS_FOLDER}/")}
+        finished = self.runs().keys() - broken
         return [plan for plan in plans if plan.run not in finished]
 
     def _record(self, runs: dict[str, RunRecord]) -> SimulationRecord:
@@ -160,27 +151,26 @@ class SimulationProject:
 
     def write_run(self, plan: RunPlan) -> dict[str, float]:
         """Simulate one tomogram, put its run into the project, whole or not at all, and return the seconds of each part."""
-        final = self.out / _RUNS_FOLDER / plan.run
+        final = self.out / RUNS_FOLDER / plan.run
+        scratch = self.out / f".{plan.run}.{os.getpid()}.partial"
         try:
-            with (
-                output_errors(final),
-                tempfile.TemporaryDirectory(prefix=f".{plan.run}.", suffix=_PARTIAL, dir=self.out) as scratch,
-            ):
+            with output_errors(final):
+                scratch.mkdir()
                 tomogram = simulate_tomogram(
                     self.preset, self.parameters.seed, plan.index, like=plan.like, structures=self.structures
                 )
                 start = time.perf_counter()
-                written = self._write_files(Path(scratch), plan.run, tomogram)
+                written = self._write_files(scratch, plan.run, tomogram)
                 files = tuple(sorted(str(path.relative_to(scratch)) for path in written))
                 record = describe_run(tomogram, index=plan.index, like_digest=plan.like_digest, files=files)
-                run_folder = Path(scratch) / _RUNS_FOLDER / plan.run
+                run_folder = scratch / RUNS_FOLDER / plan.run
                 write_json(run_folder / RUN_FILE, record.model_dump(mode="json"))
                 final.parent.mkdir(exist_ok=True)
                 if final.exists():  # a run that lost a file; others may have put picks of their own there
                     (final / RUN_FILE).unlink(missing_ok=True)
-                    shutil.copytree(run_folder, final, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RUN_FILE))
-                    (run_folder / RUN_FILE).replace(final / RUN_FILE)
+                    move_files(run_folder, final, last=RUN_FILE)
                 else:
+                    enter(final, run_folder)
                     run_folder.replace(final)
         except FrazilError as error:
             raise type(error)(f"{plan.run}: {error}") from None
@@ -190,6 +180,8 @@ class SimulationProject:
                     f"{plan.run}: not enough memory; ask for a smaller shape, a coarser voxel or fewer workers"
                 ) from None
             raise
+        finally:
+            remove_own(scratch)
         return tomogram.seconds | {"writing": time.perf_counter() - start}
 
     def _write_files(self, root: Path, run: str, tomogram: SimulatedTomogram) -> Iterator[Path]:

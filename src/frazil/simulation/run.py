@@ -127,6 +127,8 @@ def simulate(
     specimen = chosen.specimen
     if isinstance(like, (str, Path)):
         like = LikeOptions(Path(like))
+    if like is not None and Path(out).resolve() in (like.project.resolve(), like.project.resolve().parent):
+        raise SettingsError(f"out {out}: is the project that the simulation is to be like; choose another folder")
     begin = first or 0
     if like is None:
         plans, picked = [RunPlan(f"SIM_{index:03d}", index) for index in range(begin, begin + (count or 1))], None
@@ -162,15 +164,18 @@ def _simulate(
 ) -> Simulation:
     """Simulate what is missing, and say what was done. Processes that share a project write its record in turn."""
     turn = project.folder.turn if shared else nullcontext
-    project.earlier(plans, force=force)  # refuses before anything is touched
+    out, shown = project.out, plans
+    if project.earlier(plans, force=force) is not None:  # refuses before anything is touched
+        shown = project.missing(plans)
     if dask is None:
-        grids = [plan.grid(project.preset) for plan in project.missing(plans)]
+        grids = [plan.grid(project.preset) for plan in shown]
         check_memory(grids, list(project.structures.values()), workers=workers)
     seconds: list[dict[str, float]] = []
     with project.folder.held(shared=shared):
         with turn():
-            project.begin(plans, shared=shared, force=force)
-        missing = project.missing(plans)
+            project = project.begin(plans, shared=shared, force=force)
+        lost = [] if shared else project.folder.check()
+        missing = project.missing(plans, lost)
         try:
             with executor(workers=workers, dask=dask) as pool, progress_bar() as bar:
                 task = bar.add_task("simulate", total=len(plans), completed=len(plans) - len(missing))
@@ -181,17 +186,16 @@ def _simulate(
                     seconds.append(taken)
                     bar.advance(task)
         finally:
-            if missing:
+            if missing or lost:
                 with turn():
-                    if not shared:
-                        project.remove_partial_runs()
                     project.finish(shared=shared)
-    counts = {run: record.particles for run, record in project.runs().items()}
+        counts = {run: record.particles for run, record in project.runs().items()}
+        project.folder.finish()
     if not missing:
-        say(f"{project.out}: all simulated tomograms already exist ({len(plans)}); nothing to do")
-        return Simulation(project.out, counts)
+        say(f"{out}: all simulated tomograms already exist ({len(plans)}); nothing to do")
+        return Simulation(out, counts)
     particles = sum(sum(of_run.values()) for of_run in counts.values())
-    say(f"{project.out}: simulated tomograms: {len(counts)}, particles: {particles:,}; copick opens {CONFIG_NAME}")
+    say(f"{out}: simulated tomograms: {len(counts)}, particles: {particles:,}; copick opens {CONFIG_NAME}")
     parts = [f"{stage} {sum(run[stage] for run in seconds) / len(seconds):.1f}" for stage in seconds[0]]
     say(f"seconds per tomogram: {', '.join(parts)}")
-    return Simulation(project.out, counts)
+    return Simulation(out, counts)

@@ -16,7 +16,7 @@ from torch import Tensor
 from frazil.core.errors import CheckpointError
 from frazil.core.files import atomic_path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -45,8 +45,8 @@ def _rebuild(value: Any, tensors: dict[str, Tensor]) -> Any:
     return tuple(items) if kind == "tuple" else items
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+def _digest(tensors: dict[str, Tensor], structure: str) -> str:
+    digest = hashlib.blake2b(structure.encode(), digest_size=16)
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
@@ -56,8 +56,12 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a nested structure of dicts, lists, tuples, plain values and tensors."""
     tensors: dict[str, Tensor] = {}
-    structure = _flatten(checkpoint, tensors)
-    header = {"schema_version": str(SCHEMA_VERSION), "structure": json.dumps(structure), "digest": _digest(tensors)}
+    structure = json.dumps(_flatten(checkpoint, tensors))
+    header = {
+        "schema_version": str(SCHEMA_VERSION),
+        "structure": structure,
+        "digest": _digest(tensors, structure),
+    }
     with atomic_path(path) as temporary:
         # written by Python, whose errors name what the system said; those of safetensors hide a full disk
         temporary.write_bytes(save(tensors, metadata=header))
@@ -74,13 +78,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: the checkpoint is damaged ({error}); {remedy}") from None
-    if int(header.get("schema_version", 0)) > SCHEMA_VERSION:
-        raise CheckpointError(
-            f"{path}: schema {header['schema_version']} was written by a newer frazil; upgrade frazil"
-        )
-    if header.get("digest") != _digest(tensors):
+    version, structure = int(header.get("schema_version", 0)), header.get("structure", "")
+    if version > SCHEMA_VERSION:
+        raise CheckpointError(f"{path}: schema {version} was written by a newer frazil; upgrade frazil")
+    if header.get("digest") != _digest(tensors, structure if version > 1 else ""):  # of tensors alone in schema 1
         raise CheckpointError(f"{path}: the checkpoint is damaged (its digest does not match); {remedy}")
-    rebuilt: dict[str, Any] = _rebuild(json.loads(header["structure"]), tensors)
+    rebuilt: dict[str, Any] = _rebuild(json.loads(structure), tensors)
     return rebuilt
 
 

@@ -94,14 +94,20 @@ def run_differences(old: RunRecord, new: RunRecord) -> list[str]:
     return differences(old, new, _FREE) + computed
 
 
-def await_record(folder: OutputFolder[RunRecord], wanted: RunRecord, *, seconds: float = 120.0) -> RunRecord:
-    """Wait until the first process has written the record: launchers such as SLURM's start all processes at once."""
+def await_record(
+    folder: OutputFolder[RunRecord], wanted: RunRecord, *, seconds: float = 120.0
+) -> tuple[OutputFolder[RunRecord], RunRecord]:
+    """Wait until the first process has written the record, and return it and where it is.
+
+    Launchers such as SLURM's start all processes at once.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if folder.record_path.exists():
-            record = RunRecord.read(folder.record_path, OutputError)
-            if not run_differences(record, wanted):
-                return record
+        for place in (folder, folder.replacement):
+            if place.record_path.exists():
+                record = RunRecord.read(place.record_path, OutputError)
+                if not run_differences(record, wanted):
+                    return place, record
         time.sleep(0.2)
     raise OutputError(
         f"{folder.path}: the first process did not prepare it; is the folder on a disk that all nodes share?"

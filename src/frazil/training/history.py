@@ -11,6 +11,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 from frazil.core.files import write_text
+from frazil.core.ledger import enter
 from frazil.training.folder import EVENTS_NAME, METRICS_NAME
 
 NOISE_LEVEL_BINS = 10
@@ -83,7 +84,10 @@ class MetricsWriter:
         for name, loss in zip(self.levels, newest.by_noise_level, strict=False):
             values[f"noise_level/{name.removeprefix('validation_loss_')}"] = loss
         if self._events is None:
+            before = set((self.run / EVENTS_NAME).glob("*"))
             self._events = SummaryWriter(str(self.run / EVENTS_NAME))
+            for log in set((self.run / EVENTS_NAME).glob("*")) - before:
+                enter(log, log, log=True)
         for name, value in values.items():
             if value is not None:
                 self._events.add_scalar(name, value, newest.epoch)

@@ -11,6 +11,7 @@ from typing import Any
 
 from frazil.core.console import progress_bar, say, say_written, warn
 from frazil.core.errors import BundleError, SettingsError
+from frazil.core.folder import final_place
 from frazil.core.presets import load_preset
 from frazil.core.records import Moments
 from frazil.core.version import __version__
@@ -33,7 +34,7 @@ from frazil.training.folder import (
     run_folder,
 )
 from frazil.training.hardware import Hardware, is_first_process
-from frazil.training.history import EpochRecord
+from frazil.training.history import EpochRecord, MetricsWriter
 from frazil.training.job import TrainingJob, check_memory
 from frazil.training.result import TrainingRun
 from frazil.training.start import Start, refuse_other_network
@@ -109,17 +110,46 @@ def train(
     hardware = Hardware(accelerator, devices, num_nodes, workers)
     job = TrainingJob(Path(out), boxes, chosen, hardware, base, end)
     job.check()  # before a box is read or anything is written
-    return TrainingRun(job.run, _train(job, force=force).finished)
+    path, result = _train(job, force=force)
+    return TrainingRun(path, result.finished)
 
 
-def _train(job: TrainingJob, *, force: bool) -> Fit:
-    first, folder = is_first_process(), run_folder(job.run)
-    wanted = RunRecord.of(job)
-    earlier = folder.earlier(wanted, force=force, compare=run_differences) if first else await_record(folder, wanted)
-    if job.preset.training.precision == "auto":
-        precision = native_precision(job.hardware.device.type) if earlier is None else earlier.compute.precision
-        training_settings = job.preset.training.model_copy(update={"precision": precision})
-        job = replace(job, preset=job.preset.model_copy(update={"training": training_settings}))
+def _train(asked: TrainingJob, *, force: bool) -> tuple[Path, Fit]:
+    """Train in the folder of the run, or in its replacement; return where the run is then."""
+    first, folder = is_first_process(), run_folder(asked.run)
+    wanted = RunRecord.of(asked)
+
+    def compare(old: RunRecord, _: RunRecord) -> list[str]:
+        return run_differences(old, wanted)
+
+    with ExitStack() as held:
+        if first:
+            earlier = folder.earlier(wanted, force=force, compare=compare)
+            check_memory(_decided(asked, earlier))  # before anything is written
+            held.enter_context(folder.held())
+            work, earlier = folder.begin(RunRecord.of(_decided(asked, None)), force=force, compare=compare)
+            if any(name.startswith(f"{BEST_BUNDLE}/") for name in work.check()):
+                warn(f"{work.path / BEST_BUNDLE}: a part is gone, which only another training can make again")
+        else:
+            work, earlier = await_record(folder, wanted)
+        job = replace(_decided(asked, earlier), run=work.path)
+        if first:
+            RunRecord.of(job).write(work.record_path)
+        result = _fit(job, first=first)
+        return work.finish() if first and result.finished else work.path, result
+
+
+def _decided(job: TrainingJob, earlier: RunRecord | None) -> TrainingJob:
+    """Return the job with the precision of the earlier call, or that of the hardware, where none is asked for."""
+    if job.preset.training.precision != "auto":
+        return job
+    precision = native_precision(job.hardware.device.type) if earlier is None else earlier.compute.precision
+    training_settings = job.preset.training.model_copy(update={"precision": precision})
+    return replace(job, preset=job.preset.model_copy(update={"training": training_settings}))
+
+
+def _fit(job: TrainingJob, *, first: bool) -> Fit:
+    """Train, and write what follows from it, or what of it is gone."""
     in_memory = check_memory(job)
     training, validation = (
         Subtomograms(job.boxes, name, job.preset.training.normalisation, in_memory=in_memory, classes=job.labels)
@@ -131,23 +161,19 @@ def _train(job: TrainingJob, *, force: bool) -> Fit:
 
     bar = progress_bar()
     bar.disable = not first
-    with ExitStack() as held:
-        if first:
-            held.enter_context(folder.held())
-            record = RunRecord.of(job)
-            if earlier is None:
-                folder.start(record)
-            else:
-                record.write(folder.record_path)
-            _announce(job, training, validation)
-        with bar:
-            result = fit(job, training, validation, write_bundle=write_bundle, progress=bar)
-        if first:
-            if result.was_finished and _bundled_epochs(job.run) != result.records[-1].epoch:
-                write_bundle(saved_network(job.run, job.preset, len(job.labels)), result.records)
-            if result.records and not (result.was_finished and (job.run / f"{FIGURE_NAME}.png").exists()):
-                save_figure(loss_page(read_metrics(job.run / METRICS_NAME)).figure, job.run / FIGURE_NAME)
-            _report(job, result)
+    if first:
+        _announce(job, training, validation)
+    with bar:
+        result = fit(job, training, validation, write_bundle=write_bundle, progress=bar)
+    if first:
+        if result.was_finished and _bundled_epochs(job.run) != result.records[-1].epoch:
+            write_bundle(saved_network(job.run, job.preset, len(job.labels)), result.records)
+        if result.was_finished and not (job.run / METRICS_NAME).exists():
+            MetricsWriter(job.run, timesteps=job.preset.diffusion.timesteps)(result.records)
+        figures = [job.run / f"{FIGURE_NAME}.{suffix}" for suffix in ("png", "pdf")]
+        if result.records and not (result.was_finished and all(figure.exists() for figure in figures)):
+            save_figure(loss_page(read_metrics(job.run / METRICS_NAME)).figure, job.run / FIGURE_NAME)
+        _report(job, result)
     return result
 
 
@@ -164,7 +190,7 @@ def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
     losses: dict[str, float] = {}
     if records:
         newest = records[-1]
-        losses = {"epochs": newest.epoch, "train_loss": newest.train_loss, "training_hours": newest.seconds / 3600}
+        losses = {"epochs": newest.epoch, "train_loss": newest.train_loss}
     if validated := [record.validation_loss for record in records if record.validation_loss is not None]:
         losses["validation_loss"] = validated[-1]
     radii = {c.label: c.diameter_angstrom / 2 for c in described.counts if c.diameter_angstrom}
@@ -212,7 +238,7 @@ def _announce(job: TrainingJob, training: Subtomograms, validation: Subtomograms
 
 
 def _report(job: TrainingJob, result: Fit) -> None:
-    run, epochs = job.run, job.preset.training.epochs
+    run, epochs = final_place(job.run) if result.finished else job.run, job.preset.training.epochs
     if result.was_finished:
         say(f"{run}: all {epochs} epochs are finished; nothing to do (raise epochs to continue)")
         return
@@ -239,5 +265,5 @@ def _report(job: TrainingJob, result: Fit) -> None:
         EVENTS_NAME: "for tensorboard --logdir",
     }
     for name, what in written.items():
-        if (run / name).exists():
+        if (job.run / name).exists():
             say_written(run / name, what)

@@ -141,3 +141,20 @@ def test_a_limit_draws_from_each_class_by_the_seed(make_volumes, real, refuses):
     assert open_generated(folder, real, Reading(limit=6)).digest == open_generated(folder, real, Reading()).digest
     with refuses(RequestError, "limit 0", "at least 1"):
         open_generated(folder, real, Reading(limit=0))
+
+
+def test_samples_that_were_changed_are_not_judged(samples, real, refuses):
+    volume = next((samples / "volumes").iterdir())
+    write_volume(volume, np.zeros((8, 8, 8)), 10.0125)
+    with refuses(SourceError, volume.name, "changed since it was sampled", "rerun frazil sample"):
+        open_generated(samples, real, Reading())
+
+
+def test_names_that_lead_out_of_the_folder_are_refused(samples, real, refuses):
+    path = samples / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name in ("/etc/passwd", "../samples/x.mrc"):
+        manifest["samples"][0]["file"] = name
+        path.write_text(json.dumps(manifest))
+        with refuses(SourceError, "manifest.json", name, "not inside"):
+            open_generated(samples, real, Reading())

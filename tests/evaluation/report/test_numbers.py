@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frazil.evaluation.report.numbers import decimals_of, duration, interval, number
+from frazil.evaluation.report.numbers import decimals_of, interval, number
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,3 @@ def test_interval_has_the_decimals_of_its_value():
 def test_number_is_within_half_a_figure(value):
     shown = float(number(value).replace("\u202f", ""))
     assert shown == pytest.approx(value, rel=0.0051)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(4.21, "4.2 s"), (60, "1 min 0 s"), (200, "3 min 20 s"), (3600 + 330, "1 h 5 min")]
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from frazil.core.errors import OutputError, SourceError
+from frazil.core.files import write_json
 from frazil.core.settings import SourceSettings
 from frazil.io.sources import open_source
 from frazil.simulation.calibration import pieces
@@ -102,7 +103,7 @@ def interrupted(calibrated, tmp_path) -> Path:
     lines = (calibrated / EVALUATIONS_FILE).read_text().splitlines(keepends=True)
     (out / EVALUATIONS_FILE).write_text("".join(lines[:8]) + lines[8][:20])
     record = json.loads((calibrated / RECORD_FILE).read_text())
-    (out / RECORD_FILE).write_text(json.dumps(record | {"fitted": {}, "checks": []}))
+    write_json(out / RECORD_FILE, record | {"fitted": {}, "checks": []})
     return out
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from frazil.core.errors import RequestError, SourceError, StoreError
-from frazil.core.files import file_digest, read_json, text_digest
+from frazil.core.files import check_inside, file_digest, read_json, text_digest
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import Settings
 from frazil.dataset.store import DESCRIPTION, BoxStore
@@ -151,8 +151,9 @@ def _from_samples(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolu
             "about whether samples are new"
         )
     first, voxel_size = entries[0], reading.voxel_size_angstrom or manifest.voxel_size_angstrom
+    written = [entry.digest for entry in entries]
     return replace(
-        _from_files(path, files, [entry.label for entry in entries], voxel_size),
+        _from_files(path, files, [entry.label for entry in entries], voxel_size, written),
         kind=SAMPLES_KIND,
         names=tuple(entry.name for entry in entries),
         note=f"{first.sampler}, {first.steps} steps, guidance {first.guidance:g}, bundle {manifest.bundle_digest[7:15]}, "
@@ -163,11 +164,22 @@ def _from_samples(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolu
 
 
 def _from_files(
-    path: Path, files: Sequence[str], labels: Sequence[str], voxel_size_angstrom: float | None
+    path: Path,
+    files: Sequence[str],
+    labels: Sequence[str],
+    voxel_size_angstrom: float | None,
+    written: Sequence[str] = (),
 ) -> GeneratedVolumes:
+    """`written` are the digests that the files must have."""
+    check_inside(path, files, path, SourceError)
     header = common_cube(path, files, voxel_size_angstrom)
     grid = Grid(header.voxel_size_angstrom, header.shape_voxel[0])
     each = [(file, label, file_digest(path / file)) for file, label in zip(files, labels, strict=True)]
+    for (file, _, digest), before in zip(each, written, strict=False):
+        if digest != before:
+            raise SourceError(
+                f"{path / file}: changed since it was sampled; move it away and rerun frazil sample to make it again"
+            )
     return GeneratedVolumes(
         path=path,
         kind="folder of MRC files",

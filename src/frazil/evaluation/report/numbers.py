@@ -36,13 +36,3 @@ def number(value: float | None, unit: str = "", *, decimals: int | None = None) 
 def interval(bounds: Interval | None, *, decimals: int) -> str:
     """Return ``low to high``, or nothing."""
     return " to ".join(number(bound, decimals=decimals) for bound in bounds or ())
-
-
-def duration(seconds: float) -> str:
-    """Return a time as ``4.2 s``, ``3 min 20 s`` or ``1 h 5 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -111,5 +111,4 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["number"] = numbers.number
-    environment.filters["duration"] = numbers.duration
     return environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from frazil.core.console import console, say, say_written
+from frazil.core.folder import final_place
 from frazil.evaluation.examples import read_examples
-from frazil.evaluation.records import EXAMPLES_FILE, REPORT_FILE, read_evaluation
+from frazil.evaluation.records import EXAMPLES_FILE, REPORT_FILE, evaluation_folder, read_evaluation
 from frazil.evaluation.report.page import write_report
-from frazil.evaluation.scores import Evaluation
+from frazil.evaluation.scores import Evaluation, StageCost
 from frazil.evaluation.verdicts import with_verdicts
 
 _STYLES = {"yes": "green", "partly": "yellow", "no": "red", "not measured": "dim"}
@@ -32,8 +34,15 @@ def report(folder: str | Path) -> Path:
     OutputError : the place cannot be written.
     """
     folder = Path(folder)
-    path = folder / REPORT_FILE
-    write_report(path, with_verdicts(read_evaluation(folder)), read_examples(folder / EXAMPLES_FILE))
+    read_evaluation(folder)  # before anything is written
+    with evaluation_folder(folder).held():
+        return report_of_held(folder)
+
+
+def report_of_held(folder: Path) -> Path:
+    """Write the report of an evaluation whose folder is held."""
+    write_report(folder / REPORT_FILE, with_verdicts(read_evaluation(folder)), read_examples(folder / EXAMPLES_FILE))
+    path = final_place(folder) / REPORT_FILE
     say_written(path, "the report: open it in a browser")
     return path
 
@@ -59,8 +68,8 @@ def _cell(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.3g}"
 
 
-def say_verdicts(evaluation: Evaluation) -> None:
-    """Print the answer to each question, and how long each stage took."""
+def say_verdicts(evaluation: Evaluation, costs: Sequence[StageCost] = ()) -> None:
+    """Print the answer to each question, and how long each stage took that was run."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -70,8 +79,5 @@ def say_verdicts(evaluation: Evaluation) -> None:
         answer = f"[{style}]{verdict.answer}[/{style}]"
         table.add_row(f"[bold]{verdict.question}?[/bold]", answer, escape(verdict.sentence))
     console.print(table)
-    if evaluation.stages:
-        costs = ", ".join(
-            f"{cost.name} {cost.seconds:.0f} s ({cost.peak_memory_gb:.1f} GB)" for cost in evaluation.stages
-        )
-        say(f"took {costs}")
+    if costs:
+        say(f"took {', '.join(f'{one.name} {one.seconds:.0f} s ({one.peak_memory_gb:.1f} GB)' for one in costs)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 import time
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from frazil.evaluation.records import StageRecord, stage_file
+from frazil.core.ledger import enter
+from frazil.evaluation.records import STAGE_LOG, StageRecord, stage_file
 from frazil.evaluation.scores import StageCost
 from frazil.evaluation.stages.diversity import diversity
 from frazil.evaluation.stages.features import features
@@ -61,6 +63,11 @@ def run_stage(
     quick = material.quick and stage.has_quick
     record = found.model_copy(update={"quick": quick, "costs": tuple(costs)})
     record.write(stage_file(out, name))
+    log = out / STAGE_LOG
+    log.touch()
+    enter(log, log, log=True)
+    with log.open("a", encoding="utf-8") as stream:
+        stream.writelines(f"{json.dumps(dict(cost))}\n" for cost in costs)  # `model_dump` leaves out what it cost
     return record
 
 

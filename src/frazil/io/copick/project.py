@@ -14,6 +14,7 @@ import numpy as np
 
 from frazil.core.errors import OutputError, PickError
 from frazil.core.files import write_json
+from frazil.core.folder import final_place
 from frazil.core.records import Picks, TiltRange
 from frazil.core.version import signature
 from frazil.io.checks import check_name, check_run
@@ -43,7 +44,7 @@ def write_project_config(
         "description": signature(simulated=simulated),
         "version": "1.0.0",
         "pickable_objects": objects,
-        "overlay_root": f"local://{root.resolve()}",
+        "overlay_root": f"local://{final_place(root).resolve()}",
         "overlay_fs_args": {"auto_mkdir": True},
     }
     path = root / CONFIG_NAME

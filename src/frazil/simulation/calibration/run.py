@@ -17,6 +17,7 @@ from frazil.core.documents import differences
 from frazil.core.errors import SettingsError
 from frazil.core.files import output_errors, write_text
 from frazil.core.folder import OutputFolder
+from frazil.core.ledger import enter
 from frazil.core.settings import SourceSettings
 from frazil.core.version import __version__
 from frazil.io.checks import check_name
@@ -103,16 +104,13 @@ def calibrate(
     record = CalibrationRecord(problem=problem, fitted={}, checks=())
     owns = (EVALUATIONS_FILE, f"{name}.toml", *(f"{_CURVES_NAME}.{suffix}" for suffix in ("png", "pdf")))
     folder = OutputFolder(out, RECORD_FILE, CalibrationRecord, owns)
-
-    def earlier() -> CalibrationRecord | None:
-        return folder.earlier(record, force=force, compare=lambda old, new: differences(old, new, ("fitted", "checks")))
-
-    earlier()  # refuses before anything is touched
     with folder.held():
-        if earlier() is None:
-            folder.start(record)
+        work, _ = folder.begin(
+            record, force=force, compare=lambda old, new: differences(old, new, ("fitted", "checks"))
+        )
+        work.check()
         prepared = [PreparedPiece(piece, start, seed) for piece in pieces]
-        numbers = _fit(prepared, start, out / EVALUATIONS_FILE, evaluations, fine_fall_dex)
+        numbers = _fit(prepared, start, work.path / EVALUATIONS_FILE, evaluations, fine_fall_dex)
         # Three digits: more would be noise, and a preset is read by people.
         rounded = {key: float(f"{value:.3g}") for key, value in read_numbers(with_numbers(start, numbers)).items()}
         fitted = with_numbers(start, rounded).model_copy(update={"name": name})
@@ -121,15 +119,17 @@ def calibrate(
         results = check(measured, simulated, fine_fall_dex=fine_fall_dex)
         content = tomli_w.dumps(fitted.model_dump(mode="json", exclude={"name"}, exclude_none=True))
         runs_fitted = ", ".join(piece.run for piece in pieces)
-        preset_path = out / f"{name}.toml"
-        write_text(preset_path, f"# Fitted by frazil {__version__} calibrate to {runs_fitted}.\n\n{content}")
-        save_figure(curves_page(pieces, measured, simulated).figure, out / _CURVES_NAME)
+        write_text(
+            work.path / f"{name}.toml", f"# Fitted by frazil {__version__} calibrate to {runs_fitted}.\n\n{content}"
+        )
+        save_figure(curves_page(pieces, measured, simulated).figure, work.path / _CURVES_NAME)
         before, after = read_numbers(start), read_numbers(fitted)
         changes = {key: {"start": before[key], "fitted": after[key]} for key in before}
         rows = tuple({**asdict(one), "passed": one.passed} for one in results)
-        record.model_copy(update={"fitted": changes, "checks": rows}).write(folder.record_path)
+        record.model_copy(update={"fitted": changes, "checks": rows}).write(work.record_path)
+        work.finish()
     console.print(checks_table(results))
-    say_written(preset_path, "preset for frazil simulate --preset")
+    say_written(out / f"{name}.toml", "preset for frazil simulate --preset")
     say_written(folder.record_path, "what was fitted, and how well")
     say_written(out / f"{_CURVES_NAME}.png", "curves, real and simulated; also as PDF")
     return results
@@ -161,6 +161,7 @@ def _fit(
 ) -> dict[str, float]:
     """Return the best numbers. What `memory` holds, one evaluation per line, is not evaluated again."""
     with progress_bar() as bar, output_errors(memory), memory.open("a", encoding="utf-8") as file:
+        enter(memory, memory, log=True)
         text = memory.read_text(encoding="utf-8")
         if text and not text.endswith("\n"):  # an earlier call was killed
             file.write("\n")

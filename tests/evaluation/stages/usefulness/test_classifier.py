@@ -133,3 +133,13 @@ def test_what_cannot_be_learned_is_refused(draw, refuses):
 def test_the_window_is_the_middle_where_the_particle_is(box, window, bins):
     assert window_edge(box) == window
     assert binning(window) == bins
+
+
+def test_a_flipped_bit_is_found(learned, tmp_path):
+    path = tmp_path / "classifier.safetensors"
+    learned.save(path)
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="its digest does not fit"):
+        Classifier.load(path)

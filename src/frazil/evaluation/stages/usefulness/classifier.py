@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from frazil.core.errors import BundleError, ShapeError, TrainingError
-from frazil.core.files import atomic_path
+from frazil.core.files import atomic_path, bytes_digest
 from frazil.core.seeds import numpy_generator, torch_generator
 from frazil.core.settings import Settings
 from frazil.evaluation.stages.material import OnStep, ignore
@@ -98,16 +98,20 @@ class Classifier:
     def save(self, path: Path) -> None:
         """Write it as one safetensors file, whole or not at all."""
         tensors = {name: tensor.contiguous() for name, tensor in self._network.state_dict().items()}
+        card = self.card.model_dump_json()
         with atomic_path(path) as temporary:
-            temporary.write_bytes(save(tensors, metadata={"card": self.card.model_dump_json()}))
+            temporary.write_bytes(save(tensors, metadata={"card": card, "digest": _digest(card, tensors)}))
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
         """Read a classifier; it predicts what it predicted before it was saved, bit by bit."""
         try:
             with safe_open(path, framework="pt") as file:
-                card = ClassifierCard.model_validate_json((file.metadata() or {})["card"])
+                metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata["digest"] != _digest(metadata["card"], tensors):
+                raise BundleError(f"{path}: damaged, its digest does not fit")
+            card = ClassifierCard.model_validate_json(metadata["card"])
             network = build_network(card.window_voxel, len(card.classes))
             network.load_state_dict(tensors, assign=True)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as fault:
@@ -128,6 +132,10 @@ class Classifier:
                 batch = crop_center(volumes[start : start + BATCH_SIZE], self.card.window_voxel)
                 found[start : start + BATCH_SIZE] = values(_as_tensor(batch)).numpy()
         return found
+
+
+def _digest(card: str, tensors: dict[str, Tensor]) -> str:
+    return bytes_digest(b"".join([card.encode(), *(tensors[name].numpy().tobytes() for name in sorted(tensors))]))
 
 
 def train_classifier(

@@ -1,0 +1,22 @@
+"""Digests of files and texts: ``sha256:<hex>``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+def file_digest(path: Path) -> str:
+    """Return ``sha256:<hex>`` of the file's bytes."""
+    with path.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def text_digest(text: str) -> str:
+    """Return ``sha256:<hex>`` of `text` in UTF-8."""
+    return bytes_digest(text.encode())
+
+
+def bytes_digest(content: bytes) -> str:
+    """Return ``sha256:<hex>`` of `content`."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -1,0 +1,15 @@
+"""A command that is killed and run again ends as if undisturbed. `make faults` tries all changes of all commands; here are a few."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+INJECT = Path(__file__).with_name("inject.py")
+COMMANDS = ["curate", "sample --force", "figures", "import-weights", "simulate --force", "report"]
+
+
+def test_killed_commands_end_as_if_undisturbed():
+    command = [sys.executable, str(INJECT), "--points", "3", "--seed", "1", *COMMANDS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "18 of 18 kills were as if undisturbed" in done.stdout
