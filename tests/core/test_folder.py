@@ -144,7 +144,7 @@ def test_a_replacement_whose_request_changes_begins_anew(folder):
     assert set(shown(folder)) == {"pots/1.txt", "request.json"}
 
 
-@pytest.mark.parametrize("kills", range(8))
+@pytest.mark.parametrize("kills", range(22))
 def test_a_swap_that_is_killed_anywhere_is_finished_by_the_next_call(folder, monkeypatch, kills):
     cook(folder, Request())
     with folder.held():
@@ -165,11 +165,12 @@ def test_a_swap_that_is_killed_anywhere_is_finished_by_the_next_call(folder, mon
         write_text(work.path / "pots" / "1.txt", "stew")
         write_text(work.path / "menu.html", "stew")
     with monkeypatch.context() as patch:
-        for name in ("rename", "replace", "unlink"):
-            patch.setattr(f"pathlib.Path.{name}", dying(getattr(type(folder.path), name)))
+        for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
+            patch.setattr(os, name, dying(getattr(os, name)))
         with suppress(KeyboardInterrupt), folder.held():
             work, _ = folder.begin(Request(dish="stew"), force=True)
             work.finish()
+    assert len(calls) == kills + 1, "the test has to reach every change"
     cook(folder, Request(dish="stew"), force=True)
     assert {name: text for name, text in shown(folder).items() if name != "request.json"} == {
         "menu.html": "stew",

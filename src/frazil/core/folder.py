@@ -11,6 +11,7 @@ Each command first writes a record that says what the folder holds (`Document`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -205,7 +206,12 @@ class OutputFolder(Generic[Record]):
     def anew(self) -> Self:
         """Return where a replacement is made, empty."""
         new = self.replacement
-        remove_own(new.path)
+        if new.path.exists():
+            if not (new.path / JOURNALS).exists() and any(new.path.iterdir()):
+                raise OutputError(f"{new.path}: frazil did not make it; move it away")
+            half_removed = new.path.with_name(f"{_NEW}.{os.getpid()}.partial")  # which is cleared after a kill
+            new.path.rename(half_removed)
+            remove_own(half_removed)
         begin_journal(new.path)
         return new
 
@@ -261,12 +267,19 @@ class OutputFolder(Generic[Record]):
 
     def _swap(self, swap: Path) -> None:
         """Put the files of a replacement into place, whatever an earlier call has put there already; the journals last."""
+        if not is_settled(swap):  # its journal is in place, so everything is
+            if not any(file.is_file() for file in swap.rglob("*")):
+                remove_own(swap)
+            return
         old, new = Ledger(self.path, self.parts), Ledger(swap, self.parts)
-        old.remove(old.entries.keys() - new.entries.keys())
+        moved = tuple(f"{part}/" for part in self.parts if not is_settled(swap / part))
+        old.remove([name for name in old.entries.keys() - new.entries.keys() if not name.startswith(moved)])
         for name, entries in new.entries.items():
             old.entries.setdefault(name, []).extend(entries)
         names = [str(file.relative_to(swap)) for file in swap.rglob("*") if not file.is_dir() or file.is_symlink()]
-        for name in sorted(names, key=lambda name: (JOURNALS in name, name == self.record_file, name)):
+        for name in sorted(
+            names, key=lambda name: (name.startswith(JOURNALS), JOURNALS in name, name == self.record_file, name)
+        ):
             target = self.path / name
             old.make_way(target)
             target.parent.mkdir(parents=True, exist_ok=True)
