@@ -41,7 +41,7 @@ def evaluation():
         ),
         plots=(PLOT,),
         close_pairs=(PAIR,),
-        stages=(StageCost(name="physics", seconds=1.5, peak_memory_gb=0.25),),
+        stages=(StageCost(name="physics"),),
         warnings=("w",),
     )
 

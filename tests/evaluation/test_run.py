@@ -72,7 +72,9 @@ def test_what_is_written(judge, tmp_path):
     assert evaluation.name == "made"
     assert [score.name for score in evaluation.scores] == ["spectrum_physics", "spectrum_memorisation"]
     assert [stage.name for stage in evaluation.stages] == ["physics", "memorisation"]
-    assert all(stage.peak_memory_gb > 0.01 for stage in evaluation.stages)
+    log = [json.loads(line) for line in (tmp_path / "out" / "stages" / "log.jsonl").read_text().splitlines()]
+    assert [line["name"] for line in log] == [stage.name for stage in evaluation.stages]
+    assert all(line["peak_memory_gb"] > 0.01 for line in log)
     assert evaluation.warnings.count("said twice") == 1
     assert [verdict.question for verdict in evaluation.verdicts] == [
         "realistic",

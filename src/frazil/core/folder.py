@@ -22,7 +22,15 @@ from frazil.core.console import say
 from frazil.core.documents import Document, differences
 from frazil.core.errors import OutputError
 from frazil.core.files import locked, make_folder, output_errors, read_json
-from frazil.core.ledger import JOURNALS, Ledger, begin_journal, clear_leftovers, is_settled, remove_own
+from frazil.core.ledger import (
+    JOURNALS,
+    Ledger,
+    begin_journal,
+    clear_leftovers,
+    has_other_journals,
+    is_settled,
+    remove_own,
+)
 
 _NEW, _SWAP = ".new", ".swap"
 """A replacement that is made, and one that is whole and takes its place."""
@@ -140,6 +148,8 @@ class OutputFolder(Generic[Record]):
                 yield
                 if not shared:
                     with output_errors(self.path):
+                        if has_other_journals(self.path):
+                            clear_leftovers(self.path)  # a worker may have been killed
                         Ledger(self.path).settle()
                 self._remove_if_new(made)
         except BaseException:
@@ -221,6 +231,7 @@ class OutputFolder(Generic[Record]):
             return self.path
         old = replace(self, path=self.path.parent)
         with output_errors(old.path):
+            clear_leftovers(self.path)
             Ledger(self.path).settle()
             self.path.rename(old.path / _SWAP)
             old._recover()

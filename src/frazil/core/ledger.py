@@ -209,6 +209,11 @@ def is_settled(root: Path) -> bool:
     return [journal.name for journal in _journals(root)] == [_SETTLED]
 
 
+def has_other_journals(root: Path) -> bool:
+    """Return whether other processes have worked in `root` since the journals were settled."""
+    return any(journal.name not in (_SETTLED, _journal_name()) for journal in _journals(root))
+
+
 def clear_leftovers(root: Path) -> None:
     """Remove what killed processes left half-written, but for folders in which other commands work."""
     for here, folders, files in os.walk(root):
@@ -233,9 +238,12 @@ def _journals(root: Path) -> list[Path]:
     return sorted((root / JOURNALS).glob("*.jsonl"), key=lambda journal: (journal.name != _SETTLED, journal.name))
 
 
+def _journal_name() -> str:
+    return f"{os.uname().nodename}-{os.getpid()}.jsonl"
+
+
 def _append(root: Path, lines: Iterable[str]) -> None:
-    journal = root / JOURNALS / f"{os.uname().nodename}-{os.getpid()}.jsonl"
-    with journal.open("a", encoding="utf-8") as stream:
+    with (root / JOURNALS / _journal_name()).open("a", encoding="utf-8") as stream:
         stream.write("".join(f"{line}\n" for line in lines))
 
 
