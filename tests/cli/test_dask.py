@@ -33,7 +33,7 @@ def kill_a_worker_once_there_is(pattern, folder, cluster):
 def test_bytes_are_the_same_though_a_worker_is_killed(run, dask_cluster, make_bundle, tmp_path):
     out = {verb: tmp_path / verb for verb in ("simulate", "curate", "sample")}
     tiny = "--shape 24,32,32 --voxel-size 20 --ice-thickness full --particles-per-class 1 --count 3"
-    boxes = "--tomogram-type denoised --box 16 --validation-run SIM_002"
+    boxes = "--box 16 --validation-run SIM_002"
     for first_result, command in {
         "ExperimentRuns/*/Picks/*": f"simulate --out {out['simulate']} --preset small {tiny}",
         ".runs/*": f"curate {out['simulate']} --out {out['curate']} {boxes}",

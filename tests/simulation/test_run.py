@@ -30,7 +30,7 @@ OPTIONS = {
     "specimen.surroundings.background_protein_mg_per_ml": 0.0,
 }
 SMALL = load_simulation_preset("small", OPTIONS)
-EVERYTHING = {"mrc": True}
+EVERYTHING = {"mrc": True, "types": ("wbp", "denoised", "clean")}
 LITTLE = {"types": ("denoised",), "levels": 1}
 TINY = "--preset small --shape 24,32,32 --voxel-size 20 --ice-thickness full --particles-per-class ribosome=1,apo-ferritin=2"
 
@@ -141,7 +141,10 @@ def test_mrc_copies_are_the_same_tomograms(project):
         assert np.array_equal(read_volume(path), zarr)
 
 
-def test_only_the_types_that_are_asked_for(tmp_path):
+def test_one_type_without_asking_and_only_those_that_are_asked_for(tmp_path):
+    plain = simulate(tmp_path / "plain", preset=SMALL, levels=1)
+    assert list(manifest(plain.path)["tomogram_types"]) == ["denoised"]
+    assert open_source(plain.path, SourceSettings()).header("SIM_000").shape_voxel == (28, 40, 48)
     simulate(tmp_path / "out", preset=SMALL, types=("clean", "wbp"), levels=1)
     spacing = tmp_path / "out" / "ExperimentRuns" / "SIM_000" / "VoxelSpacing20.000"
     assert sorted(path.name for path in spacing.iterdir()) == ["clean.zarr", "wbp.zarr"]

@@ -43,10 +43,21 @@ def test_moments_refuse_fewer_than_two_voxels(volume, count):
 def test_z_score_is_equation_1(volume):
     scored = z_score(volume, moments(volume))
     truth = torch.from_numpy(volume)
-    np.testing.assert_allclose(scored, (truth - truth.mean()) / (truth.std() + 1e-8), atol=1e-5)
+    np.testing.assert_allclose(scored, (truth - truth.mean()) / truth.std(), atol=1e-5)
     assert scored.dtype == np.float32
-    # epsilon matters at this amplitude: the standard deviation is not quite 1
-    assert scored.std(ddof=1) == pytest.approx(moments(volume).std / (moments(volume).std + EPSILON), rel=1e-5)
+    loud = volume * np.float32(1e6)
+    expected = (loud - np.float64(moments(loud).mean)) / (moments(loud).std + EPSILON)
+    np.testing.assert_array_equal(z_score(loud, moments(loud)), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-11, 1e-8, 1e-3, 1.0, 1e6])
+def test_z_scores_have_no_unit(volume, scale):
+    scaled = (volume.astype(np.float64) * scale).astype(np.float32)
+    assert z_score(scaled, moments(scaled)).std(ddof=1) == pytest.approx(1, rel=1e-5)
+
+
+def test_the_same_everywhere_is_zero():
+    assert not z_score(np.full((2, 2, 2), 3.0, dtype=np.float32), Moments(3.0, 0.0)).any()
 
 
 def test_z_score_sets_what_was_not_measured_to_zero(volume):

@@ -77,7 +77,7 @@ def simulate(
     first: int | None = None,
     seed: int = 0,
     like: LikeOptions | str | Path | None = None,
-    types: Sequence[str] = tuple(TYPES),
+    types: Sequence[str] = ("denoised",),
     levels: int | None = None,
     mrc: bool = False,
     workers: int = 1,

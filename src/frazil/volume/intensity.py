@@ -12,7 +12,7 @@ from frazil.core.errors import ShapeError
 from frazil.core.records import Moments
 
 EPSILON = 1e-8
-"""Added to the standard deviation in eq. 1. Real CZII tomograms have 6e-6, so it is small but not nothing."""
+"""Added to the standard deviation in eq. 1; to one below 1, as a share of it, because gray values have any unit."""
 
 
 def moments(volume: Float[np.ndarray, "z y x"], measured: Bool[np.ndarray, "z y x"] | None = None) -> Moments:
@@ -33,12 +33,13 @@ def moments(volume: Float[np.ndarray, "z y x"], measured: Bool[np.ndarray, "z y 
 def z_score(
     volume: Float[np.ndarray, "z y x"], statistics: Moments, measured: Bool[np.ndarray, "z y x"] | None = None
 ) -> Float32[np.ndarray, "z y x"]:
-    """Return ``(x - mean) / (std + 1e-8)`` (eq. 1) as float32.
+    """Return ``(x - mean) / (std + epsilon)`` (eq. 1) as float32; zeros where all gray values are the same.
 
     Where `measured` is given, voxels that were not measured become 0, the mean of the measured ones.
     """
     # float64: the mean can be large against the standard deviation
-    scored = ((volume - np.float64(statistics.mean)) / (statistics.std + EPSILON)).astype(np.float32)
+    width = statistics.std + EPSILON * min(statistics.std, 1.0) or 1.0
+    scored = ((volume - np.float64(statistics.mean)) / width).astype(np.float32)
     if measured is not None:
         scored[~measured] = 0
     return scored
