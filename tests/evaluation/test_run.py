@@ -78,6 +78,7 @@ def test_what_is_written(judge, tmp_path):
     assert evaluation.warnings.count("said twice") == 1
     assert [verdict.question for verdict in evaluation.verdicts] == [
         "realistic",
+        "near real data",
         "varied",
         "new",
         "right class",

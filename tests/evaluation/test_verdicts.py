@@ -3,7 +3,7 @@
 import pytest
 
 from frazil.evaluation.scores import Evaluation, Score, SetDescription, Verdict
-from frazil.evaluation.verdicts import aspects, verdicts, with_verdicts
+from frazil.evaluation.verdicts import aspects, compared_with, verdicts, with_verdicts
 
 DISTANCES = (
     "spectrum_xy_dex", "wedge_profile_dex", "grey_values_wasserstein", "autocorrelation_distance", "frechet_learned", "kid_random",
@@ -234,7 +234,7 @@ def useful(*, alone=0.9, real=0.9, gain=None, all_gain=None, pasted=0.0):
     [
         (useful(gain=(0.01, 0.03), all_gain=(0.01, 0.02)), "yes"),
         (useful(gain=(0.01, 0.03)), "yes"),  # no more real volumes than generated ones
-        (useful(gain=(-0.01, 0.03), all_gain=(0.01, 0.02)), "yes"),
+        (useful(gain=(-0.01, 0.03), all_gain=(0.01, 0.02)), "partly"),  # copy-paste may help more
         (useful(gain=(0.01, 0.03), all_gain=(0.01, 0.02), pasted=0.05), "partly"),  # copy-paste does it too
         (useful(gain=(0.01, 0.03), all_gain=(-0.02, 0.02), alone=0.3), "partly"),  # only where real volumes are few
         (useful(gain=(-0.01, 0.03), all_gain=(-0.02, 0.02)), "partly"),  # alone they teach as much as real ones
@@ -251,6 +251,54 @@ def useful(*, alone=0.9, real=0.9, gain=None, all_gain=None, pasted=0.0):
 )
 def test_useful(scores, expected):
     assert answer(scores, "useful").answer == expected
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(100.0, "no"), (2.0, "partly"), (0.0, "yes")])
+def test_duplicates_cap_the_variety(percent, expected):
+    found = [
+        score(name, 1.0, 1.0, question="varied", better="higher")
+        for name in ("coverage_learned", "coverage_random", "coverage_handcrafted", "vendi_learned", "ms_ssim")
+    ]
+    found.append(score("near_doubles", percent, 0.0, question="varied"))
+    said = answer(found, "varied")
+    assert said.answer == expected
+    assert ("near duplicate among them" in said.sentence) == (percent > 0)
+
+
+def test_curves_are_near_up_to_twice_the_floor():
+    def one(value):
+        return answer(
+            [score("curves_spectrum_dex", value, 0.1, question="near real data", noise=2.0)], "near real data"
+        )
+
+    assert one(0.09).sentence.startswith("On a par with real slices in power spectra")
+    assert one(0.19).sentence.startswith("Near real slices")
+    assert (one(0.21).answer, one(0.21).sentence[:20]) == ("no", "Short of real slices")  # however bad noise is
+
+
+def test_what_the_verdicts_rest_on_is_said():
+    def said(*, simulated=False, boxes=60, curves=False):
+        sets = {"kind": "x", "voxel_size_angstrom": 10.0, "box_size_voxel": 64}
+        of = SetDescription(path="/data/boxes", counts={"a": boxes} if boxes else {}, simulated=simulated, **sets)
+        slices = SetDescription(path="/data/curves.json", counts={"a": 8}, **sets) if curves else None
+        return compared_with(
+            Evaluation(
+                name="x",
+                generated=of,
+                held_out=of,
+                training=of,
+                curves=slices,
+                seed=0,
+                verdicts=(),
+                scores=(),
+                plots=(),
+            )
+        )
+
+    assert said() == "Compared with 60 held-out real boxes (boxes)."
+    assert said(simulated=True).startswith("Compared with 60 SIMULATED boxes (boxes), not from a microscope")
+    assert said(boxes=0, curves=True) == "Compared with curves of 8 real subtomograms (curves.json)."
+    assert "; and with curves of 8" in said(curves=True)
 
 
 def test_useful_names_gains_and_rivals():

@@ -24,7 +24,7 @@ def test_an_archive_is_read_and_yz_turned_to_rows_of_z(tmp_path, drawn):
     assert found.labels == ("ribosome", "apo-ferritin")
     np.savez(path, slices=drawn, labels=LABELS, voxel_size_angstrom=13.0)
     assert read_slices(path).voxel_size_angstrom == 13.0
-    assert read_slices(path, voxel_size_angstrom=10.0).voxel_size_angstrom == 10.0
+    assert read_slices(path, voxel_size_angstrom=10.0).voxel_size_angstrom == 13.0
 
 
 def test_a_folder_of_volumes_gives_their_central_slices(tmp_path, refuses):

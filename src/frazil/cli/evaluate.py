@@ -17,19 +17,28 @@ def evaluate_command(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="REAL GENERATED",
+            metavar="[REAL] GENERATED",
             help="Box store with a split; then samples of frazil, a folder of MRC files with labels, or another box store. "
+            "With --against-curves, REAL may be left out. "
             "With --compare: folders of finished evaluations.",
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for metrics.json and report.html.")] = None,
+    against_curves: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also compare with real data of which only curves (JSON) or slices (NPZ, or a folder) are known.",
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the generator in comparisons.  [dim]\\[default: its folder][/dim]")
     ] = None,
     only: Annotated[
         str | None,
         typer.Option(
-            metavar="STAGES", help="Only some of physics, memorisation, diversity, features, usefulness; use commas."
+            metavar="STAGES",
+            help="Only some of physics, memorisation, diversity, features, usefulness, curves; use commas.",
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Usefulness with one seed: a quarter of the time.")] = False,
@@ -56,16 +65,19 @@ def evaluate_command(
 
         compare_evaluations(paths, out, force=force)
         return
-    if len(paths) != 2 or out is None:
-        raise RequestError("frazil evaluate takes REAL GENERATED --out DIR, or --compare DIR DIR...; see --help")
+    if out is None or len(paths) not in ((2,) if against_curves is None else (1, 2)):
+        raise RequestError(
+            "frazil evaluate takes REAL GENERATED --out DIR, GENERATED --against-curves FILE --out DIR, or --compare DIR DIR...; "
+            "see --help"
+        )
     from frazil.evaluation.run import evaluate
     from frazil.io.labelled_folder import parse_classes
 
-    real, generated = paths
     evaluate(
-        real,
-        generated,
+        paths[0] if len(paths) == 2 else None,
+        paths[-1],
         out,
+        against_curves=against_curves,
         only=split_names(only),
         seed=seed,
         name=name,

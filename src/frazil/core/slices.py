@@ -82,6 +82,7 @@ class SliceCurves(Document):
     quantiles : of XY, 0.1, 1, 5, 50, 95, 99, and 99.9 %.
     radial_profile : by class, mean gray value in XY at whole distances in voxels from the center, counted from 0.
     subtomograms, per_class : how many there are.
+    floors : how far two halves of them are from each other (`frazil.volume.slices.halves_floor`).
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -107,6 +108,7 @@ class SliceCurves(Document):
     radial_profile: dict[str, Numbers] = Field(alias="radial_profile_XY")
     subtomograms: int = Field(ge=1)
     per_class: dict[str, int] | None = None
+    floors: dict[str, float] | None = None
 
     @model_validator(mode="after")
     def _lengths(self) -> Self:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from frazil.core.errors import SourceError
+from frazil.core.files import text_digest
 from frazil.core.slices import SliceCurves
 from frazil.io.slices import read_slices
-from frazil.volume.slices import SliceMeasurements, measure_slices
+from frazil.volume.slices import SliceMeasurements, halves_floor, measure_slices
 
 
 @dataclass(frozen=True)
 class RealSlices:
-    """Curves of real subtomograms; `measurements` of each of them, for floors, is None where only curves are known."""
+    """Curves of real subtomograms; `measurements`, of each of them, is None where only curves are known."""
 
     curves: SliceCurves
     measurements: SliceMeasurements | None
+
+    @property
+    def edge_voxel(self) -> int:
+        """Edge of the slices: the lowest frequency is one cycle in it."""
+        return round(1 / self.curves.cycles_per_voxel[0])
+
+    @property
+    def digest(self) -> str:
+        """Digest of the numbers, whoever wrote them."""
+        return text_digest(self.curves.model_dump_json(exclude={"frazil_version"}))
 
     @property
     def class_weights(self) -> dict[str, float]:
@@ -39,4 +51,5 @@ def read_real_slices(
     if path.suffix.lower() == ".json":
         return RealSlices(SliceCurves.read(path, SourceError), None)
     found = measure_slices(read_slices(path, voxel_size_angstrom=voxel_size_angstrom, classes=classes))
-    return RealSlices(found.curves(), found)
+    floors = {name: value for name, value in halves_floor(found).items() if math.isfinite(value)}
+    return RealSlices(found.curves().model_copy(update={"floors": floors or None}), found)

@@ -68,7 +68,8 @@ class Examples:
 
 def make_examples(sets: Sets, close_pairs: Sequence[ClosePair]) -> Examples:
     """Draw up to 5 generated and 5 held-out volumes of each generated class by the seed, and cut slices of the closest pairs."""
-    low, high = (float(value) for value in np.percentile(sets.held_out.volumes[:, ::2, ::2, ::2], PERCENTILES))
+    of = sets.held_out if len(sets.held_out) else sets.generated
+    low, high = (float(value) for value in np.percentile(of.volumes[:, ::2, ::2, ::2], PERCENTILES))
     pairs = close_pairs[:PAIRS]
     samples, boxes = np.empty((2, len(pairs), *sets.generated.volumes.shape[1:]), dtype=np.float32)
     for place, pair in enumerate(pairs):

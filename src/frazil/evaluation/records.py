@@ -35,13 +35,17 @@ NAME, LABEL = "name", "label"  # columns of ``samples.csv`` that are not numbers
 
 
 class EvaluationInputs(Evaluated):
-    """What an evaluation compares: everything that decides what its stages find. `real` and `generated` name the folders."""
+    """What an evaluation compares: everything that decides what its stages find. `real` and `generated` name the folders.
+
+    Without real boxes, `real` and its digest are empty.
+    """
 
     kind: Literal["frazil evaluation inputs"] = "frazil evaluation inputs"
     real: str
     real_digest: str
     generated: str
     generated_digest: str
+    curves_digest: str | None = None
     voxel_size_angstrom: float
     box_size_voxel: int
     tilt_range_degrees: TiltRange | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,8 @@ from frazil.core.documents import differences
 from frazil.core.errors import FrazilError, RequestError, SourceError
 from frazil.core.files import write_text
 from frazil.core.folder import final_place
+from frazil.core.records import same_voxel_size
+from frazil.dataset.slices import RealSlices, read_real_slices
 from frazil.dataset.store import BoxStore
 from frazil.evaluation.examples import make_examples, write_examples
 from frazil.evaluation.inputs.boxes import Compared, read_sets
@@ -36,7 +38,8 @@ from frazil.evaluation.records import (
 )
 from frazil.evaluation.report.run import report_of_held as write_report
 from frazil.evaluation.report.run import say_verdicts, table_html
-from frazil.evaluation.scores import Evaluation, StageCost
+from frazil.evaluation.scores import Evaluation, SetDescription, StageCost
+from frazil.evaluation.stages.curves import CURVES_STAGE
 from frazil.evaluation.stages.learned import LearnedEmbedding, all_embeddings, cache_folder
 from frazil.evaluation.stages.material import Material
 from frazil.evaluation.stages.run import STAGES, run_stage
@@ -72,10 +75,11 @@ class Evaluated:
 
 
 def evaluate(
-    real: str | Path,
+    real: str | Path | None,
     generated: str | Path,
     out: str | Path,
     *,
+    against_curves: str | Path | None = None,
     only: str | Sequence[str] = (),
     seed: int = 0,
     name: str | None = None,
@@ -93,9 +97,11 @@ def evaluate(
 
     Parameters
     ----------
-    real : box store with a split: training boxes, and held-out (validation) boxes.
+    real : box store with a split: training boxes, and held-out (validation) boxes; None compares with `against_curves` alone.
     generated : folder of `frazil sample`, any folder of MRC files with labels, or another box store.
     out : folder for `metrics.json`, `samples.csv`, `examples.npz`, `report.html` and what each stage found.
+    against_curves : also compare with curves (JSON) or slices (NPZ, or a folder of MRC cubes) of real data whose volumes are
+        not at hand; docs/reference/formats.md.
     only : stages to run; empty runs all. Stages that an earlier call finished are kept.
     seed : of everything that is drawn.
     name : of the generator, in comparisons; None takes the folder's.
@@ -116,10 +122,13 @@ def evaluate(
     OutputError : `out` holds an evaluation of other inputs, or cannot be written.
     ShapeError : boxes too small for a stage, or volumes that it cannot measure.
     """
-    real, generated, out = Path(real), Path(generated), Path(out)
+    generated, out = Path(generated), Path(out)
     only = (only,) if isinstance(only, str) else only
-    if unknown := [stage for stage in only if stage not in STAGES]:
-        raise RequestError(f"only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(STAGES)}")
+    possible = [stage for stage in STAGES if (against_curves if stage == CURVES_STAGE else real) is not None]
+    if not possible:
+        raise RequestError("nothing to compare with; give real boxes, or curves of real data")
+    if unknown := [stage for stage in only if stage not in possible]:
+        raise RequestError(f"only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(possible)}")
     if voxel_size_angstrom is not None and not 0 < voxel_size_angstrom < math.inf:
         raise RequestError(
             f"voxel size {voxel_size_angstrom:g}: not a voxel size; give the true size in angstrom, above 0"
@@ -138,24 +147,41 @@ def evaluate(
         resample=resample,
         seed=seed,
     )
-    store = open_real(real)
+    store = open_real(Path(real)) if real is not None else None
     volumes = open_generated(generated, store, reading)
-    inputs = _inputs(store, volumes, common_grid(store, generated, volumes.grid, resample=resample), reading)
-    wanted = [stage for stage in STAGES if stage in only or not only]
+    curves, grids = None, []
+    if store is not None:
+        grids.append((store.path, Grid.of_store(store)))
+    if against_curves is not None:
+        # an archive that does not say its voxel size is taken to have that of the volumes
+        curves = read_real_slices(Path(against_curves), voxel_size_angstrom=volumes.grid.voxel_size_angstrom)
+        grids.append((Path(against_curves), Grid(curves.curves.voxel_size_angstrom, curves.edge_voxel)))
+    grid = common_grid(*grids[0], generated, volumes.grid, resample=resample)
+    for of, other in grids[1:]:
+        if not same_voxel_size(other.voxel_size_angstrom, grid.voxel_size_angstrom):
+            raise RequestError(
+                f"{of}: measured at {other.voxel_size_angstrom:g} A, but {grids[0][0]} has voxels of {grid.voxel_size_angstrom:g} A; "
+                f"curate the boxes at {other.voxel_size_angstrom:g} A, or leave out one of the two"
+            )
+    inputs = _inputs(store, volumes, grid, reading, curves)
+    wanted = [stage for stage in possible if stage in only or not only]
     name = name or generated.resolve().name
     folder = evaluation_folder(out)
     with folder.held():
         work, earlier = folder.begin(inputs, force=force, again=True, compare=_differences)
         work.check()
-        files = {stage: stage_file(work.path, stage) for stage in STAGES if earlier is not None}
+        files = {stage: stage_file(work.path, stage) for stage in possible if earlier is not None}
         kept = {stage: StageRecord.read(file, SourceError) for stage, file in files.items() if file.exists()}
+        if earlier is not None and earlier.curves_digest != inputs.curves_digest:
+            kept.pop(CURVES_STAGE, None)
+            inputs.write(work.record_path)
         pending = [stage for stage in wanted if stage not in kept or (kept[stage].quick and not quick)]
         if not pending and _is_written(work.path, kept):
             say(f"{out}: {', '.join(wanted)} already finished; nothing to do")
             evaluation = _renamed(work.path, name, report=report)
         else:
             try:
-                compared = _read(store, volumes, inputs)
+                compared = _read(store, volumes, inputs, curves, against_curves)
             except FrazilError:
                 if earlier is None:
                     work.abandon()
@@ -163,7 +189,7 @@ def evaluate(
             if done := [stage for stage in kept if stage not in pending]:
                 say(f"{out}: {', '.join(done)} already finished; resuming with {', '.join(pending) or 'the report'}")
             if pending:
-                kept |= _run(work.path, pending, store, compared, quick=quick)
+                kept |= _run(work.path, pending, store, compared, curves, quick=quick)
             ordered = {stage: kept[stage] for stage in STAGES if stage in kept}
             evaluation = _write(work.path, name, compared, ordered, report=report)
         work.finish()
@@ -171,15 +197,18 @@ def evaluate(
     return Evaluated(out, evaluation)
 
 
-def _inputs(store: BoxStore, volumes: GeneratedVolumes, grid: Grid, reading: Reading) -> EvaluationInputs:
+def _inputs(
+    store: BoxStore | None, volumes: GeneratedVolumes, grid: Grid, reading: Reading, curves: RealSlices | None
+) -> EvaluationInputs:
     return EvaluationInputs(
-        real=store.path.resolve().name,
-        real_digest=store.digest,
+        real=store.path.resolve().name if store is not None else "",
+        real_digest=store.digest if store is not None else "",
         generated=volumes.path.resolve().name,
         generated_digest=volumes.digest,
         voxel_size_angstrom=grid.voxel_size_angstrom,
         box_size_voxel=grid.box_size_voxel,
-        tilt_range_degrees=store.description.tilt_range_degrees,
+        tilt_range_degrees=store.description.tilt_range_degrees if store is not None else None,
+        curves_digest=curves.digest if curves is not None else None,
         seed=reading.seed,
         reading=reading,
     )
@@ -187,7 +216,7 @@ def _inputs(store: BoxStore, volumes: GeneratedVolumes, grid: Grid, reading: Rea
 
 def _differences(old: EvaluationInputs, new: EvaluationInputs) -> list[str]:
     """Name what makes the stages find something else. Numbers of two versions of frazil are not mixed."""
-    found = differences(old, new, ("real", "generated", "reading"))
+    found = differences(old, new, ("real", "generated", "reading", "curves_digest"))
     if old.frazil_version != new.frazil_version:
         found.append(f"frazil_version {old.frazil_version} -> {new.frazil_version}")
     return found
@@ -213,12 +242,35 @@ def _renamed(out: Path, name: str, *, report: bool) -> Evaluation:
     return evaluation
 
 
-def _read(store: BoxStore, volumes: GeneratedVolumes, inputs: EvaluationInputs) -> Compared:
+def _read(
+    store: BoxStore | None,
+    volumes: GeneratedVolumes,
+    inputs: EvaluationInputs,
+    curves: RealSlices | None,
+    curves_path: str | Path | None,
+) -> Compared:
     grid = Grid(inputs.voxel_size_angstrom, inputs.box_size_voxel)
     compared = read_sets(store, volumes, grid, seed=inputs.seed)
     sets = compared.sets
+    if curves is not None:
+        own = curves.curves
+        compared = replace(
+            compared,
+            curves=SetDescription(
+                path=str(curves_path),
+                kind="curves of real slices",
+                digest=inputs.curves_digest,
+                voxel_size_angstrom=own.voxel_size_angstrom,
+                box_size_voxel=curves.edge_voxel,
+                counts=own.per_class or {"subtomograms": own.subtomograms},
+            ),
+        )
+    against = [
+        f"{len(sets.held_out)} held-out boxes, {len(sets.training)} training boxes" if store is not None else "",
+        f"curves of {curves.curves.subtomograms} real subtomograms" if curves is not None else "",
+    ]
     say(
-        f"{len(sets.generated)} generated volumes against {len(sets.held_out)} held-out boxes, {len(sets.training)} training boxes: "
+        f"{len(sets.generated)} generated volumes against {' and '.join(filter(None, against))}: "
         f"{grid.box_size_voxel}^3 voxels of {grid.voxel_size_angstrom:.3f} A"
     )
     for warning in compared.warnings:
@@ -227,11 +279,18 @@ def _read(store: BoxStore, volumes: GeneratedVolumes, inputs: EvaluationInputs) 
 
 
 def _run(
-    out: Path, pending: Sequence[str], store: BoxStore, compared: Compared, *, quick: bool
+    out: Path,
+    pending: Sequence[str],
+    store: BoxStore | None,
+    compared: Compared,
+    curves: RealSlices | None,
+    *,
+    quick: bool,
 ) -> dict[str, StageRecord]:
     """Run stages; each is kept as soon as it is finished."""
-    learned = LearnedEmbedding(store.digest, compared.generated.box_size_voxel, compared.sets.seed, cache_folder())
-    material = Material(compared.sets, store.description.tilt_range_degrees, all_embeddings(learned), quick)
+    digest, tilts = (store.digest, store.description.tilt_range_degrees) if store is not None else ("", None)
+    learned = LearnedEmbedding(digest, compared.generated.box_size_voxel, compared.sets.seed, cache_folder())
+    material = Material(compared.sets, tilts, all_embeddings(learned), quick, curves)
     with progress_bar(counted=False) as bar:
         return {stage: run_stage(out, stage, STAGES[stage], material, learned, bar=bar) for stage in pending}
 
@@ -245,6 +304,7 @@ def _write(out: Path, name: str, compared: Compared, found: Mapping[str, StageRe
             generated=compared.generated,
             held_out=compared.held_out,
             training=compared.training,
+            curves=compared.curves,
             seed=compared.sets.seed,
             verdicts=(),
             scores=tuple(score for record in records for score in record.scores),

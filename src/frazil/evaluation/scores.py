@@ -11,8 +11,8 @@ from pydantic import Field
 from frazil.core.documents import Document
 from frazil.core.settings import Settings
 
-Question = Literal["realistic", "varied", "new", "right class", "useful"]
-QUESTIONS: tuple[Question, ...] = ("realistic", "varied", "new", "right class", "useful")
+Question = Literal["realistic", "near real data", "varied", "new", "right class", "useful"]
+QUESTIONS: tuple[Question, ...] = ("realistic", "near real data", "varied", "new", "right class", "useful")
 
 TrainedOn = Literal["these boxes", "other boxes", "unknown"]
 """What a generator was trained on: the training boxes that it is compared with, others, or not known."""
@@ -22,7 +22,7 @@ Better = Literal["lower", "higher", "as real"]
 
 Interval = tuple[float, float]
 
-LineName = Literal["generated", "real held-out", "real training", "noise"]
+LineName = Literal["generated", "real held-out", "real training", "real slices", "noise"]
 
 
 def known(values: Iterable[float]) -> tuple[float | None, ...]:
@@ -115,7 +115,7 @@ class Verdict(Settings):
 
 
 class SetDescription(Settings):
-    """What was compared; `trained_on` is for generated volumes (since version 2)."""
+    """What was compared; `trained_on` is for generated volumes, `simulated` for boxes that are called real (since version 3)."""
 
     path: str
     kind: str
@@ -125,6 +125,7 @@ class SetDescription(Settings):
     counts: dict[str, int]
     note: str = ""
     trained_on: TrainedOn = "unknown"
+    simulated: bool = False
 
 
 class StageCost(Settings):
@@ -139,17 +140,18 @@ class Evaluated(Document):
     """Base of the records of an evaluation."""
 
     written_by: ClassVar[str] = "frazil evaluate"
-    schema_version: int = 2
+    schema_version: int = 3
 
 
 class Evaluation(Evaluated):
-    """The content of ``metrics.json``; `name` is that of the generator."""
+    """The content of ``metrics.json``; `name` is that of the generator, `curves` are those of real slices."""
 
     kind: Literal["frazil evaluation"] = "frazil evaluation"
     name: str
     generated: SetDescription
     held_out: SetDescription
     training: SetDescription
+    curves: SetDescription | None = None
     seed: int
     verdicts: tuple[Verdict, ...]
     scores: tuple[Score, ...]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from frazil.evaluation.scores import Better, Evaluation, Interval, Question, Score, TrainedOn, Verdict
@@ -61,21 +62,43 @@ def verdicts(
     """Answer the five questions; `count` and `held_out` are the numbers of generated volumes and of held-out boxes."""
     answers: dict[Question, tuple[Answer, str]] = {
         "realistic": _by_aspects(scores, "realistic"),
-        "varied": _by_aspects(scores, "varied"),
+        "near real data": _by_aspects(scores, "near real data", "real slices"),
+        "varied": _varied(scores),
         "new": _new(scores, trained_on),
         "right class": _by_aspects(scores, "right class"),
         "useful": _useful(scores),
     }
-    short = [f"{number} {of}" for number, of in ((count, "samples"), (held_out, "held-out boxes")) if number < FEW]
-    few = f" Only {' and '.join(short)}: intervals are wide, and below {FEW} no answer is more than partly."
-    return tuple(
-        Verdict(
-            question=question,
-            answer="partly" if short and answer == "yes" else answer,
-            sentence=sentence + (few if short and answer != "not measured" else ""),
+    found = []
+    for question, (answer, sentence) in answers.items():
+        sets = (
+            ((count, "samples"),)
+            if question == "near real data"
+            else ((count, "samples"), (held_out, "held-out boxes"))
         )
-        for question, (answer, sentence) in answers.items()
-    )
+        short = [f"{number} {of}" for number, of in sets if number < FEW]
+        if short and answer != "not measured":
+            sentence += (
+                f" Only {' and '.join(short)}: intervals are wide, and below {FEW} no answer is more than partly."
+            )
+            answer = "partly" if answer == "yes" else answer
+        found.append(Verdict(question=question, answer=answer, sentence=sentence))
+    return tuple(found)
+
+
+def compared_with(evaluation: Evaluation) -> str:
+    """Say what the verdicts rest on: simulated boxes, real ones, curves of real slices."""
+    boxes, curves = evaluation.held_out, evaluation.curves
+    count, name = sum(boxes.counts.values()), Path(boxes.path).name
+    found = []
+    if count and boxes.simulated:
+        found.append(
+            f"{count} SIMULATED boxes ({name}), not from a microscope: what is called real below is a simulation"
+        )
+    elif count:
+        found.append(f"{count} held-out real boxes ({name})")
+    if curves is not None:
+        found.append(f"curves of {sum(curves.counts.values())} real subtomograms ({Path(curves.path).name})")
+    return f"Compared with {'; and with '.join(found) or 'nothing'}."
 
 
 _WORST_FIRST: tuple[Grade, ...] = ("short", "near", "reaches")
@@ -93,11 +116,20 @@ _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
         "random features": tuple(f"{name}_random" for name in _DISTANCES),
         "handcrafted features": tuple(f"{name}_handcrafted" for name in _DISTANCES),
     },
+    "near real data": {
+        "power spectra": ("curves_spectrum",),
+        "power by direction": ("curves_sectors",),
+        "missing wedge": ("curves_wedge",),
+        "grey values": ("curves_skew", "curves_excess", "curves_quantile"),
+        "background": ("curves_background",),
+        "radial profiles": ("curves_profile",),
+    },
     "varied": {
         "coverage and recall of learned features": ("coverage_learned", "recall_learned"),
         "coverage and recall of random features": ("coverage_random", "recall_random"),
         "coverage and recall of handcrafted features": ("coverage_handcrafted", "recall_handcrafted"),
         "number of different volumes": ("vendi_",),
+        "duplicates": ("near_doubles",),
         "similarity of pairs": ("ms_ssim",),
     },
     "right class": {"classifier": ("class_",), "radial profiles": ("profile_",)},
@@ -143,7 +175,7 @@ def _aspect(name: str, graded: Sequence[tuple[Score, Grade]]) -> Aspect:
     return Aspect(name, "reaches" if reaches else "near", shown)
 
 
-def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, str]:
+def _by_aspects(scores: Sequence[Score], question: Question, real: str = "real training boxes") -> tuple[Answer, str]:
     """Yes if most aspects reach real volumes, none falls short and all are measured; no if more than a third fall short; else partly."""
     found = aspects(scores, question)
     if not found:
@@ -157,8 +189,7 @@ def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, st
     wording = {"reaches": "on a par with", "near": "near", "short": "short of"}
     present = [kind for kind in wording if by_grade[kind]]
     parts = [
-        f"{wording[kind]} {'them' if place else 'real training boxes'} in "
-        + _named(by_grade[kind], SHOWN if kind == present[-1] else 0)
+        f"{wording[kind]} {'them' if place else real} in " + _named(by_grade[kind], SHOWN if kind == present[-1] else 0)
         for place, kind in enumerate(present)
     ]
     sentence = "; ".join(parts)
@@ -167,6 +198,18 @@ def _by_aspects(scores: Sequence[Score], question: Question) -> tuple[Answer, st
         sentence += f" Not measured: {', '.join(missing)}."
         answer = "partly" if answer == "yes" else answer
     return answer, sentence
+
+
+def _varied(scores: Sequence[Score]) -> tuple[Answer, str]:
+    """Answer by aspects; no if many volumes have a near duplicate in their own set, whatever else is said of them."""
+    answer, sentence = _by_aspects(scores, "varied")
+    doubles = next((score for score in scores if score.name == "near_doubles" and score.value is not None), None)
+    if doubles is None or not (doubles.value or 0.0) > (doubles.real or 0.0):
+        return answer, sentence
+    sentence = f"{_number(doubles.value, '%')} have a near duplicate among them (real: {_number(doubles.real, '%')}). {sentence}"
+    return (
+        "no" if (doubles.value or 0.0) >= MANY_COPIES_PERCENT else "partly" if answer == "yes" else answer
+    ), sentence
 
 
 MANY_COPIES_PERCENT = 5.0  # at or above this share of near duplicates, the answer to *new* is no
@@ -186,18 +229,21 @@ def _new(scores: Sequence[Score], trained_on: TrainedOn) -> tuple[Answer, str]:
     copies, ratio, p = map(values.get, ("near_copies", "nearest_distance_ratio", "nearer_than_held_out_p"))
     if copies is None or ratio is None:
         return "not measured", _unmeasured(scores, "new")
+    mirrored = values.get("near_copies_mirrored", 0.0)
     nearer = ratio < NEARER and (p is None or p < SURE)
     real_copies = found["near_copies"].real
-    some = copies > (real_copies or 0.0)
+    some = max(copies, mirrored) > (real_copies or 0.0)
+    in_mirror = f", {_number(mirrored, '%')} of a mirrored one" if mirrored else ""
     sentence = (
-        f"{_number(copies, '%')} are near duplicates of a training box (real: {_number(real_copies, '%')}). Samples are at "
+        f"{_number(copies, '%')} are near duplicates of a training box (real: {_number(real_copies, '%')})"
+        f"{in_mirror}. Samples are at "
         f"{_number(ratio)} times the distance of held-out boxes from the nearest training box (real training boxes: "
         f"{_number(found['nearest_distance_ratio'].real)})"
     )
     if p is not None:
         sentence += f", {'nearer than' if p < SURE else 'no nearer than'} expected by chance (p = {p:.2g})"
     sentence += "."
-    if copies >= MANY_COPIES_PERCENT or ratio < HALFWAY:
+    if max(copies, mirrored) >= MANY_COPIES_PERCENT or ratio < HALFWAY:
         return "no", sentence
     if trained_on == "other boxes":
         unknowable = "Not measured: the model was trained on other boxes; evaluate it against those."
@@ -214,7 +260,7 @@ _EQUAL, _ALL = "gain_generated_100", "gain_all_generated"
 
 
 def _useful(scores: Sequence[Score]) -> tuple[Answer, str]:
-    """Yes if adding them to all real volumes surely helps, and adding as many as there are real ones helps no less than the rivals.
+    """Yes if adding them to all real volumes surely helps, and adding as many as there are real ones surely no less than the rivals.
 
     Partly if adding all of them, or as many as there are real ones, surely helps, or if a classifier trained on them alone reaches
     one trained on as many real volumes; else no. *Surely*: the interval, over seeds and held-out boxes, is above 0. Other shares do
@@ -229,7 +275,7 @@ def _useful(scores: Sequence[Score]) -> tuple[Answer, str]:
     rivals = {name: known[name].value or 0.0 for name in _RIVALS if name in known}
     main = gains.get(_ALL) or gains.get(_EQUAL)
     equal = gains.get(_EQUAL)
-    beats = equal is not None and (equal.value or 0.0) >= max(rivals.values(), default=0.0)
+    beats = equal is not None and equal.interval is not None and equal.interval[0] >= max(rivals.values(), default=0.0)
     sentence = (
         f"A classifier trained on them alone reaches a balanced accuracy of {_number(alone.value)} on held-out real volumes; "
         f"trained on as many real ones, {_number(alone.real)}."
@@ -272,6 +318,7 @@ def _number(value: float | None, unit: str = "") -> str:
 
 _STAGES: dict[Question, str] = {
     "realistic": "the stages physics and features",
+    "near real data": "with curves of real slices",
     "varied": "the stages diversity and features",
     "new": "the stage memorisation",
     "right class": "the stages usefulness and physics",
@@ -293,11 +340,15 @@ def grade(score: Score) -> Grade | None:
     to noise. ``higher``: *reaches* within 15 % of the way from the real number to that of a failure (shuffled labels or noise,
     whichever is nearer to real; 0 where there is none), *near* within 40 %. ``as real``: the same shares of the real number.
     A near score whose interval overlaps the real one reaches. One that should be ``as real`` and overlaps it is at least near:
-    where the real number is about 0, no share of it says anything.
+    where the real number is about 0, no share of it says anything. Distances from curves of real slices reach up to the
+    distance between halves of these, which are few, and are near up to twice that.
     """
     if score.value is None or score.real is None:
         return None
-    reaches, near = _RULES[score.better](score, score.value, score.real)
+    if score.question == "near real data" and score.better == "lower":
+        reaches, near = score.value <= score.real, score.value <= 2 * score.real
+    else:
+        reaches, near = _RULES[score.better](score, score.value, score.real)
     met = overlap(score.interval, score.real_interval or (score.real, score.real))
     if reaches or (met and near):
         return "reaches"

@@ -29,7 +29,7 @@ def read_slices(
 
     Parameters
     ----------
-    voxel_size_angstrom : instead of what the archive (``voxel_size_angstrom``) or the headers say; needed if they say nothing.
+    voxel_size_angstrom : where the archive (``voxel_size_angstrom``) does not say; instead of what the headers of a folder say.
     classes : names of numbered classes, for a folder.
 
     Raises
@@ -51,7 +51,7 @@ def _from_archive(path: Path, voxel_size_angstrom: float | None) -> SliceSet:
                 if archive.zip.getinfo(f"{name}.npy").file_size > largest:
                     raise SourceError(f"{path}: {name} has more than {largest >> 20} MB; take fewer subtomograms")
             slices, labels = archive["slices"], archive["labels"]
-            voxel_size = float(voxel_size_angstrom or archive.get("voxel_size_angstrom", 0.0))
+            voxel_size = float(archive.get("voxel_size_angstrom", voxel_size_angstrom or 0.0))
     except FileNotFoundError:
         raise SourceError(f"{path}: no such file; check the path") from None
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as fault:

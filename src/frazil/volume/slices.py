@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
 
 import numpy as np
 import scipy.fft
@@ -26,13 +25,14 @@ from scipy import ndimage
 
 from frazil.core.errors import ShapeError
 from frazil.core.records import same_voxel_size
+from frazil.core.seeds import numpy_generator
 from frazil.core.slices import DIRECTIONS, QUANTILES_PERCENT, SLICE_PLANES, Numbers, SliceCurves, SliceSet
 
 _FREQUENCIES, _SECTOR_RINGS, _WEDGE_BINS = 30, 7, 18
 _RADII_VOXEL = 20
 _COMPARED_CYCLES_PER_VOXEL = 0.441  # the largest deviations up to here; beyond, corners and rounding
 _SMOOTHING_VOXEL, _DARK_SHARE = 3.0, 0.4
-_MOST_HALVES = 200
+_HALVINGS = 100
 
 
 @dataclass(frozen=True)
@@ -162,26 +162,34 @@ def curve_distances(of: SliceCurves, to: SliceCurves) -> dict[str, float]:
         found[f"spectrum {plane}"] = _over(np.max, np.abs(curve[compared]))
     found["sectors"] = _over(np.max, np.abs(sectors))
     found["wedge"] = _over(np.mean, np.abs(_floats(of.wedge_log10_power) - _floats(to.wedge_log10_power)))
-    for name in ("skew", "excess_kurtosis", "background_skew", "background_excess_kurtosis", "background_std"):
-        found[name.replace("_", " ")] = float(np.subtract(*_floats([getattr(of, name), getattr(to, name)])))
-    for percent, one, other in zip(QUANTILES_PERCENT, of.quantiles, to.quantiles, strict=True):
-        found[f"quantile {percent:g} %"] = one - other
+    there = grey_values(to)
+    found |= {name: value - there[name] for name, value in grey_values(of).items()}
     common = [label for label in to.radial_profile if label in of.radial_profile]
     profiles = {label: _correlation(of.radial_profile[label], to.radial_profile[label]) for label in common}
     found["profile"] = _over(np.mean, np.array(list(profiles.values())))
     return found | {f"profile {label}": value for label, value in profiles.items()}
 
 
-def halves_floor(real: SliceMeasurements) -> dict[str, float]:
-    """Return the mean distances (absolute, but of profiles) of one half of real subtomograms from the other half.
+def grey_values(curves: SliceCurves) -> dict[str, float]:
+    """Return the moments and quantiles of curves by name, as in `curve_distances`."""
+    names = ("skew", "excess_kurtosis", "background_skew", "background_excess_kurtosis", "background_std")
+    quantiles = zip(QUANTILES_PERCENT, curves.quantiles, strict=True)
+    return {name.replace("_", " "): getattr(curves, name) for name in names} | {
+        f"quantile {percent:g} %": value for percent, value in quantiles
+    }
 
-    Over all ways to halve them, 200 at most, spread evenly: what a perfect simulation of as many would reach.
+
+def halves_floor(real: SliceMeasurements, count: int | None = None) -> dict[str, float]:
+    """Return the mean distances (absolute, but of profiles) of one half of subtomograms from the other half.
+
+    What a perfect simulation of as many would reach. Over a hundred halvings drawn at random, always the same; of `count` of
+    them, of all by default. Nothing for a single one.
     """
-    count = len(real)
-    ways = list(islice(combinations(range(count), count // 2), 20_000))
-    chosen = ways[:: max(1, len(ways) // _MOST_HALVES)]
+    random = numpy_generator(0, "halves of slices", len(real))
+    count = min(count or len(real), len(real))
+    drawn = [random.permutation(len(real))[:count] for _ in range(_HALVINGS if count > 1 else 0)]
     return _mean_distances(
-        [curve_distances(real.curves(rows), real.curves(np.setdiff1d(range(count), rows))) for rows in chosen]
+        [curve_distances(real.curves(rows[: count // 2]), real.curves(rows[count // 2 :])) for rows in drawn]
     )
 
 

@@ -23,22 +23,22 @@ def test_another_grid_is_refused_unless_resampling_is_asked_for(real, there, ref
         "16 voxels of 10.0125 A",
     )
     with refuses(RequestError, *parts, "--resample"):
-        common_grid(real, Path("x"), there, resample=False)
-    assert common_grid(real, Path("x"), there, resample=True) == Grid(10.0125, 16)
+        common_grid(real.path, Grid.of_store(real), Path("x"), there, resample=False)
+    assert common_grid(real.path, Grid.of_store(real), Path("x"), there, resample=True) == Grid(10.0125, 16)
 
 
 def test_the_remedy_names_a_wrong_header_only_where_voxel_sizes_differ(real, refuses):
     with refuses(RequestError, "true voxel size"):
-        common_grid(real, Path("x"), Grid(1.0, 16), resample=False)
+        common_grid(real.path, Grid.of_store(real), Path("x"), Grid(1.0, 16), resample=False)
     with pytest.raises(RequestError) as caught:
-        common_grid(real, Path("x"), Grid(10.0125, 24), resample=False)
+        common_grid(real.path, Grid.of_store(real), Path("x"), Grid(10.0125, 24), resample=False)
     assert "true voxel size" not in str(caught.value)
 
 
 def test_smaller_generated_boxes_crop_the_real_ones_to_a_multiple_of_8(real, refuses):
-    assert common_grid(real, Path("x"), Grid(5.00625, 28), resample=True) == Grid(10.0125, 8)
+    assert common_grid(real.path, Grid.of_store(real), Path("x"), Grid(5.00625, 28), resample=True) == Grid(10.0125, 8)
     with refuses(RequestError, "fewer than 8 voxels", "larger boxes"):
-        common_grid(real, Path("x"), Grid(5.00625, 14), resample=True)
+        common_grid(real.path, Grid.of_store(real), Path("x"), Grid(5.00625, 14), resample=True)
 
 
 def _ball(edge, radius_voxel, offset=0.0):

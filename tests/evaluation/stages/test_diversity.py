@@ -97,6 +97,16 @@ def test_a_collapsed_set_is_more_alike_and_holds_fewer_different_volumes():
     assert found["vendi_corner", None].value == pytest.approx(2, abs=1)
 
 
+def test_a_doubled_set_holds_half_as_many_different_volumes():
+    once, twice = smooth(40, 9), smooth(40, 9)
+    rows = np.r_[0:10, 0:10, 20:30, 20:30]
+    twice = twice.subset(rows)
+    assert sorted(twice.labels) == sorted(once.labels)
+    found, doubled = (scores(one)["vendi_corner", None] for one in (once, twice))
+    assert doubled.value < 0.75 * found.value
+    assert doubled.interval[1] < found.interval[0]
+
+
 def test_a_class_of_few_volumes_is_not_measured_and_says_so():
     few = smooth(20, 9).subset([0, 2, 4, 6, 8, 10, 12, 14, 1, 3])
     found = scores(few)

@@ -8,8 +8,10 @@ from scipy.ndimage import gaussian_filter
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.metrics.matching import aligned_box
 from frazil.evaluation.records import StageRecord
+from frazil.evaluation.scores import QUESTIONS
 from frazil.evaluation.stages.material import Material
 from frazil.evaluation.stages.memorisation import memorisation, pair_volumes
+from frazil.evaluation.verdicts import verdicts
 from frazil.evaluation.volumes import Sets, VolumeSet
 
 EDGE = 16
@@ -108,6 +110,35 @@ def test_planted_copies_are_caught_with_box_turn_and_shift(fresh):
     )
     # four copies among thirty hardly move what is said of the whole
     assert value(section, "nearest_distance_ratio").value == pytest.approx(1, abs=0.06)
+
+
+def test_each_volume_twice_is_told(fresh):
+    half = fresh.generated.subset(np.arange(len(fresh.generated) // 2))
+    twice = replace(
+        half,
+        volumes=np.concatenate([half.volumes, half.volumes + np.float32(0.02) * np.roll(half.volumes, 5, axis=1)]),
+        labels=np.concatenate([half.labels] * 2),
+        names=half.names + tuple(f"{name} again" for name in half.names),
+    )
+    section = memorisation(Material(replace(fresh, generated=twice)))
+    doubles = value(section, "near_doubles")
+    assert (doubles.value, doubles.real, doubles.question) == (100, 0, "varied")
+    assert any("near duplicate among the generated ones" in text and half.names[0] in text for text in section.warnings)
+    assert verdicts(section.scores, 100, 100)[QUESTIONS.index("varied")].answer == "no"
+
+
+def test_mirrored_training_boxes_are_copies(fresh):
+    of = fresh.training.subset(np.arange(10))
+    mirrored = replace(
+        of, volumes=np.ascontiguousarray(np.roll(of.volumes[:, :, ::-1], 1, axis=2))
+    )  # in y: x and a half turn
+    section = memorisation(Material(replace(fresh, generated=mirrored)))
+    assert value(section, "near_copies").value == 0
+    assert value(section, "near_copies_mirrored").value == 100
+    assert "mirrored" in " ".join(section.warnings)
+    new = verdicts(section.scores, 100, 100)[QUESTIONS.index("new")]
+    assert new.answer == "no"
+    assert "100 % of a mirrored one" in new.sentence
 
 
 def test_the_training_set_is_no_new_set(fresh):

@@ -40,38 +40,50 @@ class Compared:
     held_out: SetDescription
     training: SetDescription
     warnings: tuple[str, ...]
+    curves: SetDescription | None = None
 
 
-def read_sets(real: BoxStore, generated: GeneratedVolumes, grid: Grid, *, seed: int) -> Compared:
-    """Read all volumes, of all classes, onto `common_grid`: each stage compares those that both sides have."""
+def read_sets(real: BoxStore | None, generated: GeneratedVolumes, grid: Grid, *, seed: int) -> Compared:
+    """Read all volumes, of all classes, onto `common_grid`: each stage compares those that both sides have.
+
+    Without real boxes, both real sets are empty.
+    """
     with progress_bar() as bar:
-        task = bar.add_task("reading volumes", total=len(generated) + len(real))
+        task = bar.add_task("reading volumes", total=len(generated) + (len(real) if real is not None else 0))
         step = partial(bar.advance, task)
         made = _generated_volumes(generated, grid, step)
-        held_out = _real_volumes(real, "validation", grid, step)
-        if not set(held_out.classes) & set(made.classes):
-            raise RequestError(
-                f"{real.path}: no held-out box of {', '.join(made.classes)}; curate it again with other validation runs"
-            )
-        sets = Sets(made, held_out, _real_volumes(real, "train", grid, step), seed)
-    warnings = tuple(_warnings(real, generated, grid, sets))
+        held_out = training = made.subset([])
+        if real is not None:
+            held_out = _real_volumes(real, "validation", grid, step)
+            if not set(held_out.classes) & set(made.classes):
+                raise RequestError(
+                    f"{real.path}: no held-out box of {', '.join(made.classes)}; curate it again with other validation runs"
+                )
+            training = _real_volumes(real, "train", grid, step)
+        sets = Sets(made, held_out, training, seed)
+    warnings = [*(_warnings(real, generated, grid, sets) if real is not None else generated.warnings)]
+    if len(made) < FEW:
+        warnings.append(
+            f"{len(made)} samples are few: intervals are wide, and some numbers need {FEW} or more; sample more"
+        )
 
-    def described(volumes: VolumeSet, source: GeneratedVolumes | BoxStore, **fields: Any) -> SetDescription:
+    def described(volumes: VolumeSet, source: GeneratedVolumes | BoxStore | None, **fields: Any) -> SetDescription:
         return SetDescription(
-            path=str(source.path),
-            digest=source.digest,
+            path=str(source.path) if source is not None else "none",
+            digest=source.digest if source is not None else None,
             voxel_size_angstrom=grid.voxel_size_angstrom,
             box_size_voxel=grid.box_size_voxel,
             counts=class_counts(volumes.labels),
             **fields,
         )
 
+    simulated = real is not None and real.description.simulated
     return Compared(
         sets,
         described(made, generated, kind=generated.kind, note=generated.note, trained_on=generated.trained_on),
-        described(held_out, real, kind="box store, held-out boxes"),
-        described(sets.training, real, kind="box store, training boxes"),
-        warnings,
+        described(held_out, real, kind="box store, held-out boxes", simulated=simulated),
+        described(training, real, kind="box store, training boxes", simulated=simulated),
+        tuple(warnings),
     )
 
 
@@ -95,7 +107,7 @@ def _generated_volumes(generated: GeneratedVolumes, grid: Grid, step: Callable[[
         volume, measured = generated.read(row)
         if not np.isfinite(volume if measured is None else volume[measured]).all():
             not_finite.append(name)
-        elif (scored := _scored((volume, measured), generated.grid, grid)) is None:
+        elif (scored := _scored((volume, _not_padded(volume, measured)), generated.grid, grid)) is None:
             constant.append(name)
         else:
             volumes[row] = scored
@@ -115,9 +127,7 @@ def _real_volumes(real: BoxStore, split: str, grid: Grid, step: Callable[[], Non
     volumes = np.empty((len(rows), *[grid.box_size_voxel] * 3), dtype=np.float32)
     for row, box in enumerate(map(int, rows["box"])):
         volume, measured = real.volume(box), real.measured(box)
-        if old == grid:
-            volumes[row] = z_score(volume, real.moments(box, "measured"), measured)
-        elif (scored := _scored((volume, measured), old, grid)) is not None:
+        if (scored := _scored((volume, measured), old, grid)) is not None:
             volumes[row] = scored
         else:
             raise StoreError(
@@ -129,8 +139,24 @@ def _real_volumes(real: BoxStore, split: str, grid: Grid, step: Callable[[], Non
     return VolumeSet(volumes, labels, box_names(real, rows["box"]), grid.voxel_size_angstrom)
 
 
+def _not_padded(
+    volume: Float32[np.ndarray, "z y x"], measured: Bool[np.ndarray, "z y x"] | None
+) -> Bool[np.ndarray, "z y x"] | None:
+    """Return which voxels were measured; where that is not known, all but planes of one value at the faces."""
+    varied = [np.flatnonzero(np.ptp(volume, axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if measured is not None or not all(len(planes) for planes in varied):
+        return measured
+    inside = np.zeros(volume.shape, dtype=bool)
+    inside[tuple(slice(planes[0], planes[-1] + 1) for planes in varied)] = True
+    return inside
+
+
 def _scored(voxels: Voxels, old: Grid, new: Grid) -> Float32[np.ndarray, "z y x"] | None:
-    """Bring a box to the new grid and z-score it; None where nothing is left to see."""
+    """Bring a box to the new grid and z-score it; None where nothing is left to see.
+
+    First over the measured voxels, the others becoming their mean, then over all: a generated volume that imitates padding with
+    its mean does not say where, so real and generated ones are scaled by what both have.
+    """
     volume, measured = voxels
     measured = None if measured is None or measured.all() else measured
     if old != new:
@@ -138,13 +164,12 @@ def _scored(voxels: Voxels, old: Grid, new: Grid) -> Float32[np.ndarray, "z y x"
     seen = volume if measured is None else volume[measured]
     if seen.size < 2 or seen.min() == seen.max():
         return None
-    return z_score(volume, moments(volume, measured), measured)
+    scored = z_score(volume, moments(volume, measured), measured)
+    return scored if measured is None else z_score(scored, moments(scored))
 
 
 def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Sets) -> Iterator[str]:
     path, there, cropped = generated.path, generated.grid, f"cropped to their middle {grid.box_size_voxel}^3 voxels"
-    if real.description.simulated:
-        yield f"{real.path}: these boxes are simulated, not from a microscope; what is called real here is a simulation"
     yield from generated.warnings
     if there.voxel_size_angstrom > grid.voxel_size_angstrom * (1 + SAME_VOXEL_SIZE):
         yield (
@@ -163,11 +188,6 @@ def _warnings(real: BoxStore, generated: GeneratedVolumes, grid: Grid, sets: Set
         yield f"no held-out boxes of {', '.join(unseen)}: these samples count only for variety and memorization"
     if few := [f"{label} ({count})" for label, count in made.items() if count < MINIMUM]:
         yield f"fewer than {MINIMUM} samples of {', '.join(few)}: no separate numbers for these classes"
-    if len(sets.generated) < FEW:
-        yield (
-            f"{len(sets.generated)} samples are few: intervals are wide, and some numbers need {FEW} or more; "
-            "sample more"
-        )
     held_out_boxes = real.particles.iloc[real.boxes("validation")]
     if (runs := held_out_boxes["run"].nunique()) < FEW_RUNS:
         tomograms = "one tomogram" if runs == 1 else f"{runs} tomograms"

@@ -87,8 +87,8 @@ def open_real(path: Path) -> BoxStore:
     return store
 
 
-def open_generated(path: Path, real: BoxStore, reading: Reading) -> GeneratedVolumes:
-    """Find the generated volumes, and check that their classes are those of the real boxes.
+def open_generated(path: Path, real: BoxStore | None, reading: Reading) -> GeneratedVolumes:
+    """Find the generated volumes, and check that their classes are those of the real boxes, if there are any.
 
     `path` is a box store, a folder of `frazil sample`, or any folder of MRC files with labels (`frazil.io.labelled_folder`).
     """
@@ -98,10 +98,11 @@ def open_generated(path: Path, real: BoxStore, reading: Reading) -> GeneratedVol
     elif _has(path, MANIFEST_FILE) and read_json(path / MANIFEST_FILE, SourceError).get("kind") == SAMPLES_KIND:
         volumes = _from_samples(path, reading, real)
     else:
-        found = read_labelled_folder(path, classes=reading.labels, known_labels=real.description.labels)
+        found = read_labelled_folder(path, classes=reading.labels, known_labels=real.description.labels if real else ())
         files, labels = [entry.file for entry in found], [entry.label for entry in found]
         volumes = _from_files(path, files, labels, reading.voxel_size_angstrom)
-    volumes = _with_real_labels(volumes, real.description.labels)
+    if real is not None:
+        volumes = _with_real_labels(volumes, real.description.labels)
     if reading.names is not None:
         wanted = set(reading.names)
         volumes = _subset(volumes, [row for row, name in enumerate(volumes.names) if name in wanted], "kept")
@@ -130,7 +131,7 @@ def _has(folder: Path, name: str) -> bool:
         return False
 
 
-def _from_samples(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolumes:
+def _from_samples(path: Path, reading: Reading, real: BoxStore | None) -> GeneratedVolumes:
     manifest = SampleManifest.read(path / MANIFEST_FILE, SourceError)
     entries = manifest.samples
     if not entries:
@@ -141,11 +142,13 @@ def _from_samples(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolu
             f"{path}: {len(missing)} of {len(files)} samples of its manifest are missing, e.g. {missing[0]}; "
             "rerun frazil sample to make them"
         )
-    trained_on: TrainedOn = "these boxes" if manifest.training_data_digest == real.digest else "other boxes"
+    trained_on: TrainedOn = "unknown"
+    if real is not None:
+        trained_on = "these boxes" if manifest.training_data_digest == real.digest else "other boxes"
     warnings = []
     if not manifest.complete:
         warnings.append(f"{path}: only {len(entries)} of the requested samples exist; these are evaluated")
-    if trained_on == "other boxes":
+    if real is not None and trained_on == "other boxes":
         warnings.append(
             f"{path}: the model was not trained on the training boxes of {real.path}, so differences from these say little "
             "about whether samples are new"
@@ -156,8 +159,8 @@ def _from_samples(path: Path, reading: Reading, real: BoxStore) -> GeneratedVolu
         _from_files(path, files, [entry.label for entry in entries], voxel_size, written),
         kind=SAMPLES_KIND,
         names=tuple(entry.name for entry in entries),
-        note=f"{first.sampler}, {first.steps} steps, guidance {first.guidance:g}, bundle {manifest.bundle_digest[7:15]}, "
-        f"trained on {trained_on.replace('these', 'these training')}",
+        note=f"{first.sampler}, {first.steps} steps, guidance {first.guidance:g}, bundle {manifest.bundle_digest[7:15]}"
+        + (f", trained on {trained_on.replace('these', 'these training')}" if real else ""),
         warnings=tuple(warnings),
         trained_on=trained_on,
     )
@@ -192,9 +195,9 @@ def _from_files(
     )
 
 
-def _from_store(path: Path, real: BoxStore) -> GeneratedVolumes:
+def _from_store(path: Path, real: BoxStore | None) -> GeneratedVolumes:
     store = BoxStore.open(path)
-    if store.digest == real.digest:
+    if real is not None and store.digest == real.digest:
         raise StoreError(f"{path}: this is the real box store itself; name the samples or another store")
     return GeneratedVolumes(
         path=path,

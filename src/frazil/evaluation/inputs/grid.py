@@ -33,18 +33,17 @@ class Grid:
         return cls(store.description.voxel_size_angstrom, store.description.box_size_voxel)
 
 
-def common_grid(real: BoxStore, generated: Path, there: Grid, *, resample: bool) -> Grid:
-    """Return the grid for the comparison: the real voxel size, and the largest box that both have.
+def common_grid(real: Path, here: Grid, generated: Path, there: Grid, *, resample: bool) -> Grid:
+    """Return the grid for the comparison: the voxel size of the real data, `here`, and the largest box that both have.
 
     Generated volumes on another grid, `there`, are refused unless `resample` allows to bring them to this one.
     """
-    here = Grid.of_store(real)
     same = same_voxel_size(here.voxel_size_angstrom, there.voxel_size_angstrom)
     ratio = 1.0 if same else here.voxel_size_angstrom / there.voxel_size_angstrom
     if same and here.box_size_voxel == there.box_size_voxel:
         return here
     differs = (
-        f"{generated}: boxes of {there.box_size_voxel} voxels of {there.voxel_size_angstrom:g} A, but {real.path} has "
+        f"{generated}: boxes of {there.box_size_voxel} voxels of {there.voxel_size_angstrom:g} A, but {real} has "
         f"{here.box_size_voxel} voxels of {here.voxel_size_angstrom:g} A"
     )
     if not resample:

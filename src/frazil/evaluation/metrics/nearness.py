@@ -68,12 +68,16 @@ class Nearness:
         needed or there is none.
     doubled : `(m,)` training boxes, of those that were searched for, that hold the same voxels as another.
     searched : how many training boxes were searched for.
+    mirrored : generated volumes, mirrored, against all training boxes.
+    among : generated volumes, each against the others.
     """
 
     by_role: dict[Role, Nearest]
     to_other: Float[np.ndarray, "m"]
     doubled: Bool[np.ndarray, "m"]
     searched: int
+    mirrored: Nearest
+    among: Nearest
 
     @cached_property
     def reference(self) -> dict[str, Float[np.ndarray, "m"]]:
@@ -117,6 +121,13 @@ class Nearness:
         other = self.to_other[nearest.box]
         return np.where(np.isnan(other), np.nan, nearest.distance > other)
 
+    def doubles(self, nearest: Nearest) -> Float[np.ndarray, "n"]:
+        """Return 1 for volumes with another of their set less than half as far away as held-out boxes are from training boxes.
+
+        NaN where there is no other.
+        """
+        return np.where(np.isnan(nearest.distance), np.nan, self.ratios(nearest) < COPY)
+
     def copies(self, nearest: Nearest) -> Bool[np.ndarray, "n"]:
         """Return which volumes copy one training box. The second nearest of a copy is the twin, if the box has one."""
         ratios = self.ratios(nearest)
@@ -142,24 +153,37 @@ def measure_nearness(sets: Sets, on_volumes: Callable[[float], None]) -> Nearnes
         found = nearest_boxes(of.volumes, training.volumes, rows=rows, own=own, on_volumes=on_volumes)
         return Nearest.of(of.labels[rows], found, above=SAME_VOXELS if among_others else -np.inf)
 
+    mirrored = replace(
+        sets.generated, volumes=np.roll(sets.generated.volumes[..., ::-1], 1, axis=-1)
+    )  # about voxel D/2
+    everything = np.arange(len(sets.generated))
+    among = nearest_boxes(sets.generated.volumes, sets.generated.volumes, own=everything, on_volumes=on_volumes)
     by_role: dict[Role, Nearest] = {
-        "generated": search(sets.generated, np.arange(len(sets.generated))),
+        "generated": search(sets.generated, everything),
         "held-out": search(sets.held_out, _some(len(sets.held_out), _HELD_OUT_AT_MOST, sets.seed)),
         "noise": search(noise, np.arange(len(noise))),
     }
+    in_mirror = search(mirrored, everything)
     # quadratic if it were all training boxes: only those that are the nearest of something
-    needed = np.setdiff1d(np.concatenate([found.box for found in by_role.values()]), like)
+    needed = np.setdiff1d(np.concatenate([found.box for found in (*by_role.values(), in_mirror)]), like)
     by_role["real"] = search(training, like, among_others=True)
     to_other, doubled = np.full(len(training), np.nan), np.zeros(len(training), dtype=bool)
     for rows, found in ((like, by_role["real"]), (needed, search(training, needed, among_others=True))):
         to_other[rows], doubled[rows] = found.distance, found.matches.distance[:, 0] <= SAME_VOXELS
-    return Nearness(by_role, to_other, doubled, len(like) + len(needed))
+    return Nearness(
+        by_role,
+        to_other,
+        doubled,
+        len(like) + len(needed),
+        mirrored=in_mirror,
+        among=Nearest.of(sets.generated.labels, among),
+    )
 
 
 def volumes_to_search(sets: Sets) -> int:
     """Return how many volumes `measure_nearness` reports in all, at most."""
     generated, held_out = len(sets.generated), min(len(sets.held_out), _HELD_OUT_AT_MOST)
-    return generated + held_out + min(generated, _NOISE_AT_MOST) + min(len(sets.training), 2 * generated + held_out)
+    return 3 * generated + held_out + min(generated, _NOISE_AT_MOST) + min(len(sets.training), 3 * generated + held_out)
 
 
 def median_ratio(strata: Sequence[Stratum], random: np.random.Generator) -> Estimate:

@@ -23,6 +23,7 @@ from frazil.evaluation.report.plot import Picture, draw_plot, key_uri
 from frazil.evaluation.report.table import ASKS, RIVALS_TITLE, tables, written
 from frazil.evaluation.report.viewer import niivue, viewer
 from frazil.evaluation.scores import Evaluation, Score
+from frazil.evaluation.verdicts import compared_with
 from frazil.plots.slices import PLANES
 
 
@@ -51,7 +52,9 @@ def write_report(path: Path, evaluation: Evaluation, examples: Examples) -> None
             ("Generated", evaluation.generated),
             ("Real, held out", evaluation.held_out),
             ("Real, training", evaluation.training),
+            *([("Real slices", evaluation.curves)] if evaluation.curves is not None else []),
         ],
+        "compared_with": compared_with(evaluation),
     }
     write_text(path, _page("report.html.j2", [evaluation], context))
 

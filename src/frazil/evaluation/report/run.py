@@ -16,7 +16,7 @@ from frazil.evaluation.examples import read_examples
 from frazil.evaluation.records import EXAMPLES_FILE, REPORT_FILE, evaluation_folder, read_evaluation
 from frazil.evaluation.report.page import write_report
 from frazil.evaluation.scores import Evaluation, StageCost
-from frazil.evaluation.verdicts import with_verdicts
+from frazil.evaluation.verdicts import compared_with, with_verdicts
 
 _STYLES = {"yes": "green", "partly": "yellow", "no": "red", "not measured": "dim"}
 
@@ -70,11 +70,14 @@ def _cell(value: float | None) -> str:
 
 def say_verdicts(evaluation: Evaluation, costs: Sequence[StageCost] = ()) -> None:
     """Print the answer to each question, and how long each stage took that was run."""
+    say(compared_with(evaluation))
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for verdict in evaluation.verdicts:
+        if verdict.answer == "not measured" and not evaluation.held_out.counts:
+            continue  # without real boxes there is one question
         style = _STYLES[verdict.answer]
         answer = f"[{style}]{verdict.answer}[/{style}]"
         table.add_row(f"[bold]{verdict.question}?[/bold]", answer, escape(verdict.sentence))

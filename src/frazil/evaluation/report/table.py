@@ -13,6 +13,10 @@ from frazil.evaluation.scores import QUESTIONS, Evaluation, Question, Score
 
 ASKS: dict[Question, tuple[str, str]] = {
     "realistic": ("Realistic?", "Do generated volumes look and measure like real ones?"),
+    "near real data": (
+        "Near real data?",
+        "Do slices have the power, grey values and profiles that were measured on real ones?",
+    ),
     "varied": ("Varied?", "Do they differ among themselves as real ones do?"),
     "new": ("New?", "Or are they copies of the boxes that the generator was trained on?"),
     "right class": ("Right class?", "Does a volume show the particle that its label says?"),

@@ -142,7 +142,10 @@ def _vendi_score(name: str, embedded: FeatureSets, label: str | None, seed: int)
     if count < MINIMUM:
         note = f"Not measured: {count} generated and training volumes can be compared, {MINIMUM} are needed."
         return metric.score(label=label, count=count, note=note)
-    width = float(np.median(pdist(real)))
+    of_training = embedded.training.values[[label in (None, str(own)) for own in embedded.training.labels]]
+    apart = squareform(pdist(of_training))
+    np.fill_diagonal(apart, np.inf)
+    width = float(np.median(apart.min(axis=1)))
 
     def estimate(values: Float[np.ndarray, "n d"], side: str | None) -> Estimate:
         kernel = gaussian_kernel(values, width)
@@ -155,6 +158,6 @@ def _vendi_score(name: str, embedded: FeatureSets, label: str | None, seed: int)
         {"generated": estimate(generated, "value"), "real": estimate(real, "real"), "noise": estimate(noise, None)},
         label=label,
         count=count,
-        note=f"Effective number of different volumes among {count}; Gaussian kernel as wide as the median distance between real "
-        "volumes. Interval: bootstrap, corrected for volumes drawn twice.",
+        note=f"Effective number of different volumes among {count}; Gaussian kernel as wide as the median distance of a "
+        "training box to its nearest. Interval: bootstrap, corrected for volumes drawn twice.",
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from frazil.core.records import TiltRange
+from frazil.dataset.slices import RealSlices
 from frazil.evaluation.metrics.embeddings import Embedding
 from frazil.evaluation.volumes import Sets
 
@@ -24,6 +25,7 @@ class Material:
     Parameters
     ----------
     tilt_range_degrees : of the tomograms; None where it is not known.
+    curves : of real slices, for the stage that compares with them.
     quick : take a quarter of the time and say less, where a stage can.
     """
 
@@ -31,6 +33,7 @@ class Material:
     tilt_range_degrees: TiltRange | None = None
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)
     quick: bool = False
+    curves: RealSlices | None = None
 
 
 def count_steps(on_step: OnStep, total: float) -> Callable[[float], None]:

@@ -42,6 +42,10 @@ _CHANCE = _new("nearer_than_held_out_chance", "Chance to lie nearer than a held-
 _AUTHENTIC = _new("authpct", "Authentic volumes (AuthPct)", "as real", unit="%")
 _NEAR = _new("unusually_near", "Volumes nearer than all but 1 % of held-out boxes", "as real", unit="%")
 _COPIES = _new("near_copies", "Near duplicates of one training box", "lower", unit="%")
+_MIRRORED = _new("near_copies_mirrored", "Near duplicates of one training box, mirrored", "lower", unit="%")
+_DOUBLES = Metric(
+    "near_doubles", "Volumes with a near duplicate in their own set", "lower", question="varied", unit="%"
+)
 _SECOND = _new("nearest_to_second_ratio", "Distance to the nearest training box, over that to the second", "as real")
 
 
@@ -62,7 +66,7 @@ def memorisation(material: Material, on_step: OnStep = ignore) -> StageRecord:
     )
     short = [f"{len(of)} {name} volumes, {least} are needed" for name, of, least in needed if len(of) < least]
     lacking = f"Not measured: {'; '.join(short)}." if short else ""
-    all_metrics = (_RATIO, _P, _CHANCE, _AUTHENTIC, _NEAR, _COPIES, _SECOND)
+    all_metrics = (_RATIO, _P, _CHANCE, _AUTHENTIC, _NEAR, _COPIES, _MIRRORED, _DOUBLES, _SECOND)
     scores = tuple(metric.score(count=len(sets.generated), note=lacking) for metric in all_metrics)
     if len(sets.generated) == 0 or len(sets.held_out) < MINIMUM or len(sets.training) < 2:
         return StageRecord(scores=scores)
@@ -134,12 +138,20 @@ def _share_scores(sets: Sets, nearness: Nearness) -> Iterator[Score]:
     generated, held_out = nearness.by_role["generated"], nearness.by_role["held-out"]
 
     def share(
-        metric: Metric, values: Callable[[Nearest], np.ndarray], note: str, *, real: Role = "real", median: bool = False
+        metric: Metric,
+        values: Callable[[Nearest], np.ndarray],
+        note: str,
+        *,
+        real: Role = "real",
+        median: bool = False,
+        of: Nearest | None = None,
     ) -> Score:
         statistic = np.median if median else np.mean
         found: dict[Role, Estimate] = {}
-        for role in _JUDGED:
-            one = values(nearness.by_role[real if role == "real" else role])
+        for role in _JUDGED if of is None else _JUDGED[:2]:
+            one = values(
+                of if of is not None and role == "generated" else nearness.by_role[real if role == "real" else role]
+            )
             one = one[np.isfinite(one)]
             if len(one):
                 drawn = drawn_again(one, numpy_generator(sets.seed, "memorisation shares", metric.name, role))
@@ -166,6 +178,18 @@ def _share_scores(sets: Sets, nearness: Nearness) -> Iterator[Score]:
         lambda of: 100 * nearness.copies(of),
         "Less than half as far from a training box as held-out boxes are, and less than half as far as from the second: "
         "smoothness alone does not make a copy. Where the box has a twin among the training boxes, the first alone decides.",
+    )
+    yield share(
+        _MIRRORED,
+        lambda of: 100 * nearness.copies(of),
+        "As above for the volumes mirrored in x, which no half turn brings back. Real: training boxes as they are.",
+        of=nearness.mirrored,
+    )
+    yield share(
+        _DOUBLES,
+        lambda of: 100 * nearness.doubles(of),
+        "Less than half as far from another volume of the set as held-out boxes are from training boxes. Real: training boxes.",
+        of=nearness.among,
     )
     note = "Median. Near 1 without copies, near 0 for copies. Real: held-out boxes."
     yield share(_SECOND, nearness.to_second, note, real="held-out", median=True)
@@ -226,6 +250,16 @@ def _warnings(sets: Sets, nearness: Nearness) -> Iterator[str]:
             f"{same.sum()} of {len(same)} generated volumes are training boxes, voxel for voxel ({first(same)}); "
             "check that GENERATED is not the training data"
         )
+    doubles = nearness.doubles(nearness.among) == 1
+    if doubles.any():
+        row = int(np.flatnonzero(doubles)[0])
+        yield (
+            f"{doubles.sum()} of {len(doubles)} generated volumes have a near duplicate among the generated ones (the first is "
+            f"{sets.generated.names[row]}, like {sets.generated.names[nearness.among.box[row]]}); they count as one"
+        )
+    mirrored = nearness.copies(nearness.mirrored)
+    if mirrored.any():
+        yield f"{mirrored.sum()} of {len(mirrored)} generated volumes are near duplicates of a training box that was mirrored"
     copies = nearness.copies(generated) & ~same
     if copies.any():
         yield (

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from frazil.core.ledger import enter
 from frazil.evaluation.records import STAGE_LOG, StageRecord, stage_file
 from frazil.evaluation.scores import StageCost
+from frazil.evaluation.stages.curves import CURVES_STAGE, curves
 from frazil.evaluation.stages.diversity import diversity
 from frazil.evaluation.stages.features import features
 from frazil.evaluation.stages.learned import LearnedEmbedding
@@ -46,8 +47,9 @@ STAGES: dict[str, Stage] = {
     "diversity": Stage(diversity, learned=True),
     "features": Stage(features, learned=True),
     "usefulness": Stage(usefulness, has_quick=True),
+    CURVES_STAGE: Stage(curves),
 }
-"""In the order in which they run."""
+"""In the order in which they run. All but the last compare with boxes; that one compares with curves of real slices."""
 
 
 def run_stage(
