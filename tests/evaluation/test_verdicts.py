@@ -149,6 +149,7 @@ def collapsed(vendi, coverage):
         *(score(f"coverage_{kind}", coverage, better="higher", question="varied") for kind in KINDS),
         score("vendi_learned", vendi, 10.0, better="as real", question="varied"),
         score("ms_ssim", 0.3, 0.3, better="as real", question="varied"),
+        score("near_doubles", 0.0, 0.0, question="varied", unit="%"),
     ]
 
 
@@ -176,6 +177,7 @@ def new(copies=0.0, ratio=1.0, p=0.5, real_copies=0.0):
         (new(copies=1.0, real_copies=2.0), "yes"),  # real boxes do it as often
         (new(copies=5.0), "no"),
         (new(ratio=0.45), "no"),
+        ([*new(), score("near_copies_mirrored", 6.0, 0.0, question="new", unit="%")], "no"),
     ],
 )
 def test_new(scores, expected):
@@ -187,11 +189,11 @@ def test_new(scores, expected):
 
 def test_a_generator_trained_on_other_boxes_is_not_called_new():
     """A model cannot have copied boxes that it never saw; a copy is a copy nonetheless."""
-    other = verdicts(new(), 100, 100, "other boxes")[2]
+    other = verdicts(new(), 100, 100, "other boxes")[3]
     assert (other.question, other.answer) == ("new", "not measured")
     assert "trained on other boxes" in other.sentence
-    assert verdicts(new(copies=50.0), 100, 100, "other boxes")[2].answer == "no"
-    unknown = verdicts(new(), 100, 100, "unknown")[2]
+    assert verdicts(new(copies=50.0), 100, 100, "other boxes")[3].answer == "no"
+    unknown = verdicts(new(), 100, 100, "unknown")[3]
     assert unknown.answer == "yes"
     assert unknown.sentence.startswith("Assuming that the generator was trained on these boxes")
 
