@@ -125,7 +125,7 @@ def evaluate(
     generated, out = Path(generated), Path(out)
     only = (only,) if isinstance(only, str) else only
     possible = [stage for stage in STAGES if (against_curves if stage == CURVES_STAGE else real) is not None]
-    if not possible:
+    if real is None and against_curves is None:
         raise RequestError("nothing to compare with; give real boxes, or curves of real data")
     if unknown := [stage for stage in only if stage not in possible]:
         raise RequestError(f"only {','.join(only)}: no stage {unknown[0]!r}; choose among {', '.join(possible)}")

@@ -86,6 +86,7 @@ def evaluation() -> Callable[..., Evaluation]:
             "seed": 7,
             "verdicts": (
                 Verdict(question="realistic", answer="partly", sentence="The spectrum is 0.12 dex off."),
+                Verdict(question="near real data", answer="not measured", sentence="Not measured."),
                 Verdict(question="varied", answer="yes", sentence="It covers 0.7 of the real volumes."),
                 Verdict(question="new", answer="no", sentence="One sample is a copy."),
                 Verdict(question="right class", answer="not measured", sentence="Not measured."),

@@ -67,7 +67,7 @@ def test_nothing_outside_the_page_is_named(page):
 
 def test_verdict_stands_first_in_words_and_in_order(page):
     text = Outline(page).text
-    answers = ["Partly.", "Yes.", "No.", "Not measured.", "Not measured."]
+    answers = ["Partly.", "Not measured.", "Yes.", "No.", "Not measured.", "Not measured."]
     assert re.findall(r"\?\s+(Yes|Partly|No|Not measured)\.", text[: text.index("Keep in mind")]) == [
         answer.rstrip(".") for answer in answers
     ]
@@ -150,7 +150,7 @@ def test_report_without_pictures_plots_and_scores(tmp_path, evaluation, examples
     write_report(tmp_path / "report.html", bare, empty)
     outline = Outline((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert outline.open == []
-    assert outline.text.count("Nothing was measured.") == 5
+    assert outline.text.count("Nothing was measured.") == 6
     assert "viewer" not in outline.ids
 
 
