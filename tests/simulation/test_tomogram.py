@@ -43,7 +43,8 @@ def test_grey_values_are_the_reconstruction_times_one_factor(tomogram):
     wbp = (acquisition.signal + acquisition.noise) * tomogram.grey_factor
     assert np.allclose(tomogram.wbp, wbp, rtol=1e-4, atol=1e-9)
     noisy = acquisition.signal + PRESET.denoiser.noise_left * acquisition.noise
-    denoised = denoise(noisy, 16.0, PRESET.denoiser) * tomogram.grey_factor
+    texture = numpy_generator(5, "denoiser", 3)
+    denoised = denoise(noisy, 16.0, PRESET.denoiser, texture) * tomogram.grey_factor
     assert np.allclose(tomogram.denoised, denoised, rtol=1e-4, atol=1e-9)
     assert tomogram.denoised.std() == pytest.approx(PRESET.grey_std, rel=1e-4)
     assert tomogram.denoised.mean() == pytest.approx(0, abs=1e-3 * PRESET.grey_std)

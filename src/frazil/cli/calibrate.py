@@ -14,8 +14,16 @@ _search = partial(typer.Option, rich_help_panel="Search")
 
 
 def calibrate_command(
-    real: Annotated[Path, typer.Option(metavar="PROJECT", help="Annotated tomograms that frazil curate takes.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the preset, the report and its curves.")],
+    real: Annotated[
+        Path | None, typer.Option(metavar="PROJECT", help="Annotated tomograms that frazil curate takes.")
+    ] = None,
+    slices: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Curves (JSON), or central slices (NPZ), of real subtomograms; or volumes. Repeatable."
+        ),
+    ] = None,
     preset: Annotated[str, typer.Option(help="Preset to start from: czii, small, or a TOML file.")] = "czii",
     name: Annotated[str, typer.Option(help="Name of the fitted preset, written as OUT/NAME.toml.")] = "calibrated",
     force: options.Force = False,
@@ -29,19 +37,14 @@ def calibrate_command(
     label: options.Label = None,
     picks: options.PicksFile = None,
     units: options.Units = None,
-    fall: Annotated[
-        float | None,
-        _search(
-            metavar="DEX", help="For coarse voxels: known drop of in-plane power from 0.1 to 0.45 cycles per 10 A."
-        ),
-    ] = None,
-    evaluations: Annotated[int, _search(help="Simulations of each piece in the search.")] = 400,
-    checks: Annotated[int, _search(help="Simulations of each piece with new seeds, after the fit.")] = 5,
+    evaluations: Annotated[int, _search(help="Simulations in the search.")] = 200,
+    checks: Annotated[int, _search(help="Simulations with new seeds, after the fit.")] = 5,
     seed: Annotated[int, _search(help="Seed of the simulations.")] = 0,
 ) -> None:
-    """Fit a simulation preset to real tomograms with picks: spectra, missing wedge, gray values.
+    """Fit a simulation preset to real data: spectra, missing wedge, gray values, profiles of particles.
 
-    Simulates the picks in place and compares with what was measured there. If it is interrupted, rerun the same command to resume.
+    Picks of tomograms are simulated in place; for slices, specimens of the preset are.
+    If it is interrupted, rerun the same command to resume.
     """
     from frazil.dataset.run import source_settings
     from frazil.simulation.calibration.run import calibrate
@@ -52,11 +55,11 @@ def calibrate_command(
     calibrate(
         real,
         out,
+        slices=slices or (),
         preset=preset,
         name=name,
         source_settings=source_settings(**source),
         runs=run or (),
-        fine_fall_dex=fall,
         evaluations=evaluations,
         checks=checks,
         seed=seed,

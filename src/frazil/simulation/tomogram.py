@@ -63,7 +63,8 @@ def simulate_tomogram(
         )
     with _timed(seconds, "denoiser"):
         noise_left = np.float32(preset.denoiser.noise_left)
-        denoised = denoise(acquisition.signal + noise_left * acquisition.noise, voxel, preset.denoiser)
+        generator = numpy_generator(seed, "denoiser", index)
+        denoised = denoise(acquisition.signal + noise_left * acquisition.noise, voxel, preset.denoiser, generator)
         std = float(denoised.std(dtype=np.float64))
         grey_factor = preset.grey_std / std if std > 0 else 1.0
         denoised *= np.float32(grey_factor)

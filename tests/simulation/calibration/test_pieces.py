@@ -1,10 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from frazil.core.records import Picks, Tomogram, TomogramHeader
-from frazil.simulation.calibration.pieces import Piece, measured_piece
+from frazil.simulation.calibration.fit import FITTED, read_numbers, with_numbers
+from frazil.simulation.calibration.pieces import Piece, PieceGoal, measured_piece, piece_checks, piece_differences
 from frazil.simulation.preset import load_simulation_preset
 from frazil.simulation.specimen.specimen import build_specimen
+from frazil.simulation.tomogram import simulate_tomogram
+from frazil.volume.spectra import Curve, appearance
 
 PRESET = load_simulation_preset("small", {"specimen.surroundings.background_protein_mg_per_ml": 0.0})
 
@@ -64,3 +69,57 @@ def test_a_large_tomogram_gives_its_middle():
     header = TomogramHeader("TS_1", volume.shape, 10.0, "here")
     start, cut = measured_piece(Tomogram(header, volume, volume.shape, np.ones((1, 1, 1), dtype=bool)))
     assert (start, cut.shape) == ((0, 86, 6), (4, 128, 128))
+
+
+def test_differences_count_in_their_tolerances_each_kind_as_much():
+    looks = appearance(np.random.default_rng(0).standard_normal((24, 20, 22)))
+
+    def moved(curve: Curve) -> Curve:
+        return Curve(curve.at, curve.log_power + 0.05)
+
+    off = dataclasses.replace(
+        looks,
+        spectra={plane: moved(curve) for plane, curve in looks.spectra.items()},
+        wedge=moved(looks.wedge),
+        skew=looks.skew - 0.3,
+        kurtosis=looks.kurtosis + 1.5,
+    )
+    assert np.square(piece_differences([looks], [looks])).sum() == 0
+    assert np.square(piece_differences([looks], [off])).sum() == pytest.approx(6)
+    # pieces are averaged: one too strong and one too weak is right
+    np.testing.assert_allclose(piece_differences([looks, off], [off, looks]), 0, atol=1e-12)
+
+
+def test_equal_pieces_have_no_difference():
+    volume = np.random.default_rng(0).standard_normal((20, 20, 20))
+    one, other = appearance(volume), appearance(2 * volume + 1)
+    for result in piece_checks("TS_1", [one, one], [[other, other]]):
+        assert result.difference == pytest.approx(0, abs=1e-9)
+        assert result.floor == 0
+        assert result.spread is None
+        assert result.passed
+
+
+def test_a_preset_is_recognized_in_what_it_simulated():
+    """Real is a simulation with other noise and orientations: its own preset fits better than any that is changed."""
+    preset = load_simulation_preset("small", {"specimen.surroundings.background_protein_mg_per_ml": 1.0})
+    truth = with_numbers(preset, {f"denoiser.resolution_angstrom.{axis}": 25.0 for axis in "zyx"})
+    centers = ((150.0, 150.0, 150.0), (260.0, 300.0, 250.0))
+    one = dataclasses.replace(
+        piece(10.0, centers), start_voxel=(0, 0, 0), real=np.zeros((40, 40, 40), dtype=np.float32)
+    )
+    real = one.cut(simulate_tomogram(truth, 5, 0, like=one.likeness()).denoised)
+    goal = PieceGoal([dataclasses.replace(one, real=real)], preset, seed=1)
+
+    def misfit(numbers):
+        return np.square(goal.differences(with_numbers(truth, numbers))).sum()
+
+    own = misfit({})
+    for key, factor in (("denoiser.noise_left", 0.5), ("denoiser.resolution_angstrom.x", 1.6), ("denoiser.texture", 9)):
+        assert misfit({key: (read_numbers(truth)[key] or 0.05) * factor}) > 1.2 * own, key
+    for fitted in FITTED:  # all of them matter
+        others = {"microscope.correction.level_off": 0.3} if "level_off_" in fitted.key else {}
+        others |= {"denoiser.texture": 0.3} if "texture_" in fitted.key else {}
+        before = misfit(others)
+        changed = read_numbers(truth)[fitted.key] * 0.6 + 0.01
+        assert misfit(others | {fitted.key: changed}) != before, fitted.key

@@ -12,10 +12,10 @@ from frazil.core.files import write_json
 from frazil.core.settings import SourceSettings
 from frazil.io.sources import open_source
 from frazil.simulation.calibration import pieces
-from frazil.simulation.calibration.fit import FITTED, PreparedPiece, read_numbers
-from frazil.simulation.calibration.pieces import Measured, read_pieces
-from frazil.simulation.calibration.report import RECORD_FILE, check
-from frazil.simulation.calibration.run import EVALUATIONS_FILE, calibrate, simulate_afresh
+from frazil.simulation.calibration.fit import FITTED, read_numbers
+from frazil.simulation.calibration.pieces import PieceGoal, read_pieces
+from frazil.simulation.calibration.report import RECORD_FILE
+from frazil.simulation.calibration.run import EVALUATIONS_FILE, calibrate
 from frazil.simulation.preset import load_simulation_preset
 from frazil.simulation.run import simulate
 
@@ -38,7 +38,7 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def calibrated(project, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("calibrated") / "out"
-    calibrate(project, out, preset="small", name="ours", evaluations=14, checks=2)
+    calibrate(project, out, preset="small", name="ours", evaluations=40, checks=2)
     return out
 
 
@@ -75,8 +75,8 @@ def test_the_preset_is_one_that_simulate_takes(calibrated):
 
 def test_the_report_has_every_number_beside_its_floor(calibrated):
     report = json.loads((calibrated / RECORD_FILE).read_text())
-    assert report["schema_version"] == 1
-    assert [piece["run"] for piece in report["problem"]["pieces"]] == ["SIM_000", "SIM_001"]
+    assert report["schema_version"] == 2
+    assert [piece["run"] for piece in report["problem"]["goals"][0]["pieces"]] == ["SIM_000", "SIM_001"]
     assert set(report["fitted"]) == {one.key for one in FITTED}
     assert len(report["checks"]) == 6
     for one in report["checks"]:
@@ -87,10 +87,10 @@ def test_the_report_has_every_number_beside_its_floor(calibrated):
 
 def test_a_better_preset_is_found(calibrated):
     lines = [json.loads(line) for line in (calibrated / EVALUATIONS_FILE).read_text().splitlines()]
-    found = [line["misfit"] for line in lines]
+    found = [np.square(line["differences"]).sum() for line in lines]
     assert min(found) < found[0]
     report = json.loads((calibrated / RECORD_FILE).read_text())
-    best = min(lines, key=lambda line: line["misfit"])["numbers"]
+    best = lines[int(np.argmin(found))]["numbers"]
     for key, value in best.items():
         assert report["fitted"][key]["fitted"] == pytest.approx(value, rel=0.01)
 
@@ -109,11 +109,11 @@ def interrupted(calibrated, tmp_path) -> Path:
 
 def test_what_was_evaluated_is_not_evaluated_again(project, calibrated, interrupted, monkeypatch):
     calls = []
-    compare = PreparedPiece.compare
-    monkeypatch.setattr(PreparedPiece, "compare", lambda self, preset: calls.append(1) or compare(self, preset))
-    calibrate(project, interrupted, preset="small", name="ours", evaluations=14, checks=2)
+    differences = PieceGoal.differences
+    monkeypatch.setattr(PieceGoal, "differences", lambda self, preset: calls.append(1) or differences(self, preset))
+    calibrate(project, interrupted, preset="small", name="ours", evaluations=40, checks=2)
     lines = (calibrated / EVALUATIONS_FILE).read_text().splitlines()
-    assert len(calls) == 2 * (len(lines) - 8)
+    assert len(calls) == len(lines) - 8
     for name in ("ours.toml", RECORD_FILE):
         assert (interrupted / name).read_bytes() == (calibrated / name).read_bytes()
 
@@ -134,7 +134,7 @@ def test_another_problem_needs_force(project, interrupted, refuses):
         ("--run TS_9", ["TS_9", "SIM_000, SIM_001"]),
         ("--preset nothing", ["nothing", "czii"]),
         ("--evaluations 0", ["evaluations 0", "at least 1"]),
-        ("--checks 0", ["--checks 0", "at least 1"]),
+        ("--checks 0", ["checks 0", "at least 1"]),
         ("--name a_b", ["a_b", "a-b"]),
         ("--label virus-like-particle", ["virus-like-particle"]),
     ],
@@ -154,14 +154,27 @@ def test_a_project_without_voxels_is_refused(project, monkeypatch):
         read_pieces(open_source(project, SourceSettings()), ())
 
 
-def test_equal_pieces_have_no_difference():
-    volume = np.random.default_rng(0).standard_normal((20, 20, 20))
-    one, other = Measured.of(volume), Measured.of(2 * volume + 1)
-    for result in check([one, one], [[other, other]]):
-        assert result.difference == pytest.approx(0, abs=1e-9)
-        assert result.floor == 0
-        assert result.spread is None
-        assert result.passed
+def test_slices_alone_or_with_tomograms(project, tmp_path, run):
+    rng = np.random.default_rng(0)
+    archive = tmp_path / "slices.npz"
+    np.savez(
+        archive,
+        slices=rng.standard_normal((4, 3, 16, 16)),
+        labels=np.array(["apo-ferritin"] * 4),
+        voxel_size_angstrom=10.0,
+    )
+    options = ["--slices", archive, "--preset", "small", "--evaluations", 2, "--checks", 1]
+    code, out, _ = run("calibrate", "--out", tmp_path / "both", "--real", project, *options)
+    assert code == 0
+    assert "SIM_000, SIM_001" in out
+    assert "4 subtomograms, 10 A" in out
+    assert (tmp_path / "both" / "calibration-2.png").stat().st_size > 20_000
+    code, out, _ = run("calibrate", "--out", tmp_path / "alone", *options)
+    assert code == 0
+    assert "SIM_000" not in out
+    code, _, said = run("calibrate", "--out", tmp_path / "none")
+    assert code == 2
+    assert "nothing to fit to" in said
 
 
 @pytest.mark.real
@@ -169,6 +182,5 @@ def test_the_czii_preset_looks_like_the_real_blocks(real_data):
     """The targets of the calibration, on fresh simulations of the blocks that it was fitted to."""
     preset = load_simulation_preset("czii")
     blocks = read_pieces(open_source(real_data, SourceSettings(level=1)), ["TS_6_4", "TS_69_2"])
-    _, simulated = simulate_afresh(preset, blocks, seed=100, checks=3)
-    for result in check([Measured.of(piece.real) for piece in blocks], simulated):
+    for result in PieceGoal(blocks, preset, seed=0).check(preset, iter([101, 102, 103])).checks:
         assert result.passed, result

@@ -9,11 +9,13 @@ from scipy.ndimage import map_coordinates
 from torch_fourier_shell_correlation import fourier_shell_correlation
 
 from frazil.core.seeds import numpy_generator, torch_generator
+from frazil.simulation.microscope.optics import CorrectionSettings
 from frazil.simulation.microscope.projection import (
     back_project,
     back_projection_weights,
     image_frequencies,
     project,
+    weighting_gain,
 )
 from frazil.volume.wedge import missing_wedge_mask
 
@@ -263,3 +265,44 @@ def test_more_columns_than_are_worked_on_at_a_time_change_nothing():
     phase = torch.exp(-2j * math.pi * math.tan(math.radians(25.0)) * height * kx)
     expected = (spectrum * phase[:, None]).sum(0) * (kx <= 0.5 * math.cos(math.radians(25.0)))
     torch.testing.assert_close(images[0], expected, rtol=0, atol=1e-4)
+
+
+def gains(tilts, width=64, depth=32, **settings) -> np.ndarray:
+    return weighting_gain((depth, 8, width), 10.0, tilts, CorrectionSettings(**settings)).numpy()
+
+
+def test_a_ramp_is_left_alone_until_it_levels_off():
+    assert (gains([0.0, 40.0]) == 1).all()
+    kx = np.fft.rfftfreq(64)[1:]
+    levels = gains([0.0], level_off_angstrom=50.0, level_off=1.0)[0, 1:]  # 0.2 cycles per voxel of 10 A
+    np.testing.assert_allclose(kx * levels, np.minimum(kx, 0.2), rtol=1e-12)
+    half = gains([0.0], level_off_angstrom=50.0, level_off=0.5)[0, 1:]
+    np.testing.assert_allclose(half, np.sqrt(levels), rtol=1e-12)
+
+
+def test_the_exact_filter_counts_the_tilts_that_overlap():
+    """Where no other tilt overlaps, an image has weight 1, where all of n do, nearly 1 / n; in between it is the ramp."""
+    tilts = np.arange(-45.0, 46.0, 3.0)
+    depth, width = 256, 4096
+    share, middle = math.radians(3), len(tilts) // 2
+    kx = np.fft.rfftfreq(width)
+    weight = (
+        gains(tilts.tolist(), width=width, depth=depth, weighting="exact")[middle]
+        * depth
+        * share
+        * kx.clip(0.25 / width)
+    )
+    alone = kx * depth * math.sin(share) > 1
+    assert alone.any()
+    np.testing.assert_allclose(weight[alone], 1, rtol=1e-6)
+    assert weight[0] == pytest.approx(1 / len(tilts), rel=0.01)
+    ramp = (kx > 0.01) & (kx < 0.03)
+    np.testing.assert_allclose(weight[ramp] / (kx[ramp] * depth * share), 1, atol=0.1)
+
+
+def test_many_iterations_of_sirt_are_the_ramp():
+    few, many = (gains([0.0], weighting="sirt", sirt_iterations=count)[0, 1:] for count in (5, 10_000))
+    np.testing.assert_allclose(many, 1, atol=1e-9)
+    assert (np.diff(few) < 0).all()
+    kx = np.fft.rfftfreq(64)[-1]
+    assert few[-1] == pytest.approx(1 - (1 - 0.00195 / kx) ** 5)

@@ -22,7 +22,9 @@ SHAPE = (32, 48, 48)
 
 
 def small(**changes) -> SpecimenSettings:
-    options = {"shape_voxel": SHAPE, "voxel_size_angstrom": VOXEL_SIZE_ANGSTROM, "particles_per_class": 3} | changes
+    options = {"shape_voxel": SHAPE, "voxel_size_angstrom": VOXEL_SIZE_ANGSTROM, "particles_per_class": 3}
+    alike = [{"label": "virus-like-particle", "size_spread": 0.0}]  # bodies can be drawn anew
+    options |= {"structures": alike} | changes
     return SpecimenSettings.model_validate(options)
 
 
@@ -348,3 +350,19 @@ def test_like_real_picks():
     for particles in specimen.placed:
         own = sizes[particles.instances - 1]
         assert np.mean(own > 0.9 * np.median(own)) > 0.9  # real bodies do not overlap, so ours hardly do
+
+
+def test_sizes_differ_by_their_spread():
+    """Along each of its own axes, a particle's extent is that of the structure times 1 + spread x N(0, 1)."""
+    shells = [{"label": "virus-like-particle", "size_spread": 0.05}]
+    specimen = build(particles_per_class={"virus-like-particle": 10}, shape_voxel=(64, 96, 96), structures=shells)
+    (particles,) = specimen.placed
+    voxel, extents = specimen.voxel_size_angstrom, []
+    for center, rotation, instance in zip(
+        particles.centers_angstrom, particles.rotations, particles.instances, strict=True
+    ):
+        own = (np.argwhere(specimen.instances == instance) * voxel - center) @ rotation
+        extents.append(own.std(axis=0))
+    whole = np.array(extents)[[len(own) == 3 for own in extents]]
+    spread = (whole / whole.mean()).std()
+    assert 0.02 < spread < 0.1

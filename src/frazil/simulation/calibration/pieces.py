@@ -1,4 +1,4 @@
-"""Measured pieces of real tomograms, how they are simulated, and what is compared.
+"""Calibration on measured pieces of real tomograms: how they are simulated, and what is compared.
 
 Where real voxels are coarser than 10 A the simulation is finer by a whole factor and averaged, so that the fitted numbers hold
 at the finer voxel.
@@ -6,9 +6,13 @@ at the finer voxel.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -17,13 +21,28 @@ from jaxtyping import Float
 from frazil.core.errors import MissingTomogramError, SourceError
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.io.sources import Source
+from frazil.plots.appearances import Series, appearance_page
+from frazil.simulation.calibration.goals import (
+    Check,
+    Outcome,
+    Scene,
+    calibration_stream,
+    join_differences,
+    mean_of,
+    spread_of,
+)
+from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.specimen.specimen import Likeness
-from frazil.volume.spectra import Appearance, appearance, radial_curve, slice_power
+from frazil.simulation.tomogram import simulate_tomogram
+from frazil.volume.spectra import CURVES, Appearance, Curve, CurveName, appearance, distance_dex, mean_curve
 
 _FINE_ANGSTROM = 10.5  # a voxel at most this large is simulated as it is
 _MARGIN_ANGSTROM = 640.0  # around a piece: what is there sends its streaks and halos in
 _LARGEST_VOXEL = 128  # of a piece along y and x
-_FALL_CYCLES_PER_VOXEL = (0.1, 0.44)
+
+# Differences that count as one in the search, and what the checks should stay within.
+_DEX, _SKEW, _KURTOSIS = 0.05, 0.3, 1.5
+_CHECKED_DEX = 0.1
 
 
 @dataclass(frozen=True)
@@ -77,41 +96,122 @@ class Piece:
         header = TomogramHeader(self.run, self.simulated_voxel, self.fine_angstrom, origin=f"{self.run}, simulated")
         return Likeness(header, inside)
 
-    def measure_simulated(self, simulated: Float[np.ndarray, "Z Y X"]) -> Measured:
-        """Cut out the part of a simulation that stands for the piece, and measure it."""
-        curve = radial_curve(slice_power(self._cut_fine(simulated), "XY"))
-        start, stop = np.interp(_FALL_CYCLES_PER_VOXEL, curve.at, curve.log_power)
-        return Measured.of(self.cut(simulated), float(start - stop))
-
     def cut(self, simulated: Float[np.ndarray, "Z Y X"]) -> Float[np.ndarray, "z y x"]:
         """Return the part of a simulation that stands for the piece, averaged to its voxels."""
         z, y, x = self.real.shape
-        blocks = self._cut_fine(simulated).reshape(z, self.factor, y, self.factor, x, self.factor)
-        return np.asarray(blocks.mean(axis=(1, 3, 5)))
-
-    def _cut_fine(self, simulated: Float[np.ndarray, "Z Y X"]) -> Float[np.ndarray, "z y x"]:
         slices = tuple(
             slice(margin, margin + self.factor * edge)
             for margin, edge in zip(self.margin_voxel, self.real.shape, strict=True)
         )
-        return simulated[slices]
+        blocks = simulated[slices].reshape(z, self.factor, y, self.factor, x, self.factor)
+        return np.asarray(blocks.mean(axis=(1, 3, 5)))
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What is kept of a piece, real or simulated: its appearance, and its z-scored gray values.
+class PieceGoal:
+    """Pieces of real tomograms. They differ among each other, and the simulator should be like all: differences are averaged."""
 
-    Log10 power in XY falls by `fine_fall_dex` from 0.1 to 0.44 cycles per simulated voxel; NaN for real pieces.
-    """
+    def __init__(self, pieces: Sequence[Piece], preset: SimulationPreset, seed: int) -> None:
+        self.name = ", ".join(piece.run for piece in pieces)
+        self._pieces = pieces
+        self._real = [appearance(piece.real) for piece in pieces]
+        stream = partial(calibration_stream, seed)
+        self._scenes = [
+            Scene(
+                preset.specimen.for_tomogram(piece.simulated_voxel, piece.fine_angstrom),
+                preset,
+                partial(stream, piece.run),
+                piece.likeness(),
+            )
+            for piece in pieces
+        ]
 
-    appearance: Appearance
-    grey_values: Float[np.ndarray, "z y x"]
-    fine_fall_dex: float
+    def problem(self) -> dict[str, Any]:
+        """Return what is fitted to; see `Goal`."""
+        return {
+            "kind": "pieces",
+            "pieces": [
+                {
+                    "run": piece.run,
+                    "shape_voxel": list(piece.real.shape),
+                    "start_voxel": list(piece.start_voxel),
+                    "voxel_size_angstrom": piece.voxel_size_angstrom,
+                    "digest": hashlib.sha256(piece.real.tobytes()).hexdigest(),
+                    "picks": {some.label: len(some) for some in piece.picks},
+                }
+                for piece in self._pieces
+            ],
+        }
 
-    @classmethod
-    def of(cls, volume: Float[np.ndarray, "z y x"], fine_fall_dex: float = math.nan) -> Measured:
-        """Measure a piece."""
-        return cls(appearance(volume), np.asarray((volume - volume.mean()) / volume.std()), fine_fall_dex)
+    def differences(self, preset: SimulationPreset) -> Float[np.ndarray, "n"]:
+        """Return the differences; see `Goal`."""
+        simulated = [
+            appearance(piece.cut(scene.tomogram(preset)))
+            for piece, scene in zip(self._pieces, self._scenes, strict=True)
+        ]
+        return piece_differences(self._real, simulated)
+
+    def check(self, preset: SimulationPreset, seeds: Iterator[int]) -> Outcome:
+        """Compare with fresh simulations of every piece; see `Goal`."""
+        groups, scales, values = [], [], []
+        for seed in seeds:
+            cuts = [
+                piece.cut(simulate_tomogram(preset, seed, index, like=piece.likeness()).denoised)
+                for index, piece in enumerate(self._pieces)
+            ]
+            groups.append([appearance(cut) for cut in cuts])
+            scales += [float(piece.real.std() / cut.std()) for piece, cut in zip(self._pieces, cuts, strict=True)]
+            values += [_scored(cut) for cut in cuts]
+        checks = piece_checks(self.name, self._real, groups)
+        series = [
+            Series("real", self._real, np.concatenate([_scored(piece.real) for piece in self._pieces])),
+            Series("simulated", [one for group in groups for one in group], np.concatenate(values)),
+        ]
+        page = appearance_page(
+            series,
+            voxel_size_angstrom=self._pieces[0].voxel_size_angstrom,
+            caption=f"Lines: means. Shaded: range of {len(self._pieces)} real pieces ({self.name}) and of {len(groups)} "
+            "simulations of each with seeds that the fit has not seen. Pieces are faded out at their edges.",
+        )
+        return Outcome(checks, page, float(np.mean(scales)))
+
+
+def piece_differences(real: Sequence[Appearance], simulated: Sequence[Appearance]) -> Float[np.ndarray, "n"]:
+    """Return the mean differences of simulated pieces from real ones, in tolerances; see `Goal`."""
+    pairs = list(zip(real, simulated, strict=True))
+    kinds = [
+        np.mean([other.curve(name).log_power - one.curve(name).log_power for one, other in pairs], axis=0) / _DEX
+        for name in CURVES
+    ]
+    kinds.append(np.array([np.mean([other.skew - one.skew for one, other in pairs]) / _SKEW]))
+    kinds.append(np.array([np.mean([other.kurtosis - one.kurtosis for one, other in pairs]) / _KURTOSIS]))
+    return join_differences(kinds)
+
+
+def piece_checks(goal: str, real: Sequence[Appearance], simulated: Sequence[Sequence[Appearance]]) -> list[Check]:
+    """Compare real pieces with simulations of them, those of each fresh seed in one group."""
+    everything = [one for group in simulated for one in group]
+    results = []
+    for what in CURVES:
+        wanted = _curve(real, what)
+        each = [distance_dex(_curve(group, what), wanted) for group in simulated]
+        floor = [distance_dex(one.curve(what), other.curve(what)) for one, other in combinations(real, 2)]
+        name = "missing wedge, dex" if what == "wedge" else f"power in {what}, dex"
+        difference = distance_dex(_curve(everything, what), wanted)
+        results.append(Check(goal, name, difference, spread_of(each), mean_of(floor), _CHECKED_DEX))
+    for name, field, tolerance in (("skew", "skew", _SKEW), ("excess kurtosis", "kurtosis", _KURTOSIS)):
+        own, *others = ([float(getattr(one, field)) for one in group] for group in (real, *simulated))
+        off = [float(np.mean(other) - np.mean(own)) for other in others]
+        floor = [abs(one - other) for one, other in combinations(own, 2)]
+        results.append(Check(goal, name, float(np.mean(off)), spread_of(off), mean_of(floor), tolerance))
+    return results
+
+
+def _curve(group: Sequence[Appearance], name: CurveName) -> Curve:
+    return mean_curve([one.curve(name) for one in group])
+
+
+def _scored(volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "voxels"]:
+    return np.asarray((volume - volume.mean()) / volume.std()).ravel()
 
 
 def read_pieces(source: Source, runs: Sequence[str]) -> list[Piece]:

@@ -1,16 +1,16 @@
-"""`frazil calibrate`: real tomograms with picks in; a simulation preset that looks like them, and a report, out."""
+"""`frazil calibrate`: real data in; a simulation preset that looks like them, and a report, out."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import tomli_w
+from jaxtyping import Float
 
 from frazil.core.console import console, progress_bar, say, say_written, warn
 from frazil.core.documents import differences
@@ -20,53 +20,55 @@ from frazil.core.folder import OutputFolder
 from frazil.core.ledger import enter
 from frazil.core.settings import SourceSettings
 from frazil.core.version import __version__
+from frazil.dataset.slices import read_real_slices
 from frazil.io.checks import check_name
 from frazil.io.sources import open_source
 from frazil.plots.page import save_figure
-from frazil.simulation.calibration.fit import FITTED, PreparedPiece, misfit, read_numbers, search, with_numbers
-from frazil.simulation.calibration.pieces import Measured, Piece, read_pieces
-from frazil.simulation.calibration.report import RECORD_FILE, CalibrationRecord, Check, check, checks_table, curves_page
+from frazil.simulation.calibration.fit import FITTED, read_numbers, search, with_numbers
+from frazil.simulation.calibration.goals import Check, Goal, Outcome
+from frazil.simulation.calibration.pieces import PieceGoal, read_pieces
+from frazil.simulation.calibration.report import RECORD_FILE, CalibrationRecord, checks_table
+from frazil.simulation.calibration.slices import SliceGoal
 from frazil.simulation.preset import SimulationPreset, load_simulation_preset
-from frazil.simulation.tomogram import simulate_tomogram
 
 EVALUATIONS_FILE = "evaluations.jsonl"
 _CURVES_NAME = "calibration"
 
 
 def calibrate(
-    real: str | Path,
+    real: str | Path | None,
     out: str | Path,
     *,
+    slices: Sequence[str | Path] = (),
     preset: SimulationPreset | str | Path = "czii",
     name: str = "calibrated",
     source_settings: SourceSettings | None = None,
     runs: Sequence[str] = (),
-    fine_fall_dex: float | None = None,
-    evaluations: int = 400,
+    evaluations: int = 200,
     checks: int = 5,
     seed: int = 0,
     force: bool = False,
 ) -> list[Check]:
-    """Fit acquisition and denoiser of a preset to real tomograms, check it on fresh simulations, and write both.
+    """Fit acquisition and denoiser of a preset to real data, check it on fresh simulations, and write both.
 
     If it is interrupted, the same call resumes: every evaluation is written down, and the search is the same each time.
 
     Parameters
     ----------
-    real : annotated tomograms, in any form that `frazil.io.sources.open_source` opens.
+    real : annotated tomograms, in any form that `frazil.io.sources.open_source` opens; None if there are only slices.
     out : folder for the preset (``NAME.toml``), the report and its curves.
+    slices : files of measured curves or central slices of real subtomograms, or folders of volumes
+        (`frazil.dataset.slices.read_real_slices`), each at its own voxel size. All count as much as the tomograms.
     preset : where the fit starts; what is not fitted is kept.
     runs : tomograms to fit to; empty takes all that have voxels and picks.
-    fine_fall_dex : where real voxels are coarser than the simulated ones, and only then needed: how far the real in-plane
-        power falls from 0.1 to 0.45 cycles per fine voxel, in dex, if that is known from elsewhere.
-    evaluations : simulations that the search may make.
-    checks : simulations of each piece with fresh seeds, after the fit.
+    evaluations : sets of simulations that the search may make.
+    checks : sets of simulations with fresh seeds, after the fit.
     force : start over where `out` holds another calibration.
 
     Raises
     ------
-    SettingsError : a value that makes no sense.
-    SourceError : no voxels or no picks.
+    SettingsError : a value that makes no sense, or nothing to fit to.
+    SourceError : no voxels, no picks, or files that are neither slices nor curves.
     OutputError : `out` holds something else.
     """
     check_name(name, "name", SettingsError)
@@ -75,54 +77,50 @@ def calibrate(
             raise SettingsError(f"{option} {number}: nothing to do; ask for at least 1")
     if evaluations <= len(FITTED):
         warn(
-            f"evaluations {evaluations}: too few to begin a search, whose first simplex takes {len(FITTED) + 1}; "
+            f"evaluations {evaluations}: too few to begin a search, whose first step takes {len(FITTED) + 1}; "
             "a fit takes some hundreds"
         )
-    start = load_simulation_preset(preset)
-    real, out = Path(real), Path(out)
-    pieces = read_pieces(open_source(real, source_settings or SourceSettings()), runs)
+    start, out = load_simulation_preset(preset), Path(out)
+    pieces = [] if real is None else read_pieces(open_source(Path(real), source_settings or SourceSettings()), runs)
     for piece in pieces:
         z, y, x = piece.real.shape
         say(f"{piece.run}: {z} x {y} x {x} measured voxels of {piece.voxel_size_angstrom:.3f} A (z, y, x)")
+    goals: list[Goal] = [PieceGoal(pieces, start, seed)] if pieces else []
+    goals += [SliceGoal(read_real_slices(Path(file)), start, seed) for file in slices]
+    if not goals:
+        raise SettingsError("nothing to fit to; give annotated tomograms (real), slices, or both")
     problem = {
         "frazil_version": __version__,
-        "pieces": [
-            {
-                "run": piece.run,
-                "shape_voxel": list(piece.real.shape),
-                "start_voxel": list(piece.start_voxel),
-                "voxel_size_angstrom": piece.voxel_size_angstrom,
-                "digest": hashlib.sha256(piece.real.tobytes()).hexdigest(),
-                "picks": {some.label: len(some) for some in piece.picks},
-            }
-            for piece in pieces
-        ],
+        "goals": [goal.problem() for goal in goals],
         "start": start.model_dump(mode="json"),
         "seed": seed,
-        "fine_fall_dex": fine_fall_dex,
     }
     record = CalibrationRecord(problem=problem, fitted={}, checks=())
-    owns = (EVALUATIONS_FILE, f"{name}.toml", *(f"{_CURVES_NAME}.{suffix}" for suffix in ("png", "pdf")))
+    figures = [_CURVES_NAME if number == 0 else f"{_CURVES_NAME}-{number + 1}" for number in range(len(goals))]
+    owns = (EVALUATIONS_FILE, f"{name}.toml", f"{_CURVES_NAME}*.png", f"{_CURVES_NAME}*.pdf")
     folder = OutputFolder(out, RECORD_FILE, CalibrationRecord, owns)
     with folder.held():
         work, _ = folder.begin(
             record, force=force, compare=lambda old, new: differences(old, new, ("fitted", "checks"))
         )
         work.check()
-        prepared = [PreparedPiece(piece, start, seed) for piece in pieces]
-        numbers = _fit(prepared, start, work.path / EVALUATIONS_FILE, evaluations, fine_fall_dex)
+        numbers = _fit(goals, start, work.path / EVALUATIONS_FILE, evaluations)
         # Three digits: more would be noise, and a preset is read by people.
         rounded = {key: float(f"{value:.3g}") for key, value in read_numbers(with_numbers(start, numbers)).items()}
         fitted = with_numbers(start, rounded).model_copy(update={"name": name})
-        fitted, simulated = simulate_afresh(fitted, pieces, seed, checks)
-        measured = [Measured.of(piece.real) for piece in pieces]
-        results = check(measured, simulated, fine_fall_dex=fine_fall_dex)
+        outcomes = _check(goals, fitted, seed, checks)
+        scales = [outcome.grey_scale for outcome in outcomes if outcome.grey_scale is not None]
+        if scales:
+            grey_std = float(f"{fitted.grey_std * float(np.mean(scales)):.3g}")
+            fitted = fitted.model_copy(update={"grey_std": grey_std})
+        results = [one for outcome in outcomes for one in outcome.checks]
         content = tomli_w.dumps(fitted.model_dump(mode="json", exclude={"name"}, exclude_none=True))
-        runs_fitted = ", ".join(piece.run for piece in pieces)
-        write_text(
-            work.path / f"{name}.toml", f"# Fitted by frazil {__version__} calibrate to {runs_fitted}.\n\n{content}"
-        )
-        save_figure(curves_page(pieces, measured, simulated).figure, work.path / _CURVES_NAME)
+        aims = "; ".join(goal.name for goal in goals)
+        write_text(work.path / f"{name}.toml", f"# Fitted by frazil {__version__} calibrate to {aims}.
+
+{content}")
+        for outcome, figure in zip(outcomes, figures, strict=True):
+            save_figure(outcome.page.figure, work.path / figure)
         before, after = read_numbers(start), read_numbers(fitted)
         changes = {key: {"start": before[key], "fitted": after[key]} for key in before}
         rows = tuple({**asdict(one), "passed": one.passed} for one in results)
@@ -131,58 +129,49 @@ def calibrate(
     console.print(checks_table(results))
     say_written(out / f"{name}.toml", "preset for frazil simulate --preset")
     say_written(folder.record_path, "what was fitted, and how well")
-    say_written(out / f"{_CURVES_NAME}.png", "curves, real and simulated; also as PDF")
+    for figure, goal in zip(figures, goals, strict=True):
+        say_written(out / f"{figure}.png", f"curves of {goal.name}, real and simulated; also as PDF")
     return results
 
 
-def simulate_afresh(
-    preset: SimulationPreset, pieces: Sequence[Piece], seed: int, checks: int
-) -> tuple[SimulationPreset, list[list[Measured]]]:
-    """Simulate every piece as `frazil simulate` does, with seeds that the fit has not seen; set the gray scale as well."""
-    groups, scales = [], []
+def _check(goals: Sequence[Goal], preset: SimulationPreset, seed: int, checks: int) -> list[Outcome]:
+    """Compare with fresh simulations, whose seeds the fit has not seen."""
     with progress_bar() as bar:
-        for number in bar.track(range(checks), description="check"):
-            group = []
-            for index, piece in enumerate(pieces):
-                tomogram = simulate_tomogram(preset, seed + 1 + number, index, like=piece.likeness())
-                scales.append(float(piece.real.std() / piece.cut(tomogram.denoised).std()))
-                group.append(piece.measure_simulated(tomogram.denoised))
-            groups.append(group)
-    grey_std = preset.grey_std * float(np.mean(scales))
-    return preset.model_copy(update={"grey_std": float(f"{grey_std:.3g}")}), groups
+        task = bar.add_task("check", total=checks * len(goals))
+
+        def seeds() -> Iterator[int]:
+            for number in range(checks):
+                yield seed + 1 + number
+                bar.advance(task)
+
+        return [goal.check(preset, seeds()) for goal in goals]
 
 
-def _fit(
-    prepared: Sequence[PreparedPiece],
-    start: SimulationPreset,
-    memory: Path,
-    evaluations: int,
-    fine_fall_dex: float | None,
-) -> dict[str, float]:
+def _fit(goals: Sequence[Goal], start: SimulationPreset, memory: Path, evaluations: int) -> dict[str, float]:
     """Return the best numbers. What `memory` holds, one evaluation per line, is not evaluated again."""
     with progress_bar() as bar, output_errors(memory), memory.open("a", encoding="utf-8") as file:
         enter(memory, memory, log=True)
         text = memory.read_text(encoding="utf-8")
         if text and not text.endswith("\n"):  # an earlier call was killed
             file.write("\n")
-        known: dict[str, float] = {}
+        known: dict[str, Float[np.ndarray, "n"]] = {}
         for line in text.splitlines():
             with suppress(ValueError, KeyError, TypeError):  # a line that was cut off: evaluated again
                 entry = json.loads(line)
-                known[json.dumps(entry["numbers"], sort_keys=True)] = float(entry["misfit"])
+                known[json.dumps(entry["numbers"], sort_keys=True)] = np.array(entry["differences"], dtype=np.float64)
         task = bar.add_task("calibrate", total=evaluations)
         lowest = np.inf
 
-        def evaluate(numbers: dict[str, float]) -> float:
+        def evaluate(numbers: dict[str, float]) -> Float[np.ndarray, "n"]:
             nonlocal lowest
             key = json.dumps(numbers, sort_keys=True)
             if key not in known:
                 preset = with_numbers(start, numbers)
-                known[key] = misfit([piece.compare(preset) for piece in prepared], fine_fall_dex=fine_fall_dex)
-                file.write(json.dumps({"numbers": numbers, "misfit": known[key]}) + "\n")
+                known[key] = np.concatenate([goal.differences(preset) for goal in goals])
+                file.write(json.dumps({"numbers": numbers, "differences": known[key].tolist()}) + "\n")
                 file.flush()
-            lowest = min(lowest, known[key])
-            bar.update(task, advance=1, description=f"calibrate (misfit {lowest:.2f})")
+            lowest = min(lowest, float(np.square(known[key]).sum()))
+            bar.update(task, advance=1, description=f"calibrate (misfit {lowest:.1f})")
             return known[key]
 
         best = search(read_numbers(start), evaluate, evaluations=evaluations)

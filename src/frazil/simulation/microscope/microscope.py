@@ -23,7 +23,7 @@ from frazil.simulation.microscope.optics import (
     interaction_radian_per_volt_angstrom,
     noise_std,
 )
-from frazil.simulation.microscope.projection import back_project, image_frequencies, project
+from frazil.simulation.microscope.projection import back_project, image_frequencies, project, weighting_gain
 from frazil.simulation.microscope.tilts import TiltSeries, TiltSettings, acquire
 from frazil.simulation.structures.structure import VOLT_ANGSTROM3_PER_DALTON
 
@@ -114,6 +114,8 @@ def image_filters(
     frequency_squared = image_frequencies(shape_voxel, voxel_size_angstrom, series.true_angles_degrees.tolist())
     transfer = contrast_transfer(frequency_squared, torch.from_numpy(defocus_um)[:, None, None], optics)
     correction = correction_filter(transfer, frequency_squared, series, optics, settings.correction)
+    tilts_degrees = series.angles_degrees.tolist()
+    correction *= weighting_gain(shape_voxel, voxel_size_angstrom, tilts_degrees, settings.correction)[:, None]
     middle = torch.from_numpy(series.dose_before_e_per_angstrom2 + series.dose_e_per_angstrom2 / 2)
     signal = transfer * damage(frequency_squared, middle[:, None, None], optics) * correction
     radian_per_dalton = interaction_radian_per_volt_angstrom(optics.voltage_kv) * VOLT_ANGSTROM3_PER_DALTON

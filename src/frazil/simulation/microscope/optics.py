@@ -70,6 +70,12 @@ class CorrectionSettings(Settings):
     wiener_falloff_angstrom : the assumed ratio falls as ``exp(-s * falloff)`` with spatial frequency s.
     dose_weighting : weight each frequency of an image by what the dose has left of it.
     tilt_weight : images are weighted with the cosine of their tilt to this power.
+    weighting : what back-projection weights frequencies with: the ``ramp`` |kx|; the ``exact`` filter, which levels off where
+        neighboring tilts no longer overlap (Harauz & van Heel 1986); or ``sirt``, which looks like that many iterations
+        of SIRT (Zeng 2012).
+    sirt_iterations : fewer emphasize low frequencies.
+    level_off_angstrom : beyond this resolution the weighting grows more slowly, by the frequency to the power `level_off`.
+    level_off : 0 leaves the weighting as it is; 1 makes a ramp level.
     """
 
     ctf: Literal["none", "phase-flip", "wiener"] = "phase-flip"
@@ -77,6 +83,10 @@ class CorrectionSettings(Settings):
     wiener_falloff_angstrom: float = Field(50.0, ge=0)
     dose_weighting: bool = True
     tilt_weight: float = Field(0.0, ge=0)
+    weighting: Literal["ramp", "exact", "sirt"] = "ramp"
+    sirt_iterations: int = Field(10, ge=1)
+    level_off_angstrom: float = Field(60.0, gt=0)
+    level_off: float = Field(0.0, ge=0, le=1)
 
 
 def draw_defocus_um(settings: OpticsSettings, count: int, generator: np.random.Generator) -> Float[np.ndarray, "n"]:

@@ -17,6 +17,9 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from frazil.simulation.microscope.optics import CorrectionSettings
+
+_SIRT_STEP_VOXEL = 0.00195
 _COLUMNS = 32  # frequencies along x at a time: bounds the memory of rearranged spectra
 
 
@@ -46,6 +49,30 @@ def back_projection_weights(width_voxel: int, tilts_degrees: Sequence[float]) ->
     cosines = [math.cos(math.radians(tilt)) for tilt in tilts_degrees]
     shares = _shares_radian(tilts_degrees)
     return torch.stack([share / c**2 * ramp * (kx <= 0.5 * c) for c, share in zip(cosines, shares, strict=True)])
+
+
+def weighting_gain(
+    shape_voxel: Sequence[int], voxel_size_angstrom: float, tilts_degrees: Sequence[float], settings: CorrectionSettings
+) -> Float[Tensor, "tilt kx"]:
+    """Return what another weighting than the ramp multiplies each image with, at the tomogram's frequencies along x.
+
+    The exact filter is one over the number of tilts whose slabs in Fourier space, as thick as one over the depth of the
+    tomogram, hold a coefficient (Harauz & van Heel, Optik 73, 146 (1986), eq. 12, with triangles). The filter of SIRT is
+    ``1 - (1 - a / k)^n`` with a = 0.00195 voxel (Zeng, Med. Phys. 39, 603 (2012), eq. 8).
+    """
+    depth, _, width = shape_voxel
+    tilts = torch.deg2rad(torch.tensor(tilts_degrees, dtype=torch.float64))
+    frequency = torch.fft.rfftfreq(width, dtype=torch.float64).clamp(min=0.25 / width) / tilts.cos()[:, None]
+    gain = torch.ones_like(frequency)
+    if settings.weighting == "exact":
+        apart = (tilts[:, None] - tilts).sin().abs()  # (tilt, other)
+        overlap = (1 - depth * frequency[:, None] * apart[..., None]).clamp(min=0).sum(dim=1)
+        gain = 1 / (overlap * depth * frequency * torch.tensor(_shares_radian(tilts_degrees))[:, None])
+    elif settings.weighting == "sirt":
+        gain = 1 - (1 - (_SIRT_STEP_VOXEL / frequency).clamp(max=1)) ** settings.sirt_iterations
+    levels_off = voxel_size_angstrom / settings.level_off_angstrom
+    gain *= (levels_off / frequency).clamp(max=1) ** settings.level_off
+    return gain
 
 
 def project(density: Float[Tensor, "z y x"], tilts_degrees: Sequence[float]) -> Complex[Tensor, "tilt ky kx"]:

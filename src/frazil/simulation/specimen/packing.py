@@ -23,6 +23,7 @@ _ROUNDS = 4  # of random candidates, before the search of all places
 _CANDIDATES = 2048
 _FIRST_LOOKS = (8, 64)  # voxels of the body that are looked up for all candidates at once
 _TILE_VOXEL = 96
+MOST_STRETCHED = 2.5  # standard deviations of a particle's size
 _GOLDEN = 0.6180339887498949
 
 
@@ -127,11 +128,13 @@ def draw_body(
     voxel_size_angstrom: float,
     rotation: Float[np.ndarray, "3 3"],
     shift_voxel: Float[np.ndarray, "3"],
+    stretch: Float[np.ndarray, "3"] | None = None,
 ) -> Body:
-    """Draw a structure in a cube that just holds it."""
+    """Draw a structure in a cube that just holds it, stretched by these factors along its own axes, zyx."""
     edge = box_edge(structure, voxel_size_angstrom)
     center_voxel = (edge // 2 + shift_voxel).tolist()
-    density = structure.density((edge,) * 3, voxel_size_angstrom, rotation=rotation, center_voxel=center_voxel)
+    drawn = rotation if stretch is None else rotation * stretch
+    density = structure.density((edge,) * 3, voxel_size_angstrom, rotation=drawn, center_voxel=center_voxel)
     solid = solid_body(density, voxel_size_angstrom)
     if not solid.any():
         solid[np.unravel_index(density.argmax(), density.shape)] = True  # voxels larger than the body
@@ -140,7 +143,8 @@ def draw_body(
 
 def box_edge(structure: Structure, voxel_size_angstrom: float) -> int:
     """Return the edge of the cube in which a structure is drawn, an odd number of voxels."""
-    return 2 * int(np.ceil(structure.support_radius_angstrom / voxel_size_angstrom + 0.5)) + 1
+    radius = structure.support_radius_angstrom * (1 + MOST_STRETCHED * structure.size_spread)
+    return 2 * int(np.ceil(radius / voxel_size_angstrom + 0.5)) + 1
 
 
 class Canvas:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64, UInt8, UInt16
 from frazil.core.errors import PickError, SimulationError
 from frazil.core.records import Picks, TomogramHeader
 from frazil.simulation.specimen.orientations import preferred_rotation, random_rotation
-from frazil.simulation.specimen.packing import Body, Canvas, Place, box_edge, draw_body
+from frazil.simulation.specimen.packing import MOST_STRETCHED, Body, Canvas, Place, box_edge, draw_body
 from frazil.simulation.specimen.settings import SpecimenSettings, specimen_structures
 from frazil.simulation.specimen.surroundings import add_background, add_solid_things
 from frazil.simulation.structures.catalog import Structure
@@ -202,10 +202,14 @@ class _Filling:
         return self._canvas.filled_voxel / max(self._canvas.room_voxel, 1)
 
     def _draw(self, label: str, rotation: Float[np.ndarray, "3 3"], shift_voxel: Float[np.ndarray, "3"]) -> Body:
-        return draw_body(self._structures[label], self._voxel, rotation, shift_voxel)
+        structure, stretch = self._structures[label], None
+        if structure.size_spread:
+            spread = self._stream.standard_normal(3).clip(-MOST_STRETCHED, MOST_STRETCHED)
+            stretch = 1 + structure.size_spread * spread
+        return draw_body(structure, self._voxel, rotation, shift_voxel, stretch)
 
     def _body_voxel(self, label: str) -> int:
-        return len(self._draw(label, np.eye(3), np.zeros(3)).offsets)
+        return len(draw_body(self._structures[label], self._voxel, np.eye(3), np.zeros(3)).offsets)
 
     def _place_at_random(self, label: str, done: int, wanted: int) -> None:
         """Place one particle. Another orientation is drawn only where one fits nowhere."""

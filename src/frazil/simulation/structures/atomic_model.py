@@ -36,7 +36,8 @@ def read_atomic_model(path: Path, settings: StructureSettings) -> MapModel:
     mass_kda = settings.mass_kda or atoms.mass_dalton / 1000
     origin = (_MARGIN_ANGSTROM - atoms.positions_angstrom.min(axis=0)) / _GRID_ANGSTROM
     potential = potential_over_ice(atoms)
-    return MapModel(settings.label, potential, _GRID_ANGSTROM, mass_kda, settings.radius_angstrom, origin)
+    spread = settings.size_spread or 0.0
+    return MapModel(settings.label, potential, _GRID_ANGSTROM, mass_kda, settings.radius_angstrom, origin, spread)
 
 
 def potential_over_ice(atoms: Atoms) -> Float[np.ndarray, "z y x"]:

@@ -40,7 +40,8 @@ def _built_in(entry: StructureSettings) -> GrainModel:
         )
     model = _BUILT_IN[entry.label]
     mass_kda, radius_angstrom = entry.mass_kda or model.mass_kda, entry.radius_angstrom or model.radius_angstrom
-    return replace(model, mass_kda=mass_kda, radius_angstrom=radius_angstrom)
+    spread = model.size_spread if entry.size_spread is None else entry.size_spread
+    return replace(model, mass_kda=mass_kda, radius_angstrom=radius_angstrom, size_spread=spread)
 
 
 def _from_file(entry: StructureSettings, path: Path) -> Structure:

@@ -43,6 +43,7 @@ class MapModel:
     mass_kda: float
     scoring_radius_angstrom: float | None = None
     origin_voxel: Float[np.ndarray, "3"] | None = None
+    size_spread: float = 0.0
     _prepared: dict[float, Float[np.ndarray, "z y x"]] = field(default_factory=dict, repr=False)
 
     @property
@@ -89,7 +90,7 @@ class MapModel:
             self._prepared[voxel_size_angstrom] = self._spline(voxel_size_angstrom)
         coefficients = self._prepared[voxel_size_angstrom]
         middle = np.array([edge // 2 for edge in shape_voxel] if center_voxel is None else center_voxel)
-        back = np.eye(3) if rotation is None else np.asarray(rotation).T
+        back = np.eye(3) if rotation is None else np.linalg.inv(rotation)
         back = back * (voxel_size_angstrom / (max(voxel_size_angstrom, self.voxel_size_angstrom) / 2))
         offset = len(coefficients) // 2 - back @ middle
         turned = affine_transform(coefficients, back, offset=offset, output_shape=shape_voxel, order=3, prefilter=False)
@@ -146,7 +147,9 @@ def read_map(path: Path, settings: StructureSettings) -> MapModel:
         contour = np.percentile(cleaned[body], 90) / 2
         volume = np.count_nonzero(cleaned > contour) * voxel_size**3
         mass_kda = float(volume * PROTEIN_DALTON_PER_CUBIC_ANGSTROM / 1000)
-    return MapModel(name, cleaned, voxel_size, mass_kda, settings.radius_angstrom)
+    return MapModel(
+        name, cleaned, voxel_size, mass_kda, settings.radius_angstrom, size_spread=settings.size_spread or 0.0
+    )
 
 
 def clean_map(

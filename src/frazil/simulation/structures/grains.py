@@ -82,6 +82,7 @@ class GrainModel:
     grain_spacing_angstrom : of the lattice; the grains' sigma is 0.6 of it.
     granularity : standard deviation of the logarithm of the mass density inside: domains, helices and clefts.
     grain_size_angstrom : over which the mass density inside keeps its value.
+    size_spread : as in `StructureSettings`.
     """
 
     center_offset_angstrom: ClassVar[Triple] = (0.0, 0.0, 0.0)  # it is centered on its mass
@@ -94,6 +95,7 @@ class GrainModel:
     grain_spacing_angstrom: float = 8.5
     granularity: float = 0.2
     grain_size_angstrom: float = 22.0
+    size_spread: float = 0.0
 
     @cached_property
     def grains(self) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
@@ -130,8 +132,8 @@ class GrainModel:
     ) -> Float[np.ndarray, "z y x"]:
         """Return the mass density over ice, averaged over each voxel: dalton per cubic angstrom, float32.
 
-        The particle is rotated (object -> grid, acting on zyx vectors), and its center of mass put at `center_voxel`, zyx,
-        fractions allowed; None is the box center N // 2.
+        The particle is rotated (object -> grid, acting on zyx vectors; any linear map, so that it can be stretched too), and its
+        center of mass put at `center_voxel`, zyx, fractions allowed; None is the box center N // 2.
         """
         centers, masses = self.grains
         if rotation is not None:

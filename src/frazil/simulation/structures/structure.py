@@ -35,6 +35,8 @@ class StructureSettings(Settings):
     voxel_size_angstrom : of a map whose header lacks it or is wrong.
     assembly : name of a biological assembly of an atomic model; None takes the atoms as they are.
     distractor : in the ice, but not annotated.
+    size_spread : by which standard deviation the size along each of its axes differs from particle to particle, as a share:
+        shells and flexible particles are never quite alike. None is that of the built-in structure, or 0.
     """
 
     label: str
@@ -45,6 +47,7 @@ class StructureSettings(Settings):
     voxel_size_angstrom: float | None = Field(None, gt=0)
     assembly: str | None = None
     distractor: bool = False
+    size_spread: float | None = Field(None, ge=0, le=0.2)
 
 
 def solid_body(density: Float[np.ndarray, "z y x"], voxel_size_angstrom: float) -> Bool[np.ndarray, "z y x"]:
