@@ -284,7 +284,7 @@ def test_more_tomograms_are_added_to_those_that_are_there(copied, capsys):
     assert {name.split("/")[0] for name in after} == {"SIM_000", "SIM_001", "SIM_002"}
     said = capsys.readouterr().out
     assert "simulated tomograms: 3, particles: 36" in said
-    assert "seconds per tomogram: specimen 0." in said
+    assert "seconds per tomogram: specimen " in said
 
 
 def test_interrupted_it_goes_on(project, tmp_path, monkeypatch):

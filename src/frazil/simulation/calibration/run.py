@@ -116,9 +116,7 @@ def calibrate(
         results = [one for outcome in outcomes for one in outcome.checks]
         content = tomli_w.dumps(fitted.model_dump(mode="json", exclude={"name"}, exclude_none=True))
         aims = "; ".join(goal.name for goal in goals)
-        write_text(work.path / f"{name}.toml", f"# Fitted by frazil {__version__} calibrate to {aims}.
-
-{content}")
+        write_text(work.path / f"{name}.toml", f"# Fitted by frazil {__version__} calibrate to {aims}.\n\n{content}")
         for outcome, figure in zip(outcomes, figures, strict=True):
             save_figure(outcome.page.figure, work.path / figure)
         before, after = read_numbers(start), read_numbers(fitted)
