@@ -208,3 +208,74 @@ def test_a_single_atom_is_no_particle(tmp_path, refuses):
     (tmp_path / "one.pdb").write_text(LINE.format(1, "1.000", "2.000", "3.000") + "END\n")
     with refuses(SourceError, "one.pdb", "a single atom", "whole particle"):
         read_atoms(tmp_path / "one.pdb")
+
+
+def pdb_line(name: str, residue: str, number: int, xyz: Sequence[float], element: str = "") -> str:
+    x, y, z = xyz
+    return f"ATOM  {number:5d} {name:4} {residue:>3} A{number:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00 50.00          {element:>2}\n"
+
+
+def write_lines(path: Path, residue: str, names: Sequence[str], elements: Sequence[str] = ()) -> Path:
+    elements = elements or [""] * len(names)
+    lines = [
+        pdb_line(name, residue, 1, (1.5 * i, 0, 0), element)
+        for i, (name, element) in enumerate(zip(names, elements, strict=True))
+    ]
+    path.write_text("".join(lines) + "END\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("residue", "names", "elements", "truth"),
+    [
+        ("ALA", ["N", "CA", "C", "O", "CB"], [], [7, 6, 6, 8, 6]),  # names that begin in the column of calcium
+        ("ALA", [" N", " CA", " C", " O", " CB"], ["PR"] * 5, [7, 6, 6, 8, 6]),  # a segment's name for the element
+        ("GLU", ["N", "CA", "C", "O", "CB", "CG", "CD", "OE1", "HA", "HG2", "1HB"], [], [7, 6, 6, 8, 6, 6, 6, 8]),
+        ("MSE", ["N", "CA", "C", "O", "CB", "CG", "SE", "CE"], [], [7, 6, 6, 8, 6, 6, 34, 6]),
+        ("CYS", ["N", "CA", "C", "O", "CB", "SG", "HG"], [], [7, 6, 6, 8, 6, 16]),
+        ("HSD", ["N", "CA", "C", "O", "CB", "ND1", "HE2"], [], [7, 6, 6, 8, 6, 7]),  # of a force field
+        ("SEP", ["N", "CA", "C", "O", "CB", "OG", "P", "O1P"], [], [7, 6, 6, 8, 6, 8, 15, 8]),
+        ("U", ["P", "OP1", "O5'", "C5'", "N1", "H1'"], [], [15, 8, 8, 6, 7]),
+        ("5BU", [" N1", " C2", "BR"], ["N", "C", "BR"], [7, 6, 35]),
+        ("NAG", ["C1", "C2", "O5", "N2", "HN2"], ["NA"] * 5, [6, 6, 8, 7]),
+        ("HEM", ["FE", " NA", " NB", " CHA"], ["FE", "N", "N", "C"], [26, 7, 7, 6]),
+    ],
+)
+def test_elements_are_those_that_the_residue_can_have(tmp_path, residue, names, elements, truth, capsys):
+    atoms = read_atoms(write_lines(tmp_path / "a.pdb", residue, names, elements))
+    assert atoms.elements.tolist() == truth
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_no_atom_is_left_out_and_said(tmp_path, capsys):
+    peptide = "".join(pdb_line(f" {name}", "GLY", 1, xyz, element) for name, element, xyz in GLYCINE)
+    membrane = "".join(pdb_line(" O", "DUM", i, (9 * i, 0, 15), "").replace("ATOM  ", "HETATM") for i in range(2, 8))
+    (tmp_path / "plain.pdb").write_text(peptide + "END\n")
+    (tmp_path / "membrane.pdb").write_text(peptide + membrane + "END\n")
+    plain = read_atoms(tmp_path / "plain.pdb")
+    assert capsys.readouterr().err == ""
+    within = read_atoms(tmp_path / "membrane.pdb")
+    assert "membrane.pdb: 6 O in DUM left out" in capsys.readouterr().err
+    np.testing.assert_array_equal(within.positions_angstrom, plain.positions_angstrom)
+    assert within.mass_dalton == plain.mass_dalton
+
+
+@pytest.mark.parametrize("residue", ["ALA", "CYS", "U"])
+def test_beads_are_no_atoms(tmp_path, residue, refuses):
+    with refuses(SourceError, "beads.pdb", f"1 BB in {residue}, 1 SC1 in {residue}", "all its atoms"):
+        read_atoms(write_lines(tmp_path / "beads.pdb", residue, [" BB", " SC1"]))
+
+
+@pytest.mark.parametrize(
+    "column", ["id", "type_symbol", "label_alt_id", "label_asym_id", "label_entity_id", "occupancy"]
+)
+def test_an_mmcif_column_that_says_nothing_needed_may_be_absent(tmp_path, column):
+    document = make_structure([("GLY", GLYCINE), ("ALA", ALANINE)]).make_mmcif_document()
+    whole = tmp_path / "whole.cif"
+    whole.write_text(document.as_string())
+    document[0].find_mmcif_category("_atom_site.").loop.remove_column(f"_atom_site.{column}")
+    (tmp_path / "part.cif").write_text(document.as_string())
+    one, other = read_atoms(whole), read_atoms(tmp_path / "part.cif")
+    assert one.elements.tolist() == other.elements.tolist()
+    np.testing.assert_array_equal(one.positions_angstrom, other.positions_angstrom)
+    np.testing.assert_array_equal(one.hydrogens, other.hydrogens)
