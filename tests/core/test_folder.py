@@ -103,6 +103,14 @@ def test_a_file_in_the_place_of_the_folder_is_refused(folder):
         folder.earlier(Request(), force=True)
 
 
+def test_a_name_that_is_too_long_is_refused_wherever_it_is_first_met(tmp_path):
+    folder = OutputFolder(tmp_path / ("x" * 300), "request.json", Request, owns=())
+    with pytest.raises(OutputError, match="choose a shorter one"):
+        folder.earlier(Request(), force=True)
+    with pytest.raises(OutputError, match="choose a shorter one"), folder.held():
+        pass
+
+
 def test_one_process_at_a_time(folder):
     with folder.held(), pytest.raises(OutputError, match="another process"), folder.held():
         pass

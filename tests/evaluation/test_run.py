@@ -259,7 +259,7 @@ def test_the_command_line_judges_with_the_true_stages(run, make_box_store, make_
         ({"threads": 0}, "threads 0"),
         ({"voxel_size_angstrom": -3.0}, "voxel size -3"),
         ({"voxel_size_angstrom": float("nan")}, "voxel size nan"),
-        ({"limit": 0}, "--limit 0"),
+        ({"limit": 0}, "limit 0"),
         ({"only": ["beauty"]}, "'beauty'"),
     ],
 )

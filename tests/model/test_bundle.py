@@ -171,6 +171,8 @@ def test_an_old_bundle_is_replaced_and_foreign_files_are_not(bundle, network, re
     assert (bundle / "thesis.tex").read_text() == "years of work"
     with refuses(OutputError, "thesis.tex: is a file"):
         save_bundle(bundle / "thesis.tex", network, make_card())
+    with refuses(OutputError, "choose a shorter one"):
+        save_bundle(bundle / ("x" * 300), network, make_card())
 
 
 def test_what_file_managers_leave_neither_hinders_nor_vanishes(bundle, network):

@@ -87,9 +87,9 @@ class OutputFolder(Generic[Record]):
         force : start over where the earlier call had another request, or where its record is damaged.
         """
         command = self.record_type.written_by
-        if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"{self.path}: is a file; choose a folder")
         with output_errors(self.path):
+            if self.path.exists() and not self.path.is_dir():
+                raise OutputError(f"{self.path}: is a file; choose a folder")
             there = self.record_path.exists()
         if not there:
             if foreign := self.written():
@@ -133,7 +133,8 @@ class OutputFolder(Generic[Record]):
         ----------
         shared : several processes may hold it at the same time, each for other files; see `turn`.
         """
-        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        with output_errors(self.path):
+            made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_folder(self.path)
         lock = self.path / ".lock"
         try:

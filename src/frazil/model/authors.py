@@ -71,13 +71,14 @@ def import_weights(
     network = _network(checkpoint, content["model_state"], card)
     folder = OutputFolder(out, CARD_FILE, BundleCard, (WEIGHTS_FILE,))
     with folder.held():
-        if folder.record_path.exists() and not force:
+        there = folder.record_path.exists()
+        if there and not force:
             return _existing(out, card)
-        work = folder.anew() if folder.record_path.exists() else folder
-        if not work.record_path.exists() and folder.written() and not Ledger(out).unchanged(WEIGHTS_FILE):
+        if not there and folder.written() and not Ledger(out).unchanged(WEIGHTS_FILE):
             raise OutputError(
                 f"{out / WEIGHTS_FILE}: frazil did not write it and will not replace it; choose another folder"
             )
+        work = folder.anew() if there else folder
         bundle = save_bundle(work.path, network, card)
         work.finish()
     count = sum(parameter.numel() for parameter in bundle.network.parameters())

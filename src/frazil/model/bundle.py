@@ -17,7 +17,7 @@ from torch import Tensor
 
 from frazil.core.documents import Document
 from frazil.core.errors import BundleError, OutputError
-from frazil.core.files import atomic_path, bytes_digest, text_digest
+from frazil.core.files import atomic_path, bytes_digest, output_errors, text_digest
 from frazil.core.ledger import KEPT
 from frazil.core.records import Moments, TiltRange
 from frazil.core.settings import Normalisation, Preset
@@ -134,9 +134,10 @@ def save_bundle(folder: Path, network: torch.nn.Module, card: BundleCard, *, hal
 
 def check_replaceable(folder: Path) -> None:
     """Refuse to write a bundle over anything but a bundle; dotfiles do not count."""
-    if folder.is_file():
-        raise OutputError(f"{folder}: is a file; choose another folder")
-    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
+    with output_errors(folder):
+        if folder.is_file():
+            raise OutputError(f"{folder}: is a file; choose another folder")
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
     if foreign := sorted(names - {CARD_FILE, WEIGHTS_FILE, KEPT}):
         raise OutputError(f"{folder}: holds {foreign[0]}, which is not part of a bundle; choose another folder")
 

@@ -97,7 +97,7 @@ def evaluation() -> Callable[..., Evaluation]:
             "close_pairs": (
                 ClosePair(sample=NASTY, box="box 3", distance=0.1, ratio=0.2, rotation="z", shift_voxel=(1, 0, -2)),
             ),
-            "stages": (StageCost(name="physics", seconds=75.0, peak_memory_gb=1.25),),
+            "stages": (StageCost(name="physics"),),
             "warnings": (f"{NASTY}: mind it",),
         }
         return Evaluation(**(given | fields))

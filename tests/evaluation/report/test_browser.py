@@ -129,7 +129,7 @@ def test_no_request_can_leave_the_page(visit, report):
 
 def test_without_javascript_everything_but_the_viewer_is_there(visit, report):
     page = visit(report, java_script_enabled=False)
-    assert page.locator(".verdict").count() == 5
+    assert page.locator(".verdict").count() == 6
     assert page.get_by_text("The viewer needs JavaScript.").is_visible()
     assert not page.locator("#viewer-box").is_visible()
     assert page.locator(".plots img").first.is_visible()

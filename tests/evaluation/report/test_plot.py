@@ -91,11 +91,9 @@ def test_long_titles_are_broken_into_balanced_lines_and_not_cut(plot, figures):
 
 def test_no_two_lines_look_alike_without_color():
     looks = [(str(look["linestyle"]), look["marker"]) for look in LOOKS.values()]
-    assert (len(set(looks[:4])), len(set(looks[4:]))) == (
-        4,
-        6,
-    )  # of one evaluation, and of the generators of a comparison
-    assert len({key_uri(name) for name in LOOKS}) == 9
+    # of one evaluation, and of the generators of a comparison
+    assert (len(set(looks[:5])), len(set(looks[5:]))) == (5, 6)
+    assert len({key_uri(name) for name in LOOKS}) == 10
 
 
 def test_alt_text_has_first_middle_and_last_values(plot):

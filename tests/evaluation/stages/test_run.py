@@ -1,11 +1,13 @@
 """A stage is written as it was found, says what it cost, and what was found quickly counts until it is found in full."""
 
+import json
+
 import numpy as np
 import pytest
 
 from frazil.core.console import progress_bar
 from frazil.core.errors import SourceError
-from frazil.evaluation.records import StageRecord, stage_file
+from frazil.evaluation.records import STAGE_LOG, StageRecord, stage_file
 from frazil.evaluation.stages.learned import all_embeddings
 from frazil.evaluation.stages.material import Material
 from frazil.evaluation.stages.run import Stage, run_stage
@@ -52,7 +54,9 @@ def run(learned, tmp_path):
 def test_what_it_found_is_written(run, tmp_path):
     record = run(lambda material, on_step: StageRecord(warnings=("w",)))
     assert (record.warnings, record.quick) == (("w",), False)
-    assert StageRecord.read(stage_file(tmp_path, "stage"), SourceError) == record
+    assert StageRecord.read(stage_file(tmp_path, "stage"), SourceError) == record.model_copy(update={"costs": ()})
+    (line,) = (tmp_path / STAGE_LOG).read_text().splitlines()
+    assert [json.loads(line)] == [dict(cost) for cost in record.costs]
 
 
 def test_the_embedding_is_learned_by_the_first_stage_that_needs_it(run):

@@ -23,7 +23,7 @@ LOOKS: dict[str, Look] = {
     "generated": {"color": "#0061a8", "linestyle": "-", "marker": "o"},
     "real held-out": {"color": "#16191d", "linestyle": (0, (3.5, 1.8)), "marker": "s", "markerfacecolor": "white"},
     "real training": {"color": "#5f666f", "linestyle": (0, (1, 1.2)), "marker": "^", "markerfacecolor": "white"},
-    "real slices": {"color": "#16191d", "linestyle": (0, (3.5, 1.8)), "marker": "s", "markerfacecolor": "white"},
+    "real slices": {"color": "#16191d", "linestyle": (0, (6, 1.5)), "marker": "D", "markerfacecolor": "white"},
     "noise": {"color": "#a84300", "linestyle": (0, (4, 1.5, 1, 1.5)), "marker": "x"},
     # the generators of a comparison
     "0": {"color": "#0061a8", "linestyle": "-", "marker": "o"},
