@@ -38,7 +38,7 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def calibrated(project, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("calibrated") / "out"
-    calibrate(project, out, preset="small", name="ours", evaluations=40, checks=2)
+    calibrate(project, out, preset="small", name="ours", evaluations=28, checks=2)
     return out
 
 
@@ -111,7 +111,7 @@ def test_what_was_evaluated_is_not_evaluated_again(project, calibrated, interrup
     calls = []
     differences = PieceGoal.differences
     monkeypatch.setattr(PieceGoal, "differences", lambda self, preset: calls.append(1) or differences(self, preset))
-    calibrate(project, interrupted, preset="small", name="ours", evaluations=40, checks=2)
+    calibrate(project, interrupted, preset="small", name="ours", evaluations=28, checks=2)
     assert len(calls) == 8
     for name in ("ours.toml", RECORD_FILE):
         assert (interrupted / name).read_bytes() == (calibrated / name).read_bytes()
