@@ -354,3 +354,13 @@ def test_the_command_says_what_it_wrote(save, tmp_path, run):
     code, _, complaint = run("import-weights", path, "--out", tmp_path / "other")
     assert code == 2
     assert complaint.startswith(f"frazil: {path}")
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_prefixes_of_compiled_and_shared_networks_are_taken_off(save, tmp_path, prefix):
+    state = their_state(channels=16, width=32)
+    plain = import_weights(save(their_checkpoint(state)), tmp_path / "plain")
+    wrapped = import_weights(
+        save(their_checkpoint({f"{prefix}{name}": tensor for name, tensor in state.items()})), tmp_path / "wrapped"
+    )
+    assert wrapped.card.weights_digest == plain.card.weights_digest

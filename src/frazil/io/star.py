@@ -128,7 +128,7 @@ def write_particles(
     """Write picks as RELION 5 particles with an optics table, whole or not at all.
 
     Classes are numbered by their sorted names from 1 (``rlnClassNumber``) and named in ``frazilLabel``. Angles are
-    written when every class has orientations.
+    zeros, RELION's word for unknown, unless every class has orientations.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def _rows(
     rows: list[dict[str, Any]] = []
     for some, images in zip(picks, image_names, strict=True):
         offsets = (some.centers_angstrom - center_angstrom(headers[some.run]))[:, ::-1]  # zyx -> xyz
-        angles = _angles(some.rotations) if oriented and some.rotations is not None else np.zeros((len(some), 0))
+        angles = _angles(some.rotations) if oriented and some.rotations is not None else np.zeros((len(some), 3))
         for offset, turns, image in zip(offsets.tolist(), angles.tolist(), images, strict=True):
             counts[some.run] += 1
             rows.append(
@@ -183,7 +183,7 @@ def _rows(
                     "rlnTomoParticleName": f"{some.run}/{counts[some.run]}",
                     "rlnOpticsGroup": 1,
                     **dict(zip(CENTERED, offset, strict=True)),
-                    **dict(zip(ANGLES, turns, strict=False)),
+                    **dict(zip(ANGLES, turns, strict=True)),
                     "rlnImageName": image,
                     "rlnClassNumber": classes.index(some.label) + 1,
                     LABEL: some.label,

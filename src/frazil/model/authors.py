@@ -109,6 +109,8 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         raise BundleError(f"{path}: holds {type(content).__name__}, not the dictionary of the authors' train.py")
     if missing := [key for key in _KEYS if key not in content]:
         raise BundleError(f"{path}: lacks {', '.join(missing)}; name a checkpoint that the authors' train.py wrote")
+    if isinstance(state := content["model_state"], dict):  # of a compiled network, or one on several devices
+        content["model_state"] = {re.sub(r"^((_orig_mod|module)\.)+", "", str(name)): state[name] for name in state}
     return content
 
 

@@ -13,7 +13,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from rich.progress import Progress
 
 from frazil.core.seeds import torch_generator
@@ -25,6 +30,7 @@ from frazil.training.batches import SegmentSampler, TrainingBatches, ValidationB
 from frazil.training.callbacks import Bookkeeper, ProgressDisplay, Saver, segments_done
 from frazil.training.checkpoint import SafeCheckpointIO, load_checkpoint
 from frazil.training.folder import CHECKPOINT_NAME
+from frazil.training.hardware import srun_tasks
 from frazil.training.history import EpochRecord, MetricsWriter
 from frazil.training.job import TrainingJob
 from frazil.training.loader import AheadLoader, Waiting
@@ -77,8 +83,11 @@ def fit(
         ProgressDisplay(progress, plan, epochs=settings.epochs, bookkeeper=bookkeeper),
         Saver(checkpoint, bookkeeper=bookkeeper, save_bundle=save, end=job.end),
     ]
-    # a rerun resumes; Lightning's own requeue would save a second kind of checkpoint
-    slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    environment: list[ClusterEnvironment] = []
+    if srun_tasks() > 1:  # a rerun resumes; Lightning's own requeue would save a second kind of checkpoint
+        environment = [SLURMEnvironment(auto_requeue=False)]
+    elif SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        environment = [LightningEnvironment()]  # an allocation without srun: the processes are ours to start
     with _quiet_lightning(), closing(metrics):
         trainer = pl.Trainer(
             accelerator=job.hardware.chosen_accelerator,
@@ -97,7 +106,7 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             callbacks=callbacks,
-            plugins=[SafeCheckpointIO(), *slurm],
+            plugins=[SafeCheckpointIO(), *environment],
         )
         batches = _Batches(job, training, validation, plan, waiting)
         resumed = str(checkpoint) if checkpoint.exists() else None

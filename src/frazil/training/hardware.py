@@ -52,6 +52,24 @@ class Hardware:
             raise SettingsError("accelerator gpu: this machine has no GPU that torch can use; choose cpu")
         if self.chosen_accelerator == "gpu" and self.devices > gpus:
             raise SettingsError(f"devices {self.devices}: this machine has {gpus} GPUs; give at most {gpus}")
+        slurm = {name: os.environ.get(f"SLURM_{name}", "1") for name in ("NNODES", "NTASKS_PER_NODE")}
+        wanted = {"NNODES": str(self.num_nodes), "NTASKS_PER_NODE": str(self.devices)}
+        if srun_tasks() > 1 and (slurm != wanted or srun_tasks() != self.processes):
+            raise SettingsError(
+                f"devices {self.devices} on {self.num_nodes} nodes: srun started {srun_tasks()} tasks; submit with "
+                f"--nodes={self.num_nodes} --ntasks-per-node={self.devices}, or start without srun on one node"
+            )
+        started = any(name in os.environ for name in ("RANK", "NODE_RANK", "GROUP_RANK"))
+        if self.num_nodes > 1 and "SLURM_JOB_ID" in os.environ and srun_tasks() == 1 and not started:
+            raise SettingsError(
+                f"num nodes {self.num_nodes}: this is a single task of the SLURM job; start with srun, in a job with "
+                f"--nodes={self.num_nodes} --ntasks-per-node={self.devices}"
+            )
+
+
+def srun_tasks() -> int:
+    """Return how many processes srun started; 1 without it, also in an allocation of many tasks."""
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
 
 
 def is_first_process() -> bool:

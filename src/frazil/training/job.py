@@ -88,6 +88,12 @@ class TrainingJob:
             raise StoreError(f"{self.boxes.path}: no box is in the training split; curate with other validation runs")
         self.hardware.check()
         self.epoch_plan(count)
+        boxes, draws = len(self.boxes.boxes("validation")), self.preset.training.validation_draws
+        if 0 < boxes * draws < self.hardware.processes:
+            raise SettingsError(
+                f"devices {self.hardware.processes}: more than {boxes} validation boxes at {draws} noise levels; give at most "
+                f"{boxes * draws} devices, or set training.validation_draws={-(-self.hardware.processes // boxes)}"
+            )
         self.variation  # noqa: B018 - raises
 
     def _other_edge(self) -> str:

@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from frazil.core.errors import PickError
-from frazil.io.copick.picks import PickFile, known_rotations, split_name
+from frazil.core.errors import PickError, SourceError
+from frazil.io.copick.picks import PickFile, known_rotations, reading, split_name
 
 QUARTER_ABOUT_Z = [[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 IDENTITY = np.eye(4).tolist()
@@ -95,3 +95,15 @@ def test_the_root_logger_is_left_as_it_was():
         "assert (logging.getLogger().level, len(logging.getLogger().handlers)) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_what_cannot_be_reached_is_one_line(refuses):
+    class EndpointConnectionError(Exception):
+        """Stands for the errors of packages that are not installed with frazil."""
+
+    EndpointConnectionError.__module__ = "botocore.exceptions"
+    said = "s3://bucket: not reached (EndpointConnectionError: no route)"
+    with refuses(SourceError, said, "connection"), reading("s3://bucket"):
+        raise EndpointConnectionError("no route")
+    with pytest.raises(ZeroDivisionError), reading("s3://bucket"):  # a fault of ours is not hidden
+        raise ZeroDivisionError

@@ -139,3 +139,14 @@ def test_a_pick_file_is_plain_copick_json(tmp_path):
     content = json.loads(path.read_text())
     assert content["unit"] == "angstrom"
     assert content["points"][0]["location"] == {"x": 1.0, "y": 2.0, "z": 3.0}
+
+
+def test_every_class_has_a_color_of_its_own(tmp_path):
+    labels = [f"class-{number:02d}" for number in range(24)]
+    path = writer.write_project_config(tmp_path, name="many", labels_radius_angstrom=dict.fromkeys(labels, 50.0))
+    colors = np.array([thing.color for thing in copick.from_file(str(path)).pickable_objects], dtype=float)
+    assert colors.shape == (24, 4)
+    assert (colors[:, 3] == 255).all()
+    apart = np.abs(colors[:, None] - colors[None]).max(axis=-1)[np.triu_indices(24, 1)]
+    assert apart.min() >= 8
+    assert np.ptp(colors[:, :3], axis=1).min() > 100  # none is gray

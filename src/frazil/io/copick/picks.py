@@ -39,6 +39,19 @@ if TYPE_CHECKING:
 
 __all__ = ["CopickConfigFSSpec", "CopickRootFSSpec", "copick", "relion_rows_to_poses"]
 
+_NETWORK = (
+    "aiohttp",
+    "aiobotocore",
+    "botocore",
+    "cryoet_data_portal",
+    "gql",
+    "graphql",
+    "paramiko",
+    "requests",
+    "urllib3",
+)
+"""Packages that reach other machines and have errors of their own."""
+
 _REMEDY = "correct the file or remove it from the folder"
 
 
@@ -147,6 +160,12 @@ def reading(origin: str) -> Iterator[None]:
     except (OSError, ValueError, KeyError) as fault:
         raise SourceError(
             f"{origin}: cannot be read ({type(fault).__name__}: {one_line(fault)}); check the path and the connection"
+        ) from None
+    except Exception as fault:
+        if type(fault).__module__.partition(".")[0] not in _NETWORK:
+            raise
+        raise SourceError(
+            f"{origin}: not reached ({type(fault).__name__}: {one_line(fault)}); check the connection and the access rights"
         ) from None
 
 

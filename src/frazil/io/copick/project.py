@@ -7,6 +7,7 @@ copick's own writers are not used: they round the voxel size to the three decima
 from __future__ import annotations
 
 from collections.abc import Mapping
+from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,17 +26,25 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "copick.json"
 
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples spread over the color circle, however many there are
+
 
 def write_project_config(
     root: Path, *, name: str, labels_radius_angstrom: Mapping[str, float], simulated: bool = False
 ) -> Path:
     """Write ``root/copick.json``, which `copick.from_file` opens with `root` as its overlay.
 
-    The number of a class in segmentations is its place in the sorted names, from 1; 0 is background. `simulated` is said in
-    the description.
+    The number of a class in segmentations is its place in the sorted names, from 1; 0 is background. Each class has a color
+    of its own, for viewers. `simulated` is said in the description.
     """
     objects = [
-        {"name": check_name(label, "class", PickError), "is_particle": True, "label": number, "radius": float(radius)}
+        {
+            "name": check_name(label, "class", PickError),
+            "is_particle": True,
+            "label": number,
+            "color": [*(round(255 * part) for part in hsv_to_rgb(number * _GOLDEN % 1, 0.7, 0.95)), 255],
+            "radius": float(radius),
+        }
         for number, (label, radius) in enumerate(sorted(labels_radius_angstrom.items()), start=1)
     ]
     config = {
