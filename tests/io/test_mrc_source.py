@@ -168,3 +168,29 @@ def test_dotfiles_and_other_suffixes_beside_the_tomograms(make_project):
     source = opened(project.path)
     assert source.runs() == ["TS_1", "TS_2"]
     np.testing.assert_array_equal(source.read("TS_1").volume, project.volumes["TS_1"])
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (
+            "picks.tbl",
+            ("Dynamo", "copick add picks", "-c copick.json --object-name CLASS --voxel-size ANGSTROM --run TOMOGRAM"),
+        ),
+        ("motl 1.em", ("TOM, Artiatomi", "motl 1.em' -c copick.json")),
+        ("TS_1.mod", ("IMOD", "model2point", "experiment, particle_type, x, y, z")),
+        ("TS_1.coords", ("TomoTwin", "a CSV with the columns experiment")),
+        ("TS_1.box", ("EMAN", "a CSV with the columns")),
+        ("picks.xml", ("DeepFinder", "a CSV with the columns")),
+        ("picks.json", ("EMAN2", "a CSV with the columns")),
+    ],
+)
+def test_picks_of_other_programs_are_named_with_the_way_in(make_project, name, parts, refuses):
+    project = make_project("csv")
+    (project.path / "picks.csv").unlink()
+    (project.path / name).write_bytes(b"1 2 3\n")
+    with refuses(PickError, name, *parts):
+        opened(project.path, picks_file=str(project.path / name))
+    ambiguous = name.endswith((".em", ".xml", ".json"))
+    with refuses(SourceError if ambiguous else PickError, "no table of picks" if ambiguous else name):
+        opened(project.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -20,6 +21,16 @@ from frazil.io.sources import Source
 from frazil.io.star import is_particle_file, read_particles
 from frazil.io.tables import TablePicks, read_picks
 
+_FOREIGN = {
+    ".tbl": "Dynamo",
+    ".em": "TOM, Artiatomi or PyTom",
+    ".mod": "IMOD",
+    ".coords": "TomoTwin or IMOD",
+    ".box": "EMAN or crYOLO",
+    ".cbox": "crYOLO",
+    ".xml": "DeepFinder or PyTom",
+    ".json": "EMAN2 or another program",
+}
 _DECORATION = re.compile(r"^(?:rec_)?(.+?)(?:_\d+(?:\.\d+)?Apx)?$")
 """What RELION puts before the name of a tilt series, and Warp after it."""
 
@@ -127,6 +138,7 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
         tables = [Path(settings.picks_file)]
         if not tables[0].is_file():
             raise PickError(f"{tables[0]}: no such file; name a CSV or a particles STAR file of picks")
+        _refuse_foreign(tables[0])
     else:
         tables = _find_tables(path)
     if tables[0].suffix.lower() == ".star":
@@ -161,11 +173,30 @@ def _find_tables(folder: Path) -> list[Path]:
         names = ", ".join(file.name for file in (*csvs, *particles))
         raise SourceError(f"{folder}: several tables of picks: {names}; name one of them as picks")
     if not csvs and not particles:
+        for file in files:
+            if file.suffix.lower() not in (".em", ".xml", ".json"):  # these may be anything
+                _refuse_foreign(file)
         raise SourceError(
             f"{folder}: MRC files but no table of picks; name as picks a CSV (experiment, particle_type, x, "
             "y, z) or a STAR file"
         )
     return csvs or particles
+
+
+def _refuse_foreign(file: Path) -> None:
+    """Refuse picks in a format of another program, and say how to bring them in."""
+    suffix = file.suffix.lower()
+    if suffix not in _FOREIGN:
+        return
+    remedy = "write them to a CSV with the columns experiment, particle_type, x, y, z (in voxels)"
+    if suffix in (".tbl", ".em"):
+        remedy = (
+            f"import them into a copick project: copick add picks {shlex.quote(str(file))} -c copick.json --object-name CLASS "
+            "--voxel-size ANGSTROM --run TOMOGRAM"
+        )
+    elif suffix == ".mod":
+        remedy = f"list the points with IMOD's model2point {shlex.quote(str(file))} points.txt, and {remedy}"
+    raise PickError(f"{file}: picks in the format of {_FOREIGN[suffix]}, which frazil does not read; {remedy}")
 
 
 def _files_of(name: str, tomograms: Sequence[Path]) -> list[Path]:

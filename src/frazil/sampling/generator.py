@@ -140,6 +140,8 @@ class ParticleGenerator:
             batch_size = earlier.batch_size
         if batch_size is not None and batch_size < 1:
             raise RequestError(f"batch size {batch_size}: choose at least 1")
+        if not isinstance(seed, (int, np.integer)):
+            raise RequestError(f"seed {seed!r}: a whole number is expected, so that the samples can be made again")
         if first < 0:
             raise RequestError(f"first sample {first}: samples are numbered from 0")
         model = self.card.preset.model
