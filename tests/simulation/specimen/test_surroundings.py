@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import binary_erosion, label
 
 from frazil.core.errors import SimulationError
+from frazil.simulation.specimen import surroundings
 from frazil.simulation.specimen.inclusions import CARBON_DENSITY, GOLD_DENSITY
 from frazil.simulation.specimen.packing import Slab
 from frazil.simulation.specimen.surroundings import SurroundingsSettings, add_background, add_solid_things
@@ -30,7 +31,7 @@ def draw(seed: int = 0, slab: Slab = SLAB, **options) -> Drawn:
     solid = add_solid_things(density, settings, slab, VOXEL, generator)
     if concentration := settings.background_protein_mg_per_ml:
         taken = np.zeros(SHAPE, dtype=bool) if solid is None else solid
-        add_background(density, taken, concentration, VOXEL, slab, generator)
+        add_background(density, taken, concentration, VOXEL, slab, generator, clump=settings.background_clump)
     return Drawn(density, solid)
 
 
@@ -153,3 +154,20 @@ def test_dissolved_protein_is_never_denser_than_protein():
     add_background(wet, nothing_solid(wet), 200.0, VOXEL, SLAB, np.random.default_rng(0))
     np.testing.assert_array_equal(wet[:, :40], protein[:, :40])  # there is no room for more
     assert 0.6 < wet[:, 40:].max() < 1.0
+
+
+def test_globules_hang_together_in_threads_of_the_asked_mean_length():
+    """Alone, pairs of globules are as likely at 45 A as anywhere; in threads of five, four of five have the next one there."""
+    centers = np.random.default_rng(0).uniform(0, 5000, size=(2000, 3))
+    together = surroundings._threaded(centers, 5.0, np.random.default_rng(1))
+    steps = np.linalg.norm(np.diff(together, axis=0), axis=1)
+    near = np.abs(steps - 45) < 1e-6
+    assert near.mean() == pytest.approx(0.8, abs=0.03)
+    assert np.median(steps[~near]) > 1000
+    alone, clumped = (draw(1, background_protein_mg_per_ml=5.0, background_clump=clump).density for clump in (1.0, 6.0))
+    assert clumped.sum() == pytest.approx(alone.sum(), rel=0.1)
+    coarse = [
+        np.add.reduceat(np.add.reduceat(d[5:55].sum(axis=0), range(0, 80, 10), 0), range(0, 90, 10), 1)
+        for d in (alone, clumped)
+    ]
+    assert coarse[1].std() > 1.5 * coarse[0].std()

@@ -117,7 +117,7 @@ def test_protein_is_as_dense_as_protein(label):
     density = model.density(SHAPE, VOXEL_SIZE_ANGSTROM)
     volume = np.count_nonzero(density > 0.4) * VOXEL_SIZE_ANGSTROM**3
     assert 1000 * model.mass_kda / volume == pytest.approx(0.88, abs=0.15)
-    assert density.max() < 1.6
+    assert density.max() < 1.7  # as in an experimental map of the ribosome
 
 
 @pytest.mark.parametrize(

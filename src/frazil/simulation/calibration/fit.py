@@ -31,6 +31,7 @@ FITTED: tuple[Fitted, ...] = (
     Fitted("microscope.correction.wiener_snr", 1.0, 1e5, 0.5),
     Fitted("microscope.correction.wiener_falloff_angstrom", 1.0, 500.0),
     Fitted("microscope.correction.tilt_weight", 0.05, 8.0),
+    Fitted("microscope.correction.exact_thickness_angstrom", 50.0, 5000.0),
     Fitted("microscope.correction.level_off_angstrom", 20.0, 500.0),
     Fitted("microscope.correction.level_off", 0.01, 1.0),
     Fitted("microscope.optics.defocus_um", 1.0, 8.0, 0.15),

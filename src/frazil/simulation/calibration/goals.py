@@ -108,7 +108,15 @@ class Scene:
         specimen = build_specimen(settings, generator("specimen"), like=like)
         self.placed = specimen.placed
         background, solid = specimen.density.copy(), specimen.instances > 0
-        add_background(background, solid, self._background, self._voxel, settings.slab, generator("background"))
+        add_background(
+            background,
+            solid,
+            self._background,
+            self._voxel,
+            settings.slab,
+            generator("background"),
+            clump=surroundings.background_clump,
+        )
         background -= specimen.density
         self._series = acquire(preset.microscope.tilts, generator("tilts"))
         angles = self._series.true_angles_degrees.tolist()

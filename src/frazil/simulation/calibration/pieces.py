@@ -1,6 +1,6 @@
 """Calibration on measured pieces of real tomograms: how they are simulated, and what is compared.
 
-Where real voxels are coarser than 10 A the simulation is finer by a whole factor and averaged, so that the fitted numbers hold
+Where real voxels are coarser than 16 A the simulation is finer by a whole factor and averaged, so that the fitted numbers hold
 at the finer voxel.
 """
 
@@ -36,7 +36,7 @@ from frazil.simulation.specimen.specimen import Likeness
 from frazil.simulation.tomogram import simulate_tomogram
 from frazil.volume.spectra import CURVES, Appearance, Curve, CurveName, appearance, distance_dex, mean_curve
 
-_FINE_ANGSTROM = 10.5  # a voxel at most this large is simulated as it is
+_FINE_ANGSTROM = 16.0  # a voxel at most this large is simulated as it is
 _MARGIN_ANGSTROM = 640.0  # around a piece: what is there sends its streaks and halos in
 _LARGEST_VOXEL = 128  # of a piece along y and x
 

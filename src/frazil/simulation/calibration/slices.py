@@ -26,7 +26,7 @@ _SCENES = 3
 _EDGES = 3.4  # of a subtomogram, along y and x of a specimen
 
 # Differences that count as one in the search.
-_PLANE_DEX, _SPECTRUM_DEX, _WEDGE_DEX = 0.15, 0.05, 0.06
+_PLANE_DEX, _SPECTRUM_DEX, _WEDGE_DEX = 0.12, 0.05, 0.06
 _SKEW, _KURTOSIS, _BACKGROUND_KURTOSIS, _BACKGROUND_STD, _PROFILE = 0.1, 0.5, 0.3, 0.03, 0.3
 _QUANTILES = np.array([0.6, 0.4, 0.25, 0.1, 0.1, 0.15, 0.2])
 

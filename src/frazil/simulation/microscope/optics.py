@@ -73,6 +73,8 @@ class CorrectionSettings(Settings):
     weighting : what back-projection weights frequencies with: the ``ramp`` |kx|; the ``exact`` filter, which levels off where
         neighboring tilts no longer overlap (Harauz & van Heel 1986); or ``sirt``, which looks like that many iterations
         of SIRT (Zeng 2012).
+    exact_thickness_angstrom : of the object that the exact filter is made for; None is the depth of the tomogram. Less leaves more
+        of the lowest frequencies.
     sirt_iterations : fewer emphasize low frequencies.
     level_off_angstrom : beyond this resolution the weighting grows more slowly, by the frequency to the power `level_off`.
     level_off : 0 leaves the weighting as it is; 1 makes a ramp level.
@@ -84,6 +86,7 @@ class CorrectionSettings(Settings):
     dose_weighting: bool = True
     tilt_weight: float = Field(0.0, ge=0)
     weighting: Literal["ramp", "exact", "sirt"] = "ramp"
+    exact_thickness_angstrom: float | None = Field(None, gt=0)
     sirt_iterations: int = Field(10, ge=1)
     level_off_angstrom: float = Field(60.0, gt=0)
     level_off: float = Field(0.0, ge=0, le=1)

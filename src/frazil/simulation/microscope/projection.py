@@ -56,18 +56,20 @@ def weighting_gain(
 ) -> Float[Tensor, "tilt kx"]:
     """Return what another weighting than the ramp multiplies each image with, at the tomogram's frequencies along x.
 
-    The exact filter is one over the number of tilts whose slabs in Fourier space, as thick as one over the depth of the
-    tomogram, hold a coefficient (Harauz & van Heel, Optik 73, 146 (1986), eq. 12, with triangles). The filter of SIRT is
+    The exact filter is one over the number of tilts whose slabs in Fourier space, as thick as one over the thickness of the
+    object, hold a coefficient (Harauz & van Heel, Optik 73, 146 (1986), eq. 12, with triangles). The filter of SIRT is
     ``1 - (1 - a / k)^n`` with a = 0.00195 voxel (Zeng, Med. Phys. 39, 603 (2012), eq. 8).
     """
     depth, _, width = shape_voxel
+    asked = settings.exact_thickness_angstrom
+    thickness = depth if asked is None else asked / voxel_size_angstrom
     tilts = torch.deg2rad(torch.tensor(tilts_degrees, dtype=torch.float64))
     frequency = torch.fft.rfftfreq(width, dtype=torch.float64).clamp(min=0.25 / width) / tilts.cos()[:, None]
     gain = torch.ones_like(frequency)
     if settings.weighting == "exact":
         apart = (tilts[:, None] - tilts).sin().abs()  # (tilt, other)
-        overlap = (1 - depth * frequency[:, None] * apart[..., None]).clamp(min=0).sum(dim=1)
-        gain = 1 / (overlap * depth * frequency * torch.tensor(_shares_radian(tilts_degrees))[:, None])
+        overlap = (1 - thickness * frequency[:, None] * apart[..., None]).clamp(min=0).sum(dim=1)
+        gain = 1 / (overlap * thickness * frequency * torch.tensor(_shares_radian(tilts_degrees))[:, None])
     elif settings.weighting == "sirt":
         gain = 1 - (1 - (_SIRT_STEP_VOXEL / frequency).clamp(max=1)) ** settings.sirt_iterations
     levels_off = voxel_size_angstrom / settings.level_off_angstrom

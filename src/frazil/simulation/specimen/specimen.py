@@ -177,8 +177,17 @@ class _Filling:
     def specimen(self) -> Specimen:
         """Return what was made, with dissolved protein in the remaining ice."""
         canvas = self._canvas
-        if concentration := self._settings.surroundings.background_protein_mg_per_ml:
-            add_background(canvas.density, canvas.solid, concentration, self._voxel, canvas.slab, self._stream)
+        surroundings = self._settings.surroundings
+        if concentration := surroundings.background_protein_mg_per_ml:
+            add_background(
+                canvas.density,
+                canvas.solid,
+                concentration,
+                self._voxel,
+                canvas.slab,
+                self._stream,
+                clump=surroundings.background_clump,
+            )
         placed = [
             PlacedParticles(
                 self._structures[label],

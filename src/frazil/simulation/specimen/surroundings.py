@@ -31,6 +31,7 @@ _MG_PER_ML = 6.022e-4  # dalton per cubic angstrom
 _DISSOLVED_KDA = 40.0  # median
 _DISSOLVED_SPREAD = 0.6  # standard deviation of the logarithm
 _BESIDE_ANGSTROM = 60.0
+_THREAD_STEP_ANGSTROM = 45.0  # between neighbors in a thread of globules
 
 
 class SurroundingsSettings(Settings):
@@ -46,6 +47,8 @@ class SurroundingsSettings(Settings):
     carbon_thickness_angstrom : of the film, which lies at one face of the ice.
     hole_radius_angstrom : of the hole (R1.2/1.3 foils have holes of 1.2 micrometers).
     background_protein_mg_per_ml : dissolved protein, as small globules of some 40 kDa.
+    background_clump : how many globules hang together on average, in bent threads and clumps as a lysate has them; 1 leaves
+        each alone.
     """
 
     vesicles: int = Field(0, ge=0)
@@ -56,6 +59,7 @@ class SurroundingsSettings(Settings):
     carbon_thickness_angstrom: float = Field(170.0, gt=0)
     hole_radius_angstrom: float = Field(6000.0, gt=0)
     background_protein_mg_per_ml: float = Field(0.0, ge=0, le=400)
+    background_clump: float = Field(1.0, ge=1, le=100)
 
     @model_validator(mode="after")
     def _possible(self) -> SurroundingsSettings:
@@ -129,12 +133,14 @@ def add_background(
     voxel_size_angstrom: float,
     slab: Slab,
     generator: np.random.Generator,
+    *,
+    clump: float = 1.0,
 ) -> None:
-    """Add dissolved protein to the ice, in place: globules of three grains each, as dense as protein.
+    """Add dissolved protein to the ice, in place: globules of three grains each, as dense as protein, `clump` of them together.
 
     Solid things hold none, and the sum is no denser than protein.
     """
-    masses, centers, bends = _draw_globules(mg_per_ml, voxel_size_angstrom, slab, generator)
+    masses, centers, bends = _draw_globules(mg_per_ml, voxel_size_angstrom, slab, generator, clump)
     nearest = np.rint(centers / voxel_size_angstrom).astype(np.int64)
     free = ~solid[tuple(np.clip(nearest, 0, np.asarray(solid.shape) - 1).T)]
     masses, centers, bends = masses[free], centers[free], bends[free]
@@ -160,7 +166,7 @@ def add_background(
 
 
 def _draw_globules(
-    mg_per_ml: float, voxel_size_angstrom: float, slab: Slab, generator: np.random.Generator
+    mg_per_ml: float, voxel_size_angstrom: float, slab: Slab, generator: np.random.Generator, clump: float
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3 3"]]:
     """Return masses (dalton), centers (angstrom) and shapes of globules, evenly spread between the faces of the ice."""
     # The ice continues sideways, and globules there reach into the tomogram; above and below there is none.
@@ -175,11 +181,27 @@ def _draw_globules(
     masses = np.exp(_DISSOLVED_SPREAD * generator.standard_normal(count).clip(-2, 2))
     centers = generator.uniform(lowest, highest, size=(count, 3))
     bends = generator.standard_normal((count, 3, 3))
+    if clump > 1:
+        centers = _threaded(centers, clump, generator)
     z, y, x = centers.T / voxel_size_angstrom
     below, above = slab.faces_at(y, x)
     inside = (below - 1e-6 <= z) & (z <= above + 1e-6)
     masses *= share * dalton / max(masses[inside].sum(), masses.min())
     return masses[inside], centers[inside], bends[inside]
+
+
+def _threaded(
+    centers: Float[np.ndarray, "n 3"], clump: float, generator: np.random.Generator
+) -> Float[np.ndarray, "n 3"]:
+    """Return places of globules that follow each other in bent threads, whose lengths are geometric with mean `clump`."""
+    count = len(centers)
+    first = np.r_[True, generator.uniform(size=count - 1) < 1 / clump]
+    thread = np.cumsum(first) - 1
+    along = generator.standard_normal((first.sum(), 3))[thread] + generator.standard_normal((count, 3))
+    steps = _THREAD_STEP_ANGSTROM * along / np.linalg.norm(along, axis=1, keepdims=True)
+    steps[first] = 0
+    walked = np.cumsum(steps, axis=0)
+    return np.asarray(centers[first][thread] + walked - walked[first][thread])
 
 
 def _draw_vesicles(
