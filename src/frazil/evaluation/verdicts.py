@@ -59,7 +59,7 @@ def with_verdicts(evaluation: Evaluation) -> Evaluation:
 def verdicts(
     scores: Sequence[Score], count: int, held_out: int, trained_on: TrainedOn = "these boxes"
 ) -> tuple[Verdict, ...]:
-    """Answer the five questions; `count` and `held_out` are the numbers of generated volumes and of held-out boxes."""
+    """Answer the six questions; `count` and `held_out` are the numbers of generated volumes and of held-out boxes."""
     answers: dict[Question, tuple[Answer, str]] = {
         "realistic": _by_aspects(scores, "realistic"),
         "near real data": _by_aspects(scores, "near real data", "real slices"),
@@ -108,7 +108,7 @@ _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
     "realistic": {
         "power spectra": ("spectrum_",),
         "missing wedge": ("wedge_", "missing_wedge_"),
-        "grey values": ("grey_values_",),
+        "gray values": ("grey_values_",),
         "autocorrelation": ("autocorrelation_",),
         "contrast of particles": ("particle_contrast",),
         _RINGS: ("ring_depth", "ring_radius_voxel", "ring_spread_", "ring_share_"),
@@ -120,7 +120,7 @@ _ASPECTS: dict[Question, dict[str, tuple[str, ...]]] = {
         "power spectra": ("curves_spectrum",),
         "power by direction": ("curves_sectors",),
         "missing wedge": ("curves_wedge",),
-        "grey values": ("curves_skew", "curves_excess", "curves_quantile"),
+        "gray values": ("curves_skew", "curves_excess", "curves_quantile"),
         "background": ("curves_background",),
         "radial profiles": ("curves_profile",),
     },

@@ -15,7 +15,7 @@ ASKS: dict[Question, tuple[str, str]] = {
     "realistic": ("Realistic?", "Do generated volumes look and measure like real ones?"),
     "near real data": (
         "Near real data?",
-        "Do slices have the power, grey values and profiles that were measured on real ones?",
+        "Do slices have the power, gray values, and profiles that were measured on real ones?",
     ),
     "varied": ("Varied?", "Do they differ among themselves as real ones do?"),
     "new": ("New?", "Or are they copies of the boxes that the generator was trained on?"),
