@@ -326,3 +326,27 @@ def test_a_configuration_beside_other_runs_names_its_own_root(make_project):
     one, other = make_project("copick", name="one"), make_project("copick", name="other", runs=("X", "Y"))
     (one.path / "view.json").write_text((other.path / "copick.json").read_text())
     assert opened(one.path / "view.json").runs() == ["X", "Y"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "10.000_anna_3_membrane.zarr",
+            "for each class: copick convert seg2picks -i 'membrane:anna/3@10.0' -o 'CLASS:",
+        ),
+        (
+            "10.000_anna_3_all-multilabel.zarr",
+            "copick process split -i 'all:anna/3@10.0', then copick convert seg2picks",
+        ),
+    ],
+)
+def test_segmentations_without_picks_name_the_conversion(make_project, name, said, refuses):
+    project = make_project("copick")
+    for file in project.path.glob("**/Picks/*.json"):
+        file.unlink()
+    with refuses(PickError, "no picks; each run needs"):
+        opened(project.path).picks()
+    (project.path / "ExperimentRuns" / "TS_1" / "Segmentations" / name).mkdir(parents=True)
+    with refuses(PickError, "no picks, but segmentations", "copick-utils", said):
+        opened(project.path).picks()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from frazil.core.console import warn
-from frazil.core.errors import AmbiguousTomogramError, MissingTomogramError, SourceError
+from frazil.core.errors import AmbiguousTomogramError, MissingTomogramError, PickError, SourceError
 from frazil.core.files import read_json
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
@@ -80,8 +80,22 @@ class CopickSource(Source):
     @cached_property
     def _picks(self) -> list[Picks]:
         files = [file for run in self.runs() for file in pick_files(self._runs[run])]
+        if not files:
+            self._refuse_segmentations_alone()
         chosen = [file.load() for file in select(files, self._settings, str(self.path))]
         return sorted(chosen, key=lambda picks: (picks.run, picks.label, picks.user or "", picks.session or ""))
+
+    def _refuse_segmentations_alone(self) -> None:
+        with reading(str(self.path)):
+            found = next((mask for run in self.runs() for mask in self._runs[run].segmentations), None)
+        if found is None:
+            return
+        named = f"{found.name}:{found.user_id}/{found.session_id}@{found.voxel_size}"
+        split = f"copick process split -i '{named}', then " if found.is_multilabel else ""
+        raise PickError(
+            f"{self.path}: no picks, but segmentations; take their centers with copick-utils, for each class: {split}"
+            f"copick convert seg2picks -i '{'CLASS' if split else found.name}:{named.partition(':')[2]}' -o 'CLASS:centers/0'"
+        )
 
     @cached_property
     def _tomograms(self) -> dict[tuple[float, str], dict[str, Any]]:
