@@ -112,11 +112,11 @@ def test_a_part_that_has_not_run_is_no_plain_yes():
 
 def test_nothing_measured_says_why():
     assert answer([], "varied").answer == "not measured"
-    assert answer([], "varied").sentence == "Not measured; run the stages diversity and features."
+    assert answer([], "varied").sentence == "Run the stages diversity and features."
     few = score(
         "recall_learned", None, question="varied", better="higher", note="Not measured: 3 samples, 10 are needed"
     )
-    assert answer([few], "varied").sentence == "Not measured: 3 samples, 10 are needed"
+    assert answer([few], "varied").sentence == "3 samples, 10 are needed"
 
 
 def test_single_classes_count_only_where_there_is_no_number_of_all():

@@ -246,8 +246,7 @@ def _new(scores: Sequence[Score], trained_on: TrainedOn) -> tuple[Answer, str]:
     if max(copies, mirrored) >= MANY_COPIES_PERCENT or ratio < HALFWAY:
         return "no", sentence
     if trained_on == "other boxes":
-        unknowable = "Not measured: the model was trained on other boxes; evaluate it against those."
-        return "not measured", f"{unknowable} {sentence}"
+        return "not measured", f"The model was trained on other boxes; evaluate it against those. {sentence}"
     if trained_on == "unknown":
         sentence = f"Assuming that the generator was trained on these boxes, which its files do not say: {sentence}"
     if nearer and not some:
@@ -329,8 +328,9 @@ _STAGES: dict[Question, str] = {
 def _unmeasured(scores: Sequence[Score], question: Question) -> str:
     notes = [score.note for score in scores if score.question == question and score.value is None and score.note]
     if notes:
-        return f"Not measured: {notes[0].removeprefix('Not measured: ')}"
-    return f"Not measured; run {_STAGES[question]}."
+        why = notes[0].removeprefix("Not measured: ")
+        return why[0].upper() + why[1:]
+    return f"Run {_STAGES[question]}."
 
 
 def grade(score: Score) -> Grade | None:
