@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # two test processes share two cores; more threads would only slow each other down
 TEST_THREADS ?= 1
 
-.PHONY: demo test faults lint bench docs clean
+.PHONY: demo test faults fuzz lint bench docs clean
 
 demo: $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
@@ -16,6 +16,10 @@ test: $(VENV)/.installed-dev lint
 # kills every command before each change that it makes to the file system
 faults: $(VENV)/.installed-dev
 	$(BIN)/python tests/faults/inject.py
+
+# damages what commands read, in 2,000 random ways
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python tests/fuzz/mutate.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks scripts

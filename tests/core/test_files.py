@@ -12,11 +12,11 @@ from frazil.core.files import (
     locked,
     make_folder,
     output_errors,
-    read_json,
     text_digest,
     write_json,
     write_text,
 )
+from frazil.core.reading import read_json
 
 
 def test_a_file_appears_whole_and_replaces_the_old(tmp_path):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
+from io import TextIOWrapper
 from signal import SIGTERM, default_int_handler, signal
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
@@ -19,6 +22,7 @@ from frazil.cli.report import report_command
 from frazil.cli.sample import sample_command
 from frazil.cli.simulate import simulate_command
 from frazil.cli.train import train_command
+from frazil.core.console import printable
 from frazil.core.errors import FrazilError
 from frazil.core.memory import own_process
 from frazil.core.version import __version__
@@ -77,16 +81,53 @@ def main() -> None:
     """Run the command line; an error that a user can fix ends in one line on standard error and exit code 2."""
     own_process()
     signal(SIGTERM, default_int_handler)  # what a batch system sends ends a command as Ctrl-C does
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names need not fit the terminal
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except FrazilError as error:
-        typer.secho(f"frazil: {error}", fg="red", err=True)
-        sys.exit(error.exit_code)
-    except SystemExit as stop:
-        if _comes_from_interrupt(stop):
+        _end(str(error), error.exit_code)
+    except BaseException as fault:
+        if _comes_from_interrupt(fault):
             typer.secho("frazil: rerun the same command to resume", fg="yellow", err=True)
             sys.exit(130)
+        if _is_out_of_memory(fault):
+            _end("not enough memory; ask for less at a time, or give it more, then rerun the same command to resume")
+        if isinstance(fault, OSError):
+            if fault.filename is not None:
+                _end(f"{fault.filename}: {fault.strerror}; check the path and its permissions")
+            with suppress(OSError):  # else Python complains once more when it closes the stream
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _end(f"cannot write or read ({fault.strerror or fault}); check the disk, and where the output goes")
         raise
+
+
+def _end(message: str, code: int = FrazilError.exit_code) -> NoReturn:
+    """Say in one line what went wrong, and stop."""
+    with suppress(OSError):
+        typer.secho(f"frazil: {printable(message)}", fg="red", err=True)
+    sys.exit(code)
+
+
+def _is_out_of_memory(fault: BaseException) -> bool:
+    """Return whether memory ran out; torch, and the loader of libraries, have no error of their own for it."""
+    said = str(fault)
+    return isinstance(fault, MemoryError) or (
+        isinstance(fault, RuntimeError | ImportError | OSError)
+        and any(
+            sign in said
+            for sign in (
+                "can't allocate memory",
+                "Cannot allocate memory",
+                "failed to map segment",
+                "can't start new thread",
+            )
+        )
+    )
 
 
 def _comes_from_interrupt(error: BaseException | None) -> bool:

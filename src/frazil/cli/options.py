@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import math
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from frazil.core.errors import SettingsError
+from frazil.core.reading import parse_toml
 
 source_option = partial(typer.Option, rich_help_panel="Which tomograms and picks")
 
@@ -35,6 +36,8 @@ Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any setting of the preset; repeatable.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing output that was made with other settings.")]
+
+_LONGEST_SECONDS = 366 * 86400.0
 
 machine_option = partial(typer.Option, rich_help_panel="Cores and machines")
 
@@ -63,8 +66,8 @@ def parse_settings(
     settings: dict[str, Any] = {}
     for key, value in parse_pairs("--set", assignments, "key=value", example).items():
         try:
-            settings[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            settings[key] = parse_toml(f"value = {value}", "--set", SettingsError)["value"]
+        except SettingsError:
             settings[key] = value
     return settings
 
@@ -88,7 +91,7 @@ def parse_duration(text: str) -> float:
         parts = []
     units = {1: (60.0,), 3: (3600.0, 60.0, 1.0), 4: (86400.0, 3600.0, 60.0, 1.0)}.get(len(parts), ())
     seconds = sum(part * unit for part, unit in zip(parts, units, strict=False)) if units else 0.0
-    if seconds <= 0 or any(part < 0 for part in parts):
+    if not 0 < seconds <= _LONGEST_SECONDS or any(part < 0 for part in parts):
         raise SettingsError(
             f"--max-time {text}: not a time; give minutes, HH:MM:SS or DD:HH:MM:SS, e.g. 90 or 01:30:00"
         )
@@ -101,7 +104,7 @@ def parse_numbers(option: str, text: str, form: str, example: str) -> tuple[floa
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) != len(form.split(",")):
+    if not all(map(math.isfinite, numbers)) or len(numbers) != len(form.split(",")):
         raise SettingsError(f"{option} {text}: not of the form {form}; use e.g. {example}")
     return numbers
 

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError
 
-from frazil.core.errors import FrazilError
-from frazil.core.files import read_json, write_json
+from frazil.core.errors import FrazilError, SettingsError
+from frazil.core.files import write_json
+from frazil.core.reading import one_line, read_json
 from frazil.core.settings import Settings
 from frazil.core.version import __version__
 
@@ -61,6 +62,8 @@ class Document(Settings):
             raise error(f"{path}: schema version {version} was written by a newer frazil; upgrade frazil")
         try:
             return cls.model_validate(content)
+        except (OverflowError, RecursionError, SettingsError) as fault:  # of a check beyond the types
+            raise error(f"{path}: damaged ({one_line(fault)})") from None
         except ValidationError as fault:
             first = fault.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])

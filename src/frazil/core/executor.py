@@ -19,11 +19,15 @@ from typing import Any, TypeVar
 
 from frazil.core.console import say
 from frazil.core.errors import WorkerError
-from frazil.core.files import one_line
+from frazil.core.reading import one_line
+from frazil.core.settings import check_number
 from frazil.core.version import __version__
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+MOST_WORKERS = 4096
+"""Processes or threads; more than any machine runs."""
 
 _stopping = threading.Event()  # in a local worker process
 _one_at_a_time = threading.Lock()  # in a Dask worker, which may have several threads
@@ -66,8 +70,7 @@ def executor(*, workers: int = 1, dask: str | None = None, threads: int | None =
     ------
     WorkerError : a number of workers that makes no sense, no such cluster, or a worker was killed.
     """
-    if workers < 1:
-        raise WorkerError(f"workers {workers}: nothing would run; give at least 1")
+    check_number("workers", workers, WorkerError, most=MOST_WORKERS)
     if dask is not None:
         if workers > 1:
             raise WorkerError(f"workers {workers}: a Dask cluster brings its own; leave workers out")

@@ -17,6 +17,7 @@ from frazil.core.digests import file_digest as file_digest
 from frazil.core.digests import text_digest as text_digest
 from frazil.core.errors import FrazilError, OutputError
 from frazil.core.ledger import enter, is_inside, remove_own
+from frazil.core.reading import one_line
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space or write elsewhere, then rerun the same command to resume",
@@ -115,34 +116,8 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, error: type[FrazilError]) -> dict[str, Any]:
-    """Read a JSON file that holds an object; raise `error` if it cannot be read, or does not."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise error(f"{path}: no such file; check the path") from None
-    except PermissionError:
-        raise error(f"{path}: permission denied; make it readable") from None
-    except OSError as fault:
-        raise error(f"{path}: cannot be read ({fault.strerror or one_line(fault)}); check the path") from None
-    except (ValueError, RecursionError) as fault:  # not UTF-8, not JSON, or nested without end
-        raise error(
-            f"{path}: damaged, not valid JSON ({one_line(fault)}); repair the file, or write it again"
-        ) from None
-    if not isinstance(content, dict):
-        raise error(
-            f"{path}: damaged, holds a {type(content).__name__} instead of a JSON object; repair the file, or write it again"
-        )
-    return content
-
-
 def check_inside(folder: Path, names: Iterable[str], origin: Path, error: type[FrazilError]) -> None:
     """Raise `error` if a file that `origin` names would lie outside `folder`."""
     for name in names:
         if not is_inside(folder, name):
             raise error(f"{origin}: names {name!r}, which is not inside {folder}; do not use it, or correct it")
-
-
-def one_line(fault: Exception) -> str:
-    """Return the message of another library's error without line breaks."""
-    return " ".join(str(fault).split())

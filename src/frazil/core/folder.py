@@ -21,7 +21,7 @@ from typing import Generic, Self, TypeVar
 from frazil.core.console import say
 from frazil.core.documents import Document, differences
 from frazil.core.errors import OutputError
-from frazil.core.files import locked, make_folder, output_errors, read_json
+from frazil.core.files import locked, make_folder, output_errors
 from frazil.core.ledger import (
     JOURNALS,
     Ledger,
@@ -31,6 +31,7 @@ from frazil.core.ledger import (
     is_settled,
     remove_own,
 )
+from frazil.core.reading import read_json
 
 _NEW, _SWAP = ".new", ".swap"
 """A replacement that is made, and one that is whole and takes its place."""

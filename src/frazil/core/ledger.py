@@ -60,7 +60,7 @@ class Ledger:
         for part in ("", *parts):
             for journal in _journals(root / part):
                 for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
-                    with suppress(ValueError, TypeError):  # a line that was cut off
+                    with suppress(ValueError, TypeError, RecursionError):  # a line that was cut off
                         name, *values = json.loads(line)
                         name = os.path.join(part, name)  # noqa: PTH118 - a name, not a path
                         folder = os.path.dirname(name)  # noqa: PTH120

@@ -5,7 +5,6 @@ A preset may start with ``base = "<another preset>"`` and then holds only what d
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -15,9 +14,13 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from frazil.core.errors import SettingsError
+from frazil.core.reading import check_plain_file, parse_toml
 from frazil.core.settings import Preset, Settings
 
 AnyPreset = TypeVar("AnyPreset", bound=Settings)
+
+_LARGEST_BYTES = 1 << 20
+_LONGEST_VALUE = 200
 
 
 def load_preset(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Preset:
@@ -68,14 +71,16 @@ def _content(folder: Traversable, name_or_path: str, *, seen: tuple[str, ...]) -
     known, path = names_in(folder), Path(name_or_path)
     bundled = name_or_path in known
     try:
+        if not bundled:
+            check_plain_file(path, SettingsError, largest=_LARGEST_BYTES)
         text = (folder / f"{name_or_path}.toml" if bundled else path).read_text(encoding="utf-8")
-        content = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, UnicodeDecodeError, SettingsError):
         raise SettingsError(
             f"preset {name_or_path}: neither a preset nor a readable TOML file; the presets are {', '.join(known)}"
         ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{name_or_path}: not valid TOML ({error}); correct the file") from None
+    content = parse_toml(text, name_or_path, SettingsError)
+    if not content:
+        raise SettingsError(f'{name_or_path}: empty; say what differs, e.g. after base = "{known[0]}"')
     name = {"name": name_or_path if bundled else path.stem}
     if not bundled:
         _find_structures_beside(content, path.parent)
@@ -128,7 +133,7 @@ def explain(kind: type[BaseModel], error: ValidationError) -> str:
         group, _, _ = key.rpartition(".")
         message = f"{group} = {','.join(map(str, fault['input']))}: too few numbers; add what is missing"
     else:
-        value = "" if isinstance(fault["input"], dict) else f" = {fault['input']!r}"
+        value = "" if isinstance(fault["input"], dict) else f" = {repr(fault['input'])[:_LONGEST_VALUE]}"
         named = f"{key}{value}: " if key else ""  # a rule that spans groups belongs to none of them
         message = f"{named}{fault['msg'].removeprefix('Value error, ')}"
     return message if len(faults) == 1 else f"{message} (and {len(faults) - 1} more)"

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    field_validator,
+    model_validator,
+)
+
+from frazil.core.errors import FrazilError
 
 
 class Settings(BaseModel):
@@ -16,6 +26,36 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+
+FINEST_ANGSTROM, COARSEST_ANGSTROM = 0.01, 10_000.0
+VoxelSize = Annotated[float, Field(ge=FINEST_ANGSTROM, le=COARSEST_ANGSTROM)]
+"""Edge of a voxel in angstrom: from a hundredth of an atom to a whole cell."""
+
+LARGEST_BOX_VOXEL = 1024
+LARGEST_COUNT = 10_000_000
+"""Of samples, epochs, steps and other things to be counted: more is a slip of the finger."""
+
+
+def check_number(what: str, value: int, error: type[FrazilError], *, least: int = 1, most: int = LARGEST_COUNT) -> None:
+    """Raise `error` for an option that is below `least` or above `most`."""
+    if not least <= value <= most:
+        raise error(f"{what} {value}: give at least {least} and at most {most:,}")
+
+
+Counted = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
+
+
+def _is_range_of_tilts(degrees: tuple[float, float]) -> tuple[float, float]:
+    """Refuse a range of tilts that is empty, reversed, or beyond 90 degrees."""
+    if not -90 <= degrees[0] < degrees[1] <= 90:
+        raise ValueError(
+            f"{degrees[0]:g},{degrees[1]:g} is no range of tilts; give lowest and highest degrees, e.g. -45,45"
+        )
+    return degrees
+
+
+TiltDegrees = Annotated[tuple[float, float], AfterValidator(_is_range_of_tilts)]
+"""`frazil.core.records.TiltRange`, checked."""
 
 Conditioning = Literal["concat", "sum"]
 Normalisation = Literal["padded", "measured"]
@@ -58,15 +98,15 @@ class SourceSettings(Settings):
     """
 
     tomogram_type: str | None = None
-    voxel_spacing_angstrom: float | None = None
-    level: int = Field(0, ge=0)
-    voxel_size_angstrom: float | None = Field(None, gt=0)
+    voxel_spacing_angstrom: VoxelSize | None = None
+    level: int = Field(0, ge=0, le=32)
+    voxel_size_angstrom: VoxelSize | None = None
     users: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     picks_file: str | None = None
     units: Units | None = None
-    tilt_range_degrees: tuple[float, float] | None = None
+    tilt_range_degrees: TiltDegrees | None = None
 
 
 class CurateSettings(Settings):
@@ -83,8 +123,8 @@ class CurateSettings(Settings):
     validation_fraction : share of runs or particles used for validation.
     """
 
-    box_size_voxel: int = Field(64, gt=0, multiple_of=8)
-    voxel_size_angstrom: float | None = Field(None, gt=0)
+    box_size_voxel: int = Field(64, gt=0, le=LARGEST_BOX_VOXEL, multiple_of=8)
+    voxel_size_angstrom: VoxelSize | None = None
     max_padding: float = Field(1.0, ge=0, le=1)
     drop_outside: bool = False
     split_by: SplitBy = "tomogram"
@@ -128,9 +168,9 @@ class ModelSettings(Settings):
     """
 
     conditioning: Conditioning = "concat"
-    base_channels: int = Field(32, gt=0)
-    channel_multipliers: tuple[PositiveInt, ...] = Field((1, 2, 4), min_length=1)
-    embedding_width: int = Field(128, gt=3, multiple_of=2)
+    base_channels: int = Field(32, gt=0, le=4096)
+    channel_multipliers: tuple[Annotated[int, Field(gt=0, le=64)], ...] = Field((1, 2, 4), min_length=1, max_length=8)
+    embedding_width: int = Field(128, gt=3, le=65536, multiple_of=2)
     groups: int = Field(8, gt=0)
     first_block_groups: int = Field(default_factory=lambda before: before.get("groups", 8), gt=0)
     front_end: FrontEndName = "none"
@@ -175,7 +215,7 @@ class ModelSettings(Settings):
 class DiffusionSettings(Settings):
     """The noise schedule: beta linear from `beta_start` to `beta_end` over `timesteps` steps."""
 
-    timesteps: int = Field(1000, gt=1)
+    timesteps: int = Field(1000, gt=1, le=100_000)
     beta_start: float = Field(1e-4, gt=0, lt=1)
     beta_end: float = Field(2e-2, gt=0, lt=1)
 
@@ -208,10 +248,10 @@ class TrainingSettings(Settings):
     validation_draws : fixed (t, noise) pairs per validation box, spread over the noise levels.
     """
 
-    epochs: int = Field(100, gt=0)
-    batch_size: int = Field(16, gt=0)
-    accumulate: int = Field(1, gt=0)
-    learning_rate: float = Field(1e-4, gt=0)
+    epochs: Counted = 100
+    batch_size: Counted = 16
+    accumulate: Counted = 1
+    learning_rate: float = Field(1e-4, gt=0, le=100)
     precision: PrecisionChoice = "32-true"
     memory_format: MemoryFormat | None = None
     ema_decay: float = Field(0.0, ge=0, lt=1)
@@ -221,11 +261,11 @@ class TrainingSettings(Settings):
     checkpoint_activations: bool = False
     normalisation: Normalisation = "padded"
     half_turns: bool = False
-    box_size_voxel: int | None = Field(None, gt=0)
-    shift_voxel: int = Field(0, ge=0)
+    box_size_voxel: int | None = Field(None, gt=0, le=LARGEST_BOX_VOXEL)
+    shift_voxel: int = Field(0, ge=0, le=LARGEST_BOX_VOXEL)
     freeze: tuple[NetworkPart, ...] = ()
-    validate_every: int = Field(1, gt=0)
-    validation_draws: int = Field(4, gt=0)
+    validate_every: Counted = 1
+    validation_draws: Counted = 4
     seed: int = 0
 
     @model_validator(mode="after")

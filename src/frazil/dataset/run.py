@@ -12,7 +12,7 @@ from frazil.core.console import progress_bar, say, warn
 from frazil.core.errors import FrazilError, SettingsError
 from frazil.core.presets import load_preset
 from frazil.core.records import TiltRange
-from frazil.core.settings import SourceSettings
+from frazil.core.settings import SourceSettings, check_number
 from frazil.dataset.curate import curate_boxes, find_finished
 from frazil.dataset.plan import CurationPlan, check_plan, make_plan, plan_warnings
 from frazil.dataset.runs import run_jobs
@@ -103,8 +103,8 @@ def curate(
     >>> store = curate("project", "boxes", box_size_voxel=32, validation_runs=["TS_2"])  # doctest: +SKIP
     """
     for name, number, least in (("first", first, 0), ("count", count, 1)):
-        if number is not None and number < least:
-            raise SettingsError(f"{name} {number}: too low; give at least {least}")
+        if number is not None:
+            check_number(name, number, SettingsError, least=least)
     select = select or SourceSettings()
     curate_settings = load_preset(preset, {f"curate.{name}": value for name, value in settings.items()}).curate
     # all classes are neighbors, so the filter by label comes after reading

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from frazil.core.errors import StoreError
-from frazil.core.files import atomic_path, read_json, write_json
+from frazil.core.files import atomic_path, write_json
+from frazil.core.reading import read_json
 from frazil.core.settings import CurateSettings
 from frazil.dataset.cut import CutBox, cut_box
 from frazil.dataset.plan import CurationPlan
@@ -106,7 +107,8 @@ def read_cut(path: Path, job: RunJob) -> list[dict[str, Any]]:
     """Return what became of the picks of a run."""
     file = job.folder(path) / _CUT
     rows = read_json(file, StoreError).get("particles")
-    if not isinstance(rows, list) or len(rows) != len(job.particles):
+    whole = isinstance(rows, list) and all(isinstance(row, dict) and {"particle", "reason"} <= set(row) for row in rows)
+    if not isinstance(rows, list) or not whole or len(rows) != len(job.particles):
         raise StoreError(f"{file}: damaged, it does not list the {len(job.particles)} picks; remove {file.parent}")
     return rows
 

@@ -28,6 +28,7 @@ from frazil.core.records import Moments
 from frazil.core.settings import Normalisation
 from frazil.dataset.description import DESCRIPTION, REMEDY, StoreDescription, read_description, read_store_table
 from frazil.dataset.tables import NEIGHBOURS, PARTICLES
+from frazil.io.zarr_arrays import open_array
 from frazil.volume.intensity import moments, z_score
 
 __all__ = ["BOXES", "DESCRIPTION", "BoxStore", "StoreDescription"]
@@ -142,9 +143,10 @@ class BoxStore:
     def _arrays(self) -> dict[str, Any]:
         path = self.path / BOXES
         try:
-            group = _open_group(path, "r")
-            return {name: group[name] for name in ("volume", "measured")}
-        except (zarr.errors.MetadataError, ValueError, KeyError, OSError) as fault:
+            store = zarr.DirectoryStore(str(path))
+            names = ("volume", "measured")
+            return {name: open_array(store, name, str(path), StoreError, remedy=REMEDY) for name in names}
+        except (KeyError, OSError) as fault:
             raise StoreError(f"{path}: missing or damaged ({type(fault).__name__}: {fault}); {REMEDY}") from None
 
     def _read(self, name: str, box: int) -> Any:
@@ -152,7 +154,7 @@ class BoxStore:
             raise StoreError(f"{self.path}: no box {box}; there are {len(self)}, counted from 0")
         try:
             return self._arrays[name][box]
-        except (RuntimeError, ValueError, OSError) as fault:
+        except (RuntimeError, ValueError, TypeError, OSError) as fault:
             raise StoreError(f"{self.path / BOXES}: {name} of box {box} is damaged ({fault}); {REMEDY}") from None
 
     def _check_boxes(self) -> None:
@@ -182,7 +184,7 @@ def create_arrays(path: Path, *, boxes: int, box_size_voxel: int) -> dict[str, A
     Neither compressed nor with a checksum: gray values are noise, which shrinks little and slowly, and a curation should
     take about as long as reading the tomogram. The moments in the particle table find damage.
     """
-    group = _open_group(path, "a")
+    group = _open_group(path)
     shape = (boxes, *[box_size_voxel] * 3)
     layout = {"chunks": (1, *shape[1:]), "dimension_separator": "."}
     grey = {"dtype": "<f4", "fill_value": 0, "compressor": None, "write_empty_chunks": True}
@@ -192,7 +194,7 @@ def create_arrays(path: Path, *, boxes: int, box_size_voxel: int) -> dict[str, A
     }
 
 
-def _open_group(path: Path, mode: str) -> Any:
+def _open_group(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # zarr 2 announces that zarr 3 renames its stores
-        return zarr.open_group(zarr.DirectoryStore(str(path)), mode=mode)
+        return zarr.open_group(zarr.DirectoryStore(str(path)), mode="a")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,18 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from frazil.core.errors import SourceError
-from frazil.core.files import atomic_path, one_line
+from frazil.core.files import atomic_path
+from frazil.core.reading import one_line
 from frazil.core.seeds import numpy_generator
 from frazil.evaluation.scores import ClosePair
 from frazil.evaluation.stages.memorisation import pair_volumes
 from frazil.evaluation.volumes import Sets, VolumeSet
+from frazil.io.npz import read_npz
 
 SCHEMA_VERSION = 1
 KIND = "frazil examples"
 
+_LARGEST_BYTES = 1 << 30
 PER_CLASS = 5
 PAIRS = 10
 PERCENTILES = (0.5, 99.5)  # of the held-out voxels: black and white of all pictures
@@ -131,22 +133,12 @@ def write_examples(path: Path, examples: Examples) -> None:
 
 def read_examples(path: Path) -> Examples:
     """Read what `write_examples` wrote; `SourceError` where that is not possible."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise SourceError(f"{path}: no such file; make it with frazil evaluate") from None
-    except PermissionError:
-        raise SourceError(f"{path}: permission denied; make it readable") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as fault:
-        raise SourceError(
-            f"{path}: damaged, not an NPZ archive ({one_line(fault)}); run frazil evaluate again"
-        ) from None
+    arrays = read_npz(path, {}, otherwise=_LARGEST_BYTES, remedy="run frazil evaluate again")
     if str(arrays.pop("kind", None)) != KIND:
         raise SourceError(f"{path}: not {KIND}; name a folder that frazil evaluate wrote")
-    if (version := int(arrays.pop("schema_version"))) > SCHEMA_VERSION:
-        raise SourceError(f"{path}: schema version {version} was written by a newer frazil; upgrade frazil")
     try:
+        if (version := int(arrays.pop("schema_version"))) > SCHEMA_VERSION:
+            raise SourceError(f"{path}: schema version {version} was written by a newer frazil; upgrade frazil")
         sets = {
             kind: ExampleSet(arrays[kind], *(tuple(arrays[f"{kind}_{part}"].tolist()) for part in ("names", "labels")))
             for kind in ("generated", "real")
@@ -155,3 +147,5 @@ def read_examples(path: Path) -> Examples:
         return Examples(sets["generated"], sets["real"], arrays["pair_sample"], arrays["pair_box"], low, high)
     except KeyError as missing:
         raise SourceError(f"{path}: damaged, {missing} is missing; run frazil evaluate again") from None
+    except (TypeError, ValueError) as fault:
+        raise SourceError(f"{path}: damaged ({one_line(fault)}); run frazil evaluate again") from None

@@ -13,9 +13,11 @@ import pandas as pd
 from frazil.core.console import progress_bar, say, say_written, warn
 from frazil.core.documents import differences
 from frazil.core.errors import FrazilError, RequestError, SourceError
+from frazil.core.executor import MOST_WORKERS
 from frazil.core.files import write_text
 from frazil.core.folder import final_place
 from frazil.core.records import same_voxel_size
+from frazil.core.settings import check_number
 from frazil.dataset.slices import RealSlices, read_real_slices
 from frazil.dataset.store import BoxStore
 from frazil.evaluation.examples import make_examples, write_examples
@@ -136,8 +138,7 @@ def evaluate(
     if threads is not None:
         import torch
 
-        if threads < 1:
-            raise RequestError(f"threads {threads}: nothing can run; give at least 1")
+        check_number("threads", threads, RequestError, most=MOST_WORKERS)
         torch.set_num_threads(threads)
     reading = Reading(
         labels=dict(labels) if labels is not None else None,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from frazil.core.console import warn
 from frazil.core.errors import SourceError
-from frazil.core.files import one_line
+from frazil.core.reading import one_line
 
 ATOM_SUFFIXES = (".cif", ".mmcif", ".pdb", ".ent")
 

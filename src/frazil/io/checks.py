@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
@@ -11,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from frazil.core.errors import FrazilError, PickError, SourceError
+from frazil.core.memory import machine_memory
 from frazil.core.records import SAME_VOXEL_SIZE, Picks, TomogramHeader
-from frazil.core.settings import SourceSettings
+from frazil.core.settings import COARSEST_ANGSTROM, FINEST_ANGSTROM, SourceSettings
 
 UNKNOWN_ANGSTROM = 1.0
 """What programs write into a header when they do not know the voxel size. No tomogram has voxels of exactly 1 A."""
@@ -98,11 +100,21 @@ def select(candidates: Sequence[T], settings: SourceSettings, origin: str) -> li
     return chosen
 
 
+def check_fits_memory(shape_voxel: Sequence[int], origin: str) -> None:
+    """Refuse a volume that, as float32, is larger than the memory of this machine."""
+    needed, there = 4 * math.prod(shape_voxel), machine_memory()
+    if needed > there:
+        raise SourceError(
+            f"{origin}: {' x '.join(map(str, shape_voxel))} voxels (z, y, x) take {needed / 1e9:,.0f} GB, and this machine has "
+            f"{there / 1e9:,.0f} GB; take a coarser one"
+        )
+
+
 def isotropic_voxel_size(edges_angstrom: ArrayLike, origin: str) -> float:
     """Return the mean of the zyx edges of a voxel; `origin`, what has them, is named if they make no cube."""
     edges = np.asarray(edges_angstrom, dtype=np.float64)
     shown = " x ".join(f"{edge:.6g}" for edge in edges)
-    if not np.all(np.isfinite(edges)) or np.any(edges <= 0):
+    if not np.all((edges >= FINEST_ANGSTROM) & (edges <= COARSEST_ANGSTROM)):  # nor NaN
         raise SourceError(f"{origin}: {shown} A is not a valid voxel size; pass the true one, e.g. voxel size 10.012")
     if np.ptp(edges) > SAME_VOXEL_SIZE * edges.mean():
         raise SourceError(

@@ -103,8 +103,9 @@ def _find(folder: Path) -> list[str]:
         if not folder.is_dir():
             fault = "this is a file; name its folder" if folder.exists() else "no such folder; check the path"
             raise SourceError(f"{folder}: {fault}")
-        if not os.access(folder, os.R_OK | os.X_OK):  # its files would be overlooked
-            raise SourceError(f"{folder}: permission denied; make it readable")
+        for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+            if not os.access(place, os.R_OK | os.X_OK):  # its files would be overlooked
+                raise SourceError(f"{place}: permission denied; make it readable")
         found = sorted(
             path.relative_to(folder).as_posix()
             for path in [*folder.glob("*"), *folder.glob("*/*")]

@@ -18,10 +18,11 @@ import numpy as np
 from mrcfile.mrcinterpreter import MrcInterpreter
 
 from frazil.core.errors import SourceError
-from frazil.core.files import atomic_path, one_line
+from frazil.core.files import atomic_path
+from frazil.core.reading import check_plain_file, one_line
 from frazil.core.records import TomogramHeader
 from frazil.core.version import SIMULATED_BY, signature
-from frazil.io.checks import isotropic_voxel_size, mrc_stem
+from frazil.io.checks import check_fits_memory, isotropic_voxel_size, mrc_stem
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped
@@ -84,6 +85,7 @@ def _read_header(path: Path, voxel_size_angstrom: float | None) -> tuple[Tomogra
         raise SourceError(f"{path}: voxels of mode {mode} are not understood; convert to float32 (mode 2)")
     dtype = np.dtype(np.uint8) if mode == 0 and _unsigned_bytes(header) else np.dtype(_MODES[mode])
     voxels = _Voxels(shape, dtype.newbyteorder(header.mode.dtype.byteorder), extended)
+    check_fits_memory(shape, str(path))
     if found is not None:
         voxels.start(path, found)
     if int(header.ispg) in range(401, 631):
@@ -112,7 +114,8 @@ def read_volume(path: Path) -> Float[np.ndarray, "z y x"]:
     """Read the voxels as float32. A voxel size of 0 does not matter here."""
     _, voxels = _read_header(path, voxel_size_angstrom=1.0)
     with _opened(path) as stream:
-        content = stream.read()
+        # no more than the header asks for: a compressed file may hold any number of zeros
+        content = stream.read(HEADER_BYTES + voxels.extended + voxels.size)
     start = voxels.start(path, len(content))
     flat = np.frombuffer(content, dtype=voxels.dtype, count=math.prod(voxels.shape), offset=start)
     return flat.astype(np.float32).reshape(voxels.shape)
@@ -139,14 +142,13 @@ def write_volume(
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that may be compressed, whatever its name."""
+    check_plain_file(path, SourceError)
     try:
         with path.open("rb") as plain:
             start = plain.read(3)
         how: Any = gzip.open if start[:2] == b"\x1f\x8b" else bz2.open if start == b"BZh" else open
         with how(path, "rb") as stream:
             yield stream
-    except FileNotFoundError:
-        raise SourceError(f"{path}: no such file; check the path") from None
     except PermissionError:
         raise SourceError(f"{path}: permission denied; make it readable") from None
     except (OSError, EOFError, zlib.error) as fault:

@@ -29,14 +29,18 @@ import zarr
 from numcodecs import Blosc, blosc
 
 from frazil.core.errors import MissingTomogramError, SourceError
-from frazil.core.files import atomic_path, one_line
+from frazil.core.files import atomic_path
+from frazil.core.memory import machine_memory
+from frazil.core.reading import one_line, parse_json, read_through
 from frazil.core.records import TiltRange
-from frazil.io.checks import isotropic_voxel_size, true_voxel_size
+from frazil.io.checks import check_fits_memory, isotropic_voxel_size, true_voxel_size
+from frazil.io.zarr_arrays import open_array
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Shaped
 
 LARGEST_CHUNK_VOXEL = 128
+_COPY = "copy the tomogram again"
 ATTRIBUTE = "frazil"
 """Key in .zattrs for what NGFF has no field for: the tilt range, and whether the tomogram is simulated."""
 
@@ -89,23 +93,20 @@ class Pyramid:
                 f"{self.origin}: resolution level {level} {known}; on disk: {names}; choose level {there[0]}"
             )
         key = f"{self.levels[level].path}/.zarray"
-        try:
-            said = json.loads(bytes(self.store[key])) | ({"dimension_separator": separator} if separator else {})
-            store = ChainMap({key: json.dumps(said).encode()}, self.store)
-            array = zarr.open_array(store, path=self.levels[level].path, mode="r")
-        except (ValueError, TypeError, AttributeError, zarr.errors.MetadataError) as fault:
-            if "codec not available" in str(fault):
-                raise SourceError(
-                    f"{self.origin}: level {level} was compressed with a codec that is missing here ({one_line(fault)}); "
-                    "install the package that has it, or write the tomogram with Blosc"
-                ) from None
-            raise SourceError(f"{self.origin}/{key}: damaged ({one_line(fault)}); copy the tomogram again") from None
+        said = self._said(level) | ({"dimension_separator": separator} if separator else {})
+        store = ChainMap({key: json.dumps(said).encode()}, self.store)
+        array = open_array(store, self.levels[level].path, self.origin, SourceError, remedy=_COPY)
         if array.ndim < 3 or any(edge != 1 for edge in array.shape[:-3]) or array.dtype.kind not in "fiu":
             raise SourceError(
                 f"{self.origin}: level {level} is {array.ndim}-dimensional {array.dtype}, not a tomogram (z, y, "
                 f"x) but {' x '.join(map(str, array.shape))}; write one channel and one time point"
             )
         return array
+
+    def _said(self, level: int) -> dict[str, Any]:
+        """Return what the .zarray of a level says."""
+        key = f"{self.levels[level].path}/.zarray"
+        return parse_json(bytes(self.store[key]), f"{self.origin}/{key}", SourceError, remedy=_COPY)
 
     def shape_voxel(self, level: int) -> tuple[int, int, int]:
         """Return the zyx edges of a level; refuse a scale that contradicts them."""
@@ -129,6 +130,7 @@ class Pyramid:
         """
         array = self.array(level, self._separator(level))
         first, shape, chunks = (0,) * (array.ndim - 3), array.shape[-3:], array.chunks[-3:]
+        check_fits_memory(shape, f"{self.origin}: level {level}")
         volume = np.zeros(shape, dtype=array.dtype)
 
         def read_chunk(corner: tuple[int, ...]) -> None:
@@ -139,7 +141,7 @@ class Pyramid:
         try:
             with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
                 list(pool.map(read_chunk, corners))
-        except (ValueError, RuntimeError, OSError) as fault:
+        except (ValueError, TypeError, RuntimeError, OSError) as fault:
             raise SourceError(
                 f"{self.origin}: a chunk of level {level} cannot be read ({one_line(fault)}); copy the tomogram again"
             ) from None
@@ -157,7 +159,7 @@ class Pyramid:
     def _separator(self, level: int) -> str:
         """Return what stands between the numbers in the key of a chunk: what .zarray says, or what all chunks have instead."""
         array = self.array(level)
-        said = json.loads(bytes(self.store[f"{self.levels[level].path}/.zarray"])).get("dimension_separator") or "."
+        said = self._said(level).get("dimension_separator") or "."
         keys = _keys_under(self.store, self.levels[level].path)
         for separator in (said, "/" if said == "." else "."):
             number = re.compile(re.escape(separator).join([r"\d+"] * array.ndim))
@@ -285,13 +287,7 @@ def _attributes(store: MutableMapping[str, Any], origin: str) -> dict[str, Any]:
         if "zarr.json" in store:
             raise SourceError(f"{origin}: Zarr version 3; frazil reads version 2, convert it to OME-Zarr 0.4")
         raise SourceError(f"{origin}: no .zattrs, so it is not an OME-Zarr tomogram; copy the tomogram again")
-    try:
-        attributes = json.loads(bytes(store[".zattrs"]))
-    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-        raise SourceError(f"{origin}/.zattrs: damaged, not valid JSON ({fault}); copy the tomogram again") from None
-    if not isinstance(attributes, dict):
-        raise SourceError(f"{origin}/.zattrs: damaged, not a JSON object; copy the tomogram again")
-    return attributes
+    return parse_json(bytes(store[".zattrs"]), f"{origin}/.zattrs", SourceError, remedy=_COPY)
 
 
 def _place(transformations: list[dict[str, Any]], axes: int) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
@@ -313,7 +309,9 @@ def _tilt_range(ours: dict[str, Any], origin: str) -> TiltRange | None:
     try:
         low, high = (float(tilt) for tilt in tilts)
     except (TypeError, ValueError):
-        raise SourceError(f"{origin}/.zattrs: tilt_range_degrees {tilts!r} are not two numbers; correct it") from None
+        low, high = 1.0, 0.0
+    if not -90 <= low < high <= 90:
+        raise SourceError(f"{origin}/.zattrs: tilt_range_degrees {tilts!r} is no range of tilts; correct it")
     return low, high
 
 
@@ -327,7 +325,7 @@ class _Files(MutableMapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         try:
-            return self.fs.cat_file(f"{self.path}/{key}")
+            return read_through(self.fs, f"{self.path}/{key}", SourceError, largest=machine_memory())
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise KeyError(key) from None
 

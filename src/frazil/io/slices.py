@@ -5,20 +5,21 @@ In the archive the slices lie as they are drawn: XY has rows y and columns x, XZ
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from frazil.core.errors import ShapeError, SourceError
-from frazil.core.files import one_line
+from frazil.core.reading import one_line
+from frazil.core.settings import COARSEST_ANGSTROM, FINEST_ANGSTROM
 from frazil.core.slices import SliceSet
 from frazil.io.labelled_folder import common_cube, read_labelled_folder
 from frazil.io.mrc import read_volume
+from frazil.io.npz import read_npz
 
 SLICES_SUFFIX = ".npz"
-_LARGEST_BYTES = {"slices": 4 << 30, "labels": 64 << 20}
+_LARGEST_BYTES = {"slices": 4 << 30, "labels": 64 << 20, "voxel_size_angstrom": 1 << 10}
 _EXPECTED = "an NPZ archive of slices (n, 3, N, N), numbers, and labels (n), text"
 
 
@@ -45,18 +46,15 @@ def read_slices(
 
 
 def _from_archive(path: Path, voxel_size_angstrom: float | None) -> SliceSet:
+    archive = read_npz(path, _LARGEST_BYTES, remedy=f"it must be {_EXPECTED}")
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            for name, largest in _LARGEST_BYTES.items():
-                if archive.zip.getinfo(f"{name}.npy").file_size > largest:
-                    raise SourceError(f"{path}: {name} has more than {largest >> 20} MB; take fewer subtomograms")
-            slices, labels = archive["slices"], archive["labels"]
-            voxel_size = float(archive.get("voxel_size_angstrom", voxel_size_angstrom or 0.0))
-    except FileNotFoundError:
-        raise SourceError(f"{path}: no such file; check the path") from None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as fault:
+        slices, labels = archive["slices"], archive["labels"]
+        voxel_size = float(archive.get("voxel_size_angstrom", voxel_size_angstrom or 0.0))
+    except (KeyError, ValueError, TypeError) as fault:
         raise SourceError(f"{path}: {one_line(fault)}; it must be {_EXPECTED}") from None
-    if not 0 < voxel_size < np.inf:
+    if voxel_size and not FINEST_ANGSTROM <= voxel_size <= COARSEST_ANGSTROM:
+        raise SourceError(f"{path}: a voxel size of {voxel_size:g} A; correct voxel_size_angstrom in it")
+    if not voxel_size:
         raise SourceError(f"{path}: says no voxel size; pass the voxel size, or add voxel_size_angstrom to it")
     if slices.dtype.kind not in "fiu" or labels.dtype.kind != "U" or labels.ndim != 1 or slices.ndim != 4:
         raise SourceError(

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from frazil.core.errors import SourceError
-from frazil.core.files import one_line
+from frazil.core.reading import one_line
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
 

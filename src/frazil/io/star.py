@@ -27,7 +27,8 @@ import starfile
 from scipy.spatial.transform import Rotation
 
 from frazil.core.errors import PickError
-from frazil.core.files import one_line, write_text
+from frazil.core.files import write_text
+from frazil.core.reading import one_line, read_bytes
 from frazil.core.records import Picks, TomogramHeader
 from frazil.core.settings import Units
 from frazil.core.version import signature
@@ -53,7 +54,7 @@ _APOSTROPHE = "\ue000"
 
 def is_particle_file(path: Path) -> bool:
     """Return whether a STAR file lists particles, and not tomograms, tilt series or optimization sets."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_bytes(path, PickError).decode(errors="replace")
     return any(f"_{column}" in text for column in (*CENTERED, PIXELS[2]))
 
 
@@ -196,8 +197,8 @@ def _particles(path: Path) -> tuple[Any, pd.DataFrame]:
     """Return the optics, if there are any, and the table of particles."""
     try:
         blocks = _blocks(path)
-    except FileNotFoundError:
-        raise PickError(f"{path}: no such file; check the path") from None
+    except PickError:
+        raise
     except Exception as fault:  # starfile lets through whatever pandas and shlex raise on damaged text
         raise PickError(f"{path}: damaged, not a STAR file ({one_line(fault)}); export the particles again") from None
     if not blocks:
@@ -218,7 +219,7 @@ def _particles(path: Path) -> tuple[Any, pd.DataFrame]:
 
 def _blocks(path: Path) -> dict[str, Any]:
     """Read a STAR file, also one that begins with a byte-order mark; apostrophes inside a name are `_APOSTROPHE`."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = read_bytes(path, PickError).decode("utf-8-sig", errors="replace")
     tidy = re.sub(r"(?<=[^\s'\"])'(?=[^\s'\"])", _APOSTROPHE, text)
     with tempfile.NamedTemporaryFile("w", suffix=".star", encoding="utf-8") as copy:  # starfile reads nothing but files
         copy.write(tidy)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from frazil.core.errors import FrazilError, PickError
-from frazil.core.files import one_line
+from frazil.core.reading import one_line, read_bytes
 from frazil.core.records import Picks, TomogramHeader
 from frazil.core.settings import Units
 from frazil.io.checks import bare_name, clean_name
@@ -80,8 +80,9 @@ def read_csv(
     Blank lines are skipped; cells that are missing at the end of a line are empty.
     """
     wanted = f"a table with the columns {', '.join(columns)} is expected"
+    content = read_bytes(path, error)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()  # line ends of any system
         table = text.lstrip()
         cells = pd.read_csv(
             io.StringIO(table),
@@ -90,10 +91,6 @@ def read_csv(
             skip_blank_lines=False,  # so that lines can be counted
             usecols=lambda _: True,  # with it, cells beyond the last column are ignored
         )
-    except FileNotFoundError:
-        raise error(f"{path}: no such file; check the path") from None
-    except OSError as fault:
-        raise error(f"{path}: cannot be read ({fault.strerror}); check the path and its permissions") from None
     except pd.errors.EmptyDataError:
         raise error(f"{path}: empty; {wanted}") from None
     except (ValueError, pd.errors.ParserError) as fault:

@@ -19,8 +19,9 @@ from frazil.core.documents import Document
 from frazil.core.errors import BundleError, OutputError
 from frazil.core.files import atomic_path, bytes_digest, output_errors, text_digest
 from frazil.core.ledger import KEPT
-from frazil.core.records import Moments, TiltRange
-from frazil.core.settings import Normalisation, Preset
+from frazil.core.reading import check_plain_file
+from frazil.core.records import Moments
+from frazil.core.settings import LARGEST_BOX_VOXEL, Normalisation, Preset, TiltDegrees, VoxelSize
 from frazil.model.unet import ConditionalUNet, empty_network
 
 CARD_FILE = "bundle.json"
@@ -69,13 +70,13 @@ class BundleCard(Document):
     torch_version: str = Field(default_factory=lambda: str(torch.__version__))
     preset: Preset
     labels: tuple[str, ...] = Field(min_length=1)
-    box_size_voxel: int = Field(gt=0, multiple_of=8)
-    voxel_size_angstrom: float | None = Field(None, gt=0)
+    box_size_voxel: int = Field(gt=0, le=LARGEST_BOX_VOXEL, multiple_of=8)
+    voxel_size_angstrom: VoxelSize | None = None
     axis_order: Literal["zyx"] = "zyx"
     position_convention: Literal["centre divided by tomogram extent, 0 to 1, zyx"] = (
         "centre divided by tomogram extent, 0 to 1, zyx"
     )
-    tilt_range_degrees: TiltRange | None = None
+    tilt_range_degrees: TiltDegrees | None = None
     normalisation: Normalisation
     moments: Moments | None = None
     training_data_digest: str | None = None
@@ -173,6 +174,7 @@ def load_bundle(folder: str | Path, device: torch.device | str = "cpu") -> Bundl
     card = read_card(folder)
     path = folder / WEIGHTS_FILE
     try:
+        check_plain_file(path, BundleError)
         weights = path.read_bytes()
         if bytes_digest(weights) != card.weights_digest:
             raise BundleError(f"{path}: damaged, its digest is not the one in {CARD_FILE}; {card.remedy}")

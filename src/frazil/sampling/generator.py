@@ -16,7 +16,7 @@ import torch
 from frazil.core.errors import BundleError, RequestError
 from frazil.core.records import Condition
 from frazil.core.seeds import numpy_generator
-from frazil.core.settings import PrecisionChoice
+from frazil.core.settings import PrecisionChoice, check_number
 from frazil.diffusion.sampler import sample_volumes
 from frazil.model.bundle import Bundle, BundleCard, load_bundle
 from frazil.model.compute import Compute, native_precision
@@ -138,12 +138,11 @@ class ParticleGenerator:
         batch_size = options.get("batch_size")
         if batch_size is None and earlier is not None:
             batch_size = earlier.batch_size
-        if batch_size is not None and batch_size < 1:
-            raise RequestError(f"batch size {batch_size}: choose at least 1")
+        if batch_size is not None:
+            check_number("batch size", batch_size, RequestError)
         if not isinstance(seed, (int, np.integer)):
             raise RequestError(f"seed {seed!r}: a whole number is expected, so that the samples can be made again")
-        if first < 0:
-            raise RequestError(f"first sample {first}: samples are numbered from 0")
+        check_number("first sample", first, RequestError, least=0)
         model = self.card.preset.model
         sampling = choose_sampling(options, self.card.preset)
         trained = Compute.of(self.card.preset.training)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 
 from frazil.core.errors import RequestError
-from frazil.core.settings import Settings
+from frazil.core.settings import Settings, check_number
 from frazil.io.tables import read_csv
 
 Position = tuple[float, float, float]
@@ -56,8 +56,7 @@ class Request(Settings):
                     f"position {axis} = {value:g} of {self.label}: must be from 0 to 1 (the center divided by the "
                     "tomogram's extent)"
                 )
-        if self.count < 1:
-            raise RequestError(f"count {self.count} of {self.label}: ask for at least 1 sample")
+        check_number("count", self.count, RequestError)
 
 
 def expand(

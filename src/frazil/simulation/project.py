@@ -17,9 +17,10 @@ from pydantic import ValidationError
 
 from frazil.core.documents import differences
 from frazil.core.errors import FrazilError, OutputError, SimulationError
-from frazil.core.files import output_errors, read_json, text_digest, write_json
+from frazil.core.files import output_errors, text_digest, write_json
 from frazil.core.folder import OutputFolder, final_place
 from frazil.core.ledger import enter, move_files, remove_own
+from frazil.core.reading import read_json
 from frazil.core.records import Picks
 from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_config, write_segmentation, write_tomogram
 from frazil.io.mrc import write_volume

@@ -12,7 +12,7 @@ from frazil.core.console import progress_bar, say, warn
 from frazil.core.errors import SettingsError
 from frazil.core.executor import executor
 from frazil.core.files import file_digest
-from frazil.core.settings import SourceSettings
+from frazil.core.settings import SourceSettings, check_number
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.io.sources import open_source
 from frazil.simulation.like import LikeOptions, plan_like
@@ -119,8 +119,8 @@ def simulate(
         ("workers", workers, 1),
         ("levels", levels, 1),
     ):
-        if value is not None and value < least:
-            raise SettingsError(f"{what} {value}: too low; give at least {least}")
+        if value is not None:
+            check_number(what, value, SettingsError, least=least)
     if unknown := [name for name in types if name not in TYPES]:
         raise SettingsError(f"types {', '.join(unknown)}: no such tomogram type; choose from {', '.join(TYPES)}")
     chosen = load_simulation_preset(preset, settings).with_structures(structures or {})

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from frazil.core.errors import CheckpointError
 from frazil.core.files import atomic_path
+from frazil.core.reading import check_plain_file, one_line, parse_json
 
 SCHEMA_VERSION = 2
 
@@ -70,20 +71,25 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote."""
     remedy = "delete it to train from the beginning, or restore a copy"
+    check_plain_file(path, CheckpointError)
     try:
         with safe_open(path, framework="pt") as stream:
             header = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: the checkpoint is damaged ({error}); {remedy}") from None
-    version, structure = int(header.get("schema_version", 0)), header.get("structure", "")
+    structure, said = header.get("structure", ""), header.get("schema_version", "0")
+    version = int(said) if said.isdecimal() and len(said) < 9 else 0
     if version > SCHEMA_VERSION:
         raise CheckpointError(f"{path}: schema {version} was written by a newer frazil; upgrade frazil")
     if header.get("digest") != _digest(tensors, structure if version > 1 else ""):  # of tensors alone in schema 1
         raise CheckpointError(f"{path}: the checkpoint is damaged (its digest does not match); {remedy}")
-    rebuilt: dict[str, Any] = _rebuild(json.loads(structure), tensors)
+    try:
+        rebuilt: dict[str, Any] = _rebuild(
+            parse_json(structure.encode(), str(path), CheckpointError, remedy=remedy), tensors
+        )
+    except (KeyError, TypeError, ValueError) as fault:
+        raise CheckpointError(f"{path}: the checkpoint is damaged ({one_line(fault)}); {remedy}") from None
     return rebuilt
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from frazil.core.errors import RequestError, SourceError, StoreError
-from frazil.core.files import check_inside, file_digest, read_json, text_digest
+from frazil.core.files import check_inside, file_digest, text_digest
+from frazil.core.reading import read_json
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import Settings
 from frazil.dataset.store import DESCRIPTION, BoxStore

@@ -6,7 +6,6 @@ it to INFO.
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frazil.core.errors import PickError, SourceError
-from frazil.core.files import one_line
+from frazil.core.reading import one_line, parse_json, read_through
 from frazil.core.records import Picks
 
 _root = logging.getLogger()
@@ -171,7 +170,10 @@ def reading(origin: str) -> Iterator[None]:
 
 def _files_in(run: str, fs: Any, folder: str) -> Iterator[PickFile]:
     with reading(folder):
-        names = sorted(str(name) for name in fs.glob(f"{folder}/*.json"))
+        try:  # a pattern would pass over a folder that may not be read
+            names = sorted(name for one in fs.ls(folder, detail=False) if (name := str(one)).endswith(".json"))
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
     for name in names:
         if Path(name).name.startswith("."):
             continue
@@ -184,7 +186,7 @@ def _files_in(run: str, fs: Any, folder: str) -> Iterator[PickFile]:
 
 
 def _load_json(fs: Any, name: str) -> Any:
-    return json.loads(fs.cat_file(name))
+    return parse_json(read_through(fs, name, PickError), name, PickError, remedy=_REMEDY)
 
 
 def _load_through_copick(picks: Any) -> Any:

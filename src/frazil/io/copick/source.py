@@ -11,7 +11,7 @@ from typing import Any
 
 from frazil.core.console import warn
 from frazil.core.errors import AmbiguousTomogramError, MissingTomogramError, PickError, SourceError
-from frazil.core.files import read_json
+from frazil.core.reading import read_json
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
 from frazil.core.version import SIMULATED_BY
@@ -31,6 +31,9 @@ _SPACING_TOLERANCE = 5e-4
 """Folders give the voxel spacing with three decimals."""
 
 RUNS = "ExperimentRuns"
+
+_PROTOCOLS = {"", "local", "file", "s3", "ssh", "sftp", "https", "http", "smb"}
+_RUNS_COMMANDS = {"proxy_command", "config", "protocol", "fo", "target_protocol", "client_factory"}
 
 
 class CopickSource(Source):
@@ -187,6 +190,7 @@ def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> C
         )
     config.setdefault("config_type", "filesystem")
     for key in ("static_root", "overlay_root"):
+        _check_protocol(config.get(key), config.get(f"{key.partition('_')[0]}_fs_args"), config_path)
         if isinstance(root := config.get(key), str):
             config[key] = _find_root(root, config_path)
             if config[key] != root and (Path(root.rpartition("://")[2])).exists():
@@ -195,6 +199,16 @@ def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> C
                 )
     with reading(str(config_path)):
         return CopickSource(path, "copick project", copick.from_string(json.dumps(config)), settings)
+
+
+def _check_protocol(root: Any, arguments: Any, config_path: Path) -> None:
+    """Refuse file systems that do more than hold files: some run commands or templates that a configuration names."""
+    protocol = str(root or "").rpartition("://")[0]
+    if protocol not in _PROTOCOLS or "::" in str(root or ""):
+        known = ", ".join(sorted(filter(None, _PROTOCOLS)))
+        raise SourceError(f"{config_path}: {root!r} is on a file system that frazil does not open; use one of {known}")
+    if named := sorted(_RUNS_COMMANDS & set(arguments if isinstance(arguments, dict) else ())):
+        raise SourceError(f"{config_path}: {named[0]} in the arguments of {root} runs a command; leave it out")
 
 
 def open_tree(path: Path, kind: str, settings: SourceSettings, *, static: Path, overlay: Path) -> CopickSource:

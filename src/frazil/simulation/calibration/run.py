@@ -18,7 +18,7 @@ from frazil.core.errors import SettingsError
 from frazil.core.files import output_errors, write_text
 from frazil.core.folder import OutputFolder
 from frazil.core.ledger import enter
-from frazil.core.settings import SourceSettings
+from frazil.core.settings import SourceSettings, check_number
 from frazil.core.version import __version__
 from frazil.dataset.slices import read_real_slices
 from frazil.io.checks import check_name
@@ -73,8 +73,7 @@ def calibrate(
     """
     check_name(name, "name", SettingsError)
     for option, number in (("evaluations", evaluations), ("checks", checks)):
-        if number < 1:
-            raise SettingsError(f"{option} {number}: nothing to do; ask for at least 1")
+        check_number(option, number, SettingsError)
     if evaluations <= len(FITTED):
         warn(
             f"evaluations {evaluations}: too few to begin a search, whose first step takes {len(FITTED) + 1}; "

@@ -45,9 +45,9 @@ class OpticsSettings(Settings):
     amplitude_contrast: float = Field(0.07, ge=0, lt=1)
     phase_shift_degrees: float = Field(0.0, ge=0, le=180)
     defocus_um: Pair = (3.0, 4.0)
-    defocus_jitter_um: float = Field(0.0, ge=0)
+    defocus_jitter_um: float = Field(0.0, ge=0, le=100)
     contrast: float = Field(1.0, gt=0, le=1)
-    b_factor_angstrom2: float = Field(0.0, ge=0)
+    b_factor_angstrom2: float = Field(0.0, ge=0, le=1e6)
     radiation_damage: bool = True
     detective_quantum_efficiency: float = Field(0.8, gt=0, le=1)
     mean_free_path_angstrom: float = Field(3100.0, gt=0)
@@ -55,6 +55,8 @@ class OpticsSettings(Settings):
     @model_validator(mode="after")
     def _possible(self) -> OpticsSettings:
         lowest, highest = self.defocus_um
+        if max(abs(lowest), abs(highest)) > 100:
+            raise ValueError(f"defocus {lowest:g},{highest:g} um: keep both within -100 and 100")
         if lowest > highest:
             raise ValueError(f"defocus {lowest:g},{highest:g} um: lowest above highest; write it as LOWEST,HIGHEST")
         return self
@@ -87,7 +89,7 @@ class CorrectionSettings(Settings):
     tilt_weight: float = Field(0.0, ge=0)
     weighting: Literal["ramp", "exact", "sirt"] = "ramp"
     exact_thickness_angstrom: float | None = Field(None, gt=0)
-    sirt_iterations: int = Field(10, ge=1)
+    sirt_iterations: int = Field(10, ge=1, le=100_000)
     level_off_angstrom: float = Field(60.0, gt=0)
     level_off: float = Field(0.0, ge=0, le=1)
 

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from frazil.core.settings import Settings
 from frazil.simulation.text import Pair
 
+_MOST_TILTS = 1000
 _STEEPEST = 85  # a slab cannot be imaged edge-on
 
 TiltOrder = Literal["dose-symmetric", "bidirectional", "one-way"]
@@ -37,9 +38,9 @@ class TiltSettings(Settings):
     range_degrees: Pair = (-45.0, 45.0)
     step_degrees: float = 3.0
     order: TiltOrder = "dose-symmetric"
-    dose_e_per_angstrom2: float = Field(63.0, gt=0)
-    shift_error_angstrom: float = Field(0.0, ge=0)
-    angle_error_degrees: float = Field(0.0, ge=0)
+    dose_e_per_angstrom2: float = Field(63.0, gt=0, le=10_000)
+    shift_error_angstrom: float = Field(0.0, ge=0, le=10_000)
+    angle_error_degrees: float = Field(0.0, ge=0, le=90)
 
     @model_validator(mode="after")
     def _possible(self) -> TiltSettings:
@@ -52,6 +53,8 @@ class TiltSettings(Settings):
             raise ValueError(
                 f"tilt step {self.step_degrees:g}: make it above 0 and at most {highest - lowest:g}, the range"
             )
+        if (highest - lowest) / self.step_degrees > _MOST_TILTS:
+            raise ValueError(f"tilt step {self.step_degrees:g}: more than {_MOST_TILTS} tilts; make it larger")
         return self
 
     @property

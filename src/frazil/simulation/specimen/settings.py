@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
-from frazil.core.settings import Settings
+from frazil.core.settings import Counted, Settings, VoxelSize
 from frazil.simulation.specimen.packing import Slab
 from frazil.simulation.specimen.surroundings import SurroundingsSettings
 from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
@@ -18,7 +18,7 @@ from frazil.simulation.text import Pair, Shape, joined
 
 _MOST_CROWDED = 0.3  # share of the ice
 _DEFAULT_COUNT = 12
-_SHORTEST_EDGE_VOXEL = 8
+_SHORTEST_EDGE_VOXEL, _LONGEST_EDGE_VOXEL = 8, 65536
 _STEEPEST_ICE_DEGREES = 60
 _CUBIC_MICROMETER = 1e12  # cubic angstrom
 FULL_OF_ICE: dict[str, Any] = {"ice_thickness_angstrom": None, "ice_tilt_degrees": (0.0, 0.0)}
@@ -60,8 +60,8 @@ class SpecimenSettings(Settings):
     """
 
     shape_voxel: Shape = (128, 256, 256)
-    voxel_size_angstrom: float = Field(10.0, gt=0)
-    particles_per_class: Annotated[dict[str, PositiveInt] | None, BeforeValidator(_number_by_label)] = None
+    voxel_size_angstrom: VoxelSize = 10.0
+    particles_per_class: Annotated[dict[str, Counted] | None, BeforeValidator(_number_by_label)] = None
     concentrations: Annotated[dict[str, PositiveFloat] | None, BeforeValidator(_number_by_label)] = None
     crowding: float | None = Field(None, gt=0, le=_MOST_CROWDED)
     ice_thickness_angstrom: Annotated[
@@ -85,8 +85,9 @@ class SpecimenSettings(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> SpecimenSettings:
-        if min(self.shape_voxel) < _SHORTEST_EDGE_VOXEL:
-            raise ValueError(f"shape {joined(self.shape_voxel)}: make every edge at least {_SHORTEST_EDGE_VOXEL}")
+        if min(self.shape_voxel) < _SHORTEST_EDGE_VOXEL or max(self.shape_voxel) > _LONGEST_EDGE_VOXEL:
+            edges = f"make every edge at least {_SHORTEST_EDGE_VOXEL} and at most {_LONGEST_EDGE_VOXEL}"
+            raise ValueError(f"shape {joined(self.shape_voxel)}: {edges}")
         if self.particles_per_class is not None and self.concentrations is not None:
             raise ValueError("particles: both counts and concentrations; give one of them")
         if not self.amounts:
