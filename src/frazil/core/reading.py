@@ -36,7 +36,7 @@ def check_plain_file(path: Path, error: type[FrazilError], *, largest: int | Non
         raise error(f"{path}: cannot be read ({one_line(fault)}); check the path") from None
     if not stat.S_ISREG(status.st_mode):
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-        raise error(f"{path}: {what}, not a file; check the path")
+        raise error(f"{path}: cannot be read ({what}, not a file); check the path")
     if largest is not None and status.st_size > largest:
         raise error(
             f"{path}: {status.st_size >> 20} MB, more than the {largest >> 20} MB that are read; check the path"

@@ -133,6 +133,8 @@ def write_examples(path: Path, examples: Examples) -> None:
 
 def read_examples(path: Path) -> Examples:
     """Read what `write_examples` wrote; `SourceError` where that is not possible."""
+    if not path.exists():
+        raise SourceError(f"{path}: no such file; make it with frazil evaluate")
     arrays = read_npz(path, {}, otherwise=_LARGEST_BYTES, remedy="run frazil evaluate again")
     if str(arrays.pop("kind", None)) != KIND:
         raise SourceError(f"{path}: not {KIND}; name a folder that frazil evaluate wrote")
