@@ -135,7 +135,23 @@ def test_roots_beside_the_configuration_are_found(make_project):
     assert source.read("TS_2").volume.shape == (24, 40, 48)
 
 
-def test_any_fsspec_storage_that_copick_opens(tiny_project):
+@pytest.mark.parametrize(
+    ("root", "arguments", "why"),
+    [
+        ("reference://", {"fo": "x.json"}, "file system that frazil does not open"),
+        ("simplecache::s3://bucket", {}, "file system that frazil does not open"),
+        ("ssh://host/tiny", {"proxy_command": "touch /tmp/owned"}, "proxy_command"),
+    ],
+)
+def test_file_systems_that_run_commands_are_refused(tmp_path, refuses, root, arguments, why):
+    path = tmp_path / "copick.json"
+    path.write_text(json.dumps({"pickable_objects": [], "overlay_root": root, "overlay_fs_args": arguments}))
+    with refuses(SourceError, str(path), root, why):
+        opened(path)
+
+
+def test_any_fsspec_storage_that_copick_opens(tiny_project, monkeypatch):
+    monkeypatch.setattr("frazil.io.copick.source._PROTOCOLS", {"", "memory"})  # stands for what is not on this machine
     memory = fsspec.filesystem("memory")
     for path in tiny_project.path.rglob("*"):
         if path.is_file():
