@@ -58,7 +58,7 @@ def test_an_object_is_not_stored(tmp_path):
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="last: no such checkpoint"):
+    with pytest.raises(CheckpointError, match="last: no such file"):
         load_checkpoint(tmp_path / "last")
 
 
