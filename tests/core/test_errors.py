@@ -7,7 +7,7 @@ from pathlib import Path
 import frazil
 
 SOURCE = Path(frazil.__file__).parent
-COMMANDS = r"frazil \w+ --\w+|tensorboard --logdir"
+COMMANDS = r"frazil \w+ --\w+|tensorboard --logdir|sbatch --nodes=X --ntasks-per-node"
 
 
 def texts(path):

@@ -57,13 +57,13 @@ class Hardware:
         if srun_tasks() > 1 and (slurm != wanted or srun_tasks() != self.processes):
             raise SettingsError(
                 f"devices {self.devices} on {self.num_nodes} nodes: srun started {srun_tasks()} tasks; submit with "
-                f"--nodes={self.num_nodes} --ntasks-per-node={self.devices}, or start without srun on one node"
+                f"sbatch --nodes={self.num_nodes} --ntasks-per-node={self.devices}, or start without srun on one node"
             )
         started = any(name in os.environ for name in ("RANK", "NODE_RANK", "GROUP_RANK"))
         if self.num_nodes > 1 and "SLURM_JOB_ID" in os.environ and srun_tasks() == 1 and not started:
             raise SettingsError(
                 f"num nodes {self.num_nodes}: this is a single task of the SLURM job; start with srun, in a job with "
-                f"--nodes={self.num_nodes} --ntasks-per-node={self.devices}"
+                f"sbatch --nodes={self.num_nodes} --ntasks-per-node={self.devices}"
             )
 
 
