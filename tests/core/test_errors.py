@@ -7,7 +7,7 @@ from pathlib import Path
 import frazil
 
 SOURCE = Path(frazil.__file__).parent
-COMMANDS = r"frazil \w+ --\w+|tensorboard --logdir|sbatch --nodes=X --ntasks-per-node"
+COMMANDS = r"frazil \w+ --\w+|(tensorboard|sbatch|copick add) [^,;]*"
 
 
 def texts(path):

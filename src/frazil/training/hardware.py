@@ -62,7 +62,7 @@ class Hardware:
         started = any(name in os.environ for name in ("RANK", "NODE_RANK", "GROUP_RANK"))
         if self.num_nodes > 1 and "SLURM_JOB_ID" in os.environ and srun_tasks() == 1 and not started:
             raise SettingsError(
-                f"num nodes {self.num_nodes}: this is a single task of the SLURM job; start with srun, in a job with "
+                f"num nodes {self.num_nodes}: this is a single task of the SLURM job; start with srun, in a job submitted with "
                 f"sbatch --nodes={self.num_nodes} --ntasks-per-node={self.devices}"
             )
 
