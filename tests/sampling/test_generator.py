@@ -264,7 +264,7 @@ def test_a_bundle_without_voxel_size_takes_the_given_one(make_bundle):
         ),
         ({"label": "ribosome", "guidance_interval": (0.3, 5.0)}, ("interval 0.3,5", "guidance 1")),
         ({"label": "ribosome", "batch_size": 0}, ("batch size 0", "at least 1")),
-        ({"label": "ribosome", "first": -1}, ("first sample -1", "from 0")),
+        ({"label": "ribosome", "first": -1}, ("first sample -1", "at least 0")),
         ({"label": "ribosome", "seed": None}, ("seed None", "a whole number")),
         ({"label": "ribosome", "seed": 1.5}, ("seed 1.5", "a whole number")),
     ],

@@ -149,7 +149,8 @@ def is_inside(folder: Path, name: str, *, links: bool = True) -> bool:
     path = Path(name)
     if "\0" in name or path.is_absolute() or ".." in path.parts:
         return False
-    return not links or (folder / path).resolve().is_relative_to(folder.resolve())
+    real = os.path.realpath(folder / path)  # unlike resolve, it takes links that lead in circles
+    return not links or Path(real).is_relative_to(folder.resolve())
 
 
 def root_of(path: Path) -> Path | None:
