@@ -470,7 +470,7 @@ def test_the_command_writes_a_project(tmp_path, run):
     [
         ("--count 0", ("count 0", "at least 1")),
         ("--levels 20", ("levels 20", "5 at most")),
-        ("--shape 200000,400000,400000", ("shape 200000,400000,400000", "smaller shape")),
+        ("--shape 200000,400000,400000", ("shape 200000,400000,400000", "at most 65536")),
         ("--set nonsense", ("--set nonsense", "--set microscope.optics.voltage_kv=200")),
         ("--types wbp,ctf", ("types ctf", "wbp, denoised, clean")),
         ("--preset czi", ("preset czi", "czii, small")),

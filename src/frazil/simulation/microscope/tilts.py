@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from frazil.core.settings import Settings
 from frazil.simulation.text import Pair
 
-_MOST_TILTS = 1000
+_MOST_TILTS = 10_000
 _STEEPEST = 85  # a slab cannot be imaged edge-on
 
 TiltOrder = Literal["dose-symmetric", "bidirectional", "one-way"]
@@ -38,7 +38,7 @@ class TiltSettings(Settings):
     range_degrees: Pair = (-45.0, 45.0)
     step_degrees: float = 3.0
     order: TiltOrder = "dose-symmetric"
-    dose_e_per_angstrom2: float = Field(63.0, gt=0, le=10_000)
+    dose_e_per_angstrom2: float = Field(63.0, gt=0, le=1_000_000)
     shift_error_angstrom: float = Field(0.0, ge=0, le=10_000)
     angle_error_degrees: float = Field(0.0, ge=0, le=90)
 
