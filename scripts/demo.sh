@@ -7,7 +7,7 @@ out=${1:-demo}
 step() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
 
 step frazil sample --label all --count 5 --seed 0 --out "$out/samples"
-step frazil simulate --out "$out/tomograms" --count 2 --seed 1 --shape 184,360,360 --workers 2
+step frazil simulate --out "$out/tomograms" --count 2 --seed 1 --shape 184,320,320 --workers 2
 step frazil curate "$out/tomograms" --out "$out/reference" --box 64 --max-padding 0 --validation-run SIM_001
 step frazil evaluate "$out/reference" "$out/samples" --out "$out/evaluation" --name pretrained --only physics,memorisation
 step frazil figures --store "$out/reference" --samples "$out/samples" --out "$out/figures"

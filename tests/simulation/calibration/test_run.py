@@ -171,6 +171,15 @@ def test_slices_alone_or_with_tomograms(project, tmp_path, run):
     code, out, _ = run("calibrate", "--out", tmp_path / "alone", *options)
     assert code == 0
     assert "SIM_000" not in out
+    bare = tmp_path / "bare.npz"
+    np.savez(bare, **{name: value for name, value in np.load(archive).items() if name != "voxel_size_angstrom"})
+    options = ["--slices", bare, *options[2:]]
+    code, _, said = run("calibrate", "--out", tmp_path / "bare", *options)
+    assert code == 2
+    assert "--voxel-size" in said
+    code, out, _ = run("calibrate", "--out", tmp_path / "bare", "--voxel-size", 12, *options)
+    assert code == 0
+    assert "4 subtomograms, 12 A" in out
     code, _, said = run("calibrate", "--out", tmp_path / "none")
     assert code == 2
     assert "nothing to fit to" in said

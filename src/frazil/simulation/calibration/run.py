@@ -80,12 +80,16 @@ def calibrate(
             "a fit takes some hundreds"
         )
     start, out = load_simulation_preset(preset), Path(out)
-    pieces = [] if real is None else read_pieces(open_source(Path(real), source_settings or SourceSettings()), runs)
+    chosen = source_settings or SourceSettings()
+    pieces = [] if real is None else read_pieces(open_source(Path(real), chosen), runs)
     for piece in pieces:
         z, y, x = piece.real.shape
         say(f"{piece.run}: {z} x {y} x {x} measured voxels of {piece.voxel_size_angstrom:.3f} A (z, y, x)")
     goals: list[Goal] = [PieceGoal(pieces, start, seed)] if pieces else []
-    goals += [SliceGoal(read_real_slices(Path(file)), start, seed) for file in slices]
+    voxel_size_angstrom = chosen.voxel_size_angstrom if real is None else None  # next to tomograms it is theirs
+    goals += [
+        SliceGoal(read_real_slices(Path(file), voxel_size_angstrom=voxel_size_angstrom), start, seed) for file in slices
+    ]
     if not goals:
         raise SettingsError("nothing to fit to; give annotated tomograms (real), slices, or both")
     problem = {
