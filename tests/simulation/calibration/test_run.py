@@ -176,7 +176,7 @@ def test_slices_alone_or_with_tomograms(project, tmp_path, run):
     options = ["--slices", bare, *options[2:]]
     code, _, said = run("calibrate", "--out", tmp_path / "bare", *options)
     assert code == 2
-    assert "--voxel-size" in said
+    assert "says no voxel size" in said
     code, out, _ = run("calibrate", "--out", tmp_path / "bare", "--voxel-size", 12, *options)
     assert code == 0
     assert "4 subtomograms, 12 A" in out
