@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from jaxtyping import Bool, Float, Int64
     from torch import Tensor
@@ -65,6 +67,32 @@ class Picks:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Which particle is where: the condition of a network that makes whole, labeled tomograms.
+
+    Parameters
+    ----------
+    label : `(n,)` class indices.
+    center_voxel : `(n, 3)` zyx, from the center of voxel (0, 0, 0) of the tomogram.
+    rotation : `(n, 3, 3)` object -> tomogram, acting on zyx vectors; NaN where the orientation is not known.
+    """
+
+    label: Int64[np.ndarray, "n"]
+    center_voxel: Float[np.ndarray, "n 3"]
+    rotation: Float[np.ndarray, "n 3 3"]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, chosen: Bool[np.ndarray, "n"] | Int64[np.ndarray, "m"]) -> Layout:
+        return Layout(self.label[chosen], self.center_voxel[chosen], self.rotation[chosen])
+
+    def without_rotations(self) -> Layout:
+        """Return the same particles with no orientation known."""
+        return replace(self, rotation=np.full_like(self.rotation, np.nan))
+
+
+@dataclass(frozen=True)
 class TomogramHeader:
     """What is known about a tomogram without reading its voxels.
 
@@ -113,6 +141,13 @@ class Tomogram:
     chunk_present: Bool[np.ndarray, "cz cy cx"]
 
 
+def hidden_layout(planes: Float[Tensor, "... planes z y x"]) -> Float[Tensor, "... planes z y x"]:
+    """Return painted planes (`frazil.volume.layout.Painter`) of a layout that is not told; the last two, the height, stay."""
+    kept = planes.clone()
+    kept.narrow(-4, 0, planes.shape[-4] - 2).zero_()
+    return kept
+
+
 @dataclass(frozen=True)
 class Condition:
     """What a batch of volumes should show. Every field has an explicit null.
@@ -122,21 +157,31 @@ class Condition:
     label : `(b,)` class indices; `NULL_LABEL` requests no class. A network understands that only if labels were hidden in its
         training (`TrainingSettings.class_dropout`); it sees a one-hot row of zeros.
     position : `(b, 3)` zyx center in the tomogram, divided by its extent, in [0, 1]; NaN is the null position.
+    layout : `(b, planes, z, y, x)` painted layout (`frazil.volume.layout.Painter`); None for a network that takes none.
+    tilt_range_degrees : `(b, 2)` lowest and highest tilt, which only a network with layouts takes; NaN is the null, None all null.
     """
 
     label: Int64[Tensor, "b"]
     position: Float[Tensor, "b 3"]
+    layout: Float[Tensor, "b planes z y x"] | None = None
+    tilt_range_degrees: Float[Tensor, "b 2"] | None = None
 
     def __len__(self) -> int:
         return int(self.label.shape[0])
 
     def __getitem__(self, item: slice | Tensor) -> Condition:
-        return Condition(self.label[item], self.position[item])
+        return self.each(lambda tensor: tensor[item])
 
     def without_label(self) -> Condition:
-        """Return the same condition with every label null, which guidance contrasts it with."""
-        return replace(self, label=self.label * 0 + NULL_LABEL)
+        """Return the same condition with every label and layout null, which guidance contrasts it with."""
+        layout = None if self.layout is None else hidden_layout(self.layout)
+        return replace(self, label=self.label * 0 + NULL_LABEL, layout=layout)
 
     def to(self, device: torch.device | str) -> Condition:
         """Return the same condition on `device`."""
-        return replace(self, label=self.label.to(device), position=self.position.to(device))
+        return self.each(lambda tensor: tensor.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        """Return the condition with every field changed."""
+        layout, tilts = (None if part is None else change(part) for part in (self.layout, self.tilt_range_degrees))
+        return Condition(change(self.label), change(self.position), layout, tilts)

@@ -165,6 +165,10 @@ class ModelSettings(Settings):
         ``scale-shift`` of the second norm's output (Perez et al. 2018; Dhariwal & Nichol 2021), which starts as the identity.
     attention_heads : self-attention heads in the bottleneck; 0 is none. The cost grows with the square of the bottleneck's voxels:
         for a box of 128^3 and three levels, 4096 voxels without a front end and 512 with one.
+    layout_channels : channels of the branch that takes a painted layout (`frazil.model.layout`); 0 is a network that takes a class and
+        a position instead.
+    layout_template_voxel : edge of the cubes that a network with layouts carries: what a particle of each class looks like. Training
+        takes it from the tomogram store.
     """
 
     conditioning: Conditioning = "concat"
@@ -178,6 +182,8 @@ class ModelSettings(Settings):
     preconditioning: Preconditioning = "none"
     modulation: Modulation = "bias"
     attention_heads: int = Field(0, ge=0)
+    layout_channels: int = Field(0, ge=0, le=4096)
+    layout_template_voxel: int = Field(0, ge=0, le=LARGEST_BOX_VOXEL)
 
     @property
     def bands(self) -> int:

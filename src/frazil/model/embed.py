@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from frazil.core.records import Condition
 from frazil.core.settings import Conditioning
+from frazil.model.layers import start_at_zero
 from frazil.model.steady import SteadyLinear, SteadySiLU
 
 
@@ -40,9 +41,11 @@ class ConditionEmbedding(nn.Module):
     Nulls, for training without a condition and for guidance: `NULL_LABEL` is a one-hot row of zeros, which leaves only the
     projection's bias; a position with NaN contributes a vector of zeros. A null label means something only to a network that
     saw it in training (`TrainingSettings.class_dropout`). `width` is that of each of the three vectors.
+
+    With `tilts`, a projection of the tilt range (in right angles) is added to the vector of the position; it starts at zero.
     """
 
-    def __init__(self, label_count: int, width: int, conditioning: Conditioning) -> None:
+    def __init__(self, label_count: int, width: int, conditioning: Conditioning, *, tilts: bool = False) -> None:
         super().__init__()
         self.label_count = label_count
         self.width = width
@@ -52,6 +55,7 @@ class ConditionEmbedding(nn.Module):
             self.time = nn.Sequential(SteadyLinear(width, width), SteadySiLU(), SteadyLinear(width, width))
         self.label = SteadyLinear(label_count, width)
         self.position = nn.Sequential(SteadyLinear(3, width), SteadySiLU(), SteadyLinear(width, width))
+        self.tilts = start_at_zero(SteadyLinear(2, width)) if tilts else None
 
     @property
     def out_width(self) -> int:
@@ -64,6 +68,9 @@ class ConditionEmbedding(nn.Module):
         label = self.label(null_label_one_hot(condition.label, self.label_count))
         known = condition.position.isfinite().all(dim=1, keepdim=True)
         position = self.position(condition.position.where(known, 0.0)) * known
+        if self.tilts is not None and condition.tilt_range_degrees is not None:
+            known = condition.tilt_range_degrees.isfinite().all(dim=1, keepdim=True)
+            position = position + self.tilts(condition.tilt_range_degrees.where(known, 0.0) / 90) * known
         if self.conditioning == "sum":
             return time + label + position  # type: ignore[no-any-return]
         return torch.cat([time, label, position], dim=1)

@@ -17,13 +17,14 @@ from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings, ModelSettings, NetworkPart
 from frazil.model.embed import ConditionEmbedding
 from frazil.model.layers import ConditionalResidualBlock, Double, Halve, SelfAttention, start_at_zero
+from frazil.model.layout import LayoutBranch
 from frazil.model.noise import NoiseSchedule
 from frazil.model.precondition import Scales, edm_scales, inverse_variance_scales, plain_scales
 from frazil.model.steady import ExactConv3d
 from frazil.model.wavelet import FrontEnd
 
 MODULES: dict[NetworkPart, tuple[str, ...]] = {
-    "embedding": ("embed",),
+    "embedding": ("embed", "layout"),
     "encoder": ("enc", "down"),
     "bottleneck": ("bot", "attention"),
     "decoder": ("up", "dec"),
@@ -63,7 +64,11 @@ class ConditionalUNet(nn.Module):
         self.checkpoint_activations = False
         """Recompute the activations of a block for its gradients instead of keeping them."""
         self.front_end = FrontEnd(settings.front_end, settings.band_std)
-        self.embed = ConditionEmbedding(label_count, settings.embedding_width, settings.conditioning)
+        with_layouts = settings.layout_channels > 0
+        self.embed = ConditionEmbedding(
+            label_count, settings.embedding_width, settings.conditioning, tilts=with_layouts
+        )
+        self.layout = LayoutBranch(settings, label_count) if with_layouts else None
         bands, levels = settings.bands, settings.level_channels
         block = partial(
             ConditionalResidualBlock,
@@ -96,20 +101,36 @@ class ConditionalUNet(nn.Module):
         check_box_size(x_t.shape[2:], self.settings)
         bands = self.front_end.split(x_t)
         scales = self._scales(t)
-        h = self._features(bands if scales is None else scales.into * bands, self.embed(t, condition))
+        vector, added = self.embed(t, condition), self._layout(condition)
+        h = self._features(bands if scales is None else scales.into * bands, vector, added)
         # the last layer leaves autocast: rounding x0 to bf16 would lift the faintest part of its spectrum
         out = self.out_conv(h)
         return self.front_end.join(out if scales is None else scales.skip * bands + scales.out * out)
 
-    def _features(self, h: Float[Tensor, "b bands z y x"], vector: Float[Tensor, "b w"]) -> Float[Tensor, "b c z y x"]:
-        """Return what the last layer sees."""
+    def _layout(self, condition: Condition) -> list[Tensor]:
+        """Return what the layout adds to each level of the encoder and to the bottleneck; nothing for a network without layouts."""
+        if self.layout is None:
+            return []
+        if condition.layout is None:
+            raise ShapeError("the network takes a layout, and the condition has none; paint one, or zeros for none")
+        added: list[Tensor] = self.layout(condition.layout)
+        return added
+
+    def _features(
+        self, h: Float[Tensor, "b bands z y x"], vector: Float[Tensor, "b w"], added: Sequence[Tensor] = ()
+    ) -> Float[Tensor, "b c z y x"]:
+        """Return what the last layer sees; `added` goes to the levels of the encoder and the bottleneck."""
         levels = len(self.settings.channel_multipliers)
         skips = []
         for level in range(1, levels + 1):
             h = self._run(f"enc{level}", h, vector)
+            if added:
+                h = h + added[level - 1]
             skips.append(h)
             h = self.get_submodule(f"down{level}")(h)
         h = self._run("bot", h, vector)
+        if added:
+            h = h + added[-1]
         if self.settings.attention_heads:
             h = self._run("attention", h)
         for step in range(1, levels + 1):

@@ -1,0 +1,97 @@
+"""Painting a layout: placed particles as planes on the grid that a network works on.
+
+There is a plane for each class. A particle whose orientation is known, and whose looks are, is painted as its rotated template; any
+other as a soft ball of its radius. Three more planes follow: that a layout is told at all, that the height in the tomogram is known,
+and that height, from -1 at its lowest plane to 1 at its highest. Each is zero where it is not known, so zeros are the null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from frazil.core.records import Layout
+
+MORE_PLANES = 3
+"""Planes beside those of the classes: told, height known, height."""
+
+
+@dataclass(frozen=True)
+class Painter:
+    """What is needed to paint a particle of each class.
+
+    Parameters
+    ----------
+    templates : `(k, n, n, n)` looks of each class on the tomogram's voxels, matter positive, about its middle; zeros where not known.
+    radius_voxel : `(k,)` of each class, in voxels of the tomogram.
+    stride_voxel : voxels of the tomogram in one of the planes, along each axis: 2 behind a front end, else 1. Voxel j of a plane is in the
+        middle of those that it covers.
+    """
+
+    templates: Float[Tensor, "k n n n"]
+    radius_voxel: Sequence[float]
+    stride_voxel: int
+
+    @property
+    def reach_voxel(self) -> float:
+        """How far from its center a particle may be painted."""
+        return max((self.templates.shape[-1] - 1) / 2, *(radius + self.stride_voxel for radius in self.radius_voxel))
+
+    def paint(
+        self,
+        layout: Layout,
+        start_voxel: Sequence[int],
+        shape_voxel: Sequence[int],
+        depth_voxel: int | None = None,
+    ) -> Float[Tensor, "planes z y x"]:
+        """Paint the window of a tomogram that starts at a voxel (zyx) and has this shape, a multiple of the stride.
+
+        `depth_voxel` is the number of planes of the tomogram along z; None leaves the height unknown.
+        """
+        stride = self.stride_voxel
+        edges = [edge // stride for edge in shape_voxel]
+        planes = torch.zeros((len(self.templates) + MORE_PLANES, *edges))
+        planes[-3] = 1
+        axes = [
+            start + (stride - 1) / 2 + stride * np.arange(edge) for start, edge in zip(start_voxel, edges, strict=True)
+        ]
+        if depth_voxel is not None:
+            planes[-2] = 1
+            planes[-1] = torch.from_numpy(2 * axes[0] / max(1, depth_voxel - 1) - 1)[:, None, None]
+        for label, center, rotation in zip(layout.label, layout.center_voxel, layout.rotation, strict=True):
+            self._add(planes[int(label)], int(label), center, rotation, axes)
+        return planes
+
+    def _add(
+        self,
+        plane: Float[Tensor, "z y x"],
+        label: int,
+        center: Float[np.ndarray, "3"],
+        rotation: Float[np.ndarray, "3 3"],
+        axes: Sequence[Float[np.ndarray, "_"]],
+    ) -> None:
+        """Add one particle to the plane of its class."""
+        template, radius = self.templates[label], self.radius_voxel[label]
+        turned = bool(np.isfinite(rotation).all()) and bool(template.any())
+        half = (len(template) - 1) / 2
+        reach = half if turned else radius + self.stride_voxel
+        spans = [slice(*np.searchsorted(axis, (at - reach, at + reach))) for axis, at in zip(axes, center, strict=True)]
+        if any(span.start == span.stop for span in spans):
+            return
+        near = [axis[span] - at for axis, span, at in zip(axes, spans, center, strict=True)]
+        offset = np.stack(np.meshgrid(*near, indexing="ij"), axis=-1)
+        if turned:
+            own = (offset @ rotation)[..., ::-1] / half  # the inverse rotation; grid_sample takes xyz
+            grid = torch.from_numpy(own.astype(np.float32))[None]
+            drawn = F.grid_sample(template[None, None].float(), grid, align_corners=True)[0, 0]
+        else:
+            distance = np.linalg.norm(offset, axis=-1)
+            ball = np.clip((radius - distance) / self.stride_voxel + 0.5, 0, 1)
+            drawn = torch.from_numpy(ball.astype(np.float32))
+        plane[tuple(spans)] += drawn
