@@ -23,6 +23,7 @@ from frazil.core.reading import check_plain_file
 from frazil.core.records import Moments
 from frazil.core.settings import LARGEST_BOX_VOXEL, Normalisation, Preset, TiltDegrees, VoxelSize
 from frazil.model.unet import ConditionalUNet, empty_network
+from frazil.volume.arrangement import LayoutStatistics
 
 CARD_FILE = "bundle.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -42,7 +43,7 @@ class BundleCard(Document):
 
     The schema version is raised whenever the settings grow, because a reader calls a setting that it does not know damaged: 2 added
     networks other than the paper's, 3 the variation of boxes and a start from another bundle, 4 preconditioning by inverse variance,
-    5 the groups of the first block. All older ones load: what they do not say has the value that was then the only one.
+    5 the groups of the first block, 6 layouts. All older ones load: what they do not say has the value that was then the only one.
 
     Parameters
     ----------
@@ -55,6 +56,7 @@ class BundleCard(Document):
     moments : typical mean and standard deviation of a training box in the tomograms' gray values; None if unknown.
     training_data_digest : digest of the box store; None if unknown.
     radius_angstrom : of the particles, by label; only the labels whose radius is known.
+    layouts : how particles are arranged in the training tomograms, from which layouts can be drawn; None for a network that takes none.
     losses : what training reached, by name (``train_loss``, ``validation_loss``, ``epochs``, ...).
     base_digest : of the bundle that the training started from; None if it started from fresh weights.
     provenance : where the weights come from, for people.
@@ -65,7 +67,7 @@ class BundleCard(Document):
     written_by: ClassVar[str] = "frazil train or frazil import-weights"
     remedy: ClassVar[str] = "copy the bundle again from its origin"
 
-    schema_version: int = 5
+    schema_version: int = 6
     kind: Literal["frazil bundle"] = "frazil bundle"
     torch_version: str = Field(default_factory=lambda: str(torch.__version__))
     preset: Preset
@@ -81,6 +83,7 @@ class BundleCard(Document):
     moments: Moments | None = None
     training_data_digest: str | None = None
     radius_angstrom: dict[str, PositiveFloat] = Field(default_factory=dict)
+    layouts: LayoutStatistics | None = None
     losses: dict[str, float] = Field(default_factory=dict)
     base_digest: str | None = None
     provenance: str = ""
