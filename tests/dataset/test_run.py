@@ -136,12 +136,16 @@ def test_the_preset_of_the_paper_says_how_many_boxes_overlap(tiny_project, run, 
     assert (paper.box_size_voxel, paper.split_by, paper.validation_fraction) == (64, "particle", 0.1)
 
 
-def test_a_single_tomogram_leaves_nothing_to_validate_and_says_so(make_project, small):
+def test_a_single_tomogram_is_split_by_slabs_where_it_has_room(make_project, small):
     project = make_project(runs=("TS_1",))
-    code, output, errors = small(project)
+    code, output, _ = small(project)
+    assert code == 0
+    assert re.search(r"split by slabs of the only tomogram: [1-7] training, 1 validation", output)
+    code, output, errors = small(project, "--box", 48, out="large")
     assert code == 0
     assert "8 training, 0 validation" in output
-    assert "no validation boxes: only run TS_1 has boxes; split by particle" in errors
+    assert "no validation boxes: only run TS_1 has boxes" in errors
+    assert "split by particle" in errors
 
 
 def test_one_missing_tomogram_is_said_loudly(tiny_project, small):

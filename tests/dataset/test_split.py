@@ -87,3 +87,20 @@ def test_overlaps_agree_with_voxels_in_common(points, seed):
             voxels[tuple(slice(c, c + 8) for c in centers[other])] = True
         expected += bool(voxels[tuple(slice(c, c + 8) for c in centers[held])].any())
     assert count_overlapping(table(runs, centers), validates, 8) == expected
+
+
+@given(points=st.lists(st.tuples(*[st.integers(0, 60)] * 3), min_size=2, max_size=30))
+def test_slabs_of_the_only_tomogram_share_no_voxel(points):
+    boxes = table(["a"] * len(points), points)
+    names = np.array(split(boxes, validation_fraction=0.2).names)
+    assert count_overlapping(boxes[names != "gap"], names[names != "gap"] == "validation", 8) == 0
+    assert "train" in names
+    if "validation" not in names:  # no plane leaves anything to train on
+        count = max(1, round(0.2 * len(points)))
+        for end in np.concatenate([np.array(points).T, -np.array(points).T]):
+            assert end.max() < np.sort(end)[count - 1] + 8
+
+
+def test_the_gap_is_as_narrow_as_can_be():
+    line = [[0, 0, x] for x in range(0, 100, 4)]
+    assert split(table(["a"] * 25, line)).names == ["validation"] * 2 + ["gap"] + ["train"] * 22

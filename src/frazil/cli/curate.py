@@ -40,6 +40,10 @@ def curate_command(
             metavar="LOWEST,HIGHEST", help="Tilt range in degrees, e.g. -45,45, if the source does not say."
         ),
     ] = None,
+    contrast: Annotated[
+        str | None,
+        options.source_option(metavar="SIGN", help="Protein in the tomograms: dark, or bright (inverted here)."),
+    ] = None,
     box: Annotated[int | None, _boxes(metavar="VOXELS", help="Edge; preset fast takes multiples of 16.")] = None,
     resample_to: Annotated[float | None, _boxes(metavar="A", help="Voxel size of the boxes.")] = None,
     max_padding: Annotated[float | None, _boxes(metavar="SHARE", help="Leave out boxes with more padding.")] = None,
@@ -76,7 +80,11 @@ def curate_command(
         source,
         out,
         preset=preset,
-        select=source_settings(**picked, tilt_range_degrees=parse_tilt_range(tilt_range) if tilt_range else None),
+        select=source_settings(
+            **picked,
+            tilt_range_degrees=parse_tilt_range(tilt_range) if tilt_range else None,
+            contrast=contrast,
+        ),
         first=first,
         count=count,
         dry_run=dry_run,

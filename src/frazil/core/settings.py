@@ -78,6 +78,7 @@ NoiseInterval = tuple[float, float]
 
 
 Units = Literal["voxel", "angstrom"]
+Contrast = Literal["dark", "bright"]
 
 
 class SourceSettings(Settings):
@@ -95,6 +96,8 @@ class SourceSettings(Settings):
     units : what coordinates in such a file are in: ``voxel`` of the tomograms, or ``angstrom``, both from the first voxel; None
         takes what its format says.
     tilt_range_degrees : lowest and highest tilt, if the source does not say.
+    contrast : whether protein is ``dark`` in the tomograms, or ``bright``: then gray values are read with the other sign, so that
+        it is dark everywhere in frazil. None takes it for dark.
     """
 
     tomogram_type: str | None = None
@@ -107,6 +110,7 @@ class SourceSettings(Settings):
     picks_file: str | None = None
     units: Units | None = None
     tilt_range_degrees: TiltDegrees | None = None
+    contrast: Contrast | None = None
 
 
 class CurateSettings(Settings):
@@ -118,7 +122,8 @@ class CurateSettings(Settings):
     voxel_size_angstrom : resample boxes to this voxel size; None keeps the tomogram's.
     max_padding : leave out boxes with a larger fraction of unmeasured voxels; 1 keeps all that are not constant.
     drop_outside : leave out picks whose center lies outside the tomogram instead of stopping.
-    split_by : ``tomogram`` shares no voxel between splits; ``particle`` is the paper's random 90/10.
+    split_by : ``tomogram`` shares no voxel between splits, and cuts a single tomogram into slabs; ``particle`` is the paper's random
+        90/10.
     validation_runs : with ``tomogram``: use these runs for validation; empty draws `validation_fraction` of the runs.
     validation_fraction : share of runs or particles used for validation.
     """

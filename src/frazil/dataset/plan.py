@@ -281,7 +281,8 @@ def _digest(
         },
         # what came later counts only where it is used, so that digests stay what they were
         "source": source.model_dump(
-            mode="json", exclude={"picks_file"} | {name for name in ("units",) if getattr(source, name) is None}
+            mode="json",
+            exclude={"picks_file"} | {name for name in ("units", "contrast") if getattr(source, name) is None},
         ),
         "cutting": settings.model_dump(mode="json", include=CUTTING),
     }

@@ -13,6 +13,7 @@ from frazil.core.errors import FrazilError, SettingsError
 from frazil.core.presets import load_preset
 from frazil.core.records import TiltRange
 from frazil.core.settings import SourceSettings, check_number
+from frazil.dataset.contrast import find_contrast
 from frazil.dataset.curate import curate_boxes, find_finished
 from frazil.dataset.plan import CurationPlan, check_plan, make_plan, plan_warnings
 from frazil.dataset.runs import run_jobs
@@ -123,6 +124,7 @@ def curate(
     if not force and (finished := find_finished(path, plan)):
         _warn(plan)
         print_store(finished)
+        _warn_of_contrast(finished)
         say(f"{path}: already curated with these settings and picks; nothing to do")
         return finished
     runs = None if first is None and count is None else _range(plan, first or 0, count)
@@ -146,6 +148,7 @@ def curate(
         )
         return None
     print_store(store)
+    _warn_of_contrast(store)
     say(f"wrote {path}: {len(store):,} boxes")
     return store
 
@@ -165,6 +168,21 @@ def _preview(plan: CurationPlan) -> None:
     except FrazilError as error:
         warn(f"curating this would stop: {error}")
     say("dry run: no voxel was read, nothing was written")
+
+
+def _warn_of_contrast(store: BoxStore) -> None:
+    """Say that particles are bright, which frazil takes for holes in the ice."""
+    given = store.description.source.contrast
+    if given == "dark" or find_contrast(store) != "bright":
+        return
+    if given is None:
+        warn(
+            "the particles are bright, and frazil takes them for dark; curate again with contrast bright (or dark, if that is right)"
+        )
+    else:
+        warn(
+            "the particles are dark in the tomograms, and contrast bright inverted them; curate again with contrast dark"
+        )
 
 
 def _warn(plan: CurationPlan) -> None:

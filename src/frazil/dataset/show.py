@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from frazil.core.console import console, say, warn
+from frazil.dataset.split import GAP, TRAIN, VALIDATION
 from frazil.dataset.store import BoxStore
 from frazil.dataset.tables import ClassCount, Reason
 
@@ -71,11 +72,14 @@ def _numbers(counts: Sequence[ClassCount], reasons: Sequence[Reason]) -> list[st
 
 def _summary(store: BoxStore) -> list[str]:
     described = store.description
-    training, validation = len(store.boxes("train")), len(store.boxes("validation"))
+    training, validation, gap = (len(store.boxes(split)) for split in (TRAIN, VALIDATION, GAP))
     where = f" (runs {', '.join(described.validation_runs)})" if described.validation_runs else ""
+    in_slabs = validation and described.split_by == "tomogram" and not described.validation_runs
+    by = "slabs of the only tomogram" if in_slabs else described.split_by
+    between = f", {gap:,} in the gap between them" if gap else ""
     return [
         f"{len(store):,} boxes of {described.box_size_voxel}^3 voxels at {described.voxel_size_angstrom:.3f} A",
-        f"split by {described.split_by}: {training:,} training, {validation:,} validation{where}",
+        f"split by {by}: {training:,} training, {validation:,} validation{where}{between}",
     ]
 
 
@@ -91,7 +95,10 @@ def _warnings(store: BoxStore) -> Iterator[str]:
     if not validation and described.curate.validation_fraction == 0:
         yield "no validation boxes, as requested by validation fraction 0"
     elif not validation and described.split_by == "tomogram" and len(runs) == 1:
-        yield f"no validation boxes: only run {runs[0]} has boxes; split by particle to validate within it"
+        yield (
+            f"no validation boxes: only run {runs[0]} has boxes, too few or too close to leave some to train on beside a slab "
+            "that validates; split by particle to validate within it"
+        )
     elif not validation:
         yield "no validation boxes: there is only one box"
     elif untrained := sorted(set(described.labels) - set(store.particles.loc[store.boxes("train"), "label"])):

@@ -16,6 +16,8 @@ from frazil.dataset.tables import BOX_CENTER
 
 TRAIN = "train"
 VALIDATION = "validation"
+GAP = "gap"
+"""In neither: between the slabs of a single tomogram."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,39 @@ def split_boxes(boxes: pd.DataFrame, settings: CurateSettings) -> Split:
     """Divide boxes between training and validation.
 
     By tomogram: the runs of `settings.validation_runs` validate; where none are named, `validation_fraction` of the
-    runs, drawn by seed, at least one of two or more. By particle (the paper): that share of the boxes, drawn by seed.
+    runs, drawn by seed, at least one of two or more; where there is one run, a slab of it that holds that share of the
+    boxes. By particle (the paper): that share of the boxes, drawn by seed.
     """
     if settings.split_by == "particle":
         validates = np.zeros(len(boxes), dtype=bool)
         validates[_draw(len(boxes), settings)] = True
         runs: tuple[str, ...] = ()
     else:
-        runs = _validation_runs(sorted(boxes["run"].unique()), settings)
+        with_boxes = sorted(boxes["run"].unique())
+        if len(with_boxes) == 1 and not settings.validation_runs:
+            return _split_slabs(boxes, settings)
+        runs = _validation_runs(with_boxes, settings)
         validates = boxes["run"].isin(runs).to_numpy(dtype=bool)
     names = np.where(validates, VALIDATION, TRAIN).tolist()
     return Split(names, runs, count_overlapping(boxes, validates, settings.box_size_voxel))
+
+
+def _split_slabs(boxes: pd.DataFrame, settings: CurateSettings) -> Split:
+    """Divide the boxes of one tomogram by a plane: those at one end validate, and those that reach over it are in neither split.
+
+    Of both ends of all axes, the one is taken that leaves the most boxes to train on; where none leaves any, nothing validates.
+    """
+    centers = boxes[BOX_CENTER].to_numpy(dtype=np.float64)
+    count = len(_draw(len(boxes), settings))
+    ends = [sign * centers[:, axis] for axis in (2, 1, 0) for sign in (1, -1)]
+    edges = [np.sort(end)[count - 1] for end in ends] if count else []
+    trains = [end - edge >= settings.box_size_voxel for end, edge in zip(ends, edges, strict=False)]
+    names = np.full(len(boxes), TRAIN, dtype=object)
+    if any(train.any() for train in trains):
+        best = int(np.argmax([train.sum() for train in trains]))
+        names[~trains[best]] = GAP
+        names[ends[best] <= edges[best]] = VALIDATION
+    return Split(names.tolist(), (), 0)
 
 
 def _validation_runs(with_boxes: Sequence[str], settings: CurateSettings) -> tuple[str, ...]:

@@ -63,8 +63,8 @@ class MrcSource(Source):
             refuse_unknown_voxel_size(header)
         return replace(header, run=run, tilt_range_degrees=self._settings.tilt_range_degrees)
 
-    def read(self, run: str) -> Tomogram:
-        """See `Source.read`. MRC has no chunks: one chunk, present."""
+    def _read(self, run: str) -> Tomogram:
+        """See `Source._read`. MRC has no chunks: one chunk, present."""
         header, volume = self.header(run), read_volume(self._file(run))
         return Tomogram(header, volume, chunk_voxel=header.shape_voxel, chunk_present=np.ones((1, 1, 1), dtype=bool))
 

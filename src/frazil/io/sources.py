@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
+
 from frazil.core.errors import SourceError
 from frazil.core.reading import one_line
 from frazil.core.records import Picks, Tomogram, TomogramHeader
@@ -63,9 +65,16 @@ class Source(ABC):
         A tomogram that is missing, or not the only choice, is a MissingTomogramError; any other fault a SourceError.
         """
 
-    @abstractmethod
     def read(self, run: str) -> Tomogram:
-        """Read the run's tomogram, whole."""
+        """Read the run's tomogram, whole, with dark particles."""
+        tomogram = self._read(run)
+        if self._settings.contrast == "bright":
+            np.negative(tomogram.volume, out=tomogram.volume)
+        return tomogram
+
+    @abstractmethod
+    def _read(self, run: str) -> Tomogram:
+        """Read the run's tomogram with the gray values that it has."""
 
 
 def open_source(path: Path, settings: SourceSettings) -> Source:

@@ -13,8 +13,8 @@ from frazil.evaluation.metrics.profiles import (
     ring_depths,
     ring_radii,
     ring_spreads,
-    sphere_profile,
 )
+from frazil.volume.spheres import sphere_profile
 
 EDGE = 48
 

@@ -13,9 +13,10 @@ import scipy.fft
 from jaxtyping import Bool, Float, Float32
 
 from frazil.core.records import TiltRange
-from frazil.evaluation.metrics.profiles import polar_image, sphere_profile
+from frazil.evaluation.metrics.profiles import polar_image
 from frazil.evaluation.volumes import VolumeSet
 from frazil.volume.spectra import CURVES, PLANES, appearance, radial_curve, volume_power
+from frazil.volume.spheres import sphere_profile
 from frazil.volume.wedge import missing_wedge_mask
 
 SPECTRA = (*PLANES, "3D")

@@ -7,7 +7,6 @@ Particles are dark: negative in z-scored volumes.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,24 +34,6 @@ def polar_image(volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "sector
     at = np.stack([center + radii * np.sin(angles), center + radii * np.cos(angles)])
     directions = ndimage.map_coordinates(volume[center - 1 : center + 2].mean(axis=0), at, order=1)
     return np.asarray(directions.reshape(_SECTORS, -1, len(radii)).mean(axis=1))
-
-
-def sphere_profile(volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "shells"]:
-    """Return the mean gray value in shells of one voxel around voxel D/2, at radii of 0, 1, ... D/2 - 1 voxels."""
-    shell = _shells(len(volume))
-    shells = len(volume) // 2
-    counts = np.bincount(shell, minlength=shells + 1)[:shells]
-    return np.asarray(np.bincount(shell, weights=volume.ravel(), minlength=shells + 1)[:shells] / counts)
-
-
-@functools.lru_cache(maxsize=4)
-def _shells(box_size_voxel: int) -> Int64[np.ndarray, "voxels"]:
-    """Return the shell of each voxel; all beyond the last complete shell are in one more."""
-    axis = np.square(np.arange(box_size_voxel) - box_size_voxel // 2)
-    radius = np.sqrt(axis[:, None, None] + axis[:, None] + axis).ravel()
-    shell = np.minimum(np.rint(radius).astype(np.int64), box_size_voxel // 2)
-    shell.setflags(write=False)  # shared by all callers
-    return np.asarray(shell)
 
 
 def correlation(

@@ -60,8 +60,8 @@ class CopickSource(Source):
         """See `Source.header`; of the chosen level."""
         return self._header(run, self._pyramid(run))
 
-    def read(self, run: str) -> Tomogram:
-        """See `Source.read`; the chosen level, and which of its chunks are on disk."""
+    def _read(self, run: str) -> Tomogram:
+        """See `Source._read`; the chosen level, and which of its chunks are on disk."""
         pyramid = self._pyramid(run)
         level = self._settings.level
         with reading(pyramid.origin):

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from frazil.core.seeds import numpy_generator
-from frazil.evaluation.metrics.profiles import particle_radius_voxel, sphere_profile
+from frazil.evaluation.metrics.profiles import particle_radius_voxel
 from frazil.evaluation.volumes import VolumeSet
 from frazil.volume.crop import crop_center
 from frazil.volume.intensity import moments, z_score
+from frazil.volume.spheres import sphere_profile
 
 MARGIN_VOXEL = 1.0
 """Beyond the radius of a particle that is cut out whole: for its blur and the rounding of its center."""
