@@ -1,10 +1,13 @@
+import json
 import shutil
 
 import numpy as np
 import pytest
+import starfile
 
-from frazil.core.errors import MissingTomogramError, PickError, SourceError
+from frazil.core.errors import MissingTomogramError, PickError, SettingsError, SourceError
 from frazil.core.settings import SourceSettings
+from frazil.dataset.run import source_settings
 from frazil.io.mrc import write_volume
 from frazil.io.sources import open_source
 
@@ -194,3 +197,68 @@ def test_picks_of_other_programs_are_named_with_the_way_in(make_project, name, p
     ambiguous = name.endswith((".em", ".xml", ".json"))
     with refuses(SourceError if ambiguous else PickError, "no table of picks" if ambiguous else name):
         opened(project.path)
+
+
+@pytest.mark.parametrize(
+    ("files", "match"),
+    [
+        (("bin4_1_full.mrc", "bin4_2_full.mrc"), ("bin4_*_full=TS_*",)),
+        (("first.mrc", "second.mrc"), ("first=TS_1", "second=TS_2")),
+    ],
+)
+def test_tables_with_other_names_are_matched(make_project, files, match, refuses):
+    project = make_project("star")
+    for run, file in zip(project.runs, files, strict=True):
+        (project.path / f"{run}.mrc").rename(project.path / file)
+    with refuses(MissingTomogramError, "no tomogram of TS_1", f"{files[0][:-4]}=TS_1"):
+        opened(project.path).header("TS_1")
+    source = opened(project.path, match=match)
+    assert source.runs() == ["TS_1", "TS_2"]
+    for run in project.runs:
+        np.testing.assert_array_equal(source.read(run).volume, project.volumes[run])
+
+
+@pytest.mark.parametrize("pair", ["TS_1", "a*=b", "=x", "a*b*=*c"])
+def test_a_match_that_is_none(pair, refuses):
+    with refuses(SettingsError, "match", pair):
+        source_settings(match=(pair,))
+
+
+def test_a_match_is_for_tables(make_project, refuses):
+    with refuses(SourceError, "leave out match a=b"):
+        opened(make_project("copick").path, match=("a=b",))
+
+
+def _score(path, form, scores):
+    """Give the picks of a project scores, one after the other."""
+    if form == "csv":
+        header, *lines = path.joinpath("picks.csv").read_text().split()
+        rows = [f"{header},score", *(f"{line},{score}" for line, score in zip(lines, scores, strict=False))]
+        path.joinpath("picks.csv").write_text("\n".join(rows) + "\n")
+    elif form == "star":
+        for file in path.glob("*.star"):
+            blocks = starfile.read(file)
+            blocks["particles"]["rlnLCCmax"] = scores[: len(blocks["particles"])]
+            starfile.write(blocks, file, overwrite=True)
+    else:
+        for file in path.rglob("Picks/*.json"):
+            content = json.loads(file.read_text())
+            for point, score in zip(content["points"], scores, strict=False):
+                point["score"] = score
+            file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("form", ["csv", "star", "copick"])
+def test_picks_below_the_score_are_left_out(make_project, form):
+    project = make_project(form, rotations=form != "csv")
+    _score(project.path, form, [0.1, 0.5, 0.9, 0.2] * 4)
+    chosen = opened(project.path, min_score=0.5).picks()
+    for all_picks, some in zip(opened(project.path).picks(), chosen, strict=True):
+        np.testing.assert_array_equal(some.centers_angstrom, all_picks.centers_angstrom[1:3])
+        assert some.scores.tolist() == [0.5, 0.9]
+        assert (some.rotations is None) == (form == "csv")
+
+
+def test_picks_without_scores_have_no_least(make_project, refuses):
+    with refuses(PickError, "min score 0.5", "no score"):
+        opened(make_project("csv").path, min_score=0.5).picks()

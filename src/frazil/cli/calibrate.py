@@ -37,6 +37,8 @@ def calibrate_command(
     label: options.Label = None,
     picks: options.PicksFile = None,
     units: options.Units = None,
+    match: options.Match = None,
+    min_score: options.MinScore = None,
     evaluations: Annotated[int, _search(help="Simulations in the search.")] = 200,
     checks: Annotated[int, _search(help="Simulations with new seeds, after the fit.")] = 5,
     seed: Annotated[int, _search(help="Seed of the simulations.")] = 0,
@@ -50,8 +52,9 @@ def calibrate_command(
     from frazil.simulation.calibration.run import calibrate
 
     source = options.source(
-        tomogram_type, voxel_spacing, level, voxel_size, user, session, label, picks=picks, units=units
-    )
+        tomogram_type, voxel_spacing, level, voxel_size, user, session, label,
+        picks=picks, units=units, match=match, min_score=min_score,
+    )  # fmt: skip
     calibrate(
         real,
         out,

@@ -34,6 +34,8 @@ def curate_command(
     label: options.Label = None,
     picks: options.PicksFile = None,
     units: options.Units = None,
+    match: options.Match = None,
+    min_score: options.MinScore = None,
     tilt_range: Annotated[
         str | None,
         options.source_option(
@@ -64,8 +66,9 @@ def curate_command(
     from frazil.dataset.run import curate, parse_tilt_range, source_settings
 
     picked = options.source(
-        tomogram_type, voxel_spacing, level, voxel_size, user, session, label, picks=picks, units=units
-    )
+        tomogram_type, voxel_spacing, level, voxel_size, user, session, label,
+        picks=picks, units=units, match=match, min_score=min_score,
+    )  # fmt: skip
     chosen = {
         "box_size_voxel": box,
         "voxel_size_angstrom": resample_to,

@@ -31,6 +31,15 @@ Units = Annotated[
     str | None,
     source_option(metavar="UNIT", help="Coordinates in that file: voxel or angstrom, if it doesn't say so itself."),
 ]
+Match = Annotated[
+    list[str] | None,
+    source_option(
+        metavar="TOMOGRAM=NAME",
+        help="The picks call a tomogram NAME, which is not what its file is called; * stands for the same in both, e.g. "
+        "'rec_*_bin4=TS_*'. Repeatable.",
+    ),
+]
+MinScore = Annotated[float | None, source_option(metavar="SCORE", help="Leave out picks with a lower score.")]
 
 Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any setting of the preset; repeatable.")
@@ -54,9 +63,12 @@ First = Annotated[int | None, machine_option(help="Start at this index, for a jo
 _SOURCE = ("tomogram_type", "voxel_spacing_angstrom", "level", "voxel_size_angstrom", "users", "sessions", "labels")
 
 
-def source(*values: Any, picks: Path | None, units: str | None) -> dict[str, Any]:
-    """Return what the options from `TomogramType` to `Units` were given, in that order, for `SourceSettings`."""
-    return dict(zip(_SOURCE, values, strict=True), picks_file=str(picks) if picks else None, units=units)
+def source(
+    *values: Any, picks: Path | None, units: str | None, match: list[str] | None, min_score: float | None
+) -> dict[str, Any]:
+    """Return what the options from `TomogramType` to `MinScore` were given, in that order, for `SourceSettings`."""
+    table = {"picks_file": str(picks) if picks else None, "units": units, "match": match, "min_score": min_score}
+    return dict(zip(_SOURCE, values, strict=True)) | table
 
 
 def parse_settings(

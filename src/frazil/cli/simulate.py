@@ -61,6 +61,8 @@ def simulate_command(
     label: options.Label = None,
     picks: options.PicksFile = None,
     units: options.Units = None,
+    match: options.Match = None,
+    min_score: options.MinScore = None,
     tomogram_type: options.TomogramType = None,
     voxel_spacing: options.VoxelSpacing = None,
     level: options.Level = None,
@@ -90,8 +92,9 @@ def simulate_command(
     }
     settings = {key: value for key, value in chosen.items() if value is not None}
     source = options.source(
-        tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label, picks=picks, units=units
-    )
+        tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label,
+        picks=picks, units=units, match=match, min_score=min_score,
+    )  # fmt: skip
     if like is None and (run or any(value not in (None, []) for value in source.values())):
         raise SettingsError(
             "options that choose runs, picks or tomograms: only with --like; name the project with --like"

@@ -52,6 +52,7 @@ class Picks:
     rotations : `(n, 3, 3)` object -> tomogram, acting on zyx vectors, or None if the orientation is unknown.
     user, session : who placed the picks, in copick's sense; None if the format does not say.
     origin : where the picks were read from, for messages.
+    scores : `(n,)` how sure a picker was, in its own unit; None if nothing says it.
     """
 
     run: str
@@ -61,6 +62,7 @@ class Picks:
     user: str | None = None
     session: str | None = None
     origin: str = ""
+    scores: Float[np.ndarray, "n"] | None = None
 
     def __len__(self) -> int:
         return len(self.centers_angstrom)

@@ -78,6 +78,8 @@ NoiseInterval = tuple[float, float]
 
 
 Units = Literal["voxel", "angstrom"]
+_MATCH = r"^([^*=]+=[^*=]+|[^*=]*\*[^*=]*=[^*=]*\*[^*=]*)$"
+"""``TOMOGRAM=NAME``, with one star in both or in none."""
 Contrast = Literal["dark", "bright"]
 
 
@@ -93,6 +95,8 @@ class SourceSettings(Settings):
         None trusts the header.
     users, sessions, labels : keep only these picks; empty keeps all.
     picks_file : CSV or STAR file of the picks; None searches the folder of the tomograms.
+    match : ``TOMOGRAM=NAME`` where a table of picks calls a tomogram otherwise than its file; ``*`` stands for the same text in both.
+    min_score : leave out picks with a lower score; None keeps all.
     units : what coordinates in such a file are in: ``voxel`` of the tomograms, or ``angstrom``, both from the first voxel; None
         takes what its format says.
     tilt_range_degrees : lowest and highest tilt, if the source does not say.
@@ -108,6 +112,8 @@ class SourceSettings(Settings):
     sessions: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     picks_file: str | None = None
+    match: tuple[Annotated[str, Field(pattern=_MATCH)], ...] = ()
+    min_score: float | None = None
     units: Units | None = None
     tilt_range_degrees: TiltDegrees | None = None
     contrast: Contrast | None = None

@@ -34,6 +34,9 @@ from frazil.io.sources import Source
 CUTTING = {"box_size_voxel", "voxel_size_angstrom", "max_padding", "drop_outside"}
 """The settings that decide which boxes there are; the others decide the split."""
 
+_LATER = ("units", "contrast", "match", "min_score")
+"""Settings of the source that frazil 0.1 did not have."""
+
 _DUPLICATE_VOXEL = 0.5
 """Two picks of one class that are closer than this are one particle."""
 
@@ -282,7 +285,7 @@ def _digest(
         # what came later counts only where it is used, so that digests stay what they were
         "source": source.model_dump(
             mode="json",
-            exclude={"picks_file"} | {name for name in ("units", "contrast") if getattr(source, name) is None},
+            exclude={"picks_file"} | {name for name in _LATER if getattr(source, name) in (None, ())},
         ),
         "cutting": settings.model_dump(mode="json", include=CUTTING),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Protocol, TypeVar
 
@@ -98,6 +99,17 @@ def select(candidates: Sequence[T], settings: SourceSettings, origin: str) -> li
         there = sorted({f"{c.label} by {c.user or 'nobody named'} (session {c.session or 'none'})" for c in candidates})
         raise PickError(f"{origin}: no picks match {asked} together; choose from {', '.join(there)}")
     return chosen
+
+
+def best(picks: Picks, least: float | None) -> Picks:
+    """Return the picks with a score of at least `least`; all where it is None."""
+    if least is None:
+        return picks
+    if picks.scores is None:
+        raise PickError(f"{picks.origin}: min score {least:g}, but its picks have no score; leave it out")
+    kept = picks.scores >= least
+    turned = None if picks.rotations is None else picks.rotations[kept]
+    return replace(picks, centers_angstrom=picks.centers_angstrom[kept], rotations=turned, scores=picks.scores[kept])
 
 
 def check_fits_memory(shape_voxel: Sequence[int], origin: str) -> None:

@@ -15,7 +15,14 @@ import numpy as np
 from frazil.core.errors import MissingTomogramError, PickError, SourceError
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
-from frazil.io.checks import bare_name, mrc_stem, refuse_picks_beyond_unit_voxels, refuse_unknown_voxel_size, select
+from frazil.io.checks import (
+    bare_name,
+    best,
+    mrc_stem,
+    refuse_picks_beyond_unit_voxels,
+    refuse_unknown_voxel_size,
+    select,
+)
 from frazil.io.mrc import read_header, read_volume
 from frazil.io.sources import Source
 from frazil.io.star import is_particle_file, read_particles
@@ -75,7 +82,7 @@ class MrcSource(Source):
         first: dict[tuple[str, ...], str] = {}
         names = {}
         for name in sorted({picks.tomogram for picks in self._table}, key=lambda name: (len(name), name)):
-            files = _files_of(name, tomograms)
+            files = _files_of(self._tomogram(name), tomograms)
             place = tuple(file.name for file in files) or (bare_name(name),)
             names[name] = first.setdefault(place, bare_name(name) if "/" in name else name)
         return names
@@ -84,7 +91,7 @@ class MrcSource(Source):
     def _files(self) -> dict[str, list[Path]]:
         """Run -> its tomograms; none where it is missing, several where it is not clear."""
         tomograms = tomogram_files(self.path)
-        runs = {run: _files_of(name, tomograms) for name, run in reversed(self._names.items())}
+        runs = {run: _files_of(self._tomogram(name), tomograms) for name, run in reversed(self._names.items())}
         claimed = {file for files in runs.values() for file in files}
         left = {mrc_stem(file) or file.name: [file] for file in tomograms if file not in claimed}
         return runs | {name: files for name, files in left.items() if name not in runs}
@@ -97,10 +104,19 @@ class MrcSource(Source):
             run = self._names[some.tomogram]
             if run not in headers:
                 headers[run] = self.header(run) if self._files[run] else None
-            placed.append(some.placed(header := headers[run], run))
+            placed.append(best(some.placed(header := headers[run], run), self._settings.min_score))
             if header is not None and self._settings.voxel_size_angstrom is None:
                 refuse_picks_beyond_unit_voxels(header, placed[-1:])
         return sorted(placed, key=lambda picks: (picks.run, picks.label))
+
+    def _tomogram(self, name: str) -> str:
+        """Return what the file of a tomogram is called that a table calls `name`."""
+        bare = bare_name(name)
+        for pair in self._settings.match:
+            file, _, wanted = pair.partition("=")
+            if found := re.fullmatch(re.escape(wanted).replace(r"\*", "(.*)"), bare):
+                return file.replace("*", found[1]) if found.groups() else file
+        return name
 
     def _file(self, run: str) -> Path:
         if run not in self._files:
@@ -112,7 +128,8 @@ class MrcSource(Source):
         if not files:
             there = ", ".join(file.name for file in tomogram_files(self.path)) or "none"
             raise MissingTomogramError(
-                f"{self.path}: no tomogram of {run} ({run}.mrc or rec_{run}.mrc); there are {there}"
+                f"{self.path}: no tomogram of {run} ({run}.mrc or rec_{run}.mrc); there are {there}; match those with other "
+                f"names, e.g. {mrc_stem(tomogram_files(self.path)[0])}={run}"
             )
         return files[0]
 

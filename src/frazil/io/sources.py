@@ -98,6 +98,10 @@ def _open(path: Path, settings: SourceSettings) -> Source:
         raise SourceError(
             f"{path}: holds its own picks; leave out picks {settings.picks_file}, which is for folders of MRC tomograms"
         )
+    if settings.match and (tree or path.is_file() or (path / CONFIG_NAME).is_file()):
+        raise SourceError(
+            f"{path}: its picks name their runs; leave out match {settings.match[0]}, which is for folders of MRC tomograms"
+        )
     if path.is_file() and path.suffix == ".json":
         return open_config(path, settings, path=path)
     if (path / CONFIG_NAME).is_file():

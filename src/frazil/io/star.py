@@ -48,6 +48,9 @@ _SHIFTS = tuple(f"rlnOrigin{axis}Angst" for axis in "XYZ")
 _PIXEL_SHIFTS = tuple(f"rlnOrigin{axis}" for axis in "XYZ")
 _PIXEL_SIZES = ("rlnTomoTiltSeriesPixelSize", "rlnPixelSize", "rlnImagePixelSize")
 _TOMOGRAMS = ("rlnTomoName", "rlnMicrographName")
+_SCORES = ("rlnAutopickFigureOfMerit", "rlnLCCmax")
+"""Of RELION, Warp and other pickers, and of pytom-match-pick."""
+
 _TEXT = (LABEL, *_TOMOGRAMS, "rlnTomoParticleName", "rlnImageName")
 _APOSTROPHE = "\ue000"
 
@@ -78,6 +81,7 @@ def read_particles(path: Path, units: Units | None = None) -> list[TablePicks]:
         if not set(_SHIFTS) & set(table) and set(_PIXEL_SHIFTS) <= set(table):
             table[list(_SHIFTS)] = table[list(_PIXEL_SHIFTS)].to_numpy(dtype=np.float64) * pixels
     rotations, shifts = relion_rows_to_poses(table)
+    scores = next((_numbers(table[column], path).to_numpy() for column in _SCORES if column in table), None)
     tomograms = np.array([_restored(name) for name in table[_tomogram_column(table)]])
     labels = np.array(_labels(table, path, set(tomograms.tolist())))
     records = []
@@ -88,7 +92,16 @@ def read_particles(path: Path, units: Units | None = None) -> list[TablePicks]:
             offsets = np.ascontiguousarray((places - shifts)[rows][:, ::-1])
         turned = known_rotations(rotations[rows], str(path))
         records.append(
-            TablePicks(tomogram, label, offsets, str(path), turned, unit, moved if unit == "voxel" else None)
+            TablePicks(
+                tomogram,
+                label,
+                offsets,
+                str(path),
+                turned,
+                unit,
+                moved if unit == "voxel" else None,
+                scores=None if scores is None else scores[rows],
+            )
         )
     return records
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PICK_COLUMNS = ("experiment", "particle_type", "x", "y", "z")
 COPICK_COLUMNS = ("run_name", "x", "y", "z")
+SCORE = "score"
 
 _MOST_SHOWN = 120  # characters of a first line that is no header
 
@@ -130,6 +131,7 @@ class TablePicks:
     shifts_angstrom: Float[np.ndarray, "n 3"] | None = None
     user: str | None = None
     session: str | None = None
+    scores: Float[np.ndarray, "n"] | None = None
 
     def placed(self, header: TomogramHeader | None, run: str | None = None) -> Picks:
         """Return the picks in angstrom from the center of voxel (0, 0, 0); NaN without a tomogram that gives the scale.
@@ -146,7 +148,9 @@ class TablePicks:
             centers = self.places * header.voxel_size_angstrom
         if self.shifts_angstrom is not None:
             centers = centers - self.shifts_angstrom
-        return Picks(run or self.tomogram, self.label, centers, self.rotations, self.user, self.session, self.origin)
+        return Picks(
+            run or self.tomogram, self.label, centers, self.rotations, self.user, self.session, self.origin, self.scores
+        )
 
 
 def center_angstrom(header: TomogramHeader) -> Float[np.ndarray, "3"]:
@@ -159,8 +163,9 @@ def read_picks(path: Path, units: Units | None = None) -> list[TablePicks]:
 
     The paper's: experiment, particle_type and x, y, z in voxels of the tomogram. copick's: run_name, and x, y, z in angstrom,
     with or without the transformations; its class is the object in the name of the file, unless a column ``particle_type``
-    says it. `units` is what x, y and z are in, where it is not that. A tomogram may be named with or without the suffix of
-    its file. Classes become names that copick accepts (``beta_amylase`` -> ``beta-amylase``).
+    says it. A column ``score`` says how sure a picker was. `units` is what x, y and z are in, where it is not that. A tomogram
+    may be named with or without the suffix of its file. Classes become names that copick accepts (``beta_amylase`` ->
+    ``beta-amylase``).
     """
     table = read_csv(path, PICK_COLUMNS, PickError, instead=COPICK_COLUMNS)
     ours = PICK_COLUMNS[0] in table.cells
@@ -176,11 +181,15 @@ def read_picks(path: Path, units: Units | None = None) -> list[TablePicks]:
     if not ours and {f"transform_{row}{column}" for row in range(4) for column in range(4)} <= set(table.cells):
         flat = [table.numbers(f"transform_{row}{column}") for row in range(3) for column in range(4)]
         matrices = np.stack(flat, axis=-1).reshape(-1, 3, 4)
+    scores = table.numbers(SCORE).to_numpy() if SCORE in table.cells else None
     records = []
     for (tomogram, label), rows in places.reset_index(drop=True).groupby([tomograms.array, labels.array], sort=False):
         turned = shifts = None
         if matrices is not None:  # xyz -> zyx
             turned = known_rotations(matrices[rows.index, :, :3], str(path))
             shifts = -matrices[rows.index, ::-1, 3]
-        records.append(TablePicks(str(tomogram), str(label), rows.to_numpy(), str(path), turned, unit, shifts))
+        sure = None if scores is None else scores[rows.index]
+        records.append(
+            TablePicks(str(tomogram), str(label), rows.to_numpy(), str(path), turned, unit, shifts, scores=sure)
+        )
     return records

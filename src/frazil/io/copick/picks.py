@@ -97,6 +97,7 @@ class PickFile:
             user=self.user if self.user is not None else content.get("user_id"),
             session=self.session if self.session is not None else content.get("session_id"),
             origin=self.origin,
+            scores=_scores(points),
         )
 
 
@@ -219,6 +220,12 @@ def known_rotations(rotations_xyz: Float[np.ndarray, "n 3 3"], origin: str) -> F
             f"{np.linalg.det(rotations_xyz[index]):.3g}); correct it, or set trust_orientation to false"
         )
     return np.ascontiguousarray(rotations_xyz[:, ::-1, ::-1])
+
+
+def _scores(points: list[Any]) -> Float[np.ndarray, "n"] | None:
+    """Return the scores; None where a point has none."""
+    scores = [point.get("score") for point in points]
+    return np.array(scores, dtype=np.float64) if all(type(score) in (int, float) for score in scores) else None
 
 
 def _location(point: Any, origin: str) -> list[float]:

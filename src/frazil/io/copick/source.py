@@ -15,7 +15,7 @@ from frazil.core.reading import read_json
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
 from frazil.core.version import SIMULATED_BY
-from frazil.io.checks import UNKNOWN_ANGSTROM, refuse_picks_beyond_unit_voxels, select
+from frazil.io.checks import UNKNOWN_ANGSTROM, best, refuse_picks_beyond_unit_voxels, select
 from frazil.io.copick.picks import (
     CopickConfigFSSpec,
     CopickRootFSSpec,
@@ -85,7 +85,7 @@ class CopickSource(Source):
         files = [file for run in self.runs() for file in pick_files(self._runs[run])]
         if not files:
             self._refuse_segmentations_alone()
-        chosen = [file.load() for file in select(files, self._settings, str(self.path))]
+        chosen = [best(file.load(), self._settings.min_score) for file in select(files, self._settings, str(self.path))]
         return sorted(chosen, key=lambda picks: (picks.run, picks.label, picks.user or "", picks.session or ""))
 
     def _refuse_segmentations_alone(self) -> None:
