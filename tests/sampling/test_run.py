@@ -319,6 +319,26 @@ def test_parts_of_a_request_are_gathered_to_what_one_call_writes(bundle, tmp_pat
     assert contents(parts) == contents(one)
 
 
+def test_more_samples_are_added_to_those_that_are_there(bundle, tmp_path, capsys):
+    grown, at_once = (
+        {**CPU, "requests": None, "label": "ribosome", "out": tmp_path / name} for name in ("grown", "once")
+    )
+    sample(bundle, count=2, **grown)
+    sample(bundle, count=3, **at_once)
+    assert len(sample(bundle, count=3, **grown)) == 3
+    assert "2 of 3 samples already exist" in capsys.readouterr().out
+    assert contents(tmp_path / "grown") == contents(tmp_path / "once")
+    assert len(sample(bundle, count=3, **grown)) == 3
+    with pytest.raises(OutputError, match=r"3 x ribosome.* -> 2 x ribosome"):
+        sample(bundle, count=2, **grown)
+    with pytest.raises(OutputError, match="holds the result of another request"):  # other numbers
+        sample(
+            bundle,
+            **CPU | {"requests": [Request(label="ribosome"), Request(label="apo-ferritin")]},
+            out=tmp_path / "grown",
+        )
+
+
 def test_guidance_is_written_down(make_bundle, tmp_path):
     small = {"diffusion.timesteps": 6, "model.embedding_width": 8, "sampling.steps": 2}
     bundle = make_bundle(name="guided", preset=load_preset("smoke", small | {"training.class_dropout": 0.1}))

@@ -39,7 +39,10 @@ def sample_command(
         ),
     ] = None,
     count: Annotated[
-        int | None, typer.Option("--count", "-n", help="Samples per label.  [dim]\\[default: 1][/dim]")
+        int | None,
+        typer.Option(
+            "--count", "-n", help="Samples per label; for one label, may be raised later.  [dim]\\[default: 1][/dim]"
+        ),
     ] = None,
     requests: Annotated[
         Path | None, typer.Option(help="CSV with columns label, x, y, z, count, instead of the three options above.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ def _even_in_log_snr(sigmas: Float64[np.ndarray, "T"], steps: int) -> list[int]:
     apart = np.maximum.accumulate((np.rint(even).astype(int) - place)[::-1])[::-1] + place
     return np.minimum(apart, len(sigmas) - 1 - np.arange(steps)).tolist()  # type: ignore[no-any-return]
 
+
+_ALONE = Lock()
 
 # Every field is named, because the defaults of diffusers are those of images: some clip x0 to [-1, 1], and a z-scored
 # tomogram reaches -13. `from_config` across classes would bring such defaults back.
@@ -175,7 +178,7 @@ def make_solver(name: SamplerName, settings: DiffusionSettings, steps: int | Non
         beta_end=settings.beta_end,
         **recipe.fields,
     )
-    with warnings.catch_warnings():
+    with _ALONE, warnings.catch_warnings():  # a thread that leaves it would end it for the others
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # NumPy on diffusers
         scheduler.set_timesteps(len(timesteps))
     scheduler.timesteps = torch.tensor(timesteps)

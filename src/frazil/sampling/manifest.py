@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -87,10 +87,19 @@ class SampleRequest(SamplingSettings, _BundleAndSeed):
         return [batch for batch in cut if any(index not in done for index, _, _ in batch)]
 
 
+def _begins_with(requests: Sequence[Request], first: Sequence[Request]) -> bool:
+    """Return whether the samples of `first` are the first ones of `requests`."""
+    if not first or len(requests) < len(first):
+        return requests == first
+    *whole, last = first
+    cut = requests[len(whole)].model_copy(update={"count": min(last.count, requests[len(whole)].count)})
+    return list(requests[: len(whole)]) == whole and cut == last
+
+
 def request_differences(old: SampleRequest, new: SampleRequest) -> list[str]:
-    """Name what makes the samples of two requests different ones."""
+    """Name what makes the samples of two requests different ones; the new one may ask for more of them at its end."""
     named = differences(old, new, free=("batch_size", "requests"))
-    if old.requests != new.requests:
+    if not _begins_with(new.requests, old.requests):
         before, after = (
             ", ".join(map(str, requests[:3])) + (f" and {len(requests) - 3} more" if len(requests) > 3 else "")
             for requests in (old.requests, new.requests)

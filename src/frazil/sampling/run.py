@@ -48,7 +48,7 @@ def sample(
     out : folder for `volumes/*.mrc`, `manifest.json`, `particles.star` and the copick project `copick.json`.
     label : class to sample, or several; ``all`` stands for every class of the bundle.
     position : **z, y, x** of the particle in its tomogram, divided by the tomogram's extent; None is the center.
-    count : samples of each label; None is 1.
+    count : samples of each label; None is 1. For one label it may be raised later: what is there stays.
     requests : CSV with the columns label, x, y, z, count, or a list of `Request`, instead of the three above.
     first : sample only a part of a larger request, as one job of an array: of one label, or of the table in `requests`, the
         `count` samples from number `first` on. They go to the folder ``part-FIRST`` in `out` and have the same bytes as in
@@ -89,7 +89,9 @@ def sample(
                 break
     with output.held():
         damaged = output.is_damaged()
-        work, _ = output.begin(request, force=force, again=damaged, compare=request_differences)
+        work, earlier = output.begin(request, force=force, again=damaged, compare=request_differences)
+        if earlier is not None and earlier.requests != request.requests:  # more of them
+            request.write(work.record_path)
         if first is None:
             work.gather(request)
         finished = work.finished()
