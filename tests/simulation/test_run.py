@@ -141,6 +141,43 @@ def test_mrc_copies_are_the_same_tomograms(project):
         assert np.array_equal(read_volume(path), zarr)
 
 
+def test_beside_mrc_copies_lie_their_picks(project):
+    truth = {
+        (some.run, some.label): some for some in open_source(project, SourceSettings(users=("simulated",))).picks()
+    }
+    tables = {"particles.csv": sorted(PARTICLES)} | {f"{label}.star": [label] for label in sorted(PARTICLES)}
+    for table, labels in tables.items():
+        settings = SourceSettings(picks_file=str(project / "mrc" / table))
+        found = open_source(project / "mrc" / "denoised", settings).picks()
+        assert [(some.run, some.label) for some in found] == [key for key in sorted(truth) if key[1] in labels]
+        for some in found:
+            expected = truth[some.run, some.label]
+            np.testing.assert_allclose(some.centers_angstrom, expected.centers_angstrom, atol=1e-5)
+            if table.endswith(".star"):
+                np.testing.assert_allclose(some.rotations, expected.rotations, atol=1e-5)
+
+
+def test_beside_mrc_copies_lie_their_tilts_and_templates(project):
+    folder = project / "mrc"
+    angles, dose, defocus = (
+        np.loadtxt(folder / "tilts" / f"SIM_000{end}") for end in (".rawtlt", "_dose.txt", "_defocus.txt")
+    )
+    series = manifest(project)["runs"]["SIM_000"]["tilt_series"]
+    assert (np.diff(angles) > 0).all()
+    assert angles[[0, -1]].tolist() == [-45, 45]
+    assert angles[np.argsort(dose)].tolist() == series["angles_degrees"]
+    np.testing.assert_allclose(defocus[np.argsort(dose)], series["defocus_um"], rtol=1e-5)
+    for label in PARTICLES:
+        template, mask = (read_volume(folder / "templates" / f"{label}{end}.mrc") for end in ("", "_mask"))
+        mass = -template.astype(np.float64)
+        places = np.indices(mass.shape).reshape(3, -1)
+        center = (places * mass.ravel()).sum(axis=1) / mass.sum()
+        np.testing.assert_allclose(center, len(mass) // 2, atol=0.1)  # where picks are
+        assert (mass * mask).sum() == pytest.approx(mass.sum(), rel=1e-3)
+        assert mass.sum() > 0
+        assert max(mask[0].max(), mask[:, 0].max(), mask[:, :, 0].max()) < 0.02
+
+
 def test_one_type_without_asking_and_only_those_that_are_asked_for(tmp_path):
     plain = simulate(tmp_path / "plain", preset=SMALL, levels=1)
     assert list(manifest(plain.path)["tomogram_types"]) == ["denoised"]

@@ -29,7 +29,9 @@ def simulate_command(
     levels: Annotated[
         int | None, _output(help="Resolution levels of each OME-Zarr.  [dim]\\[default: 3, fewer if small][/dim]")
     ] = None,
-    mrc: Annotated[bool, _output("--mrc", help="Also write each tomogram as mrc/TYPE/RUN.mrc.")] = False,
+    mrc: Annotated[
+        bool, _output("--mrc", help="Also write MRC files, with picks, tilts and templates, in mrc/.")
+    ] = False,
     shape: Annotated[str | None, _specimen(metavar="Z,Y,X", help="Size of a tomogram in voxels.")] = None,
     voxel_size: Annotated[float | None, _specimen(metavar="A", help="Edge of a voxel in angstrom.")] = None,
     particles_per_class: Annotated[

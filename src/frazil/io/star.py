@@ -136,8 +136,8 @@ def write_particles(
     *,
     headers: Mapping[str, TomogramHeader],
     voxel_size_angstrom: float,
-    box_size_voxel: int,
-    image_names: Sequence[Sequence[str]],
+    box_size_voxel: int | None = None,
+    image_names: Sequence[Sequence[str]] | None = None,
 ) -> None:
     """Write picks as RELION 5 particles with an optics table, whole or not at all.
 
@@ -147,15 +147,15 @@ def write_particles(
     Parameters
     ----------
     headers : tomogram of every run in `picks`; coordinates count from its center.
-    voxel_size_angstrom, box_size_voxel : of the images.
+    voxel_size_angstrom, box_size_voxel : of the images; of the tomograms where there are none.
     image_names : MRC of every pick, as RELION should see it from the folder that it runs in; one list per member of
-        `picks`.
+        `picks`. None where there are no images yet.
     """
     if not any(len(some) for some in picks):
         raise PickError(f"{path}: no picks to write; ask for at least one")
     if not all(np.isfinite(some.centers_angstrom).all() for some in picks):
         raise PickError(f"{path}: picks with centers that are not finite; leave them out")
-    optics = {
+    optics: dict[str, Any] = {
         "rlnOpticsGroup": 1,
         "rlnOpticsGroupName": "opticsGroup1",
         # RELION wants a microscope in every optics table
@@ -164,11 +164,14 @@ def write_particles(
         "rlnAmplitudeContrast": 0.07,
         "rlnTomoTiltSeriesPixelSize": voxel_size_angstrom,
         "rlnTomoSubtomogramBinning": 1.0,
-        "rlnImagePixelSize": voxel_size_angstrom,
-        "rlnImageDimensionality": 3,
-        "rlnCtfDataAreCtfPremultiplied": 0,
-        "rlnImageSize": box_size_voxel,
     }
+    if image_names is not None:
+        optics |= {
+            "rlnImagePixelSize": voxel_size_angstrom,
+            "rlnImageDimensionality": 3,
+            "rlnCtfDataAreCtfPremultiplied": 0,
+            "rlnImageSize": box_size_voxel,
+        }
     blocks = {
         "general": pd.DataFrame([{"rlnTomoSubTomosAre2DStacks": 0}]),
         "optics": pd.DataFrame([optics]),
@@ -180,13 +183,13 @@ def write_particles(
 
 
 def _rows(
-    picks: Sequence[Picks], headers: Mapping[str, TomogramHeader], image_names: Sequence[Sequence[str]]
+    picks: Sequence[Picks], headers: Mapping[str, TomogramHeader], image_names: Sequence[Sequence[str]] | None
 ) -> list[dict[str, Any]]:
     classes = sorted({some.label for some in picks})
     oriented = all(some.rotations is not None for some in picks if len(some))
     counts: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
-    for some, images in zip(picks, image_names, strict=True):
+    for some, images in zip(picks, image_names or [[""] * len(some) for some in picks], strict=True):
         offsets = (some.centers_angstrom - center_angstrom(headers[some.run]))[:, ::-1]  # zyx -> xyz
         angles = _angles(some.rotations) if oriented and some.rotations is not None else np.zeros((len(some), 3))
         for offset, turns, image in zip(offsets.tolist(), angles.tolist(), images, strict=True):
@@ -198,7 +201,7 @@ def _rows(
                     "rlnOpticsGroup": 1,
                     **dict(zip(CENTERED, offset, strict=True)),
                     **dict(zip(ANGLES, turns, strict=True)),
-                    "rlnImageName": image,
+                    **({"rlnImageName": image} if image else {}),
                     "rlnClassNumber": classes.index(some.label) + 1,
                     LABEL: some.label,
                 }

@@ -22,9 +22,12 @@ from frazil.core.folder import OutputFolder, final_place
 from frazil.core.ledger import enter, move_files, remove_own
 from frazil.core.reading import read_json
 from frazil.core.records import Picks
+from frazil.core.settings import SourceSettings
 from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_config, write_segmentation, write_tomogram
+from frazil.io.copick.source import open_tree
 from frazil.io.mrc import write_volume
 from frazil.simulation.limits import most_levels
+from frazil.simulation.mrc_folder import MRC_FOLDER, write_picks_and_tilts, write_templates
 from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.record import (
     RECORD_FILE,
@@ -43,7 +46,6 @@ from frazil.simulation.tomogram import SimulatedTomogram, simulate_tomogram
 
 USER = "simulated"
 RUNS_FOLDER = "ExperimentRuns"
-_MRC_FOLDER = "mrc"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class SimulationProject:
     @property
     def folder(self) -> OutputFolder[SimulationRecord]:
         """The output folder of the command."""
-        return OutputFolder(self.out, RECORD_FILE, SimulationRecord, (CONFIG_NAME, RUNS_FOLDER, _MRC_FOLDER))
+        return OutputFolder(self.out, RECORD_FILE, SimulationRecord, (CONFIG_NAME, RUNS_FOLDER, MRC_FOLDER))
 
     def earlier(self, plans: Sequence[RunPlan], *, force: bool) -> SimulationRecord | None:
         """Return the record of an earlier call for the same tomograms, None if there is none; see `OutputFolder.earlier`."""
@@ -117,9 +119,21 @@ class SimulationProject:
             write_project_config(
                 self.out, name=final_place(self.out).resolve().name, labels_radius_angstrom=radii, simulated=True
             )
+            if self.parameters.mrc:
+                self._write_beside_mrc(runs)
             self._record(runs).write(self.folder.record_path)
         elif not shared and not self.folder.written():
             self.folder.abandon()
+
+    def _write_beside_mrc(self, runs: dict[str, RunRecord]) -> None:
+        picks: list[Picks] = []
+        if any(count for record in runs.values() for count in record.particles.values()):
+            folders = {"static": self.out, "overlay": self.out}  # the configuration may name where all of it will be
+            source = open_tree(self.out, "copick project", SourceSettings(users=(USER,)), **folders)
+            picks = [some for some in source.picks() if some.run in runs]
+        write_picks_and_tilts(self.out, picks, runs)
+        shown = {label: self.structures[label] for label in self.labels}
+        write_templates(self.out, shown, next(iter(runs.values())).voxel_size_angstrom)
 
     def runs(self) -> dict[str, RunRecord]:
         """Return the records of the runs of which every file is there, by name."""
@@ -203,6 +217,6 @@ class SimulationProject:
                 root, volume=volume, tomogram_type=name, levels=levels, tilt_range_degrees=tilt_range, **shared
             )
             if self.parameters.mrc:
-                path = self.out / _MRC_FOLDER / name / f"{run}.mrc"
+                path = self.out / MRC_FOLDER / name / f"{run}.mrc"
                 write_volume(path, volume, specimen.voxel_size_angstrom, simulated=True)
                 yield root / path.relative_to(self.out)

@@ -101,7 +101,8 @@ def simulate(
     types : tomogram types to write. A detector is trained on ``denoised`` or ``wbp``, a denoiser on ``wbp`` with ``clean`` as
         the truth; at the size of CZII's tomograms the first two take about 0.3 GB each, the third a tenth of it.
     levels : resolutions of the OME-Zarr pyramids; None is three, or as many as a small tomogram can have.
-    mrc : also write each tomogram as ``mrc/<type>/<run>.mrc``.
+    mrc : also write each tomogram as ``mrc/<type>/<run>.mrc``, and beside them picks, tilts and templates for programs that read
+        such files (`frazil.simulation.mrc_folder`).
     workers : tomograms at a time, each in a process with one thread.
     dask : address of a Dask scheduler that runs them instead.
     force : replace what an earlier call with other settings left in `out`.
