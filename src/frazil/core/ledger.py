@@ -30,7 +30,7 @@ _SETTLED = "files.jsonl"
 _LEFTOVER = re.compile(r"\..+\.(\d+|[0-9a-f]{32})\.(partial|old)")
 """Temporary names: with the number of a process (`.old`: frazil 0.1), or as zarr chooses them."""
 
-_HIDDEN = re.compile(rf"\.(written|lock|turn|new|swap|runs)|{_LEFTOVER.pattern}")
+_HIDDEN = re.compile(rf"\.(written|lock|turn|new|swap|runs|state)|{_LEFTOVER.pattern}")
 
 
 class Entry(NamedTuple):

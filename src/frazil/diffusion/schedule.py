@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -161,6 +161,32 @@ class Solver:
         options = {"variance_noise": noise} if self.draws_noise else {}
         place = self._scheduler.step_index or 0
         return self._scheduler.step(x0_hat, self.timesteps[place], x, return_dict=False, **options)[0]  # type: ignore[no-any-return]
+
+
+class StepWeights(NamedTuple):
+    """A step as a sum: of the volumes, the prediction from them, the prediction before that, and fresh noise."""
+
+    x: float
+    x0: float
+    x0_before: float
+    noise: float
+
+
+def step_weights(name: SamplerName, settings: DiffusionSettings, steps: int | None = None) -> list[StepWeights]:
+    """Return the steps of a sampler as sums, so that parts of a volume can be stepped on their own.
+
+    The steps are linear, so they are taken on unit vectors. ``unipc`` corrects earlier steps, and has no such form.
+    """
+    if name == "unipc":
+        raise RequestError("sampler unipc: its steps go back to earlier volumes; choose dpm++, which is as fast")
+    solver = make_solver(name, settings, steps)
+    x, even, odd, noise = torch.eye(4)
+    weights = []
+    for number in range(len(solver.timesteps)):
+        now, before = (odd, even) if number % 2 else (even, odd)
+        after = solver.step(now, x, noise if solver.draws_noise else None)
+        weights.append(StepWeights(*(float(after @ unit) for unit in (x, now, before, noise))))
+    return weights
 
 
 def make_solver(name: SamplerName, settings: DiffusionSettings, steps: int | None = None) -> Solver:

@@ -178,6 +178,8 @@ def build_network(
             if layer.bias is not None:
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
     network.front_end.reset_std()
+    if network.layout is not None:
+        network.layout.templates.zero_()
     return network
 
 

@@ -1,0 +1,1 @@
+"""Whole, labeled tomograms from layouts: which particle is where."""

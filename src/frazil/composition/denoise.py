@@ -1,0 +1,215 @@
+"""From noise to one tomogram of any shape: step by step, window by window, with the volume on disk.
+
+A step of a sampler is a sum (`step_weights`), so a window writes its core of the next volume as soon as it is predicted. All that the
+steps need lies in memory-mapped files, twice: a call that was killed continues after the last step that was finished.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from frazil.composition.windows import Slices, Window, padded_shape, tile
+from frazil.core.errors import BundleError
+from frazil.core.files import output_errors, write_json
+from frazil.core.reading import read_json
+from frazil.core.records import NULL_LABEL, Condition, Layout, TiltRange
+from frazil.core.seeds import numpy_generator
+from frazil.core.settings import DiffusionSettings, SamplingSettings
+from frazil.diffusion.sampler import guided_prediction
+from frazil.diffusion.schedule import make_solver, step_weights
+from frazil.model.compute import Compute
+from frazil.volume.layout import Painter
+
+_BLOCK_VOXEL = 64
+"""Edge of the blocks of noise, each drawn on its own."""
+
+_DONE_FILE = "done.json"
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A network with all that decides how it denoises, but for the layout.
+
+    Parameters
+    ----------
+    network : on `device`, laid out for `compute`.
+    multiple : of which the edges of a window must be multiples.
+    """
+
+    network: nn.Module
+    painter: Painter
+    multiple: int
+    tilt_range_degrees: TiltRange | None
+    diffusion: DiffusionSettings
+    sampling: SamplingSettings
+    compute: Compute
+    device: torch.device
+
+    def denoise(
+        self,
+        layout: Layout,
+        shape_voxel: Sequence[int],
+        folder: Path,
+        *,
+        seed: int,
+        index: int | str,
+        windows: Sequence[Window] | None = None,
+        threads: int = 1,
+        on_step: Callable[[float], None] | None = None,
+    ) -> Float[np.ndarray, "z y x"]:
+        """Return one tomogram, z-scored: a view of a file in `folder`, where an earlier call may have left finished steps.
+
+        Parameters
+        ----------
+        seed, index : the noise descends from them, step and place.
+        windows : None are those of `tile`.
+        threads : windows at a time; each is computed on one thread, so that their number changes no bit.
+        on_step : called after every window with its share of a step.
+        """
+        padded = padded_shape(shape_voxel, self.multiple)
+        windows = tile(padded, self.multiple) if windows is None else windows
+        state = _State(folder, padded)
+        run = _Run(self, layout, shape_voxel[0], (seed, index), state)
+        stopped = Event()
+
+        def work(step: int, window: Window) -> None:
+            if not stopped.is_set():
+                run.step(step, window)
+                if on_step is not None:
+                    on_step(1 / len(windows))
+
+        before = torch.get_num_threads()
+        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            for step in range(state.done, len(run.weights)):
+                if step == 0:
+                    list(pool.map(run.begin, windows))
+                list(pool.map(work, [step] * len(windows), windows))
+                state.finish_step(step + 1)
+        finally:  # an error or Ctrl-C must not wait for all windows
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(before)
+        z, y, x = shape_voxel
+        return state.x[state.done % 2][:z, :y, :x]
+
+
+class _State:
+    """The volume before and after a step, and the predictions of two steps, in files."""
+
+    def __init__(self, folder: Path, shape_voxel: tuple[int, int, int]) -> None:
+        self._done = folder / _DONE_FILE
+        with output_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            there = self._done.is_file()
+            self.done = int(read_json(self._done, BundleError)["steps"]) if there else 0
+
+            def array(name: str) -> Float[np.memmap, "z y x"]:
+                path = folder / f"{name}.npy"
+                if there:
+                    return np.lib.format.open_memmap(path, mode="r+")
+                made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape_voxel)
+                with path.open("r+b") as file:  # a full disk would else kill the process later
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+                return made
+
+            self.x = [array("x-even"), array("x-odd")]
+            self.x0 = [array("x0-even"), array("x0-odd")]
+
+    def finish_step(self, done: int) -> None:
+        """Say that so many steps are done, once they are on disk."""
+        with output_errors(self._done):
+            for one in (self.x[done % 2], self.x0[(done - 1) % 2]):
+                one.flush()
+            write_json(self._done, {"steps": done})
+        self.done = done
+
+
+class _Run:
+    """One tomogram that is being denoised."""
+
+    def __init__(
+        self, denoiser: Denoiser, layout: Layout, depth_voxel: int, seed: tuple[int, int | str], state: _State
+    ) -> None:
+        self.of, self.layout, self.depth_voxel, self.seed, self.state = denoiser, layout, depth_voxel, seed, state
+        sampling = denoiser.sampling
+        solver = make_solver(sampling.sampler, denoiser.diffusion, sampling.steps)
+        self.weights = step_weights(sampling.sampler, denoiser.diffusion, sampling.steps)
+        self.timesteps = solver.timesteps
+        lowest, highest = sampling.guidance_interval or (0.0, math.inf)
+        self.scales = [sampling.guidance if lowest <= sigma <= highest else 1.0 for sigma in solver.sigmas]
+
+    def begin(self, window: Window) -> None:
+        """Fill the core of a window with the first noise."""
+        self.state.x[0][window.core] = self._noise(0, window.core)
+
+    @torch.no_grad()
+    def step(self, step: int, window: Window) -> None:
+        """Predict a window, and write its core of the next volume."""
+        now, after = step % 2, 1 - step % 2
+        weights, core = self.weights[step], window.core
+        x = self.state.x[now]
+        x0 = self._predict(step, window, x[window.whole])[window.core_in_whole]
+        stepped = weights.x * x[core] + weights.x0 * x0
+        if weights.x0_before:
+            stepped += weights.x0_before * self.state.x0[after][core]
+        if weights.noise:
+            stepped += weights.noise * self._noise(step + 1, core)
+        self.state.x[after][core] = stepped
+        self.state.x0[now][core] = x0
+
+    def _predict(self, step: int, window: Window, x: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "z y x"]:
+        """Return the clean volume that the network sees in a window."""
+        of, device = self.of, self.of.device
+        condition = Condition(
+            label=torch.full((1,), NULL_LABEL),
+            position=torch.full((1, 3), math.nan),
+            layout=self._paint(window)[None],
+            tilt_range_degrees=None if of.tilt_range_degrees is None else torch.tensor([of.tilt_range_degrees]),
+        ).to(device)
+        t = torch.full((1,), self.timesteps[step], device=device)
+        with of.compute.autocast(device.type):
+            noisy = torch.from_numpy(np.array(x))[None, None].to(device)
+            clean = guided_prediction(of.network, noisy, t, condition, self.scales[step])
+        if not clean.isfinite().all():
+            raise BundleError(
+                f"step {step + 1}: the network gives values that are not finite with {of.sampling.sampler}, "
+                f"{of.compute}; try another sampler or bundle"
+            )
+        return clean[0, 0].cpu().numpy()
+
+    def _paint(self, window: Window) -> Float[torch.Tensor, "planes z y x"]:
+        """Paint the particles that reach into a window."""
+        start = np.array([axis.start for axis in window.whole])
+        beyond = np.maximum(start - self.layout.center_voxel, self.layout.center_voxel - start - window.shape_voxel)
+        near = self.layout[(beyond < self.of.painter.reach_voxel).all(axis=1)]
+        return self.of.painter.paint(near, start.tolist(), window.shape_voxel, self.depth_voxel)
+
+    def _noise(self, step: int, part: Slices) -> Float[np.ndarray, "z y x"]:
+        """Return normal noise of a part of the volume, which is the same whatever the part."""
+        noise = np.empty([axis.stop - axis.start for axis in part], dtype=np.float32)
+        spans = [range(axis.start // _BLOCK_VOXEL, -(-axis.stop // _BLOCK_VOXEL)) for axis in part]
+        seed, index = self.seed
+        for block in product(*spans):
+            generator = numpy_generator(seed, "composition", index, step, *block)
+            drawn = generator.standard_normal((_BLOCK_VOXEL,) * 3, dtype=np.float32)
+            into, out_of = [], []
+            for axis, number in zip(part, block, strict=True):
+                first = number * _BLOCK_VOXEL
+                low, high = max(axis.start, first), min(axis.stop, first + _BLOCK_VOXEL)
+                into.append(slice(low - axis.start, high - axis.start))
+                out_of.append(slice(low - first, high - first))
+            noise[tuple(into)] = drawn[tuple(out_of)]
+        return noise
