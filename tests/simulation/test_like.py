@@ -9,7 +9,7 @@ from frazil.core.errors import AmbiguousTomogramError, PickError, SettingsError,
 from frazil.core.records import Picks
 from frazil.core.settings import SourceSettings
 from frazil.io.copick.project import write_picks, write_tomogram
-from frazil.simulation.like import LikeOptions
+from frazil.io.like import LikeOptions
 from frazil.simulation.like import plan_like as plan_project
 from frazil.simulation.preset import load_simulation_preset
 from frazil.simulation.project import RunPlan

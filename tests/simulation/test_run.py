@@ -14,10 +14,10 @@ from frazil.core.errors import OutputError, SettingsError, SimulationError
 from frazil.core.settings import SourceSettings
 from frazil.dataset.store import BoxStore
 from frazil.io.copick.project import write_tomogram
+from frazil.io.like import LikeOptions
 from frazil.io.mrc import read_header, read_volume, write_volume
 from frazil.io.sources import open_source
 from frazil.simulation import project as simulation_project
-from frazil.simulation.like import LikeOptions
 from frazil.simulation.preset import load_simulation_preset
 from frazil.simulation.run import simulate
 from frazil.simulation.structures.built_in import DISTRACTORS, PARTICLES
@@ -433,7 +433,7 @@ def test_a_packing_that_fails_leaves_the_folder_free_for_other_settings(tmp_path
 
 
 def test_a_project_is_not_replaced_by_what_is_like_it(copied, refuses):
-    with refuses(SettingsError, f"out {copied}", "is the project that the simulation is to be like"):
+    with refuses(SettingsError, f"out {copied}", "is the project that it is to be like"):
         simulate(copied, preset=SMALL, like=copied, force=True)
 
 

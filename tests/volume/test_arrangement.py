@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from frazil.core.errors import PickError
 from frazil.core.records import Layout
-from frazil.volume.arrangement import layout_statistics
+from frazil.core.seeds import numpy_generator
+from frazil.volume.arrangement import LayoutStatistics, draw_layout, layout_statistics
 
 
 def _layout(labels: list[int], centers: list[tuple[float, float, float]]) -> Layout:
@@ -21,3 +23,39 @@ def test_layout_statistics_of_two_tomograms() -> None:
     assert (found.heights[0], found.heights[-1]) == (0, 1)
     assert found.distance_angstrom[0][0] == pytest.approx(50)
     assert found.distance_angstrom[1] == pytest.approx((np.sqrt(49 + 16) * 10, None))
+
+
+STATISTICS = LayoutStatistics(
+    shape_voxel=(50, 100, 100),
+    voxel_size_angstrom=10.0,
+    number_per_um3={"small": (40_000, 0), "big": (20_000, 5_000)},
+    heights=tuple(np.linspace(0.25, 0.75, 41).tolist()),
+    distance_angstrom=((None, 150.0), (190.0, 1000.0)),
+)
+RADII = {"small": 50.0, "big": 120.0}
+
+
+def test_drawn_layouts_have_the_statistics() -> None:
+    shape = (50, 100, 100)
+    layouts = [draw_layout(STATISTICS, shape, RADII, numpy_generator(0, "test", index)) for index in range(20)]
+    found = layout_statistics(layouts, [shape] * 20, 10.0, list(RADII))
+    assert found.number_per_um3["small"] == pytest.approx((40_000, 0))
+    assert found.number_per_um3["big"] == pytest.approx((20_000, 5_000), rel=0.3)
+    assert np.abs(np.subtract(found.heights, STATISTICS.heights)).max() < 0.05
+    (small, mixed), (_, big) = found.distance_angstrom
+    assert 100 <= small < 110  # the sum of the radii, where no tomogram tells
+    assert 150 <= mixed < 165  # what was seen
+    assert 240 <= big < 400  # rare particles are not kept further apart than they need
+
+
+def test_rotations_are_drawn() -> None:
+    rotation = draw_layout(STATISTICS, (50, 200, 200), RADII, numpy_generator(0, "test")).rotation
+    assert np.allclose(rotation @ rotation.transpose(0, 2, 1), np.eye(3))
+    assert np.allclose(np.linalg.det(rotation), 1)
+    assert np.abs(rotation.mean(axis=0)).max() < 0.3
+
+
+def test_too_little_room_is_refused(refuses) -> None:
+    full = STATISTICS.model_copy(update={"number_per_um3": {"small": (2_000_000, 0), "big": (0, 0)}})
+    with refuses(PickError, "small", "room for", "20,20,20"):
+        draw_layout(full, (20, 20, 20), RADII, numpy_generator(0, "test"))

@@ -78,7 +78,7 @@ def simulate_command(
     If it is interrupted, rerun the same command to resume. A tomogram takes one core and, with the preset czii, 3.2 GB.
     """
     from frazil.dataset.run import source_settings
-    from frazil.simulation.like import LikeOptions
+    from frazil.io.like import LikeOptions
     from frazil.simulation.run import simulate
 
     chosen: dict[str, Any] = {

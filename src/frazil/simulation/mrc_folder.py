@@ -16,13 +16,12 @@ import numpy as np
 
 from frazil.core.files import write_text
 from frazil.core.records import Picks, TomogramHeader
+from frazil.io.copick.runs import MRC_FOLDER
 from frazil.io.mrc import write_volume
-from frazil.io.star import write_particles
-from frazil.io.tables import PICK_COLUMNS
+from frazil.io.pick_tables import write_pick_tables
 from frazil.simulation.record import RunRecord
 from frazil.simulation.structures.catalog import Structure
 
-MRC_FOLDER = "mrc"
 _SOFT_VOXEL = 1.5
 
 
@@ -33,15 +32,7 @@ def write_picks_and_tilts(out: Path, picks: Sequence[Picks], runs: Mapping[str, 
         run: TomogramHeader(run, record.shape_voxel, record.voxel_size_angstrom, f"{run}.mrc")
         for run, record in runs.items()
     }
-    lines = [",".join(PICK_COLUMNS)]
-    for some in picks:
-        for z, y, x in headers[some.run].to_voxel(some.centers_angstrom).tolist():
-            lines.append(f"{some.run},{some.label},{x},{y},{z}")
-    write_text(folder / "particles.csv", "\n".join(lines) + "\n")
-    for label in sorted({some.label for some in picks}):
-        of_class = [some for some in picks if some.label == label]
-        voxel_size = headers[of_class[0].run].voxel_size_angstrom
-        write_particles(folder / f"{label}.star", of_class, headers=headers, voxel_size_angstrom=voxel_size)
+    write_pick_tables(folder, picks, headers)
     for run, record in runs.items():
         series = record.tilt_series
         order = np.argsort(series["angles_degrees"])

@@ -6,32 +6,27 @@ number of processes can work on one project. `simulation.json` gathers the recor
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from frazil.core.documents import differences
-from frazil.core.errors import FrazilError, OutputError, SimulationError
-from frazil.core.files import output_errors, text_digest, write_json
+from frazil.core.errors import FrazilError, SimulationError
 from frazil.core.folder import OutputFolder, final_place
-from frazil.core.ledger import enter, move_files, remove_own
-from frazil.core.reading import read_json
 from frazil.core.records import Picks
 from frazil.core.settings import SourceSettings
 from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_config, write_segmentation, write_tomogram
+from frazil.io.copick.runs import MRC_FOLDER, RUNS_FOLDER, finish_run, finished_runs, run_scratch
 from frazil.io.copick.source import open_tree
+from frazil.io.like import Likeness
 from frazil.io.mrc import write_volume
 from frazil.simulation.limits import most_levels
-from frazil.simulation.mrc_folder import MRC_FOLDER, write_picks_and_tilts, write_templates
+from frazil.simulation.mrc_folder import write_picks_and_tilts, write_templates
 from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.record import (
     RECORD_FILE,
-    RUN_FILE,
     SEGMENTATIONS,
     TYPES,
     Parameters,
@@ -40,12 +35,10 @@ from frazil.simulation.record import (
     describe_run,
     describe_structures,
 )
-from frazil.simulation.specimen.specimen import Likeness
 from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.tomogram import SimulatedTomogram, simulate_tomogram
 
 USER = "simulated"
-RUNS_FOLDER = "ExperimentRuns"
 
 
 @dataclass(frozen=True)
@@ -67,14 +60,7 @@ class RunPlan:
     @property
     def like_digest(self) -> str | None:
         """Digest of the picks that are simulated again, and of the grid they are in."""
-        if self.like is None:
-            return None
-        header = self.like.header
-        parts = [f"{header.shape_voxel} {header.voxel_size_angstrom!r}"]
-        for some in self.like.picks:
-            rotations = None if some.rotations is None else some.rotations.tolist()
-            parts.append(f"{some.label} {some.centers_angstrom.tolist()} {rotations}")
-        return text_digest("\n".join(parts))
+        return None if self.like is None else self.like.digest
 
 
 @dataclass(frozen=True)
@@ -137,16 +123,7 @@ class SimulationProject:
 
     def runs(self) -> dict[str, RunRecord]:
         """Return the records of the runs of which every file is there, by name."""
-        found: dict[str, RunRecord] = {}
-        with output_errors(self.out):
-            for path in sorted(self.out.glob(f"{RUNS_FOLDER}/*/{RUN_FILE}")):
-                try:
-                    record = RunRecord.model_validate(read_json(path, OutputError))
-                except (OutputError, ValidationError):
-                    continue  # damaged: simulated again
-                if all((self.out / place).exists() for place in record.files):
-                    found[path.parent.name] = record
-        return found
+        return finished_runs(self.out, RunRecord)
 
     def missing(self, plans: Sequence[RunPlan], lost: Collection[str] = ()) -> list[RunPlan]:
         """Return the plans whose run is not whole; `lost` are files that are known to be gone."""
@@ -166,11 +143,8 @@ class SimulationProject:
 
     def write_run(self, plan: RunPlan) -> dict[str, float]:
         """Simulate one tomogram, put its run into the project, whole or not at all, and return the seconds of each part."""
-        final = self.out / RUNS_FOLDER / plan.run
-        scratch = self.out / f".{plan.run}.{os.getpid()}.partial"
         try:
-            with output_errors(final):
-                scratch.mkdir()
+            with run_scratch(self.out, plan.run) as scratch:
                 tomogram = simulate_tomogram(
                     self.preset, self.parameters.seed, plan.index, like=plan.like, structures=self.structures
                 )
@@ -178,15 +152,7 @@ class SimulationProject:
                 written = self._write_files(scratch, plan.run, tomogram)
                 files = tuple(sorted(str(path.relative_to(scratch)) for path in written))
                 record = describe_run(tomogram, index=plan.index, like_digest=plan.like_digest, files=files)
-                run_folder = scratch / RUNS_FOLDER / plan.run
-                write_json(run_folder / RUN_FILE, record.model_dump(mode="json"))
-                final.parent.mkdir(exist_ok=True)
-                if final.exists():  # a run that lost a file; others may have put picks of their own there
-                    (final / RUN_FILE).unlink(missing_ok=True)
-                    move_files(run_folder, final, last=RUN_FILE)
-                else:
-                    enter(final, run_folder)
-                    run_folder.replace(final)
+                finish_run(self.out, plan.run, scratch, record)
         except FrazilError as error:
             raise type(error)(f"{plan.run}: {error}") from None
         except (MemoryError, RuntimeError) as error:  # torch has no error of its own for it
@@ -195,8 +161,6 @@ class SimulationProject:
                     f"{plan.run}: not enough memory; ask for a smaller shape, a coarser voxel or fewer workers"
                 ) from None
             raise
-        finally:
-            remove_own(scratch)
         return tomogram.seconds | {"writing": time.perf_counter() - start}
 
     def _write_files(self, root: Path, run: str, tomogram: SimulatedTomogram) -> Iterator[Path]:

@@ -10,6 +10,7 @@ import numpy as np
 from frazil.core.documents import Document
 from frazil.core.settings import Settings
 from frazil.core.version import __version__
+from frazil.io.copick.runs import WrittenRun
 from frazil.simulation.microscope.denoiser import DenoiserSettings
 from frazil.simulation.microscope.microscope import MicroscopeSettings
 from frazil.simulation.specimen.settings import SpecimenSettings
@@ -17,7 +18,6 @@ from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.tomogram import SimulatedTomogram
 
 RECORD_FILE = "simulation.json"
-RUN_FILE = "tomogram.json"
 
 TYPES = {
     "wbp": "weighted back-projection, CTF-corrected, noise and all; grey values, matter dark",
@@ -57,7 +57,7 @@ class Parameters(Settings):
     grey_std: float
 
 
-class RunRecord(Settings):
+class RunRecord(WrittenRun):
     """What chance gave to one tomogram. Positions of annotated particles are in their picks.
 
     Parameters
@@ -68,7 +68,6 @@ class RunRecord(Settings):
     distractors : number, centers and rotations of each class that is not annotated.
     grey_factor : gray values for one unit of image contrast.
     tilt_series : angles, doses, shifts and defocus of each image, in the order of acquisition.
-    files : what was written of the run, relative to the project.
     """
 
     index: int | str
@@ -81,7 +80,6 @@ class RunRecord(Settings):
     crowding: float
     grey_factor: float
     tilt_series: dict[str, Any]
-    files: tuple[str, ...]
 
 
 class SimulationRecord(Document):

@@ -14,8 +14,9 @@ from frazil.core.executor import executor
 from frazil.core.files import file_digest
 from frazil.core.settings import SourceSettings, check_number
 from frazil.io.copick.project import CONFIG_NAME
+from frazil.io.like import LikeOptions
 from frazil.io.sources import open_source
-from frazil.simulation.like import LikeOptions, plan_like
+from frazil.simulation.like import plan_like
 from frazil.simulation.limits import check_grids, check_memory
 from frazil.simulation.preset import SimulationPreset, load_simulation_preset
 from frazil.simulation.project import USER, RunPlan, SimulationProject
@@ -128,8 +129,8 @@ def simulate(
     specimen = chosen.specimen
     if isinstance(like, (str, Path)):
         like = LikeOptions(Path(like))
-    if like is not None and Path(out).resolve() in (like.project.resolve(), like.project.resolve().parent):
-        raise SettingsError(f"out {out}: is the project that the simulation is to be like; choose another folder")
+    if like is not None:
+        like.check_apart(Path(out))
     begin = first or 0
     if like is None:
         plans, picked = [RunPlan(f"SIM_{index:03d}", index) for index in range(begin, begin + (count or 1))], None

@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from frazil.core.seeds import numpy_generator
+from frazil.io.like import Likeness
 from frazil.simulation.microscope.denoiser import denoise
 from frazil.simulation.microscope.microscope import take_tomogram
 from frazil.simulation.microscope.tilts import TiltSeries
 from frazil.simulation.preset import SimulationPreset
-from frazil.simulation.specimen.specimen import Likeness, Specimen, build_specimen
+from frazil.simulation.specimen.specimen import Specimen, build_specimen
 from frazil.simulation.structures.catalog import Structure
 
 BESIDE_ANGSTROM = 500.0  # width of what is put between opposite borders; streaks and halos are faint that far away

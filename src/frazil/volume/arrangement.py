@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt
 from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
 
+from frazil.core.errors import PickError
 from frazil.core.records import Layout
 from frazil.core.settings import Settings, VoxelSize
 
@@ -15,6 +18,9 @@ _ANGSTROM3_PER_UM3 = 1e12
 _HEIGHTS = np.linspace(0, 1, 41)
 _CLOSEST = 0.02
 """Share of the nearest neighbors that is left out of the smallest distance: pick lists have duplicates."""
+
+_TRIES = 200
+"""Places that are tried for a particle: spheres put at random and never moved jam when they fill 0.38."""
 
 
 class LayoutStatistics(Settings):
@@ -80,3 +86,49 @@ def _closest(layouts: Sequence[Layout], one: int, other: int, voxel_size_angstro
     if not nearest:
         return None
     return float(np.quantile(np.concatenate(nearest), _CLOSEST) * voxel_size_angstrom)
+
+
+def draw_layout(
+    statistics: LayoutStatistics,
+    shape_voxel: Sequence[int],
+    radius_angstrom: Mapping[str, float],
+    generator: np.random.Generator,
+) -> Layout:
+    """Draw a layout for a tomogram of this shape (zyx) and the statistics' voxel size: particles in random orientations.
+
+    Numbers are normally distributed. The largest particles go first, each to a random place (Widom 1966) that no earlier one is nearer
+    to than the smallest distance of their classes, or the sum of their radii, whichever is less.
+
+    Raises
+    ------
+    PickError : there is no room left.
+    """
+    labels = list(statistics.number_per_um3)
+    voxel, depth = statistics.voxel_size_angstrom, shape_voxel[0]
+    radii = np.array([radius_angstrom[label] for label in labels])
+    apart = radii[:, None] + radii
+    for (one, other), seen in np.ndenumerate(np.array(statistics.distance_angstrom, dtype=float)):
+        apart[one, other] = apart[other, one] = np.nanmin([apart[one, other], apart[other, one], seen])
+    volume_um3 = math.prod(shape_voxel) * voxel**3 / _ANGSTROM3_PER_UM3
+    wanted = [
+        max(0, round(volume_um3 * generator.normal(mean, std))) for mean, std in statistics.number_per_um3.values()
+    ]
+    placed: list[int] = []
+    centers = np.empty((0, 3))
+    for label in np.argsort(-radii, kind="stable").tolist():
+        for done in range(wanted[label]):
+            height = np.interp(generator.uniform(size=_TRIES), _HEIGHTS, statistics.heights) * (depth - 1)
+            sideways = generator.uniform(0, np.subtract(shape_voxel[1:], 1), size=(_TRIES, 2))
+            tried = np.column_stack([height, sideways])
+            near = np.linalg.norm(tried[:, None] - centers, axis=-1) * voxel < apart[label, placed]
+            free = np.flatnonzero(~near.any(axis=1))
+            if not len(free):
+                shape = ",".join(map(str, shape_voxel))
+                raise PickError(
+                    f"{labels[label]}: room for {done} of {wanted[label]} in a tomogram of {shape} voxels (z,y,x); choose a larger "
+                    "shape, or give the places"
+                )
+            placed.append(label)
+            centers = np.vstack([centers, tried[free[0]]])
+    rotations = Rotation.random(len(placed), rng=generator).as_matrix().reshape(-1, 3, 3)
+    return Layout(np.array(placed, dtype=np.int64), centers, rotations)

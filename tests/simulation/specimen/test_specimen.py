@@ -9,11 +9,12 @@ from frazil.core.errors import PickError, SimulationError
 from frazil.core.records import Picks, TomogramHeader
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import SourceSettings
+from frazil.io.like import Likeness
 from frazil.io.sources import open_source
 from frazil.simulation.specimen.orientations import random_rotation
 from frazil.simulation.specimen.packing import Slab, draw_body
 from frazil.simulation.specimen.settings import SpecimenSettings
-from frazil.simulation.specimen.specimen import Likeness, PlacedParticles, Specimen, build_specimen
+from frazil.simulation.specimen.specimen import PlacedParticles, Specimen, build_specimen
 from frazil.simulation.specimen.surroundings import SurroundingsSettings, add_solid_things
 from frazil.simulation.structures.built_in import PARTICLES
 

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 
 from frazil.core.seeds import numpy_generator
+from frazil.io.like import Likeness
 from frazil.plots.page import Page
 from frazil.simulation.microscope.denoiser import denoise
 from frazil.simulation.microscope.microscope import image_filters, image_noise
@@ -25,7 +26,7 @@ from frazil.simulation.microscope.projection import back_project, project
 from frazil.simulation.microscope.tilts import acquire
 from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.specimen.settings import SpecimenSettings
-from frazil.simulation.specimen.specimen import Likeness, build_specimen
+from frazil.simulation.specimen.specimen import build_specimen
 from frazil.simulation.specimen.surroundings import add_background
 
 

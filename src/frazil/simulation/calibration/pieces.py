@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from frazil.core.errors import MissingTomogramError, SourceError
 from frazil.core.records import Picks, Tomogram, TomogramHeader
+from frazil.io.like import Likeness
 from frazil.io.sources import Source
 from frazil.plots.appearances import Series, appearance_page
 from frazil.simulation.calibration.goals import (
@@ -32,7 +33,6 @@ from frazil.simulation.calibration.goals import (
     spread_of,
 )
 from frazil.simulation.preset import SimulationPreset
-from frazil.simulation.specimen.specimen import Likeness
 from frazil.simulation.tomogram import simulate_tomogram
 from frazil.volume.spectra import CURVES, Appearance, Curve, CurveName, appearance, distance_dex, mean_curve
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int64, UInt8, UInt16
 
 from frazil.core.errors import PickError, SimulationError
-from frazil.core.records import Picks, TomogramHeader
+from frazil.core.records import Picks
+from frazil.io.like import Likeness
 from frazil.simulation.specimen.orientations import preferred_rotation, random_rotation
 from frazil.simulation.specimen.packing import MOST_STRETCHED, Body, Canvas, Place, box_edge, draw_body
 from frazil.simulation.specimen.settings import SpecimenSettings, specimen_structures
@@ -64,14 +65,6 @@ class Specimen:
         for index, particles in enumerate(self.placed):
             class_of[particles.instances] = index + 1
         return np.asarray(class_of[self.instances])
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """Existing picks of one run, to be simulated again in a tomogram of this shape and voxel size."""
-
-    header: TomogramHeader
-    picks: Sequence[Picks]
 
 
 def build_specimen(
