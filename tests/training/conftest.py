@@ -10,6 +10,7 @@ import torch
 
 from frazil.core.settings import DiffusionSettings, ModelSettings, Preset, TrainingSettings
 from frazil.dataset.boxes import Subtomogram
+from frazil.training.data import BoxData
 from frazil.training.hardware import Hardware
 from frazil.training.job import TrainingJob
 
@@ -62,13 +63,18 @@ def tiny_preset():
 CPU = Hardware(accelerator="cpu")
 
 
+class Store(SimpleNamespace):
+    def __len__(self):
+        return self.description.box_count
+
+
 @pytest.fixture
 def make_job(tmp_path):
     """Return a function that makes a job for a store of two classes, of which only the description is there."""
 
     def make(preset, *, edge=8, count=100, run=None, hardware=CPU, end=None):
         described = SimpleNamespace(box_size_voxel=edge, box_count=count, labels=("a", "b"), tilt_range_degrees=None)
-        store = SimpleNamespace(path=Path("store"), description=described)
-        return TrainingJob(run or tmp_path / "run", store, preset, hardware, None, end)
+        store = Store(path=Path("store"), description=described, digest="")
+        return TrainingJob(run or tmp_path / "run", BoxData(store), preset, hardware, None, end)
 
     return make

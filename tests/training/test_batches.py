@@ -4,6 +4,7 @@ import torch
 
 from frazil.core.records import NULL_LABEL
 from frazil.core.settings import DiffusionSettings, Preset, TrainingSettings
+from frazil.dataset.examples import BoxExamples
 from frazil.dataset.variation import Variation
 from frazil.training.batches import SegmentSampler, TrainingBatches, ValidationBatches, validation_loader
 from frazil.training.loader import AheadLoader, Waiting
@@ -17,11 +18,11 @@ def preset_of(timesteps=1000, **training):
 
 
 def training_batches(boxes, variation=AS_IT_IS, **settings):
-    return TrainingBatches(boxes, preset_of(**settings), variation)
+    return TrainingBatches(BoxExamples(boxes, variation, seed=0), preset_of(**settings))
 
 
 def validation_batches(boxes, variation=AS_IT_IS, **settings):
-    return ValidationBatches(boxes, preset_of(**settings), variation)
+    return ValidationBatches(BoxExamples(boxes, variation, seed=0), preset_of(**settings))
 
 
 def noise_by_box(batches, rows, epoch):

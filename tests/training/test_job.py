@@ -90,8 +90,8 @@ def test_boxes_stay_in_memory_where_they_are_a_quarter_of_it_at_most(make_job, m
 def test_more_devices_than_there_is_to_validate_are_refused(make_job, refuses):
     small = preset(training__batch_size=6, training__validation_draws=2)
     job = make_job(small, edge=16, hardware=Hardware(accelerator="cpu", devices=3))
-    job.boxes.boxes = {"train": range(8), "validation": range(1)}.__getitem__
+    job.data.store.boxes = {"train": range(8), "validation": range(1)}.__getitem__
     with refuses(SettingsError, "devices 3", "1 validation boxes at 2", "at most 2", "training.validation_draws=3"):
         job.check()
-    job.boxes.boxes = {"train": range(8), "validation": range(2)}.__getitem__
+    job.data.store.boxes = {"train": range(8), "validation": range(2)}.__getitem__
     job.check()

@@ -179,7 +179,7 @@ def test_a_slow_disk_shows_in_the_losses_and_in_a_warning(store, out, capsys, mo
 
 
 def test_a_box_that_the_network_cannot_halve_is_refused_before_any_is_read(store, out, monkeypatch, refuses):
-    monkeypatch.setattr("frazil.training.run.Subtomograms", None)
+    monkeypatch.setattr("frazil.training.data.Subtomograms", None)
     with refuses(ShapeError, str(store), "box edge z = 8", "multiple of 16", "curate boxes of 16, or with fewer"):
         tiny(store, out, model__front_end="haar")
     assert not out.exists()

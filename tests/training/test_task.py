@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from frazil.dataset.examples import BoxExamples
 from frazil.dataset.variation import Variation
 from frazil.diffusion.objective import denoising_loss, loss_weights
 from frazil.model.unet import build_network
@@ -20,7 +21,9 @@ def test_the_weighted_mean_is_descended_and_the_plain_losses_are_reported(tiny_p
     preset = tiny_preset.model_copy(update={"training": training})
     network = build_network(preset.model, 2)
     task = DenoisingTask(network, preset)
-    batch = TrainingBatches(training_set, preset, Variation())[MicroBatch(0, tuple(range(8)), 1 / 8)]
+    batch = TrainingBatches(BoxExamples(training_set, Variation(), seed=0), preset)[
+        MicroBatch(0, tuple(range(8)), 1 / 8)
+    ]
     result = task.training_step(batch, 0)
     losses = denoising_loss(network, batch.volumes, batch.condition, batch.t, batch.noise, task.noise_schedule)
     weights = loss_weights(batch.t, task.noise_schedule, weighting=weighting, min_snr_gamma=20.0)

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings, ModelSettings, Preset, SamplingSettings, TrainingSettings
+from frazil.dataset.examples import BoxExamples
 from frazil.dataset.variation import Variation
 from frazil.diffusion.sampler import sample_volumes
 from frazil.diffusion.schedule import make_solver
@@ -100,7 +101,7 @@ def move_to_cuda(module):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_step_of_training_never_makes_a_gpu_wait(training_set, precision):
     preset = fast(precision)
-    batch = TrainingBatches(training_set, preset, Variation())[MicroBatch(0, (0, 1), 0.5)]
+    batch = TrainingBatches(BoxExamples(training_set, Variation(), seed=0), preset)[MicroBatch(0, (0, 1), 0.5)]
     task = DenoisingTask(build_network(preset.model, 2, preset.diffusion), preset)
     with FakeTensorMode(allow_non_fake_inputs=True), Slices():
         move_to_cuda(task)
@@ -149,6 +150,6 @@ def test_a_step_of_sampling_only_brings_its_noise(monkeypatch, sampler, steps, c
 @pytest.mark.parametrize("there", [True, False])
 def test_memory_is_pinned_exactly_where_there_is_cuda(training_set, monkeypatch, there):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    batches = TrainingBatches(training_set, fast("32-true"), Variation())
+    batches = TrainingBatches(BoxExamples(training_set, Variation(), seed=0), fast("32-true"))
     loader = AheadLoader(batches, [MicroBatch(0, (0,), 1.0)], workers=0, waiting=Waiting())
     assert loader.pin_memory == there

@@ -23,6 +23,10 @@ def curate_command(
     ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the box store.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the table; write nothing.")] = False,
+    whole: Annotated[
+        bool,
+        typer.Option("--whole", help="Keep whole tomograms instead of boxes, for models that place every particle."),
+    ] = False,
     preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file; options override it.")] = "fast",
     force: options.Force = False,
     tomogram_type: options.TomogramType = None,
@@ -91,6 +95,7 @@ def curate_command(
         first=first,
         count=count,
         dry_run=dry_run,
+        whole=whole,
         workers=workers,
         dask=dask,
         force=force,

@@ -17,9 +17,16 @@ _hardware = partial(typer.Option, rich_help_panel="Hardware")
 
 
 def train_command(
-    store: Annotated[Path, typer.Argument(help="Box store that [bold]frazil curate[/bold] wrote.")],
+    store: Annotated[
+        Path, typer.Argument(help="Store that [bold]frazil curate[/bold] wrote: boxes, or whole tomograms.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoint, losses, Figure 1, bundle.")],
-    preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file; options override it.")] = "fast",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="paper, fast, layout, smoke, or a TOML file.  [dim]\\[default: fast, or layout for whole tomograms][/dim]"
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, shuffling and noise.")] = None,
     setting: Setting = None,
     force: Force = False,

@@ -58,7 +58,7 @@ TiltDegrees = Annotated[tuple[float, float], AfterValidator(_is_range_of_tilts)]
 """`frazil.core.records.TiltRange`, checked."""
 
 Conditioning = Literal["concat", "sum"]
-Normalisation = Literal["padded", "measured"]
+Normalisation = Literal["padded", "measured", "tomogram"]
 SamplerName = Literal["ddpm", "ddim", "dpm++", "sde-dpm++", "unipc"]
 Precision = Literal["32-true", "bf16-mixed"]
 PrecisionChoice = Literal["32-true", "bf16-mixed", "auto"]
@@ -252,9 +252,10 @@ class TrainingSettings(Settings):
     loss_weighting : weight of a box's loss by its noise level: ``uniform`` (the paper); ``min-snr``, the signal-to-noise ratio, at
         most `min_snr_gamma` (Hang et al. 2023); or ``snr-plus-one``, that ratio plus 1, at most `min_snr_gamma` (Salimans & Ho
         2022), for the faint fine structure that ``uniform`` learns last. Reported losses are never weighted.
-    class_dropout : share of the training boxes whose label is hidden, which guidance needs; 0 hides none.
+    class_dropout : share of the training boxes whose label or layout is hidden, which guidance needs; 0 hides none.
     checkpoint_activations : recompute activations for the gradients instead of keeping them: less memory, a quarter more time.
-    normalisation : statistics of eq. 1 over the whole box including padding (``padded``, the paper), or over measured voxels.
+    normalisation : statistics of eq. 1 over the whole box including padding (``padded``, the paper), or over measured voxels;
+        ``tomogram``: median and spread of the whole tomogram, for windows of it.
     half_turns : randomly turn each box by 180 degrees in every epoch, about the axes that keep the missing wedge of its tomograms;
         its position turns with it. Needs `box_size_voxel`, for room.
     box_size_voxel : train on a smaller cube of each box, with the z-score of the whole box; None trains on the whole box.

@@ -19,7 +19,9 @@ from frazil.dataset.plan import CurationPlan, check_plan, make_plan, plan_warnin
 from frazil.dataset.runs import run_jobs
 from frazil.dataset.show import print_counts, print_store
 from frazil.dataset.store import BoxStore
-from frazil.io.sources import open_source
+from frazil.dataset.tomograms.curate import curate_tomograms
+from frazil.dataset.tomograms.store import TomogramStore
+from frazil.io.sources import Source, open_source
 
 
 def source_settings(**values: Any) -> SourceSettings:
@@ -51,10 +53,13 @@ def curate(
     first: None = None,
     count: None = None,
     dry_run: Literal[False] = False,
+    whole: Literal[False] = False,
     **options: Any,
 ) -> BoxStore: ...
 @overload
-def curate(source: Path | str, out: Path | str | None = None, **options: Any) -> BoxStore | None: ...
+def curate(source: Path | str, out: Path | str, *, whole: Literal[True], **options: Any) -> TomogramStore: ...
+@overload
+def curate(source: Path | str, out: Path | str | None = None, **options: Any) -> BoxStore | TomogramStore | None: ...
 def curate(
     source: Path | str,
     out: Path | str | None = None,
@@ -64,11 +69,12 @@ def curate(
     first: int | None = None,
     count: int | None = None,
     dry_run: bool = False,
+    whole: bool = False,
     workers: int = 1,
     dask: str | None = None,
     force: bool = False,
     **settings: Any,
-) -> BoxStore | None:
+) -> BoxStore | TomogramStore | None:
     """Cut boxes around annotated particles into a box store. Called again, it resumes, or finds that nothing is left to do.
 
     Prints how many particles were found, used and left out, and why.
@@ -82,6 +88,7 @@ def curate(
     first, count : cut only these runs, counted in the order of their names, for several calls at the same time, such as the
         tasks of a SLURM array. A call without them cuts what is missing and finishes the store.
     dry_run : print the table from the picks alone, write nothing, and return None.
+    whole : write whole tomograms with all their particles instead of boxes, for a network that is told a layout.
     workers : tomograms that are cut at a time, each in a process of its own.
     dask : address of a Dask scheduler, or path of its scheduler file: its workers cut instead.
     force : replace a store with other settings.
@@ -121,6 +128,10 @@ def curate(
         )
     check_plan(plan)
     path = Path(out)
+    if whole:
+        if first is not None or count is not None:
+            raise SettingsError("first and count: only boxes are cut in parts; leave them out, or take more workers")
+        return _curate_whole(opened, plan, path, workers=workers, dask=dask, force=force)
     if not force and (finished := find_finished(path, plan)):
         _warn(plan)
         print_store(finished)
@@ -150,6 +161,26 @@ def curate(
     print_store(store)
     _warn_of_contrast(store)
     say(f"wrote {path}: {len(store):,} boxes")
+    return store
+
+
+def _curate_whole(
+    source: Source, plan: CurationPlan, path: Path, *, workers: int, dask: str | None, force: bool
+) -> TomogramStore:
+    with progress_bar() as bar:
+        task = bar.add_task("curating", total=len(plan.headers))
+        store = curate_tomograms(
+            source, plan, path, workers=workers, dask=dask, force=force, on_progress=lambda n: bar.advance(task, n)
+        )
+    _warn(plan)
+    described, particles = store.description, store.particles
+    print_counts(described.counts, described.voxel_size_angstrom, used="used")
+    say(f"averages of known orientations: {', '.join(store.averaged) or 'none, so particles are painted as balls'}")
+    if described.measured_radii:
+        radii = [f"{label} {described.radii_angstrom[label]:.0f} A" for label in described.measured_radii]
+        warn(f"radius not known, measured on the particles: {', '.join(radii)}")
+    train, validation = ((particles["split"] == name).sum() for name in ("train", "validation"))
+    say(f"wrote {path}: {len(store.runs)} tomograms, {train:,} training and {validation:,} validation particles")
     return store
 
 

@@ -44,7 +44,7 @@ def split_boxes(boxes: pd.DataFrame, settings: CurateSettings) -> Split:
         with_boxes = sorted(boxes["run"].unique())
         if len(with_boxes) == 1 and not settings.validation_runs:
             return _split_slabs(boxes, settings)
-        runs = _validation_runs(with_boxes, settings)
+        runs = validation_runs(with_boxes, settings)
         validates = boxes["run"].isin(runs).to_numpy(dtype=bool)
     names = np.where(validates, VALIDATION, TRAIN).tolist()
     return Split(names, runs, count_overlapping(boxes, validates, settings.box_size_voxel))
@@ -68,7 +68,8 @@ def _split_slabs(boxes: pd.DataFrame, settings: CurateSettings) -> Split:
     return Split(names.tolist(), (), 0)
 
 
-def _validation_runs(with_boxes: Sequence[str], settings: CurateSettings) -> tuple[str, ...]:
+def validation_runs(with_boxes: Sequence[str], settings: CurateSettings) -> tuple[str, ...]:
+    """Return which runs validate: those that are named, else a share drawn by seed."""
     if not settings.validation_runs:
         return tuple(sorted(with_boxes[row] for row in _draw(len(with_boxes), settings)))
     if empty := sorted(set(settings.validation_runs) - set(with_boxes)):

@@ -1,28 +1,27 @@
-"""Batches with their noise. Noise and noise level of a box are drawn from (seed, epoch, box): the same on every device and restart."""
+"""Batches with their noise. Noise and noise level of an example are drawn from (seed, epoch, key): the same on every device and restart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler, default_collate
+from torch.utils.data import Dataset, Sampler
 
-from frazil.core.records import NULL_LABEL, Condition
-from frazil.core.seeds import numpy_generator, torch_generator
+from frazil.core.records import Condition
+from frazil.core.seeds import torch_generator
 from frazil.core.settings import Preset
-from frazil.dataset.boxes import Subtomogram, Subtomograms
-from frazil.dataset.variation import Variation
+from frazil.dataset.examples import Example, Examples, join
 from frazil.training.loader import AheadLoader, Waiting
 from frazil.training.plan import EpochPlan, MicroBatch
 
 
 @dataclass(frozen=True)
 class NoisyBatch:
-    """Clean z-scored boxes x0, their condition, and the standard normal noise and noise level that the network will have to remove.
+    """Clean normalized volumes x0, their condition, and the standard normal noise and noise level that the network will have to remove.
 
     For `share` see `MicroBatch`.
     """
@@ -45,60 +44,53 @@ class NoisyBatch:
         return self._each(torch.Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> NoisyBatch:
-        condition = Condition(change(self.condition.label), change(self.condition.position))
-        return NoisyBatch(change(self.volumes), condition, change(self.t), change(self.noise), self.share)
+        return NoisyBatch(
+            change(self.volumes), self.condition.each(change), change(self.t), change(self.noise), self.share
+        )
 
 
-def _assemble(items: Sequence[Subtomogram], t: list[int], noise: list[Tensor], share: float = 1.0) -> NoisyBatch:
-    batch = default_collate(list(items))
-    condition = Condition(batch.label, batch.position)
-    return NoisyBatch(batch.volume, condition, torch.tensor(t), torch.stack(noise), share)
+def _assemble(items: list[Example], t: list[int], noise: list[Tensor], share: float = 1.0) -> NoisyBatch:
+    volumes, condition = join(items)
+    return NoisyBatch(volumes, condition, torch.tensor(t), torch.stack(noise), share)
 
 
-class _NoisyBoxes(Dataset[NoisyBatch]):
-    def __init__(self, subtomograms: Subtomograms, preset: Preset, variation: Variation) -> None:
-        self.subtomograms = subtomograms
+class _NoisyBatches(Dataset[NoisyBatch]):
+    def __init__(self, examples: Examples, preset: Preset) -> None:
+        self.examples = examples
         self.settings = preset.training
         self.timesteps = preset.diffusion.timesteps
-        self.variation = variation
 
 
-class TrainingBatches(_NoisyBoxes):
+class TrainingBatches(_NoisyBatches):
     """Indexed by `MicroBatch`: t uniform on 0..T-1 (the paper), noise standard normal.
 
-    A share `class_dropout` of the labels, drawn again in every epoch, is replaced by `NULL_LABEL`.
+    A share `class_dropout` of the labels and layouts, drawn again in every epoch, is hidden.
     """
 
     def __getitem__(self, batch: MicroBatch) -> NoisyBatch:
         items, levels, noises = [], [], []
         for row in batch.rows:
-            item = self.subtomograms[row]
-            if self.variation.varies:
-                item = self.variation.vary(
-                    item, numpy_generator(self.settings.seed, "variation", batch.epoch, item.box)
-                )
-            else:
-                item = self.variation.middle(item)
-            generator = torch_generator(self.settings.seed, "noise", batch.epoch, item.box)
+            item = self.examples.drawn(row, batch.epoch)
+            generator = torch_generator(self.settings.seed, "noise", batch.epoch, item.key)
             levels.append(int(torch.randint(self.timesteps, (1,), generator=generator)))
             noises.append(torch.randn(item.volume.shape, generator=generator))
             # drawn last: the noise is the same with and without it
             hidden = bool(torch.rand(1, generator=generator) < self.settings.class_dropout)
-            items.append(item._replace(label=NULL_LABEL) if hidden else item)
+            items.append(item.without_label() if hidden else item)
         return _assemble(items, levels, noises, batch.share)
 
 
-class ValidationBatches(_NoisyBoxes):
-    """Indexed by pairs of box and draw. Every draw of a box has a fixed noise level, one in each stratum of 0..T-1, and fixed noise.
+class ValidationBatches(_NoisyBatches):
+    """Indexed by pairs of example and draw. Every draw has a fixed noise level, one in each stratum of 0..T-1, and fixed noise.
 
-    The validation curve then moves only as the network does; boxes are cut as in training, but never varied.
+    The validation curve then moves only as the network does; examples are never varied.
     """
 
     def __getitem__(self, pairs: list[tuple[int, int]]) -> NoisyBatch:
         items, levels, noises = [], [], []
         for row, draw in pairs:
-            item = self.variation.middle(self.subtomograms[row])
-            generator = torch_generator(self.settings.seed, "validation", item.box, draw)
+            item = self.examples.fixed(row)
+            generator = torch_generator(self.settings.seed, "validation", item.key, draw)
             stratum = draw + float(torch.rand(1, generator=generator))
             levels.append(min(int(stratum * self.timesteps / self.settings.validation_draws), self.timesteps - 1))
             noises.append(torch.randn(item.volume.shape, generator=generator))
@@ -130,6 +122,6 @@ def validation_loader(
 ) -> AheadLoader[NoisyBatch]:
     """Return the loader of one device's part of the validation pairs, in a fixed order."""
     draws = range(batches.settings.validation_draws)
-    pairs = [(row, draw) for row in range(len(batches.subtomograms)) for draw in draws][rank::devices]
+    pairs = [(row, draw) for row in range(len(batches.examples)) for draw in draws][rank::devices]
     chunks: Any = [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
     return AheadLoader(batches, chunks, waiting=waiting)

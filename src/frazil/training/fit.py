@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from frazil.core.seeds import torch_generator
 from frazil.core.settings import Preset
-from frazil.dataset.boxes import Subtomograms
+from frazil.dataset.examples import Examples
 from frazil.model.compute import Compute
 from frazil.model.unet import ConditionalUNet, build_network, freeze
 from frazil.training.batches import SegmentSampler, TrainingBatches, ValidationBatches, validation_loader
@@ -48,8 +48,8 @@ class Fit:
 
 def fit(
     job: TrainingJob,
-    training: Subtomograms,
-    validation: Subtomograms,
+    training: Examples,
+    validation: Examples,
     *,
     write_bundle: Callable[[ConditionalUNet, list[EpochRecord], bool], None],
     progress: Progress,
@@ -118,12 +118,14 @@ def fit(
     return Fit(bookkeeper.records, finished)
 
 
-def _network(job: TrainingJob, training: Subtomograms) -> ConditionalUNet:
+def _network(job: TrainingJob, training: Examples) -> ConditionalUNet:
     """Return the network with the weights that it starts from."""
     preset = job.preset
     generator = torch_generator(preset.training.seed, "weights")
     network = build_network(preset.model, len(job.labels), preset.diffusion, generator=generator)
     network.checkpoint_activations = preset.training.checkpoint_activations
+    if network.layout is not None:
+        job.data.put_templates(network.layout.templates, job.labels)
     if job.start is not None:
         job.start.put_into(network)
     elif not preset.model.band_std:
@@ -144,14 +146,14 @@ class _Batches(pl.LightningDataModule):
     """Makes the loaders when Lightning knows the rank of the process and the segment to resume from."""
 
     def __init__(
-        self, job: TrainingJob, training: Subtomograms, validation: Subtomograms, plan: EpochPlan, waiting: Waiting
+        self, job: TrainingJob, training: Examples, validation: Examples, plan: EpochPlan, waiting: Waiting
     ) -> None:
         super().__init__()
         self.workers = job.hardware.workers
         self.plan = plan
         self.waiting = waiting
-        self.training = TrainingBatches(training, job.preset, job.variation)
-        self.validation = ValidationBatches(validation, job.preset, job.variation)
+        self.training = TrainingBatches(training, job.preset)
+        self.validation = ValidationBatches(validation, job.preset)
 
     def train_dataloader(self) -> Any:
         assert self.trainer is not None

@@ -68,8 +68,8 @@ class RunRecord(Document):
         return cls(
             preset=job.preset,
             base=None if job.start is None else job.start.described(),
-            store=str(job.boxes.path.resolve()),
-            store_digest=job.boxes.digest,
+            store=str(job.data.path.resolve()),
+            store_digest=job.data.digest,
             command=shlex.join(["frazil", *sys.argv[1:]]),
         )
 

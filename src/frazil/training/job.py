@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from frazil.core.errors import SettingsError, ShapeError, StoreError
+from frazil.core.errors import SettingsError, StoreError
 from frazil.core.memory import keep_freed_memory
 from frazil.core.settings import Precision, Preset
-from frazil.dataset.store import BoxStore
-from frazil.dataset.variation import Variation, largest_edge
 from frazil.model.compute import Compute
 from frazil.model.devices import bytes_per_box, memory_of
-from frazil.model.unet import check_box_size
+from frazil.training.data import TrainingData
 from frazil.training.hardware import Hardware
 from frazil.training.plan import EpochPlan
 from frazil.training.start import Start
@@ -30,14 +27,14 @@ _FIXED_BYTES = 3 * 2**28
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """Settings, boxes, start and hardware of a training run.
+    """Settings, data, start and hardware of a training run.
 
     The preset has the network and the noise schedule of `start`, if there is one. Training stops before `end`, on the clock
     `time.monotonic`, at the end of a segment; None trains all epochs.
     """
 
     run: Path
-    boxes: BoxStore
+    data: TrainingData
     preset: Preset
     hardware: Hardware
     start: Start | None = None
@@ -46,31 +43,17 @@ class TrainingJob:
     @property
     def labels(self) -> tuple[str, ...]:
         """Classes of the model, in the order of their numbers."""
-        return self.boxes.description.labels if self.start is None else self.start.labels
+        return self.data.description.labels if self.start is None else self.start.labels
 
     @property
     def edge_voxel(self) -> int:
-        """Edge of what the network sees of a box."""
-        return self.preset.training.box_size_voxel or self.boxes.description.box_size_voxel
+        """Edge of what the network sees at once."""
+        return self.data.edge_voxel(self.preset)
 
     @property
     def edge_multiple(self) -> int:
         """What the edge of a box must be a multiple of."""
         return int(2**self.preset.model.halvings)
-
-    @cached_property
-    def variation(self) -> Variation:
-        """How boxes are cut and varied."""
-        described = self.boxes.description
-        try:
-            return Variation.of(
-                self.preset.training,
-                box_size_voxel=described.box_size_voxel,
-                tilt_range_degrees=described.tilt_range_degrees,
-                edge_multiple=self.edge_multiple,
-            )
-        except SettingsError as fault:
-            raise SettingsError(f"{self.boxes.path}: {fault}") from None
 
     def epoch_plan(self, boxes: int) -> EpochPlan:
         """Return how `boxes` are dealt to the steps of an epoch; refuse devices that cannot share a batch."""
@@ -79,29 +62,18 @@ class TrainingJob:
 
     def check(self) -> None:
         """Refuse what cannot be trained, from the descriptions alone."""
-        try:
-            check_box_size([self.edge_voxel] * 3, self.preset.model)
-        except ShapeError as fault:
-            raise ShapeError(f"{self.boxes.path}: {fault}; {self._other_edge()}") from None
-        count = len(self.boxes.boxes("train"))
+        self.data.check(self.preset, started=self.start is not None)
+        count = self.data.count("train")
         if not count:
-            raise StoreError(f"{self.boxes.path}: no box is in the training split; curate with other validation runs")
+            raise StoreError(f"{self.data.path}: no box is in the training split; curate with other validation runs")
         self.hardware.check()
         self.epoch_plan(count)
-        boxes, draws = len(self.boxes.boxes("validation")), self.preset.training.validation_draws
+        boxes, draws = self.data.count("validation"), self.preset.training.validation_draws
         if 0 < boxes * draws < self.hardware.processes:
             raise SettingsError(
                 f"devices {self.hardware.processes}: more than {boxes} validation boxes at {draws} noise levels; give at most "
                 f"{boxes * draws} devices, or set training.validation_draws={-(-self.hardware.processes // boxes)}"
             )
-        self.variation  # noqa: B018 - raises
-
-    def _other_edge(self) -> str:
-        """Say which edge the network takes: cut from the boxes if they have room for it, else of other boxes."""
-        edge = self.boxes.description.box_size_voxel
-        fitting = largest_edge(self.preset.training, box_size_voxel=edge, edge_multiple=self.edge_multiple)
-        remedy = f"train on boxes of {fitting}" if fitting else f"curate boxes of {self.edge_multiple}"
-        return remedy if self.start is not None else f"{remedy}, or with fewer model.channel_multipliers"
 
 
 def check_memory(job: TrainingJob) -> bool:
@@ -116,7 +88,7 @@ def check_memory(job: TrainingJob) -> bool:
             f"gradients, and {device.type} has {has / 2**30:.1f} GiB for it; {_advice(job, has)}"
         )
     machine = memory_of(torch.device("cpu"), hardware.devices)
-    store = job.boxes.description.box_count * job.boxes.description.box_size_voxel**3 * 4
+    store = job.data.nbytes
     on_cpu = needed if device.type == "cpu" else 0
     if on_cpu:
         keep_freed_memory(needed, has)

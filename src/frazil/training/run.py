@@ -13,15 +13,14 @@ from frazil.core.console import progress_bar, say, say_written, warn
 from frazil.core.errors import BundleError, SettingsError
 from frazil.core.folder import final_place
 from frazil.core.presets import load_preset
-from frazil.core.records import Moments
 from frazil.core.version import __version__
-from frazil.dataset.boxes import Subtomograms
-from frazil.dataset.store import BoxStore
+from frazil.dataset.examples import Examples
 from frazil.model.bundle import RUN_BUNDLE, BundleCard, load_bundle, save_bundle
 from frazil.model.compute import Compute, native_precision
 from frazil.model.unet import ConditionalUNet
 from frazil.plots.curves import loss_page, read_metrics
 from frazil.plots.page import save_figure
+from frazil.training.data import TomogramData, open_data
 from frazil.training.fit import Fit, fit, saved_network
 from frazil.training.folder import (
     BEST_BUNDLE,
@@ -47,7 +46,7 @@ def train(
     store: str | Path,
     out: str | Path,
     *,
-    preset: str | Path = "fast",
+    preset: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     start: str | Path | None = None,
     class_from: Mapping[str, str] | None = None,
@@ -64,9 +63,10 @@ def train(
 
     Parameters
     ----------
-    store : folder that `frazil curate` wrote.
+    store : folder that `frazil curate` wrote: boxes, or whole tomograms.
     out : run folder for checkpoint, `metrics.csv`, `losses.png`, TensorBoard events and `bundle/`.
-    preset : ``fast``, ``paper``, ``smoke``, or the path of a TOML file.
+    preset : ``fast``, ``paper``, ``smoke``, ``layout``, or the path of a TOML file; None is ``fast`` for a box store and ``layout`` for a
+        tomogram store.
     settings : override single settings of the preset: ``{"training.epochs": 20}``; see `frazil.core.settings.Preset`.
     start : bundle, run folder or ``"pretrained"``: start from its weights, and with its network, instead of fresh weights.
     class_from : with `start`: new class -> class of the bundle that it starts as. A class that both have starts as itself.
@@ -100,15 +100,15 @@ def train(
             raise SettingsError(f"{option}: applies to a bundle to start from; pass one with --from (in Python: start)")
     else:
         refuse_other_network(settings or {})
-    chosen = load_preset(preset, settings)
-    boxes = BoxStore.open(Path(store))
+    data = open_data(Path(store))
+    chosen = load_preset(preset or ("layout" if isinstance(data, TomogramData) else "fast"), settings)
     base = None
     if start is not None:
         options = {"keep_classes": keep_classes, "other_voxel_size": other_voxel_size}
-        base = Start.match(Path(start), boxes, class_from=class_from or {}, **options)
+        base = Start.match(Path(start), data, class_from=class_from or {}, **options)
         chosen = base.take_over(chosen)
     hardware = Hardware(accelerator, devices, num_nodes, workers)
-    job = TrainingJob(Path(out), boxes, chosen, hardware, base, end)
+    job = TrainingJob(Path(out), data, data.complete(chosen), hardware, base, end)
     job.check()  # before a box is read or anything is written
     path, result = _train(job, force=force)
     return TrainingRun(path, result.finished)
@@ -152,8 +152,7 @@ def _fit(job: TrainingJob, *, first: bool) -> Fit:
     """Train, and write what follows from it, or what of it is gone."""
     in_memory = check_memory(job)
     training, validation = (
-        Subtomograms(job.boxes, name, job.preset.training.normalisation, in_memory=in_memory, classes=job.labels)
-        for name in ("train", "validation")
+        job.data.examples(name, job.preset, job.labels, in_memory=in_memory) for name in ("train", "validation")
     )
 
     def write_bundle(network: ConditionalUNet, records: list[EpochRecord], best: bool = False) -> None:
@@ -186,30 +185,28 @@ def _bundled_epochs(run: Path) -> float | None:
 
 
 def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
-    described, start, normalisation = job.boxes.description, job.start, job.preset.training.normalisation
+    described, start = job.data.description, job.start
     losses: dict[str, float] = {}
     if records:
         newest = records[-1]
         losses = {"epochs": newest.epoch, "train_loss": newest.train_loss}
     if validated := [record.validation_loss for record in records if record.validation_loss is not None]:
         losses["validation_loss"] = validated[-1]
-    radii = {c.label: c.diameter_angstrom / 2 for c in described.counts if c.diameter_angstrom}
+    radii = job.data.radii_angstrom
     provenance = f"trained by frazil {__version__} on {described.source_path}"
     if start is not None:
         known = start.bundle.card.radius_angstrom
         radii = {label: radius for label, radius in known.items() if label in start.labels} | radii
         provenance += f"; started from the weights of: {start.bundle.card.provenance}"
-    # the median mean and standard deviation of a box, which turn z-scores back into gray values
-    mean, std = job.boxes.particles[[f"{name}_{normalisation}" for name in ("mean", "std")]].median()
     return BundleCard(
         preset=job.preset,
         labels=job.labels,
         voxel_size_angstrom=described.voxel_size_angstrom,
         box_size_voxel=job.edge_voxel,
         tilt_range_degrees=described.tilt_range_degrees,
-        normalisation=normalisation,
-        training_data_digest=job.boxes.digest,
-        moments=Moments(float(mean), float(std)),
+        normalisation=job.preset.training.normalisation,
+        training_data_digest=job.data.digest,
+        moments=job.data.moments(job.preset),
         radius_angstrom=radii,
         losses=losses,
         base_digest=None if start is None else start.bundle.digest,
@@ -217,20 +214,19 @@ def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
     )
 
 
-def _announce(job: TrainingJob, training: Subtomograms, validation: Subtomograms) -> None:
-    described, preset = job.boxes.description, job.preset
+def _announce(job: TrainingJob, training: Examples, validation: Examples) -> None:
+    described, preset = job.data.description, job.preset
     say(
         f"preset {preset.name}, {preset.model.conditioning} conditioning, {Compute.of(preset.training)}, "
         f"{job.hardware.processes} device(s)"
     )
     say(
-        f"{len(training)} training and {len(validation)} validation boxes of {job.edge_voxel}^3 voxels at "
+        f"{len(training)} training and {len(validation)} validation {job.data.what} of {job.edge_voxel}^3 voxels at "
         f"{described.voxel_size_angstrom:.3f} A, {len(described.labels)} classes"
     )
     if not len(validation):
-        warn("no validation boxes: the validation loss will stay empty")
-    seen = set(job.boxes.particles.iloc[training.indices]["label"])
-    unseen = [label for label in described.labels if label not in seen]
+        warn(f"no validation {job.data.what}: the validation loss will stay empty")
+    unseen = job.data.unseen()
     if unseen:
         warn(f"no training box shows {', '.join(unseen)}: the model cannot learn it")
     if job.start is not None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from frazil.core.errors import SettingsError
 from frazil.model.bundle import Bundle, load_bundle
@@ -16,15 +18,17 @@ from frazil.model.wavelet import FrontEnd
 
 if TYPE_CHECKING:
     from frazil.core.settings import Preset
-    from frazil.dataset.boxes import Subtomograms
-    from frazil.dataset.store import BoxStore
+    from frazil.dataset.examples import Examples
+    from frazil.training.data import TrainingData
 
 TRANSFERABLE_VOXEL_SIZE = 0.02
 """Weights may be trained on with voxels that differ by a smaller share: particles look the same to the network."""
 
 _PRECONDITIONING, _AROUND_TRAINED = "model.preconditioning", "inverse-variance"
-_LABEL_WEIGHT = "embed.label.weight"
-"""The one tensor with a place for each class: a column each."""
+_BY_CLASS = ("embed.label.weight", "layout.conv1.weight")
+"""The weights with a column for each class."""
+
+_TEMPLATES = "layout.templates"
 
 _BOXES = 256
 """Enough to measure bands: even one box gives their deviations to a few per cent."""
@@ -44,12 +48,13 @@ class Start:
     bundle: Bundle
     labels: tuple[str, ...]
     origins: tuple[str | None, ...]
+    same_voxels: bool = True
 
     @classmethod
     def match(
         cls,
         folder: Path,
-        boxes: BoxStore,
+        data: TrainingData,
         *,
         class_from: Mapping[str, str],
         keep_classes: bool = False,
@@ -57,9 +62,10 @@ class Start:
     ) -> Start:
         """Read a bundle and match its classes with those of a store; for the options see `frazil.training.run.train`."""
         bundle = load_bundle(folder)
-        card, described = bundle.card, boxes.description
+        card, described = bundle.card, data.description
         before, now = card.voxel_size_angstrom, described.voxel_size_angstrom
-        if before is not None and not other_voxel_size and abs(now / before - 1) > TRANSFERABLE_VOXEL_SIZE:
+        same_voxels = before is None or abs(now / before - 1) <= TRANSFERABLE_VOXEL_SIZE
+        if before is not None and not (same_voxels or other_voxel_size):
             raise SettingsError(
                 f"{folder}: was trained on voxels of {before:.3f} A, the store has {now:.3f}; curate resampled to "
                 f"{before:.3f} A, or pass --other-voxel-size (in Python: other_voxel_size=True) if the particles may have another size"
@@ -76,12 +82,13 @@ class Start:
             if keep_classes and new in card.labels:
                 raise SettingsError(f"{pair}: keeping classes keeps {new} as it is; leave one of the two out")
         wanted = {label: label for label in card.labels} | dict(class_from)
-        return cls(bundle, labels, tuple(wanted.get(label) for label in labels))
+        return cls(bundle, labels, tuple(wanted.get(label) for label in labels), same_voxels)
 
     def take_over(self, preset: Preset) -> Preset:
         """Return the preset with the network and the noise schedule of the bundle, which its weights were trained for.
 
-        One thing can be put around a trained network without preconditioning: that by inverse variance, if the preset asks for it.
+        Two things can be added to a trained network, if the preset asks for them: preconditioning by inverse variance, and the branch
+        that takes layouts.
         """
         card = self.bundle.card.preset
         model, asked = card.model, preset.model.preconditioning
@@ -92,6 +99,8 @@ class Start:
                     f"weights were trained for; leave it out, or start from a bundle that has none"
                 )
             model = model.model_copy(update={"preconditioning": asked})
+        if preset.model.layout_channels and not model.layout_channels:
+            model = model.model_copy(update={"layout_channels": preset.model.layout_channels})
         return preset.model_copy(update={"model": model, "diffusion": card.diffusion})
 
     def described(self) -> dict[str, Any]:
@@ -99,13 +108,32 @@ class Start:
         return {"digest": self.bundle.digest, "classes": dict(zip(self.labels, self.origins, strict=True))}
 
     def put_into(self, network: ConditionalUNet) -> None:
-        """Overwrite fresh weights with the bundle's; those of new classes stay fresh."""
+        """Overwrite fresh weights with the bundle's; those of new classes and of a new branch stay fresh."""
         trained, fresh = self.bundle.network.state_dict(), network.state_dict()
-        label_weight = fresh[_LABEL_WEIGHT].clone()
+        known = {name: tensor for name, tensor in trained.items() if name in fresh and name != _TEMPLATES}
+        for name in known.keys() & set(_BY_CLASS):
+            known[name] = self._by_class(trained[name], fresh[name])
+        if _TEMPLATES in trained and self.same_voxels:
+            known[_TEMPLATES] = self._templates(trained[_TEMPLATES], fresh[_TEMPLATES])
+        network.load_state_dict(fresh | known)
+
+    def _by_class(self, trained: Tensor, fresh: Tensor) -> Tensor:
+        """Return a weight with a column for each class, and perhaps some after them that are not of a class."""
+        labels, columns = self.bundle.card.labels, fresh.clone()
         for number, origin in enumerate(self.origins):
             if origin is not None:
-                label_weight[:, number] = trained[_LABEL_WEIGHT][:, self.bundle.card.labels.index(origin)]
-        network.load_state_dict(trained | {_LABEL_WEIGHT: label_weight})
+                columns[:, number] = trained[:, labels.index(origin)]
+        columns[:, len(self.labels) :] = trained[:, len(labels) :]
+        return columns
+
+    def _templates(self, trained: Tensor, fresh: Tensor) -> Tensor:
+        """Return the store's templates, and the bundle's where the store has none."""
+        filled, labels = fresh.clone(), self.bundle.card.labels
+        margin = (fresh.shape[-1] - trained.shape[-1]) // 2  # both are odd
+        for number, origin in enumerate(self.origins):
+            if origin is not None and not fresh[number].any():
+                filled[number] = F.pad(trained[labels.index(origin)], (margin,) * 6)
+        return filled
 
     def __str__(self) -> str:
         pairs = list(zip(self.labels, self.origins, strict=True))
@@ -127,7 +155,7 @@ def refuse_other_network(settings: Mapping[str, Any]) -> None:
 
 
 @torch.no_grad()
-def measure_bands(front_end: FrontEnd, training: Subtomograms) -> None:
+def measure_bands(front_end: FrontEnd, training: Examples) -> None:
     """Set the front end's `std` to the root mean square of each band, over boxes spread evenly over the training set.
 
     The same boxes always give the same numbers, also on other devices and after a restart.
@@ -135,5 +163,7 @@ def measure_bands(front_end: FrontEnd, training: Subtomograms) -> None:
     if front_end.name == "none":
         return
     rows = range(0, len(training), max(1, len(training) // _BOXES))
-    squares = [front_end.split(training[row].volume[None].double()).square().mean(dim=(0, 2, 3, 4)) for row in rows]
+    squares = [
+        front_end.split(training.fixed(row).volume[None].double()).square().mean(dim=(0, 2, 3, 4)) for row in rows
+    ]
     front_end.std.copy_(torch.stack(squares).mean(dim=0).sqrt().clamp(min=_FAINTEST))

@@ -1,0 +1,228 @@
+"""From a plan to a tomogram store: one tomogram at a time in each worker, resumable tomogram by tomogram."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import zarr
+from jaxtyping import Bool, Float
+
+from frazil.core.documents import Document, differences
+from frazil.core.errors import PickError, SettingsError, StoreError
+from frazil.core.executor import executor
+from frazil.core.files import atomic_path, file_digest, write_json
+from frazil.core.folder import OutputFolder
+from frazil.core.reading import read_json
+from frazil.core.records import Moments, Tomogram
+from frazil.core.settings import CurateSettings, SourceSettings
+from frazil.dataset.description import DESCRIPTION
+from frazil.dataset.plan import CurationPlan
+from frazil.dataset.split import TRAIN, VALIDATION, validation_runs
+from frazil.dataset.tables import CENTER_ANGSTROM, CENTER_VOXEL, PARTICLES, ROTATION
+from frazil.dataset.tomograms.description import Region, TomogramStoreDescription
+from frazil.dataset.tomograms.store import CHUNK_VOXEL, TEMPLATES, TOMOGRAMS, TomogramStore
+from frazil.dataset.tomograms.templates import Averages, average_particles
+from frazil.io.sources import Source
+from frazil.volume.crop import crop_measured
+
+_MOMENTS = "moments.json"
+_QUANTILES = (0.1587, 0.5, 0.8413)
+"""Of a normal distribution: one standard deviation below the middle, the middle, one above."""
+
+_SAMPLED = 2_000_000
+"""Voxels that tell the quantiles: to a thousandth of the spread."""
+
+
+class TomogramCuration(Document):
+    """The request to `frazil curate --whole`; written first, so that the same call resumes."""
+
+    written_by: ClassVar[str] = "frazil curate --whole"
+
+    schema_version: int = 1
+    kind: Literal["frazil tomogram curation"] = "frazil tomogram curation"
+    source: SourceSettings
+    curate: CurateSettings
+    plan_digest: str
+
+
+@dataclass(frozen=True)
+class _TomogramWriter:
+    """Writes one tomogram into the store, whole or not at all."""
+
+    source: Source
+    store: Path
+
+    def __call__(self, job: tuple[int, str]) -> None:
+        number, run = job
+        tomogram = self.source.read(run)
+        shape = tomogram.header.shape_voxel
+        measured = crop_measured(shape, tomogram.chunk_voxel, tomogram.chunk_present, (0, 0, 0), shape)
+        found = _robust_moments(tomogram, measured)
+        with atomic_path(_folder(self.store, number)) as folder:
+            group = zarr.group(zarr.DirectoryStore(str(folder)))
+            layout: dict[str, Any] = {"chunks": (CHUNK_VOXEL,) * 3, "dimension_separator": "."}
+            volume = group.create_dataset("volume", shape=shape, dtype="<f2", compressor=None, **layout)
+            for start in range(0, shape[0], CHUNK_VOXEL):
+                slab = slice(start, start + CHUNK_VOXEL)
+                scaled = (tomogram.volume[slab] - np.float32(found.mean)) / np.float32(found.std)
+                volume[slab] = np.where(measured[slab], scaled, 0).astype(np.float16)
+            if not measured.all():
+                group.create_dataset("measured", data=measured, **layout)
+            write_json(folder / _MOMENTS, found._asdict())
+
+
+def _robust_moments(tomogram: Tomogram, measured: Bool[np.ndarray, "z y x"]) -> Moments:
+    """Return median and spread of the measured gray values: half the distance of the quantiles that are 2 sigma apart."""
+    values = tomogram.volume.ravel() if measured.all() else tomogram.volume[measured]
+    low, middle, high = np.quantile(values[:: max(1, len(values) // _SAMPLED)], _QUANTILES) if len(values) else (0,) * 3
+    if not low < high or not math.isfinite(high - low):
+        raise StoreError(
+            f"{tomogram.header.origin}: its gray values are constant or not finite; check that it was written whole"
+        )
+    return Moments(float(middle), float(high - low) / 2)
+
+
+def _folder(store: Path, number: int) -> Path:
+    return store / TOMOGRAMS / f"{number:05d}"
+
+
+def curate_tomograms(
+    source: Source,
+    plan: CurationPlan,
+    path: Path,
+    *,
+    workers: int = 1,
+    dask: str | None = None,
+    force: bool = False,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> TomogramStore:
+    """Write all tomograms of `plan` and their particles, or resume where a call with the same plan was interrupted.
+
+    Parameters
+    ----------
+    plan : of `source`, checked.
+    workers, dask : see `frazil.core.executor.executor`; each worker holds one tomogram in memory.
+    force : replace a store with other settings.
+    on_progress : called with a number of tomograms that are there; first with those of an earlier call.
+    """
+    if any(plan.ratio(run) != 1 for run in plan.headers):
+        raise SettingsError(
+            f"resample to {plan.voxel_size_angstrom:g} A: whole tomograms keep their voxels; choose another level, or bin them first"
+        )
+    owns = (DESCRIPTION, PARTICLES, TEMPLATES, f"{TOMOGRAMS}/{'[0-9]' * 5}")
+    folder = OutputFolder(path, "curation.json", TomogramCuration, owns)
+    wanted = TomogramCuration(source=plan.source_settings, curate=plan.settings, plan_digest=plan.digest)
+
+    def compare(old: TomogramCuration, new: TomogramCuration) -> list[str]:
+        changed = differences(old, new, {"plan_digest", "source.picks_file"})
+        return changed or (["other picks or tomograms"] if old.plan_digest != new.plan_digest else [])
+
+    folder.earlier(wanted, force=force, compare=compare)  # refuses before anything is touched
+    with folder.held():
+        work, _ = folder.begin(wanted, force=force, compare=compare)
+        lost = work.check()
+        jobs = list(enumerate(sorted(plan.headers)))
+        there = [job for job in jobs if _folder(work.path, job[0]).exists()]
+        there = [job for job in there if not any(name.startswith(f"{TOMOGRAMS}/{job[0]:05d}/") for name in lost)]
+        on_progress(len(there))
+        with executor(workers=workers, dask=dask) as pool:
+            for _ in pool.run(_TomogramWriter(source, work.path), [job for job in jobs if job not in there]):
+                on_progress(1)
+        if lost or not (work.path / DESCRIPTION).exists():
+            _finish(work.path, plan)
+        path = work.finish()
+    return TomogramStore.open(path)
+
+
+def _finish(path: Path, plan: CurationPlan) -> None:
+    """Write what follows from all tomograms: particles and averages, and last the description."""
+    settings = plan.settings
+    runs = sorted(plan.headers)
+    regions = _regions(plan)
+    particles = plan.to_cut()[["run", "label", *CENTER_ANGSTROM, *CENTER_VOXEL, *ROTATION]].reset_index(drop=True)
+    particles.insert(2, "split", [_split(regions[run], center) for run, center in _places(particles)])
+    if not (particles["split"] == TRAIN).any():
+        raise PickError(f"{plan.source_path}: no particle is left for training; choose other validation runs")
+    with atomic_path(path / PARTICLES) as temporary:
+        particles.to_csv(temporary, index=False, lineterminator="\n")
+    labels = tuple(sorted(particles["label"].unique()))
+    counts = plan.counts()
+    radii = {c.label: c.diameter_angstrom / 2 for c in counts if c.diameter_angstrom and c.label in labels}
+    moments = {
+        run: Moments(**read_json(_folder(path, number) / _MOMENTS, StoreError)) for number, run in enumerate(runs)
+    }
+    description = TomogramStoreDescription(
+        labels=labels,
+        voxel_size_angstrom=plan.voxel_size_angstrom,
+        tilt_range_degrees=plan.tilt_range_degrees,
+        tomograms={run: plan.headers[run] for run in runs},
+        moments=moments,
+        regions=regions,
+        radii_angstrom=radii,
+        measured_radii=(),
+        template_edge_voxel=0,
+        curate=settings,
+        source=plan.source_settings,
+        source_path=str(plan.source_path.resolve()),
+        source_kind=plan.source_kind,
+        simulated=any(header.simulated for header in plan.headers.values()),
+        counts=counts,
+        plan_digest=plan.digest,
+        table_digests={},
+        digest="",
+    )
+    averages: Averages = average_particles(TomogramStore(path, description, particles))
+    with atomic_path(path / TEMPLATES) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, templates=averages.templates)
+    description = description.model_copy(
+        update={
+            "radii_angstrom": averages.radii_angstrom,
+            "measured_radii": averages.measured_radii,
+            "template_edge_voxel": averages.templates.shape[-1],
+            "table_digests": {name: file_digest(path / name) for name in (PARTICLES, TEMPLATES)},
+        }
+    )
+    description.model_copy(update={"digest": description.own_digest()}).write(path / DESCRIPTION)
+
+
+def _places(particles: pd.DataFrame) -> list[tuple[str, Float[np.ndarray, "3"]]]:
+    return list(zip(particles["run"], particles[CENTER_VOXEL].to_numpy(), strict=True))
+
+
+def _split(regions: dict[str, Region], center_voxel: Float[np.ndarray, "3"]) -> str:
+    """Return the split whose region holds a center; empty in a gap."""
+    inside = [
+        name for name, (first, end) in regions.items() if (center_voxel >= np.subtract(first, 0.5)).all()
+        and (center_voxel < np.subtract(end, 0.5)).all()
+    ]  # fmt: skip
+    return inside[0] if inside else ""
+
+
+def _regions(plan: CurationPlan) -> dict[str, dict[str, Region]]:
+    """Return the part of each tomogram that each split may use: all of it, or slabs with a gap if there is one tomogram only."""
+    settings, runs = plan.settings, sorted(plan.headers)
+    whole: dict[str, Region] = {run: ((0, 0, 0), plan.headers[run].shape_voxel) for run in runs}
+    if len(runs) > 1 or settings.validation_runs:
+        validates = validation_runs(runs, settings)
+        return {run: {VALIDATION if run in validates else TRAIN: whole[run]} for run in runs}
+    (run,) = runs
+    shape = plan.headers[run].shape_voxel
+    axis = 1 + int(shape[2] > shape[1])  # the longer of y and x
+    gap = settings.box_size_voxel
+    thick = max(gap, round(settings.validation_fraction * shape[axis]))
+    end = shape[axis] - thick - gap
+    if not settings.validation_fraction or end < gap:
+        return {run: {TRAIN: whole[run]}}
+
+    def slab(first: int, last: int) -> Region:
+        low, high = [0, 0, 0], list(shape)
+        low[axis], high[axis] = first, last
+        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+    return {run: {TRAIN: slab(0, end), VALIDATION: slab(end + gap, shape[axis])}}

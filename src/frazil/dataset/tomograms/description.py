@@ -1,0 +1,65 @@
+"""What a tomogram store says about itself: `dataset.json`."""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar, Literal
+
+from frazil.core.documents import Document
+from frazil.core.files import text_digest
+from frazil.core.records import Moments, TiltRange, TomogramHeader
+from frazil.core.settings import CurateSettings, SourceSettings
+from frazil.dataset.tables import ClassCount
+
+Region = tuple[tuple[int, int, int], tuple[int, int, int]]
+"""A block of a tomogram: its first voxel and the one past its last, zyx."""
+
+
+class TomogramStoreDescription(Document):
+    """What a tomogram store is. Written last, so a store that has it is whole.
+
+    Parameters
+    ----------
+    labels : classes that have particles, sorted; a label's number is its place here.
+    voxel_size_angstrom : of the tomograms.
+    tilt_range_degrees : of all tomograms; None where it is not known or differs.
+    tomograms : run -> shape, voxel size and place of its tomogram; sorted, tomogram 0 first.
+    moments : run -> median of its gray values, and their spread: half the distance of the quantiles 16 % and 84 %.
+    regions : run -> split -> the part of the tomogram that it may use.
+    radii_angstrom : label -> radius of its particles.
+    measured_radii : labels whose radius no source gives, so that it was measured on the averages.
+    counts, curate, source, source_path, source_kind, simulated, plan_digest, table_digests : as in a box store.
+    template_edge_voxel : edge of the averages, in voxels of the tomograms.
+    digest : of tables, averages and gray values; the same data gives the same digest wherever it lies.
+    """
+
+    written_by: ClassVar[str] = "frazil curate --whole"
+
+    schema_version: int = 1
+    kind: Literal["frazil tomogram store"] = "frazil tomogram store"
+    axis_order: Literal["zyx"] = "zyx"
+    labels: tuple[str, ...]
+    voxel_size_angstrom: float
+    tilt_range_degrees: TiltRange | None
+    tomograms: dict[str, TomogramHeader]
+    moments: dict[str, Moments]
+    regions: dict[str, dict[str, Region]]
+    radii_angstrom: dict[str, float]
+    measured_radii: tuple[str, ...]
+    template_edge_voxel: int
+    curate: CurateSettings
+    source: SourceSettings
+    source_path: str
+    source_kind: str
+    simulated: bool
+    counts: tuple[ClassCount, ...]
+    plan_digest: str
+    table_digests: dict[str, str]
+    digest: str
+
+    def own_digest(self) -> str:
+        """Return the digest that the content should have."""
+        said = self.model_dump(
+            mode="json", include={"labels", "voxel_size_angstrom", "moments", "regions", "table_digests"}
+        )
+        return text_digest(json.dumps(said, sort_keys=True))

@@ -1,0 +1,163 @@
+"""Whole tomograms: what is stored is what was there, and a window shows it with the layout that belongs to it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from frazil.core.errors import OutputError, SettingsError, ShapeError
+from frazil.core.records import Picks, Tomogram, TomogramHeader
+from frazil.core.settings import CurateSettings, SourceSettings, TrainingSettings
+from frazil.dataset.plan import make_plan
+from frazil.dataset.tomograms.curate import curate_tomograms
+from frazil.dataset.tomograms.store import TomogramStore
+from frazil.dataset.tomograms.windows import Windows, turned
+from frazil.volume.layout import Painter
+
+SHAPE = (32, 48, 40)
+AXES = np.array([1.5, 2.0, 4.0])
+
+
+class Ellipsoids:
+    """Dark ellipsoids in known orientations; where they stand is what the picks say."""
+
+    kind, path = "made", Path("made")
+
+    def __init__(self, runs=3, count=6, rotations=True, absent=False, radii=(("rod", 90.0),)):
+        random = np.random.default_rng(4)
+        self.absent, self.radii, self.volumes, self.places = absent, dict(radii), {}, {}
+        grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1)
+        for run in [f"TS_{number}" for number in range(runs)]:
+            centers = random.uniform([10, 8, 8], np.array(SHAPE) - [10, 8, 8], (count, 3))
+            turns = Rotation.random(count, random_state=5).as_matrix()
+            volume = gaussian_filter(random.standard_normal(SHAPE), 0.5)
+            for center, turn in zip(centers, turns, strict=True):
+                volume -= 6 * np.exp(-((((grid - center) @ turn) / AXES) ** 2).sum(-1) / 2)
+            self.volumes[run] = (volume * 3e-6 + 1e-5).astype(np.float32)
+            self.places[run] = centers, turns if rotations else None
+
+    def picks(self):
+        return [Picks(run, "rod", centers * 10.0, turns) for run, (centers, turns) in self.places.items()]
+
+    def radii_angstrom(self):
+        return self.radii
+
+    def header(self, run):
+        return TomogramHeader(run, SHAPE, 10.0, run, (-45.0, 45.0))
+
+    def read(self, run):
+        present = np.ones((4, 6, 5), dtype=bool)
+        present[:, :1] = not self.absent
+        return Tomogram(self.header(run), self.volumes[run], (8, 8, 8), present)
+
+
+def curate(source, path, **settings):
+    plan = make_plan(source, SourceSettings(), CurateSettings(**{"box_size_voxel": 8, **settings}))
+    return curate_tomograms(source, plan, path)
+
+
+def windows(store, split="train", **options):
+    painter = Painter(torch.from_numpy(store.templates), [5.0], 2)
+    settings = TrainingSettings(**{"half_turns": True} | options)
+    return Windows(
+        store, split, painter, settings, edge_voxel=16, multiple=16, classes=("rod",), in_memory=True
+    )  # fmt: skip
+
+
+def test_gray_values_come_back_and_particles_keep_their_places(tmp_path):
+    source = Ellipsoids()
+    store = curate(source, tmp_path / "store", validation_runs=("TS_1",))
+    for run, volume in source.volumes.items():
+        center, spread = store.description.moments[run]
+        np.testing.assert_allclose(
+            store.array(run)[:].astype(float) * spread + center, volume, atol=2e-3 * spread, rtol=1e-3
+        )
+        assert center == pytest.approx(np.median(volume), abs=1e-7)
+        np.testing.assert_allclose(store.layout(run).center_voxel, source.places[run][0])
+    assert set(store.particles.loc[store.particles["split"] == "validation", "run"]) == {"TS_1"}
+
+
+def test_an_average_is_the_particle_itself(tmp_path):
+    store = curate(Ellipsoids(runs=8), tmp_path / "store")
+    (template,) = store.templates
+    grid = np.stack(np.meshgrid(*[np.arange(len(template)) - len(template) // 2] * 3, indexing="ij"), axis=-1)
+    weight = np.where((grid**2).sum(-1) < 81, template.clip(0.1) - 0.1, 0)
+    spread = np.sqrt([(weight * grid[..., axis] ** 2).sum() / weight.sum() for axis in range(3)])
+    assert spread == pytest.approx(np.sqrt(AXES**2 + 0.8**2), rel=0.25)
+    assert spread[2] > 1.5 * spread[0]
+
+
+def test_a_radius_that_nothing_says_is_measured(tmp_path):
+    described = curate(Ellipsoids(runs=8, radii=()), tmp_path / "store").description
+    assert described.measured_radii == ("rod",)
+    assert 15 < described.radii_angstrom["rod"] < 60
+
+
+def test_without_orientations_there_is_no_average(tmp_path):
+    store = curate(Ellipsoids(rotations=False), tmp_path / "store")
+    assert not store.templates.any()
+    assert np.isnan(store.layout("TS_0").rotation).all()
+
+
+def test_a_window_and_its_layout_are_of_one_turned_tomogram(tmp_path):
+    items = windows(curate(Ellipsoids(), tmp_path / "store"))
+    agreement = []
+    for row in range(len(items)):
+        item = items.drawn(row, epoch=1)
+        inside = item.volume[0].unfold(0, 2, 2).unfold(1, 2, 2).unfold(2, 2, 2).mean((3, 4, 5))
+        if item.layout[0].std() > 0.1:
+            agreement.append(np.corrcoef(-inside.ravel(), item.layout[0].ravel())[0, 1])
+    assert len(agreement) > 5
+    assert np.median(agreement) > 0.6
+    assert torch.equal(items.drawn(3, 1).volume, items.drawn(3, 1).volume)
+    assert not torch.equal(items.drawn(3, 1).volume, items.drawn(3, 2).volume)
+
+
+def test_turning_a_layout_turns_its_particles(tmp_path):
+    layout = curate(Ellipsoids(), tmp_path / "store").layout("TS_0")
+    signs = np.array([1, -1, -1])
+    twice = turned(turned(layout, signs, SHAPE), signs, SHAPE)
+    np.testing.assert_allclose(twice.center_voxel, layout.center_voxel)
+    np.testing.assert_allclose(twice.rotation, layout.rotation)
+    assert np.linalg.det(turned(layout, signs, SHAPE).rotation) == pytest.approx(np.ones(6))
+
+
+def test_windows_avoid_what_was_not_measured(tmp_path):
+    items = windows(curate(Ellipsoids(absent=True), tmp_path / "store"), half_turns=False)
+    assert all((items.drawn(row, 0).volume != 0).float().mean() > 0.99 for row in range(12))
+
+
+def test_one_tomogram_is_split_in_slabs_that_share_no_voxel(tmp_path):
+    store = curate(Ellipsoids(runs=1, count=30), tmp_path / "store", validation_fraction=0.4)
+    regions = store.description.regions["TS_0"]
+    assert regions["train"][1][1] + 8 == regions["validation"][0][1]
+    y = store.particles["centre_y_voxel"]
+    assert (y[store.particles["split"] == "train"] < regions["train"][1][1]).all()
+    assert (y[store.particles["split"] == "validation"] > regions["validation"][0][1] - 1).all()
+
+
+def test_the_same_request_resumes_and_another_is_refused(tmp_path, refuses):
+    source = Ellipsoids()
+    before = curate(source, tmp_path / "store").digest
+    (tmp_path / "store" / "dataset.json").unlink()
+    for file in (tmp_path / "store" / "tomograms" / "00001").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    assert curate(source, tmp_path / "store").digest == before
+    with refuses(OutputError, "another request", "box_size_voxel"):
+        curate(source, tmp_path / "store", box_size_voxel=16)
+    assert TomogramStore.open(tmp_path / "store").digest == before
+
+
+def test_tomograms_too_thin_and_other_voxels_are_refused(tmp_path, refuses):
+    store = curate(Ellipsoids(), tmp_path / "store")
+    with refuses(ShapeError, "(zyx)", "needs 64"):
+        Windows(
+            store, "train", Painter(torch.zeros(1, 3, 3, 3), [5.0], 2), TrainingSettings(),
+            edge_voxel=64, multiple=64, classes=("rod",), in_memory=False,
+        )  # fmt: skip
+    with refuses(SettingsError, "resample to 20 A", "keep their voxels"):
+        curate(Ellipsoids(), tmp_path / "other", voxel_size_angstrom=20.0)
