@@ -23,6 +23,7 @@ from frazil.dataset.tomograms.store import TomogramStore
 from frazil.dataset.tomograms.windows import Windows
 from frazil.dataset.variation import Variation, largest_edge
 from frazil.model.unet import check_box_size
+from frazil.volume.arrangement import LayoutStatistics, layout_statistics
 from frazil.volume.layout import Painter
 
 _USUAL_WINDOW_VOXEL = 48
@@ -73,6 +74,10 @@ class TrainingData(ABC):
     @abstractmethod
     def moments(self, preset: Preset) -> Moments:
         """Return the typical center and spread of the gray values, which turn normalized ones back."""
+
+    @abstractmethod
+    def statistics(self) -> LayoutStatistics | None:
+        """Return how the particles are arranged; None for boxes."""
 
     @abstractmethod
     def put_templates(self, templates: Tensor, classes: Sequence[str]) -> None:
@@ -157,6 +162,10 @@ class BoxData(TrainingData):
         return Moments(float(mean), float(std))
 
     @override
+    def statistics(self) -> None:
+        return None
+
+    @override
     def put_templates(self, templates: Tensor, classes: Sequence[str]) -> None:
         raise SettingsError(f"{self.path}: boxes have no layouts")
 
@@ -222,6 +231,14 @@ class TomogramData(TrainingData):
     @override
     def moments(self, preset: Preset) -> Moments:
         return self.store.typical_moments
+
+    @override
+    def statistics(self) -> LayoutStatistics:
+        described, runs = self.description, self.store.runs
+        shapes = [described.tomograms[run].shape_voxel for run in runs]
+        return layout_statistics(
+            [self.store.layout(run) for run in runs], shapes, described.voxel_size_angstrom, described.labels
+        )
 
     @override
     def put_templates(self, templates: Tensor, classes: Sequence[str]) -> None:

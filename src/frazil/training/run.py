@@ -208,6 +208,7 @@ def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
         training_data_digest=job.data.digest,
         moments=job.data.moments(job.preset),
         radius_angstrom=radii,
+        layouts=job.data.statistics(),
         losses=losses,
         base_digest=None if start is None else start.bundle.digest,
         provenance=provenance,

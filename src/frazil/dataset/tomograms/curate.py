@@ -23,7 +23,7 @@ from frazil.core.records import Moments, Tomogram
 from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.description import DESCRIPTION
 from frazil.dataset.plan import CurationPlan
-from frazil.dataset.split import TRAIN, VALIDATION, validation_runs
+from frazil.dataset.split import GAP, TRAIN, VALIDATION, validation_runs
 from frazil.dataset.tables import CENTER_ANGSTROM, CENTER_VOXEL, PARTICLES, ROTATION
 from frazil.dataset.tomograms.description import Region, TomogramStoreDescription
 from frazil.dataset.tomograms.store import CHUNK_VOXEL, TEMPLATES, TOMOGRAMS, TomogramStore
@@ -196,12 +196,12 @@ def _places(particles: pd.DataFrame) -> list[tuple[str, Float[np.ndarray, "3"]]]
 
 
 def _split(regions: dict[str, Region], center_voxel: Float[np.ndarray, "3"]) -> str:
-    """Return the split whose region holds a center; empty in a gap."""
+    """Return the split whose region holds a center, or the gap."""
     inside = [
         name for name, (first, end) in regions.items() if (center_voxel >= np.subtract(first, 0.5)).all()
         and (center_voxel < np.subtract(end, 0.5)).all()
     ]  # fmt: skip
-    return inside[0] if inside else ""
+    return inside[0] if inside else GAP
 
 
 def _regions(plan: CurationPlan) -> dict[str, dict[str, Region]]:

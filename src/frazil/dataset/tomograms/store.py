@@ -43,7 +43,7 @@ class TomogramStore:
     path : the folder.
     description : what it is.
     particles : one row per particle: run, label, split, centre_{z,y,x}_voxel, rotation_zz ... rotation_xx (NaN where unknown). Particles
-        outside all regions, in the gap between two splits, have an empty split; they are in layouts all the same.
+        outside all regions, in the gap between two splits, are in the split ``gap``; they are in layouts all the same.
     """
 
     path: Path
