@@ -104,7 +104,7 @@ def test_picks_in_voxels_need_their_tomogram(make_project, refuses):
 
 def test_a_digest_tells_picks_and_grids_apart(tiny_project):
     def digests(**options):
-        return [plan.like_digest for plan in plan_like(LikeOptions(tiny_project.path, **options))]
+        return [plan.digest for plan in plan_like(LikeOptions(tiny_project.path, **options))]
 
     first = digests()
     assert len(set(first)) == 2

@@ -285,10 +285,10 @@ def test_workers_write_the_same_bytes(project, tmp_path):
 def test_a_finished_run_leaves_what_other_workers_are_writing(tmp_path, monkeypatch):
     write_run, half_written = simulation_project.SimulationProject.write_run, tmp_path / "project/.SIM_009.4711.partial"
 
-    def watched(self, plan):
+    def watched(self, plan, **options):
         assert plan.index == 0 or half_written.is_dir()
         half_written.mkdir(exist_ok=True)
-        return write_run(self, plan)
+        return write_run(self, plan, **options)
 
     monkeypatch.setattr(simulation_project.SimulationProject, "write_run", watched)
     simulate(tmp_path / "project", preset=SMALL, count=2, seed=11, **LITTLE)

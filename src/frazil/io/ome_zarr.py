@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections import ChainMap
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +38,9 @@ from frazil.io.zarr_arrays import open_array
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Shaped
+
+SHORTEST_EDGE_VOXEL = 8
+"""Of the coarsest level that `write_pyramid` is asked for."""
 
 LARGEST_CHUNK_VOXEL = 128
 _COPY = "copy the tomogram again"
@@ -213,6 +216,14 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_ang
     ours = attributes.get(ATTRIBUTE)
     ours = ours if isinstance(ours, dict) else {}
     return Pyramid(store, origin, tuple(levels), _tilt_range(ours, origin), simulated=bool(ours.get("simulated")))
+
+
+def most_levels(shape_voxel: Sequence[int]) -> int:
+    """Return how many resolutions a tomogram can have; each level halves the edges, rounding up."""
+    levels, edge = 1, min(shape_voxel)
+    while (edge := -(-edge // 2)) >= SHORTEST_EDGE_VOXEL:
+        levels += 1
+    return levels
 
 
 def write_pyramid(

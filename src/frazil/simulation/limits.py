@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from frazil.core.errors import SimulationError
 from frazil.core.memory import machine_memory
+from frazil.io.ome_zarr import SHORTEST_EDGE_VOXEL, most_levels
 from frazil.simulation.specimen.packing import box_edge
 from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.text import joined
-
-_SHORTEST_EDGE_VOXEL = 8  # of the coarsest resolution of a tomogram
 
 # At the peak, measured: 3.2 GB for 73 million voxels, 0.4 GB of them before there is a tomogram.
 _BYTES_PER_VOXEL = 40
@@ -19,14 +18,6 @@ _BYTES_PER_PROCESS = 400_000_000
 _BYTES_PER_BOX_VOXEL = 16  # of the box that one particle is drawn in
 
 Grid = tuple[tuple[int, int, int], float]  # shape in voxels and voxel size in angstrom of a tomogram
-
-
-def most_levels(shape_voxel: Sequence[int]) -> int:
-    """Return how many resolutions a tomogram can have; each level halves the edges, rounding up."""
-    levels, edge = 1, min(shape_voxel)
-    while (edge := -(-edge // 2)) >= _SHORTEST_EDGE_VOXEL:
-        levels += 1
-    return levels
 
 
 def check_grids(grids: Iterable[Grid], structures: Iterable[Structure], *, levels: int | None) -> None:
@@ -41,7 +32,7 @@ def check_grids(grids: Iterable[Grid], structures: Iterable[Structure], *, level
         if levels is not None and levels > most_levels(shape):
             raise SimulationError(
                 f"levels {levels}: {joined(shape)} voxels allow {most_levels(shape)} at most, so that the coarsest has "
-                f"{_SHORTEST_EDGE_VOXEL} along each edge; ask for fewer"
+                f"{SHORTEST_EDGE_VOXEL} along each edge; ask for fewer"
             )
 
 

@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from frazil.core.documents import Document
 from frazil.core.settings import Settings
 from frazil.core.version import __version__
-from frazil.io.copick.runs import WrittenRun
+from frazil.io.copick.runs import ProjectRecord, WrittenRun
 from frazil.simulation.microscope.denoiser import DenoiserSettings
 from frazil.simulation.microscope.microscope import MicroscopeSettings
 from frazil.simulation.specimen.settings import SpecimenSettings
@@ -64,7 +63,6 @@ class RunRecord(WrittenRun):
     ----------
     index : what its seeds are derived from: a number, or the name of the real run.
     like_digest : of the picks that were simulated again, and of the grid they are in.
-    particles : number of each annotated class.
     distractors : number, centers and rotations of each class that is not annotated.
     grey_factor : gray values for one unit of image contrast.
     tilt_series : angles, doses, shifts and defocus of each image, in the order of acquisition.
@@ -73,16 +71,18 @@ class RunRecord(WrittenRun):
     index: int | str
     like_digest: str | None
     frazil_version: str = __version__
-    shape_voxel: tuple[int, int, int]
-    voxel_size_angstrom: float
-    particles: dict[str, int]
     distractors: dict[str, dict[str, Any]]
     crowding: float
     grey_factor: float
     tilt_series: dict[str, Any]
 
+    @property
+    def digest(self) -> str | None:
+        """See `PlannedRun.digest`."""
+        return self.like_digest
 
-class SimulationRecord(Document):
+
+class SimulationRecord(ProjectRecord):
     """`simulation.json`.
 
     Parameters

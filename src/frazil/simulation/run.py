@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from frazil.core.console import progress_bar, say, warn
+from frazil.core.console import say, warn
 from frazil.core.errors import SettingsError
-from frazil.core.executor import executor
 from frazil.core.files import file_digest
 from frazil.core.settings import SourceSettings, check_number
 from frazil.io.copick.project import CONFIG_NAME
@@ -164,36 +162,16 @@ def simulate(
 def _simulate(
     project: SimulationProject, plans: Sequence[RunPlan], *, shared: bool, workers: int, dask: str | None, force: bool
 ) -> Simulation:
-    """Simulate what is missing, and say what was done. Processes that share a project write its record in turn."""
-    turn = project.folder.turn if shared else nullcontext
+    """Simulate what is missing, and say what was done."""
     out, shown = project.out, plans
     if project.earlier(plans, force=force) is not None:  # refuses before anything is touched
         shown = project.missing(plans)
     if dask is None:
         grids = [plan.grid(project.preset) for plan in shown]
         check_memory(grids, list(project.structures.values()), workers=workers)
-    seconds: list[dict[str, float]] = []
-    with project.folder.held(shared=shared):
-        with turn():
-            project = project.begin(plans, shared=shared, force=force)
-        lost = [] if shared else project.folder.check()
-        missing = project.missing(plans, lost)
-        try:
-            with executor(workers=workers, dask=dask) as pool, progress_bar() as bar:
-                task = bar.add_task("simulate", total=len(plans), completed=len(plans) - len(missing))
-                for _, taken in pool.run(project.write_run, missing):
-                    if not seconds:  # copick can open the project while the rest is being simulated
-                        with turn():
-                            project.finish(shared=shared)
-                    seconds.append(taken)
-                    bar.advance(task)
-        finally:
-            if missing or lost:
-                with turn():
-                    project.finish(shared=shared)
-        counts = {run: record.particles for run, record in project.runs().items()}
-        project.folder.finish()
-    if not missing:
+    runs, seconds = project.fill(plans, verb="simulate", shared=shared, workers=workers, dask=dask, force=force)
+    counts = {run: record.particles for run, record in runs.items()}
+    if not seconds:
         say(f"{out}: all simulated tomograms already exist ({len(plans)}); nothing to do")
         return Simulation(out, counts)
     particles = sum(sum(of_run.values()) for of_run in counts.values())
