@@ -193,7 +193,9 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
             "tilt_range_degrees": (-48.0, 45.0),
         }
         fields |= card
-        network = build_network(preset.model, len(fields["labels"]), generator=torch.Generator().manual_seed(seed))
+        network = build_network(
+            fields["preset"].model, len(fields["labels"]), generator=torch.Generator().manual_seed(seed)
+        )
         save_bundle(tmp_path / name, network, BundleCard(**fields))
         return tmp_path / name
 

@@ -127,7 +127,7 @@ def test_settings_that_cannot_be_used_are_named(overrides, parts, refuses):
 
 def test_unknown_presets_name_the_known_ones(refuses, tmp_path):
     for name in ("papr", str(tmp_path / "none.toml"), str(tmp_path)):
-        with refuses(SettingsError, name, "fast, paper, smoke"):
+        with refuses(SettingsError, name, "fast, layout, paper, smoke"):
             load_preset(name)
 
 

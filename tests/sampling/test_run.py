@@ -63,7 +63,7 @@ def test_every_file_tells_the_same_story(bundle, tmp_path, capsys):
         label="ribosome", position=(0.1, 0.2, 0.3), count=3, seed=3, batch_size=3
     )
     np.testing.assert_array_equal(list(made)[:3], expected.volumes)
-    assert "5 samples of 8^3 voxels at 10.012 A, z-scored" in capsys.readouterr().out
+    assert "5 samples of 8^3 voxels at 10.012 A, gray values z-scored" in capsys.readouterr().out
 
     manifest = json.loads((out / "manifest.json").read_text())
     assert [manifest[key] for key in ("complete", "voxel_size_angstrom", "particle_centre_voxel")] == [

@@ -12,6 +12,7 @@ from frazil.cli.options import Dask, Force, Workers, machine_option, parse_numbe
 
 if TYPE_CHECKING:
     from frazil.core.settings import PrecisionChoice, SamplerName
+    from frazil.sampling.arrange import Neighbours
 
 _sampler = partial(typer.Option, rich_help_panel="Sampler")
 _hardware = partial(typer.Option, rich_help_panel="Hardware")
@@ -47,6 +48,9 @@ def sample_command(
     requests: Annotated[
         Path | None, typer.Option(help="CSV with columns label, x, y, z, count, instead of the three options above.")
     ] = None,
+    neighbours: Annotated[
+        str, typer.Option(help="none, or typical: also place and label what is around, with models of whole tomograms.")
+    ] = "none",
     seed: Annotated[int, typer.Option(help="Sample i depends only on the seed and i.")] = 0,
     voxel_size: Annotated[
         float | None, typer.Option(metavar="A", help="Voxel size, only for imported weights that do not know it.")
@@ -100,6 +104,7 @@ def sample_command(
         count=count,
         requests=requests,
         first=first,
+        neighbours=cast("Neighbours", neighbours),
         seed=seed,
         sampler=cast("SamplerName | None", sampler),
         steps=steps,

@@ -49,7 +49,7 @@ class BundleCard(Document):
     ----------
     preset : all settings that the network was built and trained with.
     labels : class names, in the order of the class indices.
-    box_size_voxel : edge of the training boxes.
+    box_size_voxel : edge of the training boxes; for a network with layouts, which takes any size, of the boxes that are sampled.
     voxel_size_angstrom : of the training boxes; None if unknown (imported weights): sampling then has to be given it.
     tilt_range_degrees : lowest and highest tilt of the training tomograms; None if unknown.
     normalisation : which voxels gave the statistics of the training boxes' z-score; the same as the preset's.

@@ -16,6 +16,7 @@ from frazil.volume.layout import MORE_PLANES, Painter
 
 if TYPE_CHECKING:
     from frazil.model.bundle import BundleCard
+    from frazil.model.unet import ConditionalUNet
 
 
 class LayoutBranch(nn.Module):
@@ -52,8 +53,11 @@ class LayoutBranch(nn.Module):
         return added
 
 
-def painter_of(branch: LayoutBranch, card: BundleCard) -> Painter:
-    """Return what paints layouts for the network of a bundle."""
+def painter_of(network: ConditionalUNet, card: BundleCard) -> Painter:
+    """Return what paints layouts for the network of a bundle that takes them."""
+    assert network.layout is not None
     assert card.voxel_size_angstrom is not None  # a network with layouts was trained on a tomogram store
     radii = [card.radius_angstrom[label] / card.voxel_size_angstrom for label in card.labels]
-    return Painter(branch.templates[:, 0].cpu().contiguous(), radii, 1 if card.preset.model.front_end == "none" else 2)
+    return Painter(
+        network.layout.templates[:, 0].cpu().contiguous(), radii, 1 if card.preset.model.front_end == "none" else 2
+    )

@@ -10,8 +10,8 @@ DIR/part-*               the same for a range of samples, until the whole reques
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from frazil.core.errors import OutputError, SourceError
 from frazil.core.files import file_digest, locked, output_errors
 from frazil.core.folder import OutputFolder, final_place
 from frazil.core.ledger import Ledger, enter
-from frazil.core.records import Moments, Picks, TomogramHeader
+from frazil.core.records import Layout, Moments, Picks, TomogramHeader
 from frazil.core.settings import SamplingSettings
 from frazil.io.checks import clean_name
 from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_config, write_tomogram
@@ -31,6 +31,7 @@ from frazil.io.star import write_particles
 from frazil.sampling.manifest import (
     MANIFEST_FILE,
     REQUEST_FILE,
+    PlacedParticle,
     SampleEntry,
     SampleManifest,
     SampleRequest,
@@ -179,11 +180,11 @@ class SampleOutput(OutputFolder[SampleRequest]):
         say(f"{self.path}: gathered {len(gathered)} parts")
 
 
-def write_samples(out: Path, request: SampleRequest, samples: Samples) -> list[SampleEntry]:
-    """Write volumes and return their entries in the manifest."""
+def write_samples(out: Path, request: SampleRequest, samples: Samples, labels: Sequence[str]) -> list[SampleEntry]:
+    """Write volumes and return their entries in the manifest; `labels` are the classes of the bundle, in their order."""
     entries = []
     sampling = request.model_dump(include=set(SamplingSettings.model_fields))
-    for index, label, position, volume in samples.rows():
+    for row, (index, label, position, volume) in enumerate(samples.rows()):
         name = f"{clean_name(label) or 'class'}-{index:05d}"
         file = f"{VOLUMES}/{name}.mrc"
         write_volume(out / file, volume, samples.voxel_size_angstrom)
@@ -198,18 +199,28 @@ def write_samples(out: Path, request: SampleRequest, samples: Samples) -> list[S
                 bundle_digest=request.bundle_digest,
                 moments=Moments(float(volume.mean(dtype=np.float64)), float(volume.std(dtype=np.float64))),
                 digest=file_digest(out / file),
+                particles=_placed(samples.layouts[row], labels) if samples.layouts else (),
                 **sampling,
             )
         )
     return entries
 
 
+def _placed(layout: Layout, labels: Sequence[str]) -> tuple[PlacedParticle, ...]:
+    return tuple(
+        PlacedParticle(
+            label=labels[number], centre_voxel=tuple(center.tolist()), rotation=tuple(rotation.ravel().tolist())
+        )
+        for number, center, rotation in zip(layout.label, layout.center_voxel, layout.rotation, strict=True)
+    )
+
+
 def write_relion(out: Path, manifest: SampleManifest) -> None:
-    """Write RELION's view: every sample is a tomogram of its own, and the image of its particle."""
+    """Write RELION's view: every sample is a tomogram of its own, and the image of its labeled particle."""
     edge = manifest.box_size_voxel
     write_particles(
         out / PARTICLES,
-        [_picks(manifest, entry) for entry in manifest.samples],
+        [_labeled(manifest, entry) for entry in manifest.samples],
         headers={
             entry.name: TomogramHeader(entry.name, (edge, edge, edge), manifest.voxel_size_angstrom, entry.file)
             for entry in manifest.samples
@@ -221,7 +232,7 @@ def write_relion(out: Path, manifest: SampleManifest) -> None:
 
 
 def write_copick(out: Path, manifest: SampleManifest, *, radius_angstrom: Mapping[str, float]) -> None:
-    """Write copick's view: every sample is a run with a tomogram and one pick. What already exists is left alone.
+    """Write copick's view: every sample is a run with a tomogram and its particles. What already exists is left alone.
 
     `radius_angstrom` holds the particles' radii by label, where they are known.
     """
@@ -241,13 +252,35 @@ def write_copick(out: Path, manifest: SampleManifest, *, radius_angstrom: Mappin
             tilt_range_degrees=manifest.tilt_range_degrees,
             simulated=True,  # no microscope saw it
         )
-        write_picks(out, _picks(manifest, entry), user=USER)  # last: the picks say that the run is whole
+        for picks in reversed(_picks(manifest, entry)):  # the labeled particle last: it says that the run is whole
+            write_picks(out, picks, user=USER)
 
 
-def _picks(manifest: SampleManifest, entry: SampleEntry) -> Picks:
-    """Return the labeled particle of a sample, at the center of its box."""
-    center_angstrom = np.array([manifest.particle_centre_voxel]) * manifest.voxel_size_angstrom
-    return Picks(entry.name, clean_name(entry.label), center_angstrom, user=USER)
+def _labeled(manifest: SampleManifest, entry: SampleEntry) -> Picks:
+    """Return the labeled particle of a sample alone."""
+    picks = _picks(manifest, entry)[0]
+    rotations = None if picks.rotations is None else picks.rotations[:1]
+    return replace(picks, centers_angstrom=picks.centers_angstrom[:1], rotations=rotations)
+
+
+def _picks(manifest: SampleManifest, entry: SampleEntry) -> list[Picks]:
+    """Return the particles in the box of a sample, class by class; first that of the labeled one, in the middle."""
+    alone = PlacedParticle(label=entry.label, centre_voxel=manifest.particle_centre_voxel, rotation=(0.0,) * 9)
+    classes: dict[str, list[PlacedParticle]] = {}
+    for particle in entry.particles or (alone,):
+        if not all(-0.5 <= at < manifest.box_size_voxel - 0.5 for at in particle.centre_voxel):
+            continue
+        classes.setdefault(particle.label, []).append(particle)
+    return [
+        Picks(
+            entry.name,
+            clean_name(label),
+            np.array([particle.centre_voxel for particle in some]) * manifest.voxel_size_angstrom,
+            np.array([particle.rotation for particle in some]).reshape(-1, 3, 3) if entry.particles else None,
+            user=USER,
+        )
+        for label, some in classes.items()
+    ]
 
 
 def _pick_file(out: Path, entry: SampleEntry) -> Path:

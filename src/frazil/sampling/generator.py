@@ -14,13 +14,15 @@ import numpy as np
 import torch
 
 from frazil.core.errors import BundleError, RequestError
-from frazil.core.records import Condition
+from frazil.core.records import Condition, Layout
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import PrecisionChoice, check_number
 from frazil.diffusion.sampler import sample_volumes
 from frazil.model.bundle import Bundle, BundleCard, load_bundle
 from frazil.model.compute import Compute, native_precision
 from frazil.model.devices import bytes_per_box, check_memory, choose_device, default_batch_size, memory_of
+from frazil.model.layout import painter_of
+from frazil.sampling.arrange import Neighbours, arrange, box_condition
 from frazil.sampling.manifest import Sample, SampleRequest
 from frazil.sampling.options import SamplingOptions, choose_sampling
 from frazil.sampling.request import CENTER, Position, Request, expand
@@ -50,6 +52,7 @@ class ParticleGenerator:
         self.digest = bundle.digest
         self.voxel_size_angstrom = _voxel_size(bundle.card, voxel_size_angstrom)
         self._network = bundle.network.to(self.device).eval()
+        self._painter = None if bundle.card.layouts is None else painter_of(bundle.network, bundle.card)
 
     @classmethod
     def from_bundle(
@@ -84,6 +87,7 @@ class ParticleGenerator:
         count: int = 1,
         seed: int = 0,
         first: int = 0,
+        neighbours: Neighbours = "none",
         on_step: Callable[[int], None] | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Samples:
@@ -95,6 +99,7 @@ class ParticleGenerator:
         position : **z, y, x** of the particle in its tomogram, divided by the tomogram's extent, each in [0, 1].
         count : number of samples of each label.
         seed, first : sample i descends from (seed, i), and is counted from `first`: ask for five more with ``first=5``.
+        neighbours : what is around the particle: see `plan`.
         on_step : called after every step with the number of volumes in it, for progress.
         **options : sampler, steps, guidance, guidance_interval, batch_size, precision: see `SamplingOptions`.
 
@@ -107,7 +112,7 @@ class ParticleGenerator:
         RequestError : anything that cannot be served; the message names what can.
         """
         requests = expand(label, position, count, known=self.labels)
-        request = self.plan(requests, seed=seed, first=first, **options)
+        request = self.plan(requests, seed=seed, first=first, neighbours=neighbours, **options)
         return Samples.joined(list(self.run(request, on_step=on_step)))
 
     def plan(
@@ -118,6 +123,7 @@ class ParticleGenerator:
         first: int = 0,
         workers: int = 1,
         earlier: SampleRequest | None = None,
+        neighbours: Neighbours = "none",
         **options: Unpack[SamplingOptions],
     ) -> SampleRequest:
         """Check what is asked for against the bundle, and complete it by what the bundle suggests; see `sample`.
@@ -125,6 +131,7 @@ class ParticleGenerator:
         Parameters
         ----------
         workers : processes that share the memory of this machine.
+        neighbours : what is around the particle: ``none``, or ``typical`` ones, as in the training tomograms.
         earlier : request that this one may resume: what is left to the device stays as it was.
 
         Raises
@@ -135,6 +142,13 @@ class ParticleGenerator:
             raise RequestError(f"nothing is asked for; name at least one label: {', '.join(self.labels)}")
         for request in requests:
             request.check(self.labels)
+        if neighbours not in get_args(Neighbours):
+            raise RequestError(f"neighbours {neighbours!r}: not known; choose one of {', '.join(get_args(Neighbours))}")
+        if neighbours != "none" and self._painter is None:
+            raise RequestError(
+                f"neighbours {neighbours}: the bundle places one particle and knows no layouts; leave it out, or train on whole "
+                "tomograms (frazil curate --whole)"
+            )
         batch_size = options.get("batch_size")
         if batch_size is None and earlier is not None:
             batch_size = earlier.batch_size
@@ -164,6 +178,7 @@ class ParticleGenerator:
             batch_size=batch_size or default_batch_size(self.device, model, self.box_size_voxel, compute.precision),
             requests=tuple(requests),
             first=first,
+            neighbours=neighbours,
         )
         check_memory(
             self.device, model, self.box_size_voxel,
@@ -235,10 +250,14 @@ class ParticleGenerator:
     def _compute(self, request: SampleRequest, batch: Sequence[Sample], on_step: Callable[[int], None]) -> Samples:
         """Sample one batch."""
         indices, labels, positions = (list(column) for column in zip(*batch, strict=True))
-        condition = Condition(
-            torch.tensor([self.labels.index(label) for label in labels]),
-            torch.tensor(positions, dtype=torch.float32),
-        )
+        layouts = self._layouts(request, indices, labels)
+        if self._painter is None:
+            condition = Condition(
+                torch.tensor([self.labels.index(label) for label in labels]),
+                torch.tensor(positions, dtype=torch.float32),
+            )
+        else:
+            condition = box_condition(layouts, positions, self.card, self._painter)
         try:
             volumes = sample_volumes(
                 self._network, condition,
@@ -263,8 +282,21 @@ class ParticleGenerator:
                 f"{request.sampler}, {request.steps} steps, {request.precision}; try ddpm with 32-true, or another bundle"
             )
         return Samples(
-            volumes[:, 0].cpu().numpy(), labels, np.array(positions), request.seed, indices, self.voxel_size_angstrom
-        )
+            volumes[:, 0].cpu().numpy(), labels, np.array(positions), request.seed, indices, self.voxel_size_angstrom,
+            layouts,
+        )  # fmt: skip
+
+    def _layouts(self, request: SampleRequest, indices: Sequence[int], labels: Sequence[str]) -> list[Layout]:
+        """Draw which particles are in each box; none for a bundle without layouts."""
+        if self._painter is None:
+            return []
+        return [
+            arrange(
+                label, card=self.card, box_size_voxel=self.box_size_voxel, neighbours=request.neighbours,
+                random=numpy_generator(request.seed, "layout", index),
+            )
+            for index, label in zip(indices, labels, strict=True)
+        ]  # fmt: skip
 
 
 def _voxel_size(card: BundleCard, given: float | None) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import PlainSerializer, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 
 from frazil.core.documents import Document, differences
 from frazil.core.errors import FrazilError
@@ -14,6 +14,7 @@ from frazil.core.files import check_inside
 from frazil.core.records import Moments, TiltRange
 from frazil.core.settings import MemoryFormat, Normalisation, Precision, SamplingSettings, Settings
 from frazil.model.compute import Compute
+from frazil.sampling.arrange import Neighbours
 from frazil.sampling.request import NamedPosition, Position, Request
 
 REQUEST_FILE = "request.json"
@@ -23,6 +24,20 @@ Sample = tuple[int, str, Position]
 """Index, label and zyx position of a sample."""
 
 NamedMoments = Annotated[Moments, PlainSerializer(Moments._asdict)]
+
+
+class PlacedParticle(Settings):
+    """A particle in a box.
+
+    Parameters
+    ----------
+    centre_voxel : zyx, from the center of voxel (0, 0, 0) of the box; it may lie outside, where the particle still shows.
+    rotation : object -> box, acting on zyx vectors, row by row.
+    """
+
+    label: str
+    centre_voxel: NamedPosition
+    rotation: tuple[float, ...] = Field(min_length=9, max_length=9)
 
 
 class _BundleAndSeed(Document):
@@ -52,6 +67,7 @@ class SampleRequest(SamplingSettings, _BundleAndSeed):
         kept for a run that is resumed.
     requests : checked, in order.
     first : index of the first sample: the request is a part of a larger one. Written only where it is not 0.
+    neighbours : what is around the particle, for a bundle that is told a layout. Written only where there are any.
     """
 
     precision: Precision
@@ -59,12 +75,15 @@ class SampleRequest(SamplingSettings, _BundleAndSeed):
     batch_size: int
     requests: tuple[Request, ...]
     first: int = 0
+    neighbours: Neighbours = "none"
 
     @model_serializer(mode="wrap")
     def _first_of_a_part(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialize(self)
         if not self.first:
             content.pop("first", None)
+        if self.neighbours == "none":
+            content.pop("neighbours", None)
         return content
 
     @property
@@ -129,11 +148,20 @@ class SampleEntry(SamplingSettings, _NumberedSample):
     file : MRC, relative to the manifest.
     moments : mean and standard deviation of the gray values in the file.
     digest : of the file.
+    particles : all that the layout of the box holds, the labeled one first; empty for a bundle without layouts.
     """
 
     bundle_digest: str
     moments: NamedMoments
     digest: str
+    particles: tuple[PlacedParticle, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _particles_of_a_layout(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        if not self.particles:
+            content.pop("particles", None)
+        return content
 
 
 class SampleManifest(Document):
@@ -161,7 +189,10 @@ class SampleManifest(Document):
     box_size_voxel: int
     axis_order: Literal["zyx"] = "zyx"
     tilt_range_degrees: TiltRange | None
-    grey_values: Literal["z-scored in the box (eq. 1), particles dark"] = "z-scored in the box (eq. 1), particles dark"
+    grey_values: Literal[
+        "z-scored in the box (eq. 1), particles dark",
+        "from the tomogram's median in units of its spread, particles dark",
+    ] = "z-scored in the box (eq. 1), particles dark"
     normalisation: Normalisation
     training_data_digest: str | None
     training_moments: NamedMoments | None

@@ -13,6 +13,7 @@ from frazil.core.console import say, say_written
 from frazil.core.errors import OutputError, RequestError
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.model.bundle import PRETRAINED, bundle_folder
+from frazil.sampling.arrange import Neighbours
 from frazil.sampling.folder import PARTICLES, VOLUMES, SampleFolder, SampleOutput, write_copick, write_relion
 from frazil.sampling.generator import ParticleGenerator
 from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest, SampleRequest, request_differences
@@ -30,6 +31,7 @@ def sample(
     count: int | None = None,
     requests: str | Path | Sequence[Request] | None = None,
     first: int | None = None,
+    neighbours: Neighbours = "none",
     seed: int = 0,
     device: str = "auto",
     workers: int = 1,
@@ -53,6 +55,8 @@ def sample(
     first : sample only a part of a larger request, as one job of an array: of one label, or of the table in `requests`, the
         `count` samples from number `first` on. They go to the folder ``part-FIRST`` in `out` and have the same bytes as in
         one call for all, which gathers the parts when it is run on the same `out`, and samples what is missing.
+    neighbours : what is around the particle, for a bundle that was trained on whole tomograms: ``none``, or ``typical`` ones, as many
+        and as near as there. All are in the manifest and in copick's picks.
     seed : sample i depends on the seed and i alone.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; with several workers, ``cuda`` gives each a GPU in turn.
     workers, dask : processes on this machine, or the address of a Dask cluster; see `frazil.core.executor`.
@@ -78,7 +82,9 @@ def sample(
         )
     asked = expand(label, position, count, requests, first=first, known=generator.labels)
     output = SampleOutput.at(Path(out) if first is None else Path(out) / f"part-{first:07d}")
-    plan = partial(generator.plan, asked, seed=seed, first=first or 0, workers=workers, **options)
+    plan = partial(
+        generator.plan, asked, seed=seed, first=first or 0, workers=workers, neighbours=neighbours, **options
+    )
     request = plan()
     for place in (output, output.replacement):
         with suppress(OutputError):  # absent or damaged, which is looked at later
@@ -115,7 +121,9 @@ def sample(
 def _report(out: Path, manifest: SampleManifest, *, copick: bool) -> None:
     labels = [entry.label for entry in manifest.samples]
     voxel_size = f"{manifest.voxel_size_angstrom:.3f} A"
-    say(f"{len(labels)} samples of {manifest.box_size_voxel}^3 voxels at {voxel_size}, z-scored gray values")
+    say(
+        f"{len(labels)} samples of {manifest.box_size_voxel}^3 voxels at {voxel_size}, gray values {manifest.grey_values}"
+    )
     for label in dict.fromkeys(labels):
         say(f"  {labels.count(label):5d} {label}")
     say_written(out / VOLUMES, "MRC")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 import numpy as np
 from jaxtyping import Float
 
+from frazil.core.records import Layout
 from frazil.plots.slices import central_slices, grey_scale
 
 _SHOWN = 8
@@ -29,6 +30,7 @@ class Samples:
     seed : the user's seed; volume i descends from (seed, indices[i]) alone.
     indices : number of each volume in the whole request.
     voxel_size_angstrom : edge of a voxel.
+    layouts : which particles each box holds, the labeled one first, in voxels of the box; empty for a bundle without layouts.
     """
 
     volumes: Float[np.ndarray, "n z y x"]
@@ -37,6 +39,7 @@ class Samples:
     seed: int
     indices: list[int]
     voxel_size_angstrom: float
+    layouts: list[Layout] = field(default_factory=list)
 
     @classmethod
     def joined(cls, parts: Sequence[Samples]) -> Samples:
@@ -48,6 +51,7 @@ class Samples:
             parts[0].seed,
             [index for part in parts for index in part.indices],
             parts[0].voxel_size_angstrom,
+            [layout for part in parts for layout in part.layouts],
         )
 
     def __len__(self) -> int:

@@ -22,6 +22,7 @@ from frazil.sampling.generator import ParticleGenerator
 from frazil.sampling.manifest import MANIFEST_FILE, Sample, SampleEntry, SampleManifest, SampleRequest
 
 _FROM_CARD = {"provenance", "labels", "box_size_voxel", "tilt_range_degrees", "normalisation", "training_data_digest"}
+_OF_THE_TOMOGRAM = "from the tomogram's median in units of its spread, particles dark"
 MANIFEST_SECONDS = 5.0
 """The manifest names every sample, so it is not written after every batch: a kill costs this much work at most."""
 
@@ -66,7 +67,7 @@ def _write(
         keep_freed_memory(min(job.request.batch_size, len(job.request)) * per_box, memory_of(generator.device))
     with closing(generator.run(job.request, batches, on_step=on_step)) as parts:
         for samples in parts:
-            yield write_samples(job.out, job.request, samples)
+            yield write_samples(job.out, job.request, samples, generator.labels)
 
 
 def _spread(
@@ -122,5 +123,6 @@ def _manifest(
         precision=job.request.precision,
         memory_format=job.request.memory_format,
         samples=tuple(entries[index] for index in sorted(entries)),
+        **({"grey_values": _OF_THE_TOMOGRAM} if card.normalisation == "tomogram" else {}),
         **card.model_dump(include=_FROM_CARD),
     )

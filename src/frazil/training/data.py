@@ -55,6 +55,10 @@ class TrainingData(ABC):
     def edge_voxel(self, preset: Preset) -> int:
         """Return the edge of what the network sees at once."""
 
+    def box_size_voxel(self, preset: Preset) -> int:
+        """Return the edge of the boxes that are sampled from the network."""
+        return self.edge_voxel(preset)
+
     @abstractmethod
     def count(self, split: str) -> int:
         """Return the number of particles of a split."""
@@ -199,6 +203,10 @@ class TomogramData(TrainingData):
     @override
     def edge_voxel(self, preset: Preset) -> int:
         return preset.training.box_size_voxel or _USUAL_WINDOW_VOXEL
+
+    @override
+    def box_size_voxel(self, preset: Preset) -> int:
+        return preset.curate.box_size_voxel  # the network makes any size
 
     @override
     def count(self, split: str) -> int:

@@ -202,7 +202,7 @@ def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
         preset=job.preset,
         labels=job.labels,
         voxel_size_angstrom=described.voxel_size_angstrom,
-        box_size_voxel=job.edge_voxel,
+        box_size_voxel=job.data.box_size_voxel(job.preset),
         tilt_range_degrees=described.tilt_range_degrees,
         normalisation=job.preset.training.normalisation,
         training_data_digest=job.data.digest,

@@ -96,8 +96,9 @@ def draw_layout(
 ) -> Layout:
     """Draw a layout for a tomogram of this shape (zyx) and the statistics' voxel size: particles in random orientations.
 
-    Numbers are normally distributed. The largest particles go first, each to a random place (Widom 1966) that no earlier one is nearer
-    to than the smallest distance of their classes, or the sum of their radii, whichever is less.
+    Numbers are normally distributed, and rounded so that their mean stays. The largest particles go first, each to a random place
+    (Widom 1966) that no earlier one is nearer to than the smallest distance of their classes, or the sum of their radii, whichever is
+    less.
 
     Raises
     ------
@@ -111,7 +112,8 @@ def draw_layout(
         apart[one, other] = apart[other, one] = np.nanmin([apart[one, other], apart[other, one], seen])
     volume_um3 = math.prod(shape_voxel) * voxel**3 / _ANGSTROM3_PER_UM3
     wanted = [
-        max(0, round(volume_um3 * generator.normal(mean, std))) for mean, std in statistics.number_per_um3.values()
+        max(0, math.floor(volume_um3 * generator.normal(mean, std) + generator.uniform()))
+        for mean, std in statistics.number_per_um3.values()
     ]
     placed: list[int] = []
     centers = np.empty((0, 3))

@@ -1,0 +1,83 @@
+"""Boxes of a network that is told a layout: every particle that was painted is written down, and nothing else."""
+
+import numpy as np
+import pytest
+
+from frazil.core.errors import RequestError
+from frazil.core.presets import load_preset
+from frazil.core.settings import SourceSettings
+from frazil.io.sources import open_source
+from frazil.sampling.arrange import arrange
+from frazil.sampling.generator import ParticleGenerator
+from frazil.sampling.run import sample
+from frazil.volume.arrangement import LayoutStatistics
+
+STATISTICS = LayoutStatistics(
+    shape_voxel=(64, 200, 200),
+    voxel_size_angstrom=10.0,
+    number_per_um3={"apo-ferritin": (40_000.0, 0.0), "ribosome": (10_000.0, 0.0)},
+    heights=tuple(np.linspace(0.25, 0.75, 41)),
+    distance_angstrom=((None, None), (None, None)),
+)
+
+
+@pytest.fixture
+def bundle(make_bundle):
+    small = {"model.layout_channels": 4, "model.layout_template_voxel": 9, "model.embedding_width": 8}
+    preset = load_preset("smoke", {**small, "diffusion.timesteps": 6, "sampling.steps": 2})
+    radii = {"apo-ferritin": 60.0, "ribosome": 120.0}
+    return make_bundle(name="layouts", preset=preset, radius_angstrom=radii, layouts=STATISTICS)
+
+
+@pytest.fixture
+def generator(bundle):
+    return ParticleGenerator.from_bundle(bundle)
+
+
+def test_neighbors_are_as_many_as_in_the_tomograms_and_none_overlaps_the_particle(generator):
+    options = {"card": generator.card, "box_size_voxel": 32, "neighbours": "typical"}
+    layouts = [arrange("ribosome", **options, random=np.random.default_rng(seed)) for seed in range(200)]
+    # in half of the height of a tomogram they are twice as dense; 12 voxels and 24 around the center are not free
+    inside = [((some.center_voxel[1:] > -0.5) & (some.center_voxel[1:] < 31.5)).all(axis=1).sum() for some in layouts]
+    free = {0: 32**3 - 4 / 3 * np.pi * 18**3, 1: 32**3 - 4 / 3 * np.pi * 24**3 * 0.4}
+    assert np.mean(inside) == pytest.approx(2 * (0.04 * free[0] + 0.01 * free[1]) / 1000, rel=0.35)
+    for some in layouts:
+        assert some.label[0] == 1
+        assert (some.center_voxel[0] == 16).all()
+        apart = np.linalg.norm(some.center_voxel[1:] - 16, axis=1)
+        assert (apart >= np.array([18, 24])[some.label[1:]]).all()
+        np.testing.assert_allclose(np.linalg.det(some.rotation), 1)
+
+
+def test_a_layout_belongs_to_its_sample(generator):
+    three = generator.sample(label="ribosome", count=3, neighbours="typical")
+    later = generator.sample(label="ribosome", first=2, neighbours="typical")
+    np.testing.assert_array_equal(three.layouts[2].center_voxel, later.layouts[0].center_voxel)
+    np.testing.assert_array_equal(three.volumes[2], later.volumes[0])
+    assert not np.array_equal(three.layouts[0].rotation, three.layouts[1].rotation)
+
+
+def test_all_particles_in_a_box_are_picks_with_orientations(bundle, tmp_path):
+    folder = sample(bundle, out=tmp_path / "out", label="apo-ferritin", count=2, neighbours="typical")
+    picks = open_source(tmp_path / "out", SourceSettings()).picks()
+    for entry in folder.manifest.samples:
+        told = {
+            (particle.label, *np.round(particle.centre_voxel, 2))
+            for particle in entry.particles
+            if all(-0.5 <= at < 7.5 for at in particle.centre_voxel)
+        }
+        read = {
+            (some.label, *np.round(center / folder.manifest.voxel_size_angstrom, 2))
+            for some in picks
+            if some.run == entry.name
+            for center in some.centers_angstrom
+        }
+        assert read == told
+        mine = next(some for some in picks if (some.run, some.label) == (entry.name, "apo-ferritin"))
+        np.testing.assert_allclose(mine.rotations[0].ravel(), entry.particles[0].rotation, atol=1e-6)
+
+
+def test_neighbors_need_a_bundle_with_layouts(make_bundle, refuses):
+    plain = ParticleGenerator.from_bundle(make_bundle(name="plain"))
+    with refuses(RequestError, "neighbours typical", "frazil curate --whole"):
+        plain.sample(label="ribosome", neighbours="typical")
