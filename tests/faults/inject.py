@@ -59,12 +59,15 @@ FILTER = "filter {inputs}/samples -o {out} --evaluation {inputs}/evaluation --by
 FIGURES = "figures -o {out} --store {inputs}/boxes --examples 1"
 COMPARE = "evaluate --compare {inputs}/evaluation {inputs}/evaluation -o {out}"
 CALIBRATE = "calibrate {out} --real {inputs}/project --preset small --evaluations 2 --checks 1"
+EXPORT = "export {inputs}/project -o {out} --to"
 
 SCENARIOS = [
     Scenario("curate", CURATE),
     Scenario("curate --force", f"{CURATE} --max-padding 0.9 --force", CURATE),
     Scenario("sample", SAMPLE),
     Scenario("sample --force", f"{SAMPLE} --seed 1 --force", SAMPLE),
+    Scenario("export", f"{EXPORT} deepetpicker"),
+    Scenario("export --force", f"{EXPORT} warp --force", f"{EXPORT} deepetpicker"),
     Scenario("figures", FIGURES),
     Scenario("figures --force", f"{FIGURES} --seed 1 --force", FIGURES),
     Scenario("compare", COMPARE),
@@ -298,6 +301,7 @@ def _import_what_commands_need() -> None:
     from frazil.dataset import run as _curate  # noqa: F401
     from frazil.evaluation import compare, figures, filter  # noqa: F401
     from frazil.evaluation import run as _evaluate  # noqa: F401
+    from frazil.exporting import run as _export  # noqa: F401
     from frazil.model import authors  # noqa: F401
     from frazil.sampling import run as _sample  # noqa: F401
     from frazil.simulation import run as _simulate  # noqa: F401

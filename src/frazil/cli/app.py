@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from frazil.cli.calibrate import calibrate_command
 from frazil.cli.curate import curate_command
 from frazil.cli.evaluate import evaluate_command
+from frazil.cli.export import export_command
 from frazil.cli.figures import figures_command
 from frazil.cli.filter import filter_command
 from frazil.cli.import_weights import import_weights_command
@@ -71,6 +72,7 @@ app.command("curate")(curate_command)
 app.command("train")(train_command)
 app.command("import-weights")(import_weights_command)
 app.command("sample")(sample_command)
+app.command("export")(export_command)
 app.command("figures")(figures_command)
 app.command("evaluate")(evaluate_command)
 app.command("filter")(filter_command)

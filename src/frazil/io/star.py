@@ -182,6 +182,31 @@ def write_particles(
     write_text(path, f"# {signature()}\n{body}")
 
 
+def write_pixel_particles(path: Path, picks: Sequence[Picks], *, headers: Mapping[str, TomogramHeader]) -> None:
+    """Write picks in voxels of their tomograms from the first one, with orientations, as Warp and M take them.
+
+    A tilt series is called ``<run>.tomostar``; a pixel is as large as a voxel, which Warp wants to be told (``--coords_angpix``).
+    """
+    rows = [
+        {
+            **dict(zip(PIXELS, place[::-1], strict=True)),  # zyx -> xyz
+            **dict(zip(ANGLES, turns, strict=True)),
+            "rlnMagnification": 10_000.0,
+            "rlnDetectorPixelSize": headers[some.run].voxel_size_angstrom,
+            "rlnMicrographName": f"{some.run}.tomostar",
+            LABEL: some.label,
+        }
+        for some in picks
+        for place, turns in zip(
+            headers[some.run].to_voxel(some.centers_angstrom).tolist(),
+            (np.zeros((len(some), 3)) if some.rotations is None else _angles(some.rotations)).tolist(),
+            strict=True,
+        )
+    ]
+    _, _, body = starfile.to_string({"": pd.DataFrame(rows)}).partition("\n")
+    write_text(path, f"# {signature()}\n{body}")
+
+
 def _rows(
     picks: Sequence[Picks], headers: Mapping[str, TomogramHeader], image_names: Sequence[Sequence[str]] | None
 ) -> list[dict[str, Any]]:

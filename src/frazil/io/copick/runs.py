@@ -150,6 +150,11 @@ class RunsProject(ABC, Generic[Plan, Run, Record]):
         elif not shared and not self.folder.written():
             self.folder.abandon()
 
+    def is_gathered(self) -> bool:
+        """Return whether the record of the command, which is written last, names all runs that are there."""
+        path = self.folder.record_path
+        return path.exists() and read_json(path, OutputError).get("runs", {}).keys() == self.runs().keys()
+
     def picks(self, runs: Mapping[str, Run]) -> list[Picks]:
         """Return the picks of these runs, as they were written."""
         if not any(count for record in runs.values() for count in record.particles.values()):
@@ -236,8 +241,8 @@ class RunsProject(ABC, Generic[Plan, Run, Record]):
                         if not alone:
                             advance(1)
             finally:
-                if missing or lost:
-                    with turn():
+                with turn():
+                    if missing or lost or not project.is_gathered():
                         project.finish(shared=shared)
             runs = project.runs()
             project.folder.finish()
