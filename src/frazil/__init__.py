@@ -1,8 +1,8 @@
 """frazil: learn from annotated cryo-electron tomograms, generate realistic, labeled particle volumes.
 
 The commands of the command line are functions here, with the same options: `simulate`, `calibrate`, `curate`, `train`, `sample`,
-`evaluate`, `compare`, `filter_samples`, `figures`, `export`. ``frazil.load().sample(label="ribosome", count=5)`` samples in
-memory; `BoxDataset` and `SampleStream` feed a training loop. In Python, positions and shapes are **zyx**.
+`compose`, `evaluate`, `compare`, `filter_samples`, `figures`, `export`. ``frazil.load().sample(label="ribosome", count=5)`` samples
+in memory; `BoxDataset` and `SampleStream` feed a training loop. In Python, positions and shapes are **zyx**.
 
 Nothing heavy is imported until it is used: ``import frazil`` takes milliseconds.
 """
@@ -17,6 +17,7 @@ from frazil.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from frazil.composition.run import compose as compose
     from frazil.dataset.boxes import BoxDataset as BoxDataset
     from frazil.dataset.run import curate as curate
     from frazil.dataset.store import BoxStore as BoxStore
@@ -45,6 +46,7 @@ _HOMES = {
     "Samples": "sampling.samples",
     "calibrate": "simulation.calibration.run",
     "compare": "evaluation.compare",
+    "compose": "composition.run",
     "curate": "dataset.run",
     "evaluate": "evaluation.run",
     "export": "exporting.run",

@@ -26,7 +26,7 @@ LAYOUT = Layout(
 def denoiser(make_layout_bundle) -> Denoiser:
     bundle = load_bundle(make_layout_bundle())
     return Denoiser(
-        bundle.network, painter_of(bundle.network.layout, bundle.card), 2**bundle.card.preset.model.halvings, (-48.0, 45.0),
+        bundle.network, painter_of(bundle.network, bundle.card), 2**bundle.card.preset.model.halvings, (-48.0, 45.0),
         bundle.card.preset.diffusion, SamplingSettings(sampler="dpm++", steps=4), Compute.named("32-true"), torch.device("cpu"),
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from frazil.cli.calibrate import calibrate_command
+from frazil.cli.compose import compose_command
 from frazil.cli.curate import curate_command
 from frazil.cli.evaluate import evaluate_command
 from frazil.cli.export import export_command
@@ -72,6 +73,7 @@ app.command("curate")(curate_command)
 app.command("train")(train_command)
 app.command("import-weights")(import_weights_command)
 app.command("sample")(sample_command)
+app.command("compose")(compose_command)
 app.command("export")(export_command)
 app.command("figures")(figures_command)
 app.command("evaluate")(evaluate_command)

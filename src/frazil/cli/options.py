@@ -121,6 +121,14 @@ def parse_numbers(option: str, text: str, form: str, example: str) -> tuple[floa
     return numbers
 
 
+def parse_shape(option: str, text: str) -> tuple[int, int, int]:
+    """Return the edges of a tomogram in voxels, ``Z,Y,X``."""
+    z, y, x = parse_numbers(option, text, "Z,Y,X", "184,630,630")
+    if any(edge < 1 or edge % 1 for edge in (z, y, x)):
+        raise SettingsError(f"{option} {text}: not whole numbers above 0; use e.g. 184,630,630")
+    return int(z), int(y), int(x)
+
+
 def split_names(text: str | None) -> tuple[str, ...]:
     """Return names that are separated by commas; none where there is no text."""
     return tuple(name.strip() for name in text.split(",")) if text else ()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+
+import numpy as np
+from jaxtyping import Int64
 
 HALO_VOXEL = 16
 """Without a halo there are seams; a wider one changes nothing (docs/lab/performance.md)."""
 
 LARGEST_WINDOW_VOXEL = 5_000_000
 """Halo included. A fact of the method and not of the machine, because a voxel depends a little on its window."""
+
+_LONGEST_CORE_VOXEL = 1024
 
 Slices = tuple[slice, slice, slice]
 
@@ -57,16 +61,28 @@ def tile(
     Of all even cuts whose largest window has at most `largest_voxel` voxels, those that predict the fewest in all are taken.
     """
     halo = -(-halo_voxel // multiple) * multiple
-    cuts = [[_cut(edge, count, multiple, halo) for count in range(1, edge // multiple + 1)] for edge in shape_voxel]
-
-    def voxels(axes: Sequence[Sequence[tuple[slice, slice]]]) -> tuple[bool, int]:
-        edges = [[whole.stop - whole.start for whole, _ in parts] for parts in axes]
-        largest = math.prod(map(max, edges))
-        # where no cut is small enough, the smallest window
-        return (True, largest) if largest > largest_voxel else (False, math.prod(map(sum, edges)))
-
-    best = min(product(*cuts), key=voxels)
+    axes = [
+        [_cut(edge, count, multiple, halo) for count in sorted({-(-edge // core) for core in _cores(edge, multiple)})]
+        for edge in shape_voxel
+    ]
+    widths = [[[whole.stop - whole.start for whole, _ in parts] for parts in cuts] for cuts in axes]
+    largest = _products([[max(some) for some in cuts] for cuts in widths])
+    predicted = _products([[sum(some) for some in cuts] for cuts in widths])
+    # where no cut is small enough, the smallest window
+    cost = np.where(largest <= largest_voxel, predicted, np.inf) if largest.min() <= largest_voxel else largest
+    best = [cuts[number] for cuts, number in zip(axes, np.unravel_index(cost.argmin(), cost.shape), strict=True)]
     return [Window((z[0], y[0], x[0]), (z[1], y[1], x[1])) for z, y, x in product(*best)]
+
+
+def _products(factors: Sequence[Sequence[int]]) -> Int64[np.ndarray, "z y x"]:
+    """Return the products of one number of each axis."""
+    z, y, x = factors
+    return np.multiply.outer(np.multiply.outer(z, y), x)
+
+
+def _cores(edge: int, multiple: int) -> range:
+    """Return the edges that a core may have."""
+    return range(multiple, min(edge, _LONGEST_CORE_VOXEL) + 1, multiple)
 
 
 def _cut(edge: int, count: int, multiple: int, halo: int) -> list[tuple[slice, slice]]:

@@ -183,13 +183,16 @@ def read_picks(path: Path, units: Units | None = None) -> list[TablePicks]:
         matrices = np.stack(flat, axis=-1).reshape(-1, 3, 4)
     scores = table.numbers(SCORE).to_numpy() if SCORE in table.cells else None
     records = []
-    for (tomogram, label), rows in places.reset_index(drop=True).groupby([tomograms.array, labels.array], sort=False):
+    named = places.assign(tomogram=tomograms, label=labels).reset_index(drop=True)
+    for (tomogram, label), rows in named.groupby(["tomogram", "label"], sort=False):
         turned = shifts = None
         if matrices is not None:  # xyz -> zyx
             turned = known_rotations(matrices[rows.index, :, :3], str(path))
             shifts = -matrices[rows.index, ::-1, 3]
         sure = None if scores is None else scores[rows.index]
         records.append(
-            TablePicks(str(tomogram), str(label), rows.to_numpy(), str(path), turned, unit, shifts, scores=sure)
+            TablePicks(
+                str(tomogram), str(label), rows[[*"zyx"]].to_numpy(), str(path), turned, unit, shifts, scores=sure
+            )
         )
     return records

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from frazil.core.console import say, warn
 from frazil.core.errors import SettingsError
 from frazil.core.files import file_digest
-from frazil.core.settings import SourceSettings, check_number
+from frazil.core.settings import check_number
 from frazil.io.copick.project import CONFIG_NAME
+from frazil.io.copick.runs import USUAL_LEVELS, LabeledProject
 from frazil.io.like import LikeOptions
-from frazil.io.sources import open_source
 from frazil.simulation.like import plan_like
 from frazil.simulation.limits import check_grids, check_memory
 from frazil.simulation.preset import SimulationPreset, load_simulation_preset
@@ -21,49 +20,12 @@ from frazil.simulation.project import USER, RunPlan, SimulationProject
 from frazil.simulation.record import TYPES, Parameters
 from frazil.simulation.specimen.settings import specimen_structures
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-_USUAL_LEVELS = 3
+class Simulation(LabeledProject):
+    """A simulated project on disk."""
 
-
-@dataclass(frozen=True)
-class Simulation:
-    """A simulated project on disk.
-
-    Parameters
-    ----------
-    path : of the copick project.
-    counts : number of particles of each class, by run; of all runs that are there.
-    """
-
-    path: Path
-    counts: dict[str, dict[str, int]]
-
-    @property
-    def runs(self) -> list[str]:
-        """Names of the runs."""
-        return list(self.counts)
-
-    @property
-    def particles(self) -> pd.DataFrame:
-        """One row per particle: run, label and center in angstrom (z, y, x)."""
-        import pandas as pd
-
-        picks = open_source(self.path, SourceSettings(users=(USER,))).picks()
-        columns = ["z_angstrom", "y_angstrom", "x_angstrom"]
-        tables = [
-            pd.DataFrame(some.centers_angstrom, columns=columns).assign(run=some.run, label=some.label)
-            for some in picks
-        ]
-        return pd.concat(tables, ignore_index=True)[["run", "label", *columns]]
-
-    def _repr_html_(self) -> str:
-        """Show the number of particles of each class and run in a notebook."""
-        import pandas as pd
-
-        table = pd.DataFrame.from_dict(self.counts, orient="index")
-        return f"<p>Simulated project <code>{self.path}</code>, particles per run:</p>{table.to_html()}"
+    user = USER
+    made = "Simulated"
 
 
 def simulate(
@@ -145,7 +107,7 @@ def simulate(
     parameters = Parameters(
         seed=seed,
         types=tuple(name for name in TYPES if name in types),
-        levels=levels or _USUAL_LEVELS,
+        levels=levels or USUAL_LEVELS,
         mrc=mrc,
         like=None if like is None else like.parameters(),
         structure_digests={source: file_digest(Path(source)) for source in sources},

@@ -19,6 +19,9 @@ _HEIGHTS = np.linspace(0, 1, 41)
 _CLOSEST = 0.02
 """Share of the nearest neighbors that is left out of the smallest distance: pick lists have duplicates."""
 
+OVERLAPPING = 0.5
+"""Of the sum of the radii: centers that are nearer to each other cannot both be right, whatever the shapes of the particles."""
+
 _TRIES = 200
 """Places that are tried for a particle: spheres put at random and never moved jam when they fill 0.38."""
 
@@ -107,9 +110,9 @@ def draw_layout(
     labels = list(statistics.number_per_um3)
     voxel, depth = statistics.voxel_size_angstrom, shape_voxel[0]
     radii = np.array([radius_angstrom[label] for label in labels])
-    apart = radii[:, None] + radii
-    for (one, other), seen in np.ndenumerate(np.array(statistics.distance_angstrom, dtype=float)):
-        apart[one, other] = apart[other, one] = np.nanmin([apart[one, other], apart[other, one], seen])
+    touching = radii[:, None] + radii
+    seen = np.array(statistics.distance_angstrom, dtype=float)  # None is NaN
+    apart = np.fmin(np.fmin(seen, seen.T), touching).clip(min=OVERLAPPING * touching)
     volume_um3 = math.prod(shape_voxel) * voxel**3 / _ANGSTROM3_PER_UM3
     wanted = [
         max(0, math.floor(volume_um3 * generator.normal(mean, std) + generator.uniform()))

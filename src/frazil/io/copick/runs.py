@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -29,9 +29,15 @@ from frazil.core.records import Picks
 from frazil.core.settings import Settings, SourceSettings
 from frazil.io.copick.project import CONFIG_NAME, write_project_config
 from frazil.io.copick.source import RUNS, open_tree
+from frazil.io.sources import open_source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RUN_FILE = "tomogram.json"
 MRC_FOLDER = "mrc"
+USUAL_LEVELS = 3
+"""Of the tomograms' pyramids, unless a tomogram is too small."""
 
 Advance = Callable[[float], None]
 """Called with the share of a run that was done."""
@@ -238,8 +244,7 @@ class RunsProject(ABC, Generic[Plan, Run, Record]):
                             with turn():
                                 project.finish(shared=shared)
                         results.append(result)
-                        if not alone:
-                            advance(1)
+                        bar.update(task, completed=len(plans) - len(missing) + len(results))
             finally:
                 with turn():
                     if missing or lost or not project.is_gathered():
@@ -247,3 +252,46 @@ class RunsProject(ABC, Generic[Plan, Run, Record]):
             runs = project.runs()
             project.folder.finish()
         return runs, results
+
+
+@dataclass(frozen=True)
+class LabeledProject:
+    """A project on disk that a command made.
+
+    Parameters
+    ----------
+    path : of the copick project.
+    counts : number of particles of each class, by run; of all runs that are there.
+    """
+
+    path: Path
+    counts: dict[str, dict[str, int]]
+
+    user: ClassVar[str]
+    made: ClassVar[str]
+    """What was done, for people: ``Simulated``."""
+
+    @property
+    def runs(self) -> list[str]:
+        """Names of the runs."""
+        return list(self.counts)
+
+    @property
+    def particles(self) -> pd.DataFrame:
+        """One row per particle: run, label and center in angstrom (z, y, x)."""
+        import pandas as pd
+
+        picks = open_source(self.path, SourceSettings(users=(self.user,))).picks()
+        columns = ["z_angstrom", "y_angstrom", "x_angstrom"]
+        tables = [
+            pd.DataFrame(some.centers_angstrom, columns=columns).assign(run=some.run, label=some.label)
+            for some in picks
+        ]
+        return pd.concat(tables, ignore_index=True)[["run", "label", *columns]]
+
+    def _repr_html_(self) -> str:
+        """Show the number of particles of each class and run in a notebook."""
+        import pandas as pd
+
+        table = pd.DataFrame.from_dict(self.counts, orient="index")
+        return f"<p>{self.made} project <code>{self.path}</code>, particles per run:</p>{table.to_html()}"

@@ -1,0 +1,123 @@
+"""The command `frazil compose`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from frazil.cli import options
+from frazil.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from frazil.core.settings import SamplerName, Units
+
+_sampler = partial(typer.Option, rich_help_panel="Sampler")
+_SUGGESTED = "  [dim]\\[default: the bundle's][/dim]"
+
+
+def compose_command(
+    bundle: Annotated[
+        Path,
+        typer.Argument(
+            help="Bundle that takes layouts, from [bold]frazil train[/bold] on whole tomograms, or its run folder.  "
+            "[dim]\\[default: the bundled pretrained model][/dim]",
+            show_default=False,
+        ),
+    ] = Path("pretrained"),
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the copick project.")],
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count", "-n", help="Tomograms; may be raised later.  [dim]\\[default: 1, or all layouts][/dim]"
+        ),
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Size in voxels.  [dim]\\[default: that of the training tomograms][/dim]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Tomogram i depends only on layout, seed and i.")] = 0,
+    orientations: Annotated[
+        bool, typer.Option("--orientations/--no-orientations", help="Tell the network how particles are turned.")
+    ] = True,
+    mrc: Annotated[bool, typer.Option("--mrc", help="Also write each tomogram as mrc/denoised/RUN.mrc.")] = False,
+    force: options.Force = False,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PROJECT",
+            help="Put particles where this project has picks. Without it and --picks, places are drawn like those of the training "
+            "tomograms.",
+        ),
+    ] = None,
+    run: Annotated[list[str] | None, options.source_option(help="Only this run; repeatable.")] = None,
+    user: options.User = None,
+    session: options.Session = None,
+    label: options.Label = None,
+    picks: Annotated[
+        Path | None,
+        typer.Option(help="CSV or STAR file of the places, alone or for MRC tomograms named by --like."),
+    ] = None,
+    units: options.Units = None,
+    match: options.Match = None,
+    min_score: options.MinScore = None,
+    tomogram_type: options.TomogramType = None,
+    voxel_spacing: options.VoxelSpacing = None,
+    level: options.Level = None,
+    true_voxel_size: options.TrueVoxelSize = None,
+    sampler: Annotated[str | None, _sampler(help=f"ddpm, ddim, dpm++ or sde-dpm++.{_SUGGESTED}")] = None,
+    steps: Annotated[int | None, _sampler(help=f"Steps of the sampler.{_SUGGESTED}")] = None,
+    guidance: Annotated[
+        float | None, _sampler(help=f"Exaggerate what the layout changes; 1 is off.{_SUGGESTED}")
+    ] = None,
+    guidance_interval: Annotated[
+        str | None, _sampler(metavar="LOWEST,HIGHEST", help="Guide only these noise levels; at 1, noise equals signal.")
+    ] = None,
+    device: Annotated[str, options.machine_option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    workers: options.Workers = 1,
+    dask: options.Dask = None,
+    first: options.First = None,
+) -> None:
+    """Compose whole tomograms in which every particle is labeled, as a copick project with masks and orientations.
+
+    If it is interrupted, rerun the same command to resume, in the middle of a tomogram too.
+    """
+    from frazil.composition.run import compose
+    from frazil.dataset.run import source_settings
+    from frazil.io.like import LikeOptions
+
+    alone = like is None
+    source = options.source(
+        tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label,
+        picks=None if alone else picks, units=None if alone else units, match=match, min_score=min_score,
+    )  # fmt: skip
+    if alone and (run or any(value not in (None, []) for value in source.values())):
+        raise SettingsError(
+            "options that choose runs, picks or tomograms: only with --like; name the project with --like"
+        )
+    if guidance_interval is not None:
+        lowest, highest = options.parse_numbers("--guidance-interval", guidance_interval, "LOWEST,HIGHEST", "0.3,5")
+    compose(
+        bundle,
+        out=out,
+        like=None if like is None else LikeOptions(like, source_settings(**source), tuple(run or ())),
+        picks=picks if alone else None,
+        units=cast("Units | None", units) if alone else None,
+        shape=None if shape is None else options.parse_shape("--shape", shape),
+        count=count,
+        first=first,
+        seed=seed,
+        orientations=orientations,
+        sampler=cast("SamplerName | None", sampler),
+        steps=steps,
+        guidance=guidance,
+        guidance_interval=None if guidance_interval is None else (lowest, highest),
+        mrc=mrc,
+        device=device,
+        workers=workers,
+        dask=dask,
+        force=force,
+    )
