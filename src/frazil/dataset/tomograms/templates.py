@@ -74,7 +74,7 @@ def _average(store: TomogramStore, label: str, edge: int, *, turned: bool) -> Fl
         rotations = picked[ROTATION].to_numpy(float).reshape(-1, 3, 3) if turned else [np.eye(3)] * len(picked)
         for center, rotation in zip(picked[CENTER_VOXEL].to_numpy(), rotations, strict=True):
             if np.isfinite(rotation).all():
-                total += _seen(volume, center, rotation, edge // 2)
+                total += seen(volume, center, rotation, edge // 2)
                 count += 1
     if not count:
         return np.zeros((edge,) * 3, dtype=np.float32)
@@ -84,7 +84,7 @@ def _average(store: TomogramStore, label: str, edge: int, *, turned: bool) -> Fl
     return np.asarray(smooth / max(smooth.max(), 1e-6), dtype=np.float32)
 
 
-def _seen(
+def seen(
     volume: object, center: Float[np.ndarray, "3"], rotation: Float[np.ndarray, "3 3"], half: int
 ) -> Float[np.ndarray, "n n n"]:
     """Return the tomogram around a center in the particle's own frame; what lies outside is 0."""
