@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
@@ -200,6 +201,15 @@ def test_what_somebody_changed_is_kept_and_said(folder, capsys):
     (folder.path / "pots" / "1.txt").write_text("again")
     cook(folder, Request(dish="curry"), force=True)
     assert shown(folder)["kept/pots/1-1.txt"] == "again"
+
+
+def test_a_folder_may_be_named_from_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    near = OutputFolder(Path("out"), "request.json", Request, owns=("pots/*.txt", "menu.html"))
+    cook(near, Request())
+    (near.path / "pots" / "1.txt").write_text("my own soup")
+    cook(near, Request(dish="stew"), force=True)
+    assert shown(near)["kept/pots/1.txt"] == "my own soup"
 
 
 def test_what_is_not_replaced_by_a_file_of_the_same_name_stays_where_it_is(folder, capsys):

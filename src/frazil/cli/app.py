@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial, wraps
+from inspect import Parameter
+from inspect import signature as signature_of
 from io import TextIOWrapper
 from signal import SIGTERM, default_int_handler, signal
 from typing import Annotated, Any, NoReturn
@@ -20,11 +25,12 @@ from frazil.cli.export import export_command
 from frazil.cli.figures import figures_command
 from frazil.cli.filter import filter_command
 from frazil.cli.import_weights import import_weights_command
+from frazil.cli.preset import preset_app
 from frazil.cli.report import report_command
 from frazil.cli.sample import sample_command
 from frazil.cli.simulate import simulate_command
 from frazil.cli.train import train_command
-from frazil.core.console import printable
+from frazil.core.console import printable, quieter
 from frazil.core.errors import FrazilError
 from frazil.core.memory import own_process
 from frazil.core.version import __version__
@@ -54,6 +60,34 @@ def _root(
     """Learn from annotated cryo-electron tomograms; generate realistic, labeled 3D particle volumes."""
 
 
+_printed = partial(typer.Option, rich_help_panel="What is printed")
+Quiet = Annotated[bool, _printed("--quiet", help="Print only warnings and errors.")]
+AsJson = Annotated[bool, _printed("--json", help="Print results as JSON.")]
+
+
+def _printing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options to be quiet, and to say what it says as JSON."""
+
+    @wraps(command)
+    def run(*args: Any, quiet: bool, as_json: bool, **options: Any) -> None:
+        if not quiet and not as_json:
+            command(*args, **options)
+            return
+        with quieter(collect=as_json) as said:
+            command(*args, **options)
+        if as_json:
+            typer.echo(json.dumps(said, indent=2, default=str))
+
+    known = signature_of(command, eval_str=True)
+    more = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in (("quiet", Quiet), ("as_json", AsJson))
+    ]
+    run.__signature__ = known.replace(parameters=[*known.parameters.values(), *more])  # type: ignore[attr-defined]
+    run.__annotations__ = {name: one.annotation for name, one in run.__signature__.parameters.items()}  # type: ignore[attr-defined]
+    return run
+
+
 class OutFirst(TyperCommand):
     """A command whose folder may also be its argument, as in frazil 0.1."""
 
@@ -67,18 +101,19 @@ class OutFirst(TyperCommand):
 
 
 # In the order of the work, which is also the order of the help.
-app.command("simulate", cls=OutFirst)(simulate_command)
-app.command("calibrate", cls=OutFirst)(calibrate_command)
-app.command("curate")(curate_command)
-app.command("train")(train_command)
-app.command("import-weights")(import_weights_command)
-app.command("sample")(sample_command)
-app.command("compose")(compose_command)
-app.command("export")(export_command)
-app.command("figures")(figures_command)
-app.command("evaluate")(evaluate_command)
-app.command("filter")(filter_command)
-app.command("report")(report_command)
+app.command("simulate", cls=OutFirst)(_printing(simulate_command))
+app.command("calibrate", cls=OutFirst)(_printing(calibrate_command))
+app.command("curate")(_printing(curate_command))
+app.command("train")(_printing(train_command))
+app.command("import-weights")(_printing(import_weights_command))
+app.command("sample")(_printing(sample_command))
+app.command("compose")(_printing(compose_command))
+app.command("export")(_printing(export_command))
+app.command("figures")(_printing(figures_command))
+app.command("evaluate")(_printing(evaluate_command))
+app.command("filter")(_printing(filter_command))
+app.command("report")(_printing(report_command))
+app.add_typer(preset_app, name="preset")
 
 
 def main() -> None:

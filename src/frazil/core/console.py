@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich import progress
 from rich.console import Console
 from rich.markup import escape
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 console = Console(highlight=False, force_jupyter=False)
 """For results (standard output)."""
@@ -16,6 +22,24 @@ error_console = Console(stderr=True, highlight=False, force_jupyter=False)
 package that most people don't have."""
 
 _LONGEST_LINE = 2000
+_said: dict[str, Any] | None = None
+
+
+@contextmanager
+def quieter(*, collect: bool = False) -> Iterator[dict[str, Any]]:
+    """Print neither results nor progress while the block runs, only warnings and errors; yield what would have been printed.
+
+    Parameters
+    ----------
+    collect : the tables by name, and ``messages`` and ``files``; without it, nothing.
+    """
+    global _said
+    before, console.quiet = console.quiet, True
+    _said = {"messages": [], "files": []} if collect else None
+    try:
+        yield _said or {}
+    finally:
+        console.quiet, _said = before, None
 
 
 def printable(text: str) -> str:
@@ -27,11 +51,22 @@ def printable(text: str) -> str:
 def say(text: str) -> None:
     """Print a line verbatim: no line breaks inside paths, no markup."""
     console.print(printable(text), markup=False, soft_wrap=True)
+    if _said is not None:
+        _said["messages"].append(text)
+
+
+def say_table(table: Table, name: str, rows: Any) -> None:
+    """Print a table, of which `rows` say the same in plain values."""
+    console.print(table)
+    if _said is not None:
+        _said[name] = rows
 
 
 def say_written(path: Path, what: str) -> None:
     """Print the path of a result, and what it is."""
     console.print(f"  {escape(printable(str(path)))}  [dim]{escape(what)}[/dim]", soft_wrap=True)
+    if _said is not None:
+        _said["files"].append({"path": str(path), "what": what})
 
 
 def warn(text: str) -> None:
@@ -50,4 +85,5 @@ def progress_bar(*, counted: bool = True) -> progress.Progress:
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
         console=error_console,
+        disable=console.quiet,
     )

@@ -101,7 +101,7 @@ class Ledger:
     def make_way(self, path: Path) -> None:
         """Move a file that stands at or below `path` to `kept`, unless frazil wrote it as it is."""
         for file in _files(path):
-            name = str(file.absolute().relative_to(self.root))
+            name = str(file.absolute().relative_to(self.root.absolute()))
             if not _is_hidden(name) and not self.unchanged(name):
                 target, number = self.root / KEPT / name, 1
                 while os.path.lexists(target):

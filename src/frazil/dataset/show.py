@@ -9,7 +9,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from frazil.core.console import console, say, warn
+from frazil.core.console import say, say_table, warn
 from frazil.dataset.split import GAP, TRAIN, VALIDATION
 from frazil.dataset.store import BoxStore
 from frazil.dataset.tables import ClassCount, Reason
@@ -30,7 +30,7 @@ def print_counts(counts: Sequence[ClassCount], voxel_size_angstrom: float, *, us
         table.add_row(*row)
     table.add_section()
     table.add_row(*total)
-    console.print(table)
+    say_table(table, "counts", [count.model_dump() for count in counts])
 
 
 def print_store(store: BoxStore) -> None:

@@ -90,7 +90,7 @@ def sample_missing(
     named, written = len(entries), time.monotonic()
     alone = workers == 1 and dask is None
     bar = progress_bar()
-    bar.disable = not batches
+    bar.disable |= not batches
     total = sum(map(len, batches))
     task = bar.add_task("steps" if alone else "samples", total=total * (job.request.steps or 1) if alone else total)
     here = _write(generator, job, batches, lambda count: bar.advance(task, count))

@@ -159,7 +159,7 @@ def _fit(job: TrainingJob, *, first: bool) -> Fit:
         save_bundle(job.run / (BEST_BUNDLE if best else RUN_BUNDLE), network, _card(job, records))
 
     bar = progress_bar()
-    bar.disable = not first
+    bar.disable |= not first
     if first:
         _announce(job, training, validation)
     with bar:

@@ -10,7 +10,8 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from frazil.core.console import console, say, say_written
+from frazil.core.console import say, say_written
+from frazil.core.console import say_table as print_table
 from frazil.core.folder import final_place
 from frazil.evaluation.examples import read_examples
 from frazil.evaluation.records import EXAMPLES_FILE, REPORT_FILE, evaluation_folder, read_evaluation
@@ -55,7 +56,7 @@ def say_table(table: pd.DataFrame) -> None:
         shown.add_column(escape(str(column)), justify="right", overflow="fold")
     for name, *cells in table.itertuples():
         shown.add_row(escape(name), *(cell if isinstance(cell, str) else _cell(cell) for cell in cells))
-    console.print(shown)
+    print_table(shown, "scores", table.astype(object).where(table.notna(), None).to_dict(orient="index"))
 
 
 def table_html(table: pd.DataFrame, *, index: bool = True) -> str:
@@ -81,6 +82,6 @@ def say_verdicts(evaluation: Evaluation, costs: Sequence[StageCost] = ()) -> Non
         style = _STYLES[verdict.answer]
         answer = f"[{style}]{verdict.answer}[/{style}]"
         table.add_row(f"[bold]{verdict.question}?[/bold]", answer, escape(verdict.sentence))
-    console.print(table)
+    print_table(table, "verdicts", [verdict.model_dump() for verdict in evaluation.verdicts])
     if costs:
         say(f"took {', '.join(f'{one.name} {one.seconds:.0f} s ({one.peak_memory_gb:.1f} GB)' for one in costs)}")

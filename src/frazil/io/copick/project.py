@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from colorsys import hsv_to_rgb
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int64, Shaped
 
 CONFIG_NAME = "copick.json"
+
+_CZII = {
+    "apo-ferritin": ("GO:0070288", "4V1W", 0.0418),
+    "beta-amylase": ("UniProtKB:P10537", "1FA2", 0.035),
+    "beta-galactosidase": ("UniProtKB:P00722", "6X1Q", 0.0578),
+    "ribosome": ("GO:0022626", "6EK0", 0.0374),
+    "thyroglobulin": ("UniProtKB:P01267", "6SCJ", 0.0278),
+    "virus-like-particle": ("GO:0170047", "6N4V", 0.201),
+}
+"""Identifier on the CryoET Data Portal (dataset 10440), PDB entry, and threshold of its map in the configuration of the challenge."""
 
 _GOLDEN = (5**0.5 - 1) / 2  # its multiples spread over the color circle, however many there are
 
@@ -44,6 +54,7 @@ def write_project_config(
             "label": number,
             "color": [*(round(255 * part) for part in hsv_to_rgb(number * _GOLDEN % 1, 0.7, 0.95)), 255],
             "radius": float(radius),
+            **_known(label),
         }
         for number, (label, radius) in enumerate(sorted(labels_radius_angstrom.items()), start=1)
     ]
@@ -59,6 +70,11 @@ def write_project_config(
     path = root / CONFIG_NAME
     write_json(path, config)
     return path
+
+
+def _known(label: str) -> dict[str, Any]:
+    """Return what viewers and the data portal know of a class, if it is one of CZII."""
+    return dict(zip(("identifier", "pdb_id", "map_threshold"), _CZII.get(label, ()), strict=False))
 
 
 def write_tomogram(

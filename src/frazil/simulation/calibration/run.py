@@ -12,7 +12,7 @@ import numpy as np
 import tomli_w
 from jaxtyping import Float
 
-from frazil.core.console import console, progress_bar, say, say_written, warn
+from frazil.core.console import progress_bar, say, say_table, say_written, warn
 from frazil.core.documents import differences
 from frazil.core.errors import SettingsError
 from frazil.core.files import output_errors, write_text
@@ -127,7 +127,7 @@ def calibrate(
         rows = tuple({**asdict(one), "passed": one.passed} for one in results)
         record.model_copy(update={"fitted": changes, "checks": rows}).write(work.record_path)
         work.finish()
-    console.print(checks_table(results))
+    say_table(checks_table(results), "checks", rows)
     say_written(out / f"{name}.toml", "preset for frazil simulate --preset")
     say_written(folder.record_path, "what was fitted, and how well")
     for figure, goal in zip(figures, goals, strict=True):
