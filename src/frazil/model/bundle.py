@@ -30,10 +30,11 @@ WEIGHTS_FILE = "model.safetensors"
 RUN_BUNDLE = "bundle"
 """Where `frazil train` puts the bundle in its run folder."""
 
-PRETRAINED = "pretrained"
-"""Wherever a bundle is named, this is the bundled pretrained model, unless a folder of that name exists."""
+PRETRAINED, PRETRAINED_BOXES = "pretrained", "pretrained-boxes"
+"""Wherever a bundle is named, these are the bundled models, unless a folder of that name exists: the one that is told a layout and makes
+whole tomograms, and the one that is told a class and a position, for a training on boxes to start from."""
 
-_PRETRAINED_FOLDER = ("pretrained", "simulated-czii")
+_BUNDLED = {PRETRAINED: "simulated-czii-layouts", PRETRAINED_BOXES: "simulated-czii"}
 _IN_FULL = "front_end."
 """Tensors that keep all their digits in a bundle of half precision: they are no weights, and hold eight numbers."""
 
@@ -147,9 +148,9 @@ def check_replaceable(folder: Path) -> None:
 
 
 def bundle_folder(folder: Path) -> Path:
-    """Return the folder of the bundle that `folder` names: itself, the bundle in a run folder, or the one called ``pretrained``."""
-    if str(folder) == PRETRAINED and not folder.exists():
-        return Path(str(files("frazil").joinpath(*_PRETRAINED_FOLDER)))
+    """Return the folder of the bundle that `folder` names: itself, the bundle in a run folder, or a bundled one."""
+    if str(folder) in _BUNDLED and not folder.exists():
+        return Path(str(files("frazil") / "pretrained" / _BUNDLED[str(folder)]))
     inside = folder / RUN_BUNDLE
     return inside if (inside / CARD_FILE).is_file() and not (folder / CARD_FILE).is_file() else folder
 

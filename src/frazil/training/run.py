@@ -15,12 +15,12 @@ from frazil.core.folder import final_place
 from frazil.core.presets import load_preset
 from frazil.core.version import __version__
 from frazil.dataset.examples import Examples
-from frazil.model.bundle import RUN_BUNDLE, BundleCard, load_bundle, save_bundle
+from frazil.model.bundle import PRETRAINED, PRETRAINED_BOXES, RUN_BUNDLE, BundleCard, load_bundle, save_bundle
 from frazil.model.compute import Compute, native_precision
 from frazil.model.unet import ConditionalUNet
 from frazil.plots.curves import loss_page, read_metrics
 from frazil.plots.page import save_figure
-from frazil.training.data import TomogramData, open_data
+from frazil.training.data import BoxData, TomogramData, open_data
 from frazil.training.fit import Fit, fit, saved_network
 from frazil.training.folder import (
     BEST_BUNDLE,
@@ -68,7 +68,8 @@ def train(
     preset : ``fast``, ``paper``, ``smoke``, ``layout``, or the path of a TOML file; None is ``fast`` for a box store and ``layout`` for a
         tomogram store.
     settings : override single settings of the preset: ``{"training.epochs": 20}``; see `frazil.core.settings.Preset`.
-    start : bundle, run folder or ``"pretrained"``: start from its weights, and with its network, instead of fresh weights.
+    start : bundle, run folder or ``"pretrained"``: start from its weights, and with its network, instead of fresh weights. For boxes,
+        ``"pretrained"`` is ``"pretrained-boxes"``.
     class_from : with `start`: new class -> class of the bundle that it starts as. A class that both have starts as itself.
     keep_classes : with `start`: also keep its classes that the store does not have.
     other_voxel_size : with `start`: accept that the store has another voxel size.
@@ -103,6 +104,9 @@ def train(
     data = open_data(Path(store))
     chosen = load_preset(preset or ("layout" if isinstance(data, TomogramData) else "fast"), settings)
     base = None
+    if start is not None and isinstance(data, BoxData) and str(start) == PRETRAINED and not Path(start).exists():
+        start = PRETRAINED_BOXES
+        say(f"{data.path} holds boxes, so the training starts from {start}")
     if start is not None:
         options = {"keep_classes": keep_classes, "other_voxel_size": other_voxel_size}
         base = Start.match(Path(start), data, class_from=class_from or {}, **options)
