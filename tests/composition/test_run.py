@@ -173,4 +173,4 @@ def test_what_makes_no_sense_is_refused(bundle, make_bundle, make_project, tmp_p
 def test_a_layout_without_a_particle_is_refused(make_layout_bundle, tmp_path, refuses):
     """A volume so small that none of the few particles of a training tomogram falls into it."""
     with refuses(PickError, "COMP_000", "0 particles"):
-        compose(make_layout_bundle(), out=tmp_path / "out", shape=(16, 16, 16), seed=1)
+        compose(make_layout_bundle(), out=tmp_path / "out", shape=(16, 16, 16), seed=2)
