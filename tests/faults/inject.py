@@ -59,6 +59,7 @@ FILTER = "filter {inputs}/samples -o {out} --evaluation {inputs}/evaluation --by
 FIGURES = "figures -o {out} --store {inputs}/boxes --examples 1"
 COMPARE = "evaluate --compare {inputs}/evaluation {inputs}/evaluation -o {out}"
 CALIBRATE = "calibrate {out} --real {inputs}/project --preset small --evaluations 2 --checks 1"
+COMPOSE = "compose {inputs}/layouts -o {out} --picks {inputs}/places.csv --units angstrom --shape 16,24,32 --device cpu"
 EXPORT = "export {inputs}/project -o {out} --to"
 
 SCENARIOS = [
@@ -66,6 +67,8 @@ SCENARIOS = [
     Scenario("curate --force", f"{CURATE} --max-padding 0.9 --force", CURATE),
     Scenario("sample", SAMPLE),
     Scenario("sample --force", f"{SAMPLE} --seed 1 --force", SAMPLE),
+    Scenario("compose", f"{COMPOSE} --mrc"),
+    Scenario("compose --force", f"{COMPOSE} --seed 1 --force", COMPOSE),
     Scenario("export", f"{EXPORT} deepetpicker"),
     Scenario("export --force", f"{EXPORT} warp --force", f"{EXPORT} deepetpicker"),
     Scenario("figures", FIGURES),
@@ -261,6 +264,12 @@ def _write_inputs(inputs: Path) -> None:
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     save_bundle(inputs / "bundle", build_network(preset.model, 2, generator=generator), card)
+    layouts = load_preset("smoke", settings | {"model.layout_channels": 8, "model.layout_template_voxel": 9})
+    card = card.model_copy(update={"preset": layouts, "radius_angstrom": dict.fromkeys(labels, 40.0)})
+    save_bundle(inputs / "layouts", build_network(layouts.model, 2, generator=generator), card)
+    (inputs / "places.csv").write_text(
+        "experiment,particle_type,x,y,z\nTS_1,ribosome,90,90,80\nTS_2,ribosome,200,90,80\n"
+    )
     spec = importlib.util.spec_from_file_location("authors", Path(__file__).parents[1] / "model" / "test_authors.py")
     assert spec is not None
     assert spec.loader is not None
@@ -298,6 +307,7 @@ def main() -> int:
 
 def _import_what_commands_need() -> None:
     import frazil.cli  # noqa: F401
+    from frazil.composition import run as _compose  # noqa: F401
     from frazil.dataset import run as _curate  # noqa: F401
     from frazil.evaluation import compare, figures, filter  # noqa: F401
     from frazil.evaluation import run as _evaluate  # noqa: F401

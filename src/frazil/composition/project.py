@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +24,12 @@ from frazil.composition.record import (
     Parameters,
     RunRecord,
 )
+from frazil.composition.windows import largest_window
 from frazil.core.errors import FrazilError, RequestError
 from frazil.core.files import text_digest
 from frazil.core.folder import OutputFolder
 from frazil.core.ledger import remove_own
+from frazil.core.memory import keep_freed_memory, machine_memory
 from frazil.core.records import Layout, Moments, Picks, TomogramHeader
 from frazil.io.checks import clean_name
 from frazil.io.copick.project import write_picks, write_segmentation, write_tomogram
@@ -36,7 +39,7 @@ from frazil.io.ome_zarr import most_levels
 from frazil.io.pick_tables import write_pick_tables
 from frazil.model.bundle import Bundle, BundleCard, load_bundle
 from frazil.model.compute import Compute
-from frazil.model.devices import choose_device
+from frazil.model.devices import bytes_per_box, choose_device
 from frazil.model.layout import painter_of
 
 USER = "composed"
@@ -102,12 +105,15 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
                 remove_own(other)
         bundle = _opened(self.bundle, self.device, self.parameters.bundle_digest)
         denoiser = self._denoiser(bundle, plan)
+        threads = torch.get_num_threads() if denoiser.device.type == "cpu" else 1
+        if denoiser.device.type == "cpu":
+            keep_freed_memory(threads * self.window_bytes(plan.shape_voxel), machine_memory())
         steps = self.parameters.sampling.steps or 1
         try:
             volume = denoiser.denoise(
                 told, plan.shape_voxel, state,
                 seed=self.parameters.seed, index=plan.index,
-                threads=torch.get_num_threads() if denoiser.device.type == "cpu" else 1,
+                threads=threads,
                 on_step=lambda share: advance(share / steps),
             )  # fmt: skip
             with self.scratch(plan.run) as scratch:
@@ -136,6 +142,12 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
         except torch.OutOfMemoryError:
             raise RequestError(f"{plan.run}: a window does not fit in the memory of {self.device}; use cpu") from None
         remove_own(state)
+
+    def window_bytes(self, shape_voxel: Sequence[int]) -> int:
+        """Return about how much memory the largest window of a tomogram takes."""
+        model = self.card.preset.model
+        edge = math.ceil(largest_window(shape_voxel, 2**model.halvings) ** (1 / 3))
+        return bytes_per_box(model, edge, self.parameters.precision)
 
     @property
     def _voxel(self) -> float:

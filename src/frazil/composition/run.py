@@ -14,7 +14,6 @@ import torch
 from frazil.composition.layouts import PlannedTomogram, plan_drawn, plan_like, plan_table
 from frazil.composition.project import STATE, USER, CompositionProject
 from frazil.composition.record import Parameters
-from frazil.composition.windows import padded_shape, tile
 from frazil.core.console import say
 from frazil.core.errors import RequestError, SettingsError
 from frazil.core.files import file_digest
@@ -28,7 +27,7 @@ from frazil.io.copick.runs import USUAL_LEVELS, LabeledProject
 from frazil.io.like import LikeOptions
 from frazil.model.bundle import PRETRAINED, BundleCard, bundle_folder, load_bundle
 from frazil.model.compute import Compute
-from frazil.model.devices import bytes_per_box, choose_device
+from frazil.model.devices import choose_device
 from frazil.sampling.options import choose_sampling
 
 _BYTES_PER_PROCESS = 500_000_000
@@ -193,16 +192,12 @@ def _check_room(project: CompositionProject, plans: Sequence[PlannedTomogram], *
     """Refuse tomograms that do not fit into memory, `workers` at a time (0: of other machines), or onto the disk."""
     if not plans:
         return
-    model, precision = project.card.preset.model, project.parameters.precision
     largest = max(plans, key=lambda plan: math.prod(plan.shape_voxel))
-    padded = padded_shape(largest.shape_voxel, 2**model.halvings)
-    voxels, at_a_time = math.prod(padded), min(max(workers, 1), len(plans))
+    voxels, at_a_time = math.prod(largest.shape_voxel), min(max(workers, 1), len(plans))
     shape = ",".join(map(str, largest.shape_voxel))
     if workers and project.device == "cpu":
-        window = max(math.prod(window.shape_voxel) for window in tile(padded, 2**model.halvings))
         threads = torch.get_num_threads() if workers == 1 else 1
-        needed = _BYTES_PER_PROCESS + _BYTES_PER_VOXEL * voxels
-        needed += threads * bytes_per_box(model, math.ceil(window ** (1 / 3)), precision)
+        needed = _BYTES_PER_PROCESS + _BYTES_PER_VOXEL * voxels + threads * project.window_bytes(largest.shape_voxel)
         if at_a_time * needed > machine_memory():
             raise RequestError(
                 f"shape {shape}: {at_a_time} at a time take about {at_a_time * needed / 1e9:.1f} GB of memory, and this machine has "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -18,6 +19,11 @@ LARGEST_WINDOW_VOXEL = 5_000_000
 _LONGEST_CORE_VOXEL = 1024
 
 Slices = tuple[slice, slice, slice]
+
+
+def largest_window(shape_voxel: Sequence[int], multiple: int) -> int:
+    """Return the voxels of the largest window of a volume."""
+    return max(math.prod(window.shape_voxel) for window in tile(padded_shape(shape_voxel, multiple), multiple))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from frazil.core.console import say
 from frazil.core.errors import WorkerError
+from frazil.core.memory import own_process
 from frazil.core.reading import one_line
 from frazil.core.settings import check_number
 from frazil.core.version import __version__
@@ -141,6 +142,7 @@ def _processes(workers: int) -> Iterator[futures.Executor]:
 
 def _begin_worker() -> None:
     """Leave Ctrl-C to the parent, stop cleanly when it says so, and end when it ends, however that happens."""
+    own_process()
     signal(SIGINT, SIG_IGN)
     signal(SIGTERM, _stop)
     parent = multiprocessing.parent_process()
