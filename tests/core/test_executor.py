@@ -192,3 +192,19 @@ def test_a_missing_package_is_named(monkeypatch, refuses):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with refuses(WorkerError, "pip install 'frazil[dask]'"), executor(dask="tcp://127.0.0.1:9"):
         pass
+
+
+def test_of_many_items_few_are_handed_out_ahead(monkeypatch):
+    monkeypatch.setattr("frazil.core.executor._MOST_AHEAD", 3)
+    taken = []
+
+    def items():
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    with executor(workers=2) as pool:
+        for done, (item, result) in enumerate(pool.run(abs, items()), start=1):
+            assert item == result
+            assert len(taken) <= done + 3
+    assert taken == list(range(20))

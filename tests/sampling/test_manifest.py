@@ -78,7 +78,7 @@ def make_request(**changes):
 
 def test_only_a_part_says_where_it_begins(tmp_path):
     make_request(first=20).write(tmp_path / "part.json")
-    assert SampleRequest.read(tmp_path / "part.json", OutputError).samples()[0] == (20, "ribosome", (0.3, 0.2, 0.1))
+    assert next(SampleRequest.read(tmp_path / "part.json", OutputError).samples()) == (20, "ribosome", (0.3, 0.2, 0.1))
     assert "first" not in make_request().model_dump()
 
 
@@ -110,8 +110,8 @@ def test_the_batch_size_makes_no_other_samples():
 @given(count=st.integers(1, 20), batch_size=st.integers(1, 7), finished=st.sets(st.integers(0, 19)))
 def test_batches_of_an_interrupted_run_are_batches_of_the_whole_run(count, batch_size, finished):
     asked = make_request(requests=[Request(label="ribosome", count=count)], batch_size=batch_size)
-    whole, rest = asked.batches(), asked.batches(finished)
-    assert [sample for batch in whole for sample in batch] == asked.samples()
+    whole, rest = list(asked.batches()), list(asked.batches(finished))
+    assert [sample for batch in whole for sample in batch] == list(asked.samples())
     assert all(len(batch) == batch_size for batch in whole[:-1])
     assert all(batch in whole for batch in rest)
     missing = set(range(count)) - finished

@@ -11,13 +11,13 @@ import copick
 import mrcfile
 import numpy as np
 import pytest
+import torch
 
 import frazil
 from frazil.core.errors import OutputError, RequestError
 from frazil.core.files import file_digest, write_json
 from frazil.core.presets import load_preset
 from frazil.io.star import read_particles
-from frazil.sampling import work
 from frazil.sampling.generator import ParticleGenerator
 from frazil.sampling.manifest import SampleManifest
 from frazil.sampling.request import Request
@@ -136,16 +136,42 @@ def test_an_interrupted_request_continues_to_the_same_bytes(bundle, tmp_path, mo
     assert contents(out) == contents(whole)
 
 
-@pytest.mark.parametrize(("seconds", "times"), [(0, 5 + 1), (3600, 1 + 1)])
-def test_the_manifest_is_written_at_intervals_and_at_the_end(bundle, tmp_path, monkeypatch, seconds, times):
+def test_the_manifest_is_written_once_and_samples_are_logged_as_they_are_made(bundle, tmp_path, monkeypatch):
     """It names every sample, so writing it after every batch would take a time that grows with their square."""
-    written = []
-    write = SampleManifest.write
-    monkeypatch.setattr(work, "MANIFEST_SECONDS", seconds)
+    written, lines = [], []
+    write, compute = SampleManifest.write, ParticleGenerator._compute
+    log = tmp_path / "out" / "manifest.jsonl"
+
+    def computed(self, *arguments):
+        lines.append(len(log.read_text().splitlines()))
+        return compute(self, *arguments)
+
     monkeypatch.setattr(SampleManifest, "write", lambda self, path: (written.append(self), write(self, path)))
+    monkeypatch.setattr(ParticleGenerator, "_compute", computed)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # nothing is computed ahead
     sample(bundle, out=tmp_path / "out", **CPU | {"batch_size": 1}, copick=False)
-    assert [record.complete for record in written] == [False] * (times - 1) + [True]
-    assert [len(record.samples) for record in written[-2:]] == [5, 5]
+    assert [(record.complete, len(record.samples)) for record in written] == [(True, 5)]
+    assert lines == sorted(lines)
+    assert lines[-1] >= 3
+    assert not log.exists()
+
+
+def test_what_was_logged_before_a_kill_is_not_sampled_again(bundle, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    sample(bundle, out=out, **CPU)
+    whole = contents(out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    lines = [json.dumps(entry) for entry in manifest["samples"]]
+    (out / "manifest.jsonl").write_text("\n".join(lines[:3]) + "\n" + lines[3][:20])  # the last one was cut off
+    (out / "manifest.json").unlink()
+    (out / "volumes" / "apo-ferritin-00004.mrc").unlink()
+    sample(bundle, out=out, **CPU)
+    assert "3 of 5 samples already exist" in capsys.readouterr().out
+    assert contents(out) == whole
+    lines[0] = lines[0].replace("volumes/", "../")
+    (out / "manifest.jsonl").write_text(lines[0] + "\n")
+    with pytest.raises(OutputError, match="not inside"):
+        sample(bundle, out=out, **CPU)
 
 
 def test_what_a_kill_left_half_done_is_completed(bundle, tmp_path):

@@ -8,12 +8,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir, contextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 from signal import SIG_IGN, SIGINT, SIGTERM, signal
 from typing import Any, TypeVar
 
@@ -30,6 +32,8 @@ Result = TypeVar("Result")
 MOST_WORKERS = 4096
 """Processes or threads; more than any machine runs."""
 
+_MOST_AHEAD = 2 * MOST_WORKERS
+
 _stopping = threading.Event()  # in a local worker process
 _one_at_a_time = threading.Lock()  # in a Dask worker, which may have several threads
 
@@ -40,19 +44,29 @@ class Executor:
     def __init__(self, pool: futures.Executor | None, call: Callable[..., Any], threads: int | None) -> None:
         self._pool, self._call, self._threads = pool, call, threads
 
-    def run(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
+    def run(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
         """Yield each item with its result, in the order in which they finish.
 
-        The first error is raised, and no further item is started. The work, the items and the results must be picklable.
+        The first error is raised, and no further item is started. The work, the items and the results must be picklable. Of
+        many items few are handed out ahead.
         """
         wrapped = partial(self._call, work, self._threads)
         if self._pool is None:
             for item in items:
                 yield item, wrapped(item)
             return
-        running = {self._pool.submit(wrapped, item): item for item in items}
-        for future in futures.as_completed(running):
-            yield running[future], future.result()
+        running: dict[futures.Future[Result], Item] = {}
+        finished: SimpleQueue[futures.Future[Result]] = SimpleQueue()
+        waiting, room = iter(items), _MOST_AHEAD
+        while True:
+            for item in islice(waiting, room):
+                future = self._pool.submit(wrapped, item)
+                running[future] = item
+                future.add_done_callback(finished.put)
+            if not running:
+                return
+            future, room = finished.get(), 1
+            yield running.pop(future), future.result()
 
 
 @contextmanager

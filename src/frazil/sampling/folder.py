@@ -2,7 +2,8 @@
 
 DIR/request.json         what was asked for; written first
 DIR/volumes/*.mrc        one file per sample
-DIR/manifest.json        what is there; grows every few seconds
+DIR/manifest.json        what is there; written at the end
+DIR/manifest.jsonl       the same while it is made: a line a sample, since a manifest of all is long
 DIR/particles.star       RELION 5 particles
 DIR/copick.json, DIR/ExperimentRuns    copick project, one run per sample
 DIR/part-*               the same for a range of samples, until the whole request gathers them
@@ -10,18 +11,21 @@ DIR/part-*               the same for a range of samples, until the whole reques
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import ValidationError
 
 from frazil.core.console import say, warn
 from frazil.core.errors import OutputError, SourceError
-from frazil.core.files import file_digest, locked, output_errors
+from frazil.core.files import check_inside, file_digest, locked, output_errors
 from frazil.core.folder import OutputFolder, final_place
 from frazil.core.ledger import Ledger, enter
+from frazil.core.reading import read_bytes
 from frazil.core.records import Layout, Moments, Picks, TomogramHeader
 from frazil.core.settings import SamplingSettings
 from frazil.io.checks import clean_name
@@ -29,6 +33,7 @@ from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_con
 from frazil.io.mrc import read_volume, write_volume
 from frazil.io.star import write_particles
 from frazil.sampling.manifest import (
+    LOG_FILE,
     MANIFEST_FILE,
     REQUEST_FILE,
     PlacedParticle,
@@ -101,7 +106,7 @@ class SampleOutput(OutputFolder[SampleRequest]):
     @classmethod
     def at(cls, path: Path) -> SampleOutput:
         """Return the folder at `path`."""
-        own = (f"{VOLUMES}/*-{_INDEX}*.mrc", MANIFEST_FILE, PARTICLES, CONFIG_NAME)
+        own = (f"{VOLUMES}/*-{_INDEX}*.mrc", MANIFEST_FILE, LOG_FILE, PARTICLES, CONFIG_NAME)
         return cls(path, REQUEST_FILE, SampleRequest, own)
 
     def written(self) -> list[Path]:
@@ -111,10 +116,21 @@ class SampleOutput(OutputFolder[SampleRequest]):
             return sorted({*super().written(), *(path.parents[1] for path in tomograms)})
 
     def named(self) -> dict[int, SampleEntry]:
-        """Return the samples that the manifest names, by index; none where there is no manifest yet."""
-        path = self.path / MANIFEST_FILE
-        entries = SampleManifest.read(path, OutputError).samples if path.exists() else ()
+        """Return the samples that the manifest or the log names, by index."""
+        path, log = self.path / MANIFEST_FILE, self.path / LOG_FILE
+        entries = list(SampleManifest.read(path, OutputError).samples) if path.exists() else []
+        if log.exists():
+            for line in read_bytes(log, OutputError).splitlines():
+                with suppress(ValidationError):  # a line that was cut off
+                    entries.append(SampleEntry.model_validate_json(line))
+            check_inside(self.path, [name for entry in entries for name in (entry.file, entry.name)], log, OutputError)
         return {entry.index: entry for entry in entries}
+
+    def write(self, manifest: SampleManifest) -> None:
+        """Write the manifest, which names all that the log does."""
+        manifest.write(self.path / MANIFEST_FILE)
+        if (self.path / LOG_FILE).exists():
+            Ledger(self.path).remove([LOG_FILE])
 
     def is_damaged(self) -> bool:
         """Return whether the manifest cannot be read."""
@@ -143,7 +159,7 @@ class SampleOutput(OutputFolder[SampleRequest]):
             for picks in (run / "Picks").glob("*.json"):
                 if picks.name.startswith(f"{USER}_"):
                     picks.unlink()  # they say that the run is whole
-        if lost or not (self.path / PARTICLES).exists():  # written after the first manifest
+        if lost or not all((self.path / name).exists() for name in (PARTICLES, MANIFEST_FILE)):
             return False
         return SampleManifest.read(self.path / MANIFEST_FILE, OutputError).complete and (
             not copick or all(_pick_file(self.path, entry).exists() for entry in self.named().values())
@@ -151,33 +167,45 @@ class SampleOutput(OutputFolder[SampleRequest]):
 
     def gather(self, request: SampleRequest) -> None:
         """Take over what calls for parts of `request` have sampled in folders of their own."""
-        wanted = {index: (label, position) for index, label, position in request.samples()}
-        entries, gathered = self.named(), []
-        for path in sorted(file.parent for file in final_place(self.path).glob(f"part-*/{MANIFEST_FILE}")):
+        parts = sorted(file.parent for file in final_place(self.path).glob(f"part-*/{REQUEST_FILE}"))
+        wanted = {index: (label, position) for index, label, position in request.samples()} if parts else {}
+        gathered = []
+        for path in parts:
             whole = {"requests": request.requests, "first": 0}
             part = SampleRequest.read(path / REQUEST_FILE, OutputError).model_copy(update=whole)
-            manifest = SampleManifest.read(path / MANIFEST_FILE, OutputError)
+            entries = list(SampleOutput.at(path).named().values())
             if request_differences(part, request) or any(
-                wanted.get(entry.index) != (entry.label, entry.position) for entry in manifest.samples
+                wanted.get(entry.index) != (entry.label, entry.position) for entry in entries
             ):
                 warn(f"{path}: not a part of this request, left alone")
                 continue
-            with output_errors(self.path), locked(path / ".lock"):
+            with output_errors(self.path), locked(path / ".lock"), sample_log(self.path) as note:
+                note(entries)
                 (self.path / VOLUMES).mkdir(exist_ok=True)
-                for entry in manifest.samples:
+                for entry in entries:
                     if (path / entry.file).exists():
                         enter(self.path / entry.file, path / entry.file)
                         (path / entry.file).replace(self.path / entry.file)
-            entries |= {entry.index: entry for entry in manifest.samples}
             gathered.append(path)
-        if not gathered:
-            return
-        samples = tuple(entries[index] for index in sorted(entries))
-        manifest.model_copy(update={"complete": False, "samples": samples}).write(self.path / MANIFEST_FILE)
         for path in gathered:
             with locked(path / ".lock"):
                 SampleOutput.at(path).remove()
-        say(f"{self.path}: gathered {len(gathered)} parts")
+        if gathered:
+            say(f"{self.path}: gathered {len(gathered)} parts")
+
+
+@contextmanager
+def sample_log(out: Path) -> Iterator[Callable[[Iterable[SampleEntry]], None]]:
+    """Yield a function that enters samples in the log, which grows by them alone."""
+    log = out / LOG_FILE
+    with output_errors(log), log.open("a", encoding="utf-8") as stream:
+        enter(log, log, log=True)
+
+        def note(entries: Iterable[SampleEntry]) -> None:
+            stream.write("".join(f"{entry.model_dump_json()}\n" for entry in entries))
+            stream.flush()
+
+        yield note
 
 
 def write_samples(out: Path, request: SampleRequest, samples: Samples, labels: Sequence[str]) -> list[SampleEntry]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -19,6 +20,8 @@ from frazil.sampling.request import NamedPosition, Position, Request
 
 REQUEST_FILE = "request.json"
 MANIFEST_FILE = "manifest.json"
+LOG_FILE = "manifest.jsonl"
+"""What the manifest does not name yet, a line a sample."""
 
 Sample = tuple[int, str, Position]
 """Index, label and zyx position of a sample."""
@@ -94,16 +97,17 @@ class SampleRequest(SamplingSettings, _BundleAndSeed):
     def __len__(self) -> int:
         return sum(request.count for request in self.requests)
 
-    def samples(self) -> list[Sample]:
-        """Return index, label and position of every sample."""
+    def samples(self) -> Iterator[Sample]:
+        """Yield index, label and position of every sample, of which there may be many."""
         flat = ((request.label, request.position) for request in self.requests for _ in range(request.count))
-        return [(index, label, position) for index, (label, position) in enumerate(flat, start=self.first)]
+        return ((index, label, position) for index, (label, position) in enumerate(flat, start=self.first))
 
-    def batches(self, finished: Iterable[int] = ()) -> list[list[Sample]]:
-        """Return the samples that are computed together, without the batches that are wholly in `finished`."""
+    def batches(self, finished: Iterable[int] = ()) -> Iterator[list[Sample]]:
+        """Yield the samples that are computed together, without the batches that are wholly in `finished`."""
         samples, done = self.samples(), set(finished)
-        cut = [samples[start : start + self.batch_size] for start in range(0, len(samples), self.batch_size)]
-        return [batch for batch in cut if any(index not in done for index, _, _ in batch)]
+        while batch := list(islice(samples, self.batch_size)):
+            if any(index not in done for index, _, _ in batch):
+                yield batch
 
 
 def _begins_with(requests: Sequence[Request], first: Sequence[Request]) -> bool:

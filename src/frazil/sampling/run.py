@@ -112,7 +112,7 @@ def sample(
         write_relion(work.path, manifest)
         if copick:
             write_copick(work.path, manifest, radius_angstrom=generator.card.radius_angstrom)
-        manifest.write(work.path / MANIFEST_FILE)
+        work.write(manifest)
         work.finish()
     _report(output.path, manifest, copick=copick)
     return SampleFolder(output.path, manifest)

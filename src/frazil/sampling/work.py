@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,14 +16,12 @@ from frazil.core.errors import RequestError
 from frazil.core.executor import executor
 from frazil.core.memory import keep_freed_memory
 from frazil.model.devices import bytes_per_box, memory_of
-from frazil.sampling.folder import write_samples
+from frazil.sampling.folder import sample_log, write_samples
 from frazil.sampling.generator import ParticleGenerator
 from frazil.sampling.manifest import MANIFEST_FILE, Sample, SampleEntry, SampleManifest, SampleRequest
 
 _FROM_CARD = {"provenance", "labels", "box_size_voxel", "tilt_range_degrees", "normalisation", "training_data_digest"}
 _OF_THE_TOMOGRAM = "from the tomogram's median in units of its spread, particles dark"
-MANIFEST_SECONDS = 5.0
-"""The manifest names every sample, so it is not written after every batch: a kill costs this much work at most."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def _opened(bundle: Path, device: str, voxel_size_angstrom: float | None, digest
 def _write(
     generator: ParticleGenerator,
     job: Job,
-    batches: Sequence[Sequence[Sample]],
+    batches: Iterable[Sequence[Sample]],
     on_step: Callable[[int], None] | None = None,
 ) -> Generator[list[SampleEntry]]:
     """Sample batches and write them as they are done."""
@@ -71,7 +68,7 @@ def _write(
 
 
 def _spread(
-    job: Job, batches: Sequence[Sequence[Sample]], workers: int, dask: str | None
+    job: Job, batches: Iterable[Sequence[Sample]], workers: int, dask: str | None
 ) -> Generator[list[SampleEntry]]:
     """Let workers sample batches and write them."""
     with executor(workers=workers, dask=dask) as pool:
@@ -83,29 +80,30 @@ def sample_missing(
 ) -> SampleManifest:
     """Sample what is missing, in this process or in workers, and return the complete manifest, not yet written.
 
-    Samples that no manifest names yet after a kill are computed again, to the same bytes.
+    Samples that neither manifest nor log names after a kill are computed again, to the same bytes.
     """
     entries = dict(finished)
-    batches = job.request.batches(finished)
-    named, written = len(entries), time.monotonic()
+    total = sum(map(len, job.request.batches(finished)))
     alone = workers == 1 and dask is None
     bar = progress_bar()
-    bar.disable |= not batches
-    total = sum(map(len, batches))
+    bar.disable |= not total
+    batches = job.request.batches(finished)
     task = bar.add_task("steps" if alone else "samples", total=total * (job.request.steps or 1) if alone else total)
     here = _write(generator, job, batches, lambda count: bar.advance(task, count))
-    with bar, closing(here if alone else _spread(job, batches, workers, dask)) as made:
+    with (
+        bar,
+        sample_log(job.out) as note,
+        closing(here if alone else _spread(job, batches, workers, dask)) as made,
+    ):
         try:
             for some in made:
+                note(some)
                 entries |= {entry.index: entry for entry in some}
                 if not alone:
                     bar.advance(task, len(some))
-                if time.monotonic() - written >= MANIFEST_SECONDS:
-                    _manifest(generator, job, entries, complete=False).write(job.out / MANIFEST_FILE)
-                    named, written = len(entries), time.monotonic()
-        finally:  # Ctrl-C and errors lose nothing
-            if len(entries) > named:
-                _manifest(generator, job, entries, complete=False).write(job.out / MANIFEST_FILE)
+        except BaseException:  # also after Ctrl-C what is there can be read
+            _manifest(generator, job, entries, complete=False).write(job.out / MANIFEST_FILE)
+            raise
     return _manifest(generator, job, entries, complete=True)
 
 
