@@ -238,6 +238,8 @@ def _box_rows(parts: Parts, shown: Sequence[Mapping[str, Any]]) -> list[VolumeRo
     if store is None or not shown:
         return []
     normalisation: Normalisation = network.normalisation if network is not None else "padded"  # the paper's
+    if normalisation == "tomogram":  # boxes know nothing of their tomogram; every row has its own scale of gray
+        normalisation = "measured"
     volumes = [store.z_scored(one["box"], normalisation) for one in shown]
     splits = sorted({one["split"] for one in shown}, reverse=True)  # validation before training
     note = f"{' and '.join({'train': 'training'}.get(split, split) for split in splits)} split"

@@ -12,6 +12,7 @@ from frazil.core.errors import OutputError, SettingsError, ShapeError
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import CurateSettings, SourceSettings, TrainingSettings
 from frazil.dataset.plan import make_plan
+from frazil.dataset.tables import CENTER_VOXEL
 from frazil.dataset.tomograms.curate import curate_tomograms
 from frazil.dataset.tomograms.store import TomogramStore
 from frazil.dataset.tomograms.windows import Windows, turned
@@ -132,11 +133,15 @@ def test_windows_avoid_what_was_not_measured(tmp_path):
 
 def test_one_tomogram_is_split_in_slabs_that_share_no_voxel(tmp_path):
     store = curate(Ellipsoids(runs=1, count=30), tmp_path / "store", validation_fraction=0.4)
-    regions = store.description.regions["TS_0"]
-    assert regions["train"][1][1] + 8 == regions["validation"][0][1]
-    y = store.particles["centre_y_voxel"]
-    assert (y[store.particles["split"] == "train"] < regions["train"][1][1]).all()
-    assert (y[store.particles["split"] == "validation"] > regions["validation"][0][1] - 1).all()
+    regions, particles = store.description.regions["TS_0"], store.particles
+    (train, validation) = (np.array(regions[name]) for name in ("train", "validation"))
+    apart = np.maximum(validation[0] - train[1], train[0] - validation[1])
+    assert sorted(apart.tolist())[-1] == 8  # the gap, along one axis
+    for name, (first, end) in regions.items():
+        centers = particles.loc[particles["split"] == name, CENTER_VOXEL].to_numpy()
+        assert len(centers)
+        assert ((centers > np.array(first) - 0.5) & (centers < np.array(end) - 0.5)).all()
+    assert (particles["split"] == "validation").mean() == pytest.approx(0.4, abs=0.15)
 
 
 def test_the_same_request_resumes_and_another_is_refused(tmp_path, refuses):

@@ -205,24 +205,41 @@ def _split(regions: dict[str, Region], center_voxel: Float[np.ndarray, "3"]) -> 
 
 
 def _regions(plan: CurationPlan) -> dict[str, dict[str, Region]]:
-    """Return the part of each tomogram that each split may use: all of it, or slabs with a gap if there is one tomogram only."""
+    """Return the part of each tomogram that each split may use: all of it, or slabs with a gap if there is one tomogram only.
+
+    Of the ends of y and x, that one validates which holds nearest to the share of particles that is asked for.
+    """
     settings, runs = plan.settings, sorted(plan.headers)
     whole: dict[str, Region] = {run: ((0, 0, 0), plan.headers[run].shape_voxel) for run in runs}
     if len(runs) > 1 or settings.validation_runs:
         validates = validation_runs(runs, settings)
         return {run: {VALIDATION if run in validates else TRAIN: whole[run]} for run in runs}
     (run,) = runs
-    shape = plan.headers[run].shape_voxel
-    axis = 1 + int(shape[2] > shape[1])  # the longer of y and x
-    gap = settings.box_size_voxel
-    thick = max(gap, round(settings.validation_fraction * shape[axis]))
-    end = shape[axis] - thick - gap
-    if not settings.validation_fraction or end < gap:
+    centers = plan.to_cut()[CENTER_VOXEL].to_numpy()
+    slabs = [pair for axis in (2, 1) for pair in _slabs(plan.headers[run].shape_voxel, axis, settings)]
+    if not settings.validation_fraction or not slabs:
         return {run: {TRAIN: whole[run]}}
+
+    def unlike_asked(pair: dict[str, Region]) -> float:
+        held = np.mean([_split(pair, center) == VALIDATION for center in centers])
+        return abs(float(held) - settings.validation_fraction)
+
+    return {run: min(slabs, key=unlike_asked)}
+
+
+def _slabs(shape: tuple[int, int, int], axis: int, settings: CurateSettings) -> list[dict[str, Region]]:
+    """Divide a tomogram along an axis, with a gap of a box: one end validates, or the other; nothing if there is no room."""
+    gap, edge = settings.box_size_voxel, shape[axis]
+    thick = max(gap, round(settings.validation_fraction * edge))
+    if edge < thick + 2 * gap:
+        return []
 
     def slab(first: int, last: int) -> Region:
         low, high = [0, 0, 0], list(shape)
         low[axis], high[axis] = first, last
         return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
-    return {run: {TRAIN: slab(0, end), VALIDATION: slab(end + gap, shape[axis])}}
+    return [
+        {TRAIN: slab(0, edge - thick - gap), VALIDATION: slab(edge - thick, edge)},
+        {TRAIN: slab(thick + gap, edge), VALIDATION: slab(0, thick)},
+    ]
