@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 from contextlib import suppress
@@ -16,6 +17,7 @@ _PLENTY = 4
 _own_process = False
 
 
+@functools.lru_cache
 def machine_memory(processes: int = 1) -> int:
     """Return the bytes of memory that each of `processes` may take: the machine's, or what a container or batch system allows."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -106,11 +106,11 @@ def _check(content: Any) -> None:
     """Refuse what is nested too deep, and whole numbers that fit no integer."""
     level: list[Any] = [[content]]
     for _ in range(_DEEPEST):
-        below = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+        below = [item for one in level for item in (one.values() if type(one) is dict else one)]
         for item in below:
-            if isinstance(item, int) and not _LOWEST_WHOLE <= item <= _HIGHEST_WHOLE:
+            if type(item) is int and not _LOWEST_WHOLE <= item <= _HIGHEST_WHOLE:
                 raise ValueError("a whole number of more than 64 bits")
-        level = [item for item in below if isinstance(item, dict | list)]
+        level = [item for item in below if type(item) in (dict, list)]
         if not level:
             return
     raise ValueError(f"nested more than {_DEEPEST} deep")

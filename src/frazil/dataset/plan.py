@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -222,11 +223,12 @@ def _place(
     particles = annotated.copy()
     particles[[*CENTER_VOXEL, *POSITION, *BOX_CENTER]] = np.nan
     known = particles["run"].isin(headers)
-    of_row = [headers[run] for run in particles.loc[known, "run"]]
-    sizes = np.array([header.voxel_size_angstrom for header in of_row])[:, None]
-    firsts = np.array([header.first_voxel_angstrom for header in of_row]).reshape(-1, 3)
-    shapes = np.array([header.shape_voxel for header in of_row]).reshape(-1, 3)
-    ratios = np.array([_ratio(header, voxel_size_angstrom) for header in of_row])[:, None]
+    each = list(headers.values())
+    row = particles.loc[known, "run"].map({run: number for number, run in enumerate(headers)}).to_numpy(dtype=np.int64)
+    sizes = np.array([header.voxel_size_angstrom for header in each]).reshape(-1, 1)[row]
+    firsts = np.array([header.first_voxel_angstrom for header in each]).reshape(-1, 3)[row]
+    shapes = np.array([header.shape_voxel for header in each]).reshape(-1, 3)[row]
+    ratios = np.array([_ratio(header, voxel_size_angstrom) for header in each]).reshape(-1, 1)[row]
     centers_voxel = (particles.loc[known, CENTER_ANGSTROM].to_numpy(dtype=np.float64) - firsts) / sizes
     particles.loc[known, CENTER_VOXEL] = centers_voxel
     particles.loc[known, POSITION] = np.clip(centers_voxel / shapes, 0, 1)
@@ -234,13 +236,13 @@ def _place(
     particles.loc[known, BOX_CENTER] = np.where(ratios == 1.0, np.rint(centers_voxel), centers_voxel / ratios)
     outside = pd.Series(False, index=particles.index)
     outside[known] = find_outside(centers_voxel, shapes)
-    particles["duplicate"] = False
-    for (run, _), same in particles.groupby(["run", "label"]):
+    duplicate, centers = np.zeros(len(particles), dtype=bool), particles[CENTER_ANGSTROM].to_numpy(dtype=np.float64)
+    rows_of: dict[Any, Any] = particles.groupby(["run", "label"]).indices
+    for (run, _), same in rows_of.items():
         # without a voxel size, only picks at the same place are known to be the same
         distance = _DUPLICATE_VOXEL * headers[run].voxel_size_angstrom if run in headers else 1e-3
-        particles.loc[same.index, "duplicate"] = find_duplicates(
-            same[CENTER_ANGSTROM].to_numpy(dtype=np.float64), distance
-        )
+        duplicate[same] = find_duplicates(centers[same], distance)
+    particles["duplicate"] = duplicate
     particles["reason"] = Reason.KEPT.value
     for reason, applies in {
         Reason.OTHER_LABEL: ~particles["label"].isin(labels),
