@@ -7,6 +7,7 @@ steps need lies in memory-mapped files, twice: a call that was killed continues 
 from __future__ import annotations
 
 import math
+import mmap
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -128,6 +129,11 @@ class _State:
             self.x = [array("x-even"), array("x-odd")]
             self.x0 = [array("x0-even"), array("x0-odd")]
 
+    def forget(self) -> None:
+        """Leave pages that were read or written to the system, so that memory doesn't grow with the tomogram."""
+        for one in (*self.x, *self.x0):
+            one.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]
+
     def finish_step(self, done: int) -> None:
         """Say that so many steps are done. What they wrote outlives this process; nothing waits for the disk."""
         write_json(self._done, {"steps": done})
@@ -166,6 +172,7 @@ class _Run:
             stepped += weights.noise * self._noise(step + 1, core)
         self.state.x[after][core] = stepped
         self.state.x0[now][core] = x0
+        self.state.forget()
 
     def _predict(self, step: int, window: Window, x: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "z y x"]:
         """Return the clean volume that the network sees in a window."""

@@ -7,19 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import UInt16
-from scipy.ndimage import binary_fill_holes
 
 from frazil.core.records import Layout
 from frazil.volume.layout import Painter
+from frazil.volume.solid import with_cavities
 
 _CONTOUR = 1 / 3
 """Of the highest density of a template: the contour that the simulator takes, too."""
 
 
-def instance_mask(layout: Layout, shape_voxel: Sequence[int], painter: Painter) -> UInt16[np.ndarray, "z y x"]:
+def instance_mask(
+    layout: Layout, shape_voxel: Sequence[int], painter: Painter, voxel_size_angstrom: float
+) -> UInt16[np.ndarray, "z y x"]:
     """Return the number of the particle at each voxel, from 1 in the order of the layout; 0 for none.
 
-    A particle is its painted density above a contour, and what that encloses; without a template or an orientation, a ball of
+    A particle is its painted density above a contour, with its cavities; without a template or an orientation, a ball of
     its radius. Where two meet, the voxel stays with the first.
     """
     fine = replace(painter, stride_voxel=1)
@@ -32,7 +34,8 @@ def instance_mask(layout: Layout, shape_voxel: Sequence[int], painter: Painter) 
         turned = bool(np.isfinite(one.rotation).all()) and bool(highest[label] > 0)
         start = np.floor(one.center_voxel[0]).astype(int) - reach
         painted = fine.paint(one, start.tolist(), [2 * reach + 2] * 3)[label].numpy()
-        solid = binary_fill_holes(painted > (_CONTOUR * float(highest[label]) if turned else 0.5))
+        body = painted > (_CONTOUR * float(highest[label]) if turned else 0.5)
+        solid = with_cavities(body, voxel_size_angstrom)
         low, high = np.maximum(start, 0), np.minimum(start + 2 * reach + 2, shape_voxel)
         there = mask[tuple(map(slice, low, high))]
         there[solid[tuple(map(slice, low - start, high - start))] & (there == 0)] = number + 1

@@ -119,7 +119,7 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
             with self.scratch(plan.run) as scratch:
                 mean, std = self.card.moments or (0.0, 1.0)
                 gray = np.asarray(volume * np.float32(std) + np.float32(mean))
-                instances = instance_mask(told, plan.shape_voxel, denoiser.painter)
+                instances = instance_mask(told, plan.shape_voxel, denoiser.painter, self._voxel)
                 files = tuple(
                     sorted(
                         str(path.relative_to(scratch))

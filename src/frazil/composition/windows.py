@@ -13,7 +13,7 @@ from jaxtyping import Int64
 HALO_VOXEL = 16
 """Without a halo there are seams; a wider one changes nothing (docs/lab/performance.md)."""
 
-LARGEST_WINDOW_VOXEL = 5_000_000
+LARGEST_WINDOW_VOXEL = 4_500_000
 """Halo included. A fact of the method and not of the machine, because a voxel depends a little on its window."""
 
 _LONGEST_CORE_VOXEL = 1024

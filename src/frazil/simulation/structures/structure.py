@@ -7,15 +7,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 from pydantic import Field
-from scipy.ndimage import distance_transform_edt
-from scipy.ndimage import label as connected_regions
 
 from frazil.core.settings import Settings
+from frazil.volume.solid import with_cavities
 
 PROTEIN_DALTON_PER_CUBIC_ANGSTROM = 0.81  # mass density of folded protein: 1.35 g/cm^3 (field knowledge)
 # Potential over ice of a dalton of protein: (8.0 - 4.6) V at 0.81 Da/A^3; RNA comes within a tenth of it.
 VOLT_ANGSTROM3_PER_DALTON = 4.2
-_PORE_ANGSTROM = 14.0  # half the width of an opening that no protein's edge reaches through
 
 
 class StructureSettings(Settings):
@@ -58,16 +56,4 @@ def solid_body(density: Float[np.ndarray, "z y x"], voxel_size_angstrom: float) 
     """
     contour = min(PROTEIN_DALTON_PER_CUBIC_ANGSTROM, float(density.max())) / 3
     body = np.asarray(density > max(contour, 1e-6))
-    pore_voxel = max(_PORE_ANGSTROM / voxel_size_angstrom, 1.5)  # coarse voxels leave gaps at their corners
-    margin = int(np.ceil(pore_voxel)) + 1
-    distance = distance_transform_edt(~np.pad(body, margin))
-    regions, count = connected_regions(distance > pore_voxel)
-    if count > 1:  # more than the outside
-        outside = regions == regions[0, 0, 0]
-        cavities = (regions > 0) & ~outside
-        # Back to the walls of the cavities, into their corners too, but not through a pore to the outside.
-        filled = distance_transform_edt(~cavities) <= 2 * pore_voxel
-        filled &= distance_transform_edt(~outside) > pore_voxel
-        inner = slice(margin, -margin)
-        body = body | filled[inner, inner, inner]
-    return body
+    return with_cavities(body, voxel_size_angstrom)
