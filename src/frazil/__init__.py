@@ -10,14 +10,15 @@ Nothing heavy is imported until it is used: ``import frazil`` takes milliseconds
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-from frazil.core.version import __version__ as __version__
+TYPE_CHECKING = False  # typing takes time, in which Ctrl-C would leave a traceback
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
     from frazil.composition.run import compose as compose
+    from frazil.core.version import __version__ as __version__
     from frazil.dataset.boxes import BoxDataset as BoxDataset
     from frazil.dataset.run import curate as curate
     from frazil.dataset.store import BoxStore as BoxStore
@@ -44,6 +45,7 @@ _HOMES = {
     "SampleFolder": "sampling.folder",
     "SampleStream": "sampling.stream",
     "Samples": "sampling.samples",
+    "__version__": "core.version",
     "calibrate": "simulation.calibration.run",
     "compare": "evaluation.compare",
     "compose": "composition.run",
@@ -58,7 +60,7 @@ _HOMES = {
 }
 """Where each name comes from, when it is first used."""
 
-__all__ = sorted([*_HOMES, "__version__", "load"])
+__all__ = sorted([*_HOMES, "load"])
 
 
 def __getattr__(name: str) -> Any:

@@ -332,3 +332,11 @@ def test_real_voxels_and_what_is_absent_of_them(real_data, tmp_path):
     )
     np.testing.assert_array_equal(store.volume(first["box"]), np.pad(array[...], 32)[place])
     assert 5e-6 < store.particles.loc[store.particles["padding"] == 0, "std_padded"].median() < 9e-6
+
+
+def test_brackets_in_a_name_are_no_markup(make_project, tmp_path, run):
+    project = make_project("csv", runs=("TS_1",))
+    text = (project.path / "picks.csv").read_text().replace("ribosome", "[red]y")
+    (project.path / "picks.csv").write_text(text)
+    _, output, _ = run(project.path, "--dry-run", "--preset", "smoke", "--box", 8)
+    assert "[red]y" in output

@@ -364,3 +364,12 @@ def test_prefixes_of_compiled_and_shared_networks_are_taken_off(save, tmp_path, 
         save(their_checkpoint({f"{prefix}{name}": tensor for name, tensor in state.items()})), tmp_path / "wrapped"
     )
     assert wrapped.card.weights_digest == plain.card.weights_digest
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_weights_with_a_flipped_bit_are_refused(save, tmp_path, value, refuses):
+    content = their_checkpoint()
+    name = sorted(content["model_state"])[0]
+    content["model_state"][name].view(-1)[0] = value
+    with refuses(BundleError, name):
+        import_weights(save(content), tmp_path / "bundle")

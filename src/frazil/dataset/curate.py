@@ -40,6 +40,7 @@ from frazil.dataset.tables import (
     left_out_table,
     summary,
 )
+from frazil.io.cells import csv_text
 from frazil.io.sources import Source
 
 _REMEDIES = {
@@ -185,7 +186,7 @@ def _write_tables(path: Path, plan: CurationPlan, particles: pd.DataFrame, boxes
     digests = {}
     for name, table in {PARTICLES: boxes, NEIGHBOURS: neighbours, LEFT_OUT: left_out_table(particles)}.items():
         with atomic_path(path / name) as temporary:
-            table.to_csv(temporary, index=False, lineterminator="\n")
+            temporary.write_text(csv_text(table), encoding="utf-8")
         digests[name] = file_digest(path / name)
     labels = tuple(sorted(boxes["label"].unique()))
     description = StoreDescription(

@@ -15,6 +15,7 @@ from frazil.core.files import text_digest
 from frazil.core.records import TiltRange, TomogramHeader
 from frazil.core.settings import CurateSettings, SourceSettings, SplitBy
 from frazil.dataset.tables import CENTER_ANGSTROM, CENTER_VOXEL, PARTICLES, POSITION, ClassCount
+from frazil.io.cells import without_apostrophes
 
 pass
 
@@ -108,9 +109,12 @@ def read_description(path: Path) -> StoreDescription:
 def read_store_table(path: Path) -> pd.DataFrame:
     """Read a table of a store; names that look like numbers or missing values stay names."""
     try:
-        return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""])
     except (ValueError, OSError) as fault:
         raise StoreError(f"{path}: damaged ({fault}); {REMEDY}") from None
+    for name in _TEXT.keys() & set(table):
+        table[name] = without_apostrophes(table[name])
+    return table
 
 
 def _completed(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:

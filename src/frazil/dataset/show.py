@@ -7,6 +7,7 @@ from html import escape
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape as markup
 from rich.table import Table
 
 from frazil.core.console import say, say_table, warn
@@ -27,7 +28,7 @@ def print_counts(counts: Sequence[ClassCount], voxel_size_angstrom: float, *, us
             name.replace(" (", "\n(").replace("left out", "left\nout"), justify="right" if number else "left"
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(markup, row))
     table.add_section()
     table.add_row(*total)
     say_table(table, "counts", [count.model_dump() for count in counts])

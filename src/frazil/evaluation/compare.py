@@ -19,6 +19,7 @@ from frazil.evaluation.report.page import write_comparison
 from frazil.evaluation.report.run import say_table, table_html
 from frazil.evaluation.scores import Evaluated, Evaluation
 from frazil.evaluation.verdicts import with_verdicts
+from frazil.io.cells import csv_text
 
 JSON_FILE, CSV_FILE, HTML_FILE = "comparison.json", "comparison.csv", "comparison.html"
 
@@ -136,7 +137,7 @@ def _write(out: Path, folders: Sequence[Path], found: SideBySide, *, force: bool
         if same is not None and work is folder and all((out / file).exists() for file in folder.owns):
             say(f"{out}: this comparison already exists; nothing to do")
             return
-        write_text(work.path / CSV_FILE, score_table(found.evaluations).to_csv(index=False))
+        write_text(work.path / CSV_FILE, csv_text(score_table(found.evaluations)))
         write_comparison(work.path / HTML_FILE, found.evaluations, found.cautions)
         work.finish()
     say_written(out / HTML_FILE, "side by side: open it in a browser")

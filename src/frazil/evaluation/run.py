@@ -46,6 +46,7 @@ from frazil.evaluation.stages.learned import LearnedEmbedding, all_embeddings, c
 from frazil.evaluation.stages.material import Material
 from frazil.evaluation.stages.run import STAGES, run_stage
 from frazil.evaluation.verdicts import with_verdicts
+from frazil.io.cells import csv_text
 
 
 @dataclass(frozen=True)
@@ -318,7 +319,7 @@ def _write(out: Path, name: str, compared: Compared, found: Mapping[str, StageRe
     generated = compared.sets.generated
     numbers = {column: values for record in records for column, values in record.per_sample.items()}
     samples = pd.DataFrame({NAME: generated.names, LABEL: generated.labels, **numbers})
-    write_text(out / SAMPLES_FILE, samples.to_csv(index=False))
+    write_text(out / SAMPLES_FILE, csv_text(samples))
     write_examples(out / EXAMPLES_FILE, make_examples(compared.sets, evaluation.close_pairs))
     evaluation.write(out / METRICS_FILE)
     if report:

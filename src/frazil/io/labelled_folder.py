@@ -23,6 +23,7 @@ import pandas as pd
 from frazil.core.errors import RequestError, SourceError
 from frazil.core.files import write_text
 from frazil.core.records import TomogramHeader, same_voxel_size
+from frazil.io.cells import csv_text
 from frazil.io.checks import clean_name, mrc_stem, refuse_unknown_voxel_size
 from frazil.io.mrc import read_header
 from frazil.io.tables import read_csv
@@ -95,7 +96,7 @@ def common_cube(folder: Path, files: Sequence[str], voxel_size_angstrom: float |
 def write_labels(folder: Path, files: Sequence[LabelledFile]) -> None:
     """Write ``labels.csv``."""
     table = pd.DataFrame(files, columns=list(COLUMNS))
-    write_text(folder / LABELS_FILE, table.to_csv(index=False, lineterminator="\n"))
+    write_text(folder / LABELS_FILE, csv_text(table))
 
 
 def _find(folder: Path) -> list[str]:

@@ -16,6 +16,7 @@ from frazil.core.errors import FrazilError, PickError
 from frazil.core.reading import one_line, read_bytes
 from frazil.core.records import Picks, TomogramHeader
 from frazil.core.settings import Units
+from frazil.io.cells import without_apostrophes
 from frazil.io.checks import bare_name, clean_name
 from frazil.io.copick.picks import known_rotations
 
@@ -103,7 +104,7 @@ def read_csv(
         there = ", ".join(cells.columns)
         shown = there if there.isprintable() and len(there) <= _MOST_SHOWN else f"{there[:_MOST_SHOWN]!a}..."
         raise error(f"{path}: no column {', '.join(missing)} among {shown}; {wanted}, comma-separated")
-    cells = cells.apply(lambda column: column.str.strip())
+    cells = cells.apply(lambda column: without_apostrophes(column.str.strip()))
     cells = cells[(cells != "").any(axis=1)]
     if cells.empty:
         raise error(f"{path}: no rows below the header; fill it in")

@@ -167,6 +167,9 @@ def _preset(path: Path, content: dict[str, Any], state: dict[str, Tensor]) -> Pr
         raise BundleError(f"{path}: its values cannot be used ({error}); {_AGAIN}") from None
 
 
+_LARGEST_WEIGHT = 1e4
+
+
 def _network(path: Path, state: dict[str, Tensor], card: BundleCard) -> ConditionalUNet:
     """Give their weights to our network."""
     network = empty_network(card.preset.model, len(card.labels), card.preset.diffusion)
@@ -178,6 +181,9 @@ def _network(path: Path, state: dict[str, Tensor], card: BundleCard) -> Conditio
     if fault := find_fault(shapes, state):
         raise BundleError(f"{path}: model_state is not of the authors' network: {fault}; name a checkpoint of theirs")
     weights = {ours: state[theirs].to(torch.float32) for ours, theirs in names.items()}
+    for name, values in weights.items():  # nothing else would find a flipped bit
+        if not (values.abs() < _LARGEST_WEIGHT).all():  # nor NaN
+            raise BundleError(f"{path}: {names[name]} of model_state has values that no trained network has; {_AGAIN}")
     # their coordinates are xyz, ours zyx
     weights["embed.position.0.weight"] = weights["embed.position.0.weight"].flip(1).contiguous()
     network.load_state_dict(weights, assign=True)

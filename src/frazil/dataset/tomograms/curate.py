@@ -28,6 +28,7 @@ from frazil.dataset.tables import CENTER_ANGSTROM, CENTER_VOXEL, PARTICLES, ROTA
 from frazil.dataset.tomograms.description import Region, TomogramStoreDescription
 from frazil.dataset.tomograms.store import CHUNK_VOXEL, TEMPLATES, TOMOGRAMS, TomogramStore
 from frazil.dataset.tomograms.templates import Averages, average_particles
+from frazil.io.cells import csv_text
 from frazil.io.sources import Source
 from frazil.volume.crop import crop_measured
 
@@ -150,7 +151,7 @@ def _finish(path: Path, plan: CurationPlan) -> None:
     if not (particles["split"] == TRAIN).any():
         raise PickError(f"{plan.source_path}: no particle is left for training; choose other validation runs")
     with atomic_path(path / PARTICLES) as temporary:
-        particles.to_csv(temporary, index=False, lineterminator="\n")
+        temporary.write_text(csv_text(particles), encoding="utf-8")
     labels = tuple(sorted(particles["label"].unique()))
     counts = plan.counts()
     radii = {c.label: c.diameter_angstrom / 2 for c in counts if c.diameter_angstrom and c.label in labels}

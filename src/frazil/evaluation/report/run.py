@@ -55,7 +55,7 @@ def say_table(table: pd.DataFrame) -> None:
     for column in table.columns:
         shown.add_column(escape(str(column)), justify="right", overflow="fold")
     for name, *cells in table.itertuples():
-        shown.add_row(escape(name), *(cell if isinstance(cell, str) else _cell(cell) for cell in cells))
+        shown.add_row(escape(name), *(escape(cell) if isinstance(cell, str) else _cell(cell) for cell in cells))
     print_table(shown, "scores", table.astype(object).where(table.notna(), None).to_dict(orient="index"))
 
 

@@ -44,5 +44,5 @@ def checks_table(checks: Sequence[Check]) -> Table:
         if number == 0 or one.goal != checks[number - 1].goal:
             table.add_row(f"[bold]{escape(one.goal)}")
         numbers = ["-" if number is None else f"{number:.2f}" for number in (one.difference, one.spread, one.floor)]
-        table.add_row(one.name, *numbers, f"{one.tolerance:.2f}", "yes" if one.passed else "NO")
+        table.add_row(escape(one.name), *numbers, f"{one.tolerance:.2f}", "yes" if one.passed else "NO")
     return table
