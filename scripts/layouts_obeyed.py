@@ -30,8 +30,8 @@ from frazil.simulation.structures.catalog import find_structures
 from frazil.volume.spectra import PLANES, Appearance, appearance, distance_dex, mean_curve
 from frazil.volume.wedge import missing_wedge_mask
 
-TUNED = 3
-"""Training tomograms that tell the thresholds."""
+TUNED = 2
+"""Tomograms of each kind that the picker searches: training ones tell the thresholds."""
 
 
 def picks_of(picker: Picker, store: TomogramStore, run: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -63,7 +63,7 @@ def thresholds(picker: Picker, store: TomogramStore) -> dict[str, float]:
 
 def picking(picker: Picker, store: TomogramStore, least: dict[str, float]) -> dict[str, dict[str, float]]:
     totals = dict.fromkeys(picker.labels, Counts())
-    for run in store.runs:
+    for run in store.runs[:TUNED]:
         found = picks_of(picker, store, run)
         for label in picker.labels:
             centers, scores = found[label]
@@ -72,7 +72,7 @@ def picking(picker: Picker, store: TomogramStore, least: dict[str, float]) -> di
     return {
         label: {
             "recall": some.recall, "precision": some.precision, "F4": some.f_score(),
-            "false": some.false / len(store.runs), "particles": some.right + some.missed,
+            "false": some.false / len(store.runs[:TUNED]), "particles": some.right + some.missed,
         }
         for label, some in totals.items()
     }  # fmt: skip

@@ -1,7 +1,8 @@
 """Put a trained bundle into the package as the model that frazil brings along: ``ship.py BUNDLE --hours 3``.
 
 Weights are rounded to bf16. The card keeps everything but the path of the store on the machine of the training, samples as the
-preset does today, and tells the CPU hours of all stages, of which the bundle knows the last alone.
+preset does today, makes boxes of the preset's size, and tells the CPU hours of all stages, of which the bundle knows the last alone, and the
+tilt range that is meant where none is asked for.
 """
 
 from __future__ import annotations
@@ -22,13 +23,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--hours", type=float, required=True, help="CPU time of all stages of the training")
+    parser.add_argument("--tilt-range", type=float, nargs=2, default=(-45.0, 45.0), metavar="DEGREES")
     arguments = parser.parse_args()
     trained = load_bundle(arguments.bundle)
     folder = bundle_folder(Path(PRETRAINED))
     preset = trained.card.preset
     preset = preset.model_copy(update={"sampling": load_preset(preset.name).sampling})
     losses = trained.card.losses | {"training_hours": arguments.hours}
-    card = trained.card.model_copy(update={"provenance": PROVENANCE, "preset": preset, "losses": losses})
+    changes = {
+        "provenance": PROVENANCE, "preset": preset, "losses": losses,
+        "box_size_voxel": preset.curate.box_size_voxel, "tilt_range_degrees": tuple(arguments.tilt_range),
+    }  # fmt: skip
+    card = trained.card.model_copy(update=changes)
     shipped = save_bundle(folder, trained.network, card, halved=True)
     size = (folder / WEIGHTS_FILE).stat().st_size
     print(f"{folder}: {size / 2**20:.2f} MiB, {shipped.digest}")

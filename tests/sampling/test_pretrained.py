@@ -9,7 +9,7 @@ import pytest
 
 import frazil
 from frazil.cli import main
-from frazil.model.bundle import CARD_FILE, PRETRAINED, WEIGHTS_FILE, bundle_folder, load_bundle
+from frazil.model.bundle import CARD_FILE, PRETRAINED, PRETRAINED_BOXES, WEIGHTS_FILE, bundle_folder, load_bundle
 
 CZII = ("apo-ferritin", "beta-amylase", "beta-galactosidase", "ribosome", "thyroglobulin", "virus-like-particle")
 
@@ -28,15 +28,17 @@ def profile(volumes):
     return np.array([picture[ring == radius].mean() for radius in range(edge // 2)])
 
 
-def test_it_is_small_and_knows_what_it_is():
-    folder = bundle_folder(Path(PRETRAINED))
-    assert sum((folder / name).stat().st_size for name in (CARD_FILE, WEIGHTS_FILE)) < 12e6
-    bundle = load_bundle(PRETRAINED)
+@pytest.mark.parametrize("name", [PRETRAINED, PRETRAINED_BOXES])
+def test_it_is_small_and_knows_what_it_is(name):
+    folder = bundle_folder(Path(name))
+    assert sum((folder / file).stat().st_size for file in (CARD_FILE, WEIGHTS_FILE)) < 12e6
+    bundle = load_bundle(name)
     assert bundle.card.labels == CZII
     assert bundle.card.voxel_size_angstrom == pytest.approx(10.012444)
     assert bundle.card.box_size_voxel == 64
     assert "simulated" in bundle.card.provenance
     assert set(bundle.card.radius_angstrom) == set(CZII)
+    assert (bundle.card.layouts is not None) == (name == PRETRAINED)
     card = (folder.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert bundle.digest in card
     for part in ("simulated", "License", "Known failures"):
@@ -74,7 +76,7 @@ def test_sampling_without_a_bundle_says_that_it_learnt_from_simulation(tmp_path,
     assert not stop.value.code
     assert "pretrained: learnt from simulated" in capsys.readouterr().out.replace("\n", " ")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["bundle"] == "simulated-czii"
+    assert manifest["bundle"] == "simulated-czii-layouts"
     assert "simulated" in manifest["provenance"]
 
 

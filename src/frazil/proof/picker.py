@@ -31,6 +31,9 @@ _BALL = 0.5
 
 _EDGE_VOXEL, _MULTIPLE = 64, 16
 _HALO_VOXEL = 16
+_CORE_VOXEL = 192
+"""A window takes some 3 GB; smaller ones spend more of it on halos."""
+
 _BACKGROUND_WEIGHT = 0.1
 _APART = 0.8
 """Two picks of a class are at least this share of the radius apart."""
@@ -82,7 +85,7 @@ class Picker:
         padded = np.pad(
             volume, [(_HALO_VOXEL, _HALO_VOXEL + -edge % _MULTIPLE) for edge in volume.shape], mode="reflect"
         )
-        core, halo = 96, _HALO_VOXEL // STRIDE_VOXEL
+        core, halo = _CORE_VOXEL, _HALO_VOXEL // STRIDE_VOXEL
         compute = Compute.named(native_precision("cpu"))
         for start in np.ndindex(*[-(-edge // core) for edge in volume.shape]):
             low = [at * core for at in start]
