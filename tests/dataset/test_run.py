@@ -10,6 +10,8 @@ from frazil.core.presets import load_preset
 from frazil.core.settings import SourceSettings
 from frazil.dataset.run import curate, parse_tilt_range, source_settings
 from frazil.dataset.store import BoxStore
+from frazil.io.copick.source import CopickSource
+from frazil.io.mrc_source import MrcSource
 
 
 @pytest.fixture
@@ -340,3 +342,28 @@ def test_brackets_in_a_name_are_no_markup(make_project, tmp_path, run):
     (project.path / "picks.csv").write_text(text)
     _, output, _ = run(project.path, "--dry-run", "--preset", "smoke", "--box", 8)
     assert "[red]y" in output
+
+
+@pytest.mark.parametrize("form", ["copick", "csv"])
+@pytest.mark.parametrize("settings", [{}, {"voxel_size_angstrom": 14.0}, {"max_padding": 0.0}], ids=str)
+def test_slabs_of_a_large_tomogram_give_the_same_boxes(make_project, tmp_path, monkeypatch, form, settings):
+    project = make_project(form, shape_voxel=(40, 40, 48), picks_per_label=8)
+    options = {"preset": "smoke", "box_size_voxel": 8, **settings}
+    whole = curate(project.path, tmp_path / "whole", **options)
+    kind = MrcSource if form == "csv" else CopickSource
+    read, planes = kind._read, []
+
+    def counted(self, run, some):
+        planes.append(some.stop - some.start)
+        return read(self, run, some)
+
+    monkeypatch.setattr(kind, "_read", counted)
+    monkeypatch.setattr("frazil.dataset.runs.WHOLE_BYTES", 0)
+    monkeypatch.setattr("frazil.dataset.runs.SLAB_BYTES", 4 * 40 * 48 * 16)
+    slabs = curate(project.path, tmp_path / "slabs", **options)
+    assert max(planes) <= (23 if "voxel_size_angstrom" in settings else 16)  # a resampled box reaches far
+    assert len(planes) > 4
+    for file in whole.path.rglob("*"):
+        if file.is_file() and (file.suffix == ".csv" or "boxes.zarr" in file.parts):
+            assert file.read_bytes() == (slabs.path / file.relative_to(whole.path)).read_bytes()
+    assert slabs.digest == whole.digest

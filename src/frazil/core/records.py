@@ -135,12 +135,14 @@ class Tomogram:
     volume : `(z, y, x)` gray values, float32.
     chunk_voxel : zyx edges of a storage chunk; the whole shape for formats without chunks.
     chunk_present : one flag per chunk, False if the chunk is absent on disk (it then reads as the fill value).
+    first_plane : z of the first plane of `volume`, where only some planes were read.
     """
 
     header: TomogramHeader
     volume: Float[np.ndarray, "z y x"]
     chunk_voxel: tuple[int, int, int]
     chunk_present: Bool[np.ndarray, "cz cy cx"]
+    first_plane: int = 0
 
 
 def hidden_layout(planes: Float[Tensor, "... planes z y x"]) -> Float[Tensor, "... planes z y x"]:

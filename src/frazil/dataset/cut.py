@@ -49,7 +49,7 @@ def cut_box(
         axes = [axis_weights(float(center), box_size_voxel, ratio) for center in center_voxel]
         weights = tuple(axis.weights for axis in axes)
         start, size = [axis.start_voxel for axis in axes], [axis.weights.shape[1] for axis in axes]
-    volume = crop(tomogram.volume, start, size)
+    volume = crop(tomogram.volume, [start[0] - tomogram.first_plane, *start[1:]], size)
     measured = crop_measured(tomogram.header.shape_voxel, tomogram.chunk_voxel, tomogram.chunk_present, start, size)
     whole = bool(measured.all())
     if not whole:
@@ -66,6 +66,15 @@ def cut_box(
         return Reason.PADDED
     of_all = moments(volume)
     return CutBox(volume, measured, padding, of_all, of_all if whole else moments(volume, measured))
+
+
+def box_planes(center_voxel: float, box_size_voxel: int, ratio: float) -> tuple[int, int]:
+    """Return the first plane (z) of the tomogram that a box needs, and the one after its last; they may lie outside."""
+    if ratio == 1.0:
+        start = int(box_start(np.array([center_voxel]), box_size_voxel)[0])
+        return start, start + box_size_voxel
+    axis = axis_weights(center_voxel, box_size_voxel, ratio)
+    return axis.start_voxel, axis.start_voxel + axis.weights.shape[1]
 
 
 def _fault(values: Float[np.ndarray, "..."]) -> Reason | None:

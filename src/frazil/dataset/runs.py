@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +21,7 @@ from frazil.core.errors import StoreError
 from frazil.core.files import atomic_path, write_json
 from frazil.core.reading import read_json
 from frazil.core.settings import CurateSettings
-from frazil.dataset.cut import CutBox, cut_box
+from frazil.dataset.cut import CutBox, box_planes, cut_box
 from frazil.dataset.plan import CurationPlan
 from frazil.dataset.store import BOXES, create_arrays
 from frazil.dataset.tables import CENTER_VOXEL, MOMENTS, Reason
@@ -30,6 +32,12 @@ RUNS = ".runs"
 
 BATCH_BYTES = 64 * 1024**2
 """Boxes that wait to be written take about this much memory."""
+
+WHOLE_BYTES = 1 << 30
+"""A larger tomogram (as float32) is read by slabs."""
+
+SLAB_BYTES = 768 << 20
+"""A slab takes about this much, or what a single box needs."""
 
 _CUT = "cut.json"
 
@@ -67,34 +75,63 @@ class RunCutter:
 
     def __call__(self, job: RunJob) -> None:
         """Read the tomogram and cut its boxes. Their folder is written whole or not at all."""
-        tomogram = self.source.read(job.run)
-        edge = self.settings.box_size_voxel
-        cut = partial(cut_box, tomogram, box_size_voxel=edge, ratio=job.ratio, max_padding=self.settings.max_padding)
-        batch = max(1, BATCH_BYTES // (5 * edge**3))
-        rows: list[dict[str, Any]] = []
+        rows: dict[int, dict[str, Any]] = {}
         # BLAS would split each box among all cores, where boxes are cut in threads
         with (
             threadpool_limits(1, user_api="blas"),
             atomic_path(job.folder(self.store)) as folder,
             ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
         ):
-            arrays = create_arrays(folder, boxes=len(job.particles), box_size_voxel=edge)
-            box = 0
-            for first in range(0, len(job.particles), batch):
-                chosen = slice(first, first + batch)
-                writes = []
-                for particle, one in zip(job.particles[chosen], pool.map(cut, job.centers_voxel[chosen]), strict=True):
-                    if isinstance(one, CutBox):
-                        writes.append(pool.submit(_write_box, arrays, box, one))
-                        numbers = (one.padding, *one.padded_moments, *one.measured_moments)
-                        row = {"particle": particle, "reason": Reason.KEPT.value}
-                        rows.append(row | dict(zip(MOMENTS, numbers, strict=True)))
-                        box += 1
-                    else:
-                        rows.append({"particle": particle, "reason": one.value})
-                for write in writes:
-                    write.result()
-            write_json(folder / _CUT, {"run": job.run, "particles": rows})
+            arrays = create_arrays(folder, boxes=len(job.particles), box_size_voxel=self.settings.box_size_voxel)
+            for chosen, planes in self._slabs(job):
+                rows |= self._cut(job, chosen, planes, arrays, pool)
+            kept = [place for place in range(len(job.particles)) if not rows[place]["reason"]]
+            for number, place in enumerate(kept):
+                for name in arrays if number != place else ():
+                    if (file := folder / name / f"{place}.0.0.0").exists():
+                        file.rename(file.with_name(f"{number}.0.0.0"))
+            write_json(
+                folder / _CUT, {"run": job.run, "particles": [rows[place] for place in range(len(job.particles))]}
+            )
+
+    def _slabs(self, job: RunJob) -> Iterator[tuple[list[int], slice | None]]:
+        """Yield picks that are cut together, by their places in the job, and the planes of the tomogram that they need."""
+        depth, *plane = self.source.header(job.run).shape_voxel
+        plane_bytes = 4 * math.prod(plane)
+        if depth * plane_bytes <= WHOLE_BYTES:
+            yield list(range(len(job.particles))), None
+            return
+        edge = self.settings.box_size_voxel
+        needed = np.clip([box_planes(float(z), edge, job.ratio) for z in job.centers_voxel[:, 0]], 0, depth)
+        chosen: list[int] = []
+        for place in np.argsort(needed[:, 0], kind="stable").tolist():
+            if chosen and (needed[place, 1] - needed[chosen[0], 0]) * plane_bytes > SLAB_BYTES:
+                yield chosen, slice(int(needed[chosen, 0].min()), int(needed[chosen, 1].max()))
+                chosen = []
+            chosen.append(place)
+        yield chosen, slice(int(needed[chosen, 0].min()), int(needed[chosen, 1].max()))
+
+    def _cut(
+        self, job: RunJob, places: list[int], planes: slice | None, arrays: dict[str, Any], pool: ThreadPoolExecutor
+    ) -> dict[int, dict[str, Any]]:
+        """Cut some picks; return what became of each, by its place in the job, which is also the number of its box for now."""
+        tomogram = self.source.read(job.run) if planes is None else self.source.read(job.run, planes)
+        edge = self.settings.box_size_voxel
+        cut = partial(cut_box, tomogram, box_size_voxel=edge, ratio=job.ratio, max_padding=self.settings.max_padding)
+        batch = max(1, BATCH_BYTES // (5 * edge**3))
+        rows: dict[int, dict[str, Any]] = {}
+        for first in range(0, len(places), batch):
+            chosen = places[first : first + batch]
+            writes = []
+            for place, one in zip(chosen, pool.map(cut, job.centers_voxel[chosen]), strict=True):
+                rows[place] = {"particle": job.particles[place], "reason": one.value if isinstance(one, Reason) else ""}
+                if isinstance(one, CutBox):
+                    writes.append(pool.submit(_write_box, arrays, place, one))
+                    numbers = (one.padding, *one.padded_moments, *one.measured_moments)
+                    rows[place] |= dict(zip(MOMENTS, numbers, strict=True))
+            for write in writes:
+                write.result()
+        return rows
 
 
 def _write_box(arrays: dict[str, Any], number: int, box: CutBox) -> None:

@@ -110,15 +110,22 @@ def _unsigned_bytes(header: Any) -> bool:
     return float(header.dmax) > np.iinfo(np.int8).max
 
 
-def read_volume(path: Path) -> Float[np.ndarray, "z y x"]:
-    """Read the voxels as float32. A voxel size of 0 does not matter here."""
+def read_volume(path: Path, planes: slice | None = None) -> Float[np.ndarray, "z y x"]:
+    """Read the voxels as float32, all or only some planes. A voxel size of 0 does not matter here."""
     _, voxels = _read_header(path, voxel_size_angstrom=1.0)
     with _opened(path) as stream:
+        if planes is not None and isinstance(stream, io.BufferedReader):
+            shape = (planes.stop - planes.start, *voxels.shape[1:])
+            plane = math.prod(voxels.shape[1:]) * voxels.dtype.itemsize
+            stream.seek(voxels.start(path, path.stat().st_size) + planes.start * plane)
+            some = bytearray(shape[0] * plane)
+            stream.readinto(some)
+            return np.frombuffer(some, dtype=voxels.dtype).astype(np.float32, copy=False).reshape(shape)
         # no more than the header asks for: a compressed file may hold any number of zeros
         content = stream.read(HEADER_BYTES + voxels.extended + voxels.size)
     start = voxels.start(path, len(content))
     flat = np.frombuffer(content, dtype=voxels.dtype, count=math.prod(voxels.shape), offset=start)
-    return flat.astype(np.float32).reshape(voxels.shape)
+    return flat.astype(np.float32).reshape(voxels.shape)[planes or slice(None)]
 
 
 def write_volume(

@@ -70,10 +70,16 @@ class MrcSource(Source):
             refuse_unknown_voxel_size(header)
         return replace(header, run=run, tilt_range_degrees=self._settings.tilt_range_degrees)
 
-    def _read(self, run: str) -> Tomogram:
+    def _read(self, run: str, planes: slice) -> Tomogram:
         """See `Source._read`. MRC has no chunks: one chunk, present."""
-        header, volume = self.header(run), read_volume(self._file(run))
-        return Tomogram(header, volume, chunk_voxel=header.shape_voxel, chunk_present=np.ones((1, 1, 1), dtype=bool))
+        header, volume = self.header(run), read_volume(self._file(run), planes)
+        return Tomogram(
+            header,
+            volume,
+            chunk_voxel=header.shape_voxel,
+            chunk_present=np.ones((1, 1, 1), dtype=bool),
+            first_plane=planes.start,
+        )
 
     @cached_property
     def _names(self) -> dict[str, str]:

@@ -126,21 +126,25 @@ class Pyramid:
                 )
         return z, y, x
 
-    def read(self, level: int) -> Float[np.ndarray, "z y x"]:
-        """Read a whole level as float32; chunks that are absent hold the fill value (0 where there is none).
+    def read(self, level: int, planes: slice | None = None) -> Float[np.ndarray, "z y x"]:
+        """Read a level as float32, whole or only some planes; chunks that are absent hold the fill value (0 where there is none).
 
         Chunks are read in threads, so that one is decoded while another comes from the disk.
         """
         array = self.array(level, self._separator(level))
         first, shape, chunks = (0,) * (array.ndim - 3), array.shape[-3:], array.chunks[-3:]
         check_fits_memory(shape, f"{self.origin}: level {level}")
-        volume = np.zeros(shape, dtype=array.dtype)
+        lowest, highest = (0, shape[0]) if planes is None else (planes.start, planes.stop)
+        volume = np.zeros((highest - lowest, *shape[1:]), dtype=array.dtype)
 
         def read_chunk(corner: tuple[int, ...]) -> None:
-            block = tuple(slice(start, start + chunk) for start, chunk in zip(corner, chunks, strict=True))
-            array.get_basic_selection((*first, *block), out=volume[block])
+            z, *plane = (slice(start, start + chunk) for start, chunk in zip(corner, chunks, strict=True))
+            z = slice(max(z.start, lowest), min(z.stop, highest))
+            place = slice(z.start - lowest, z.stop - lowest)
+            array.get_basic_selection((*first, z, *plane), out=volume[(place, *plane)])
 
-        corners = product(*(range(0, edge, chunk) for edge, chunk in zip(shape, chunks, strict=True)))
+        edges = (range(lowest // chunks[0] * chunks[0], highest, chunks[0]), *map(range, (0, 0), shape[1:], chunks[1:]))
+        corners = product(*edges)
         try:
             with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
                 list(pool.map(read_chunk, corners))

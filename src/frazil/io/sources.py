@@ -65,15 +65,15 @@ class Source(ABC):
         A tomogram that is missing, or not the only choice, is a MissingTomogramError; any other fault a SourceError.
         """
 
-    def read(self, run: str) -> Tomogram:
-        """Read the run's tomogram, whole, with dark particles."""
-        tomogram = self._read(run)
+    def read(self, run: str, planes: slice | None = None) -> Tomogram:
+        """Read the run's tomogram, whole or only the planes (z) from start to stop of a slice, with dark particles."""
+        tomogram = self._read(run, planes or slice(0, self.header(run).shape_voxel[0]))
         if self._settings.contrast == "bright":
             np.negative(tomogram.volume, out=tomogram.volume)
         return tomogram
 
     @abstractmethod
-    def _read(self, run: str) -> Tomogram:
+    def _read(self, run: str, planes: slice) -> Tomogram:
         """Read the run's tomogram with the gray values that it has."""
 
 

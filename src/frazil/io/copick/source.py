@@ -60,16 +60,17 @@ class CopickSource(Source):
         """See `Source.header`; of the chosen level."""
         return self._header(run, self._pyramid(run))
 
-    def _read(self, run: str) -> Tomogram:
+    def _read(self, run: str, planes: slice) -> Tomogram:
         """See `Source._read`; the chosen level, and which of its chunks are on disk."""
         pyramid = self._pyramid(run)
         level = self._settings.level
         with reading(pyramid.origin):
             return Tomogram(
                 header=self._header(run, pyramid),
-                volume=pyramid.read(level),
+                volume=pyramid.read(level, planes),
                 chunk_voxel=tuple(pyramid.array(level).chunks[-3:]),
                 chunk_present=pyramid.chunk_present(level),
+                first_plane=planes.start,
             )
 
     @cached_property
