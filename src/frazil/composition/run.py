@@ -171,6 +171,11 @@ def _plans(
         raise RequestError("shape: the bundle does not say that of its training tomograms; give a shape in voxels")
     assert card.voxel_size_angstrom is not None
     header = TomogramHeader("", usual or (0, 0, 0), card.voxel_size_angstrom, "bundle", card.tilt_range_degrees)
+    if usual is not None and _BYTES_PER_VOXEL * math.prod(usual) > machine_memory():
+        raise RequestError(
+            f"shape {','.join(map(str, usual))}: takes {_BYTES_PER_VOXEL * math.prod(usual) / 1e9:.0f} GB of memory, and this machine has "
+            f"{machine_memory() / 1e9:.0f} GB; ask for a smaller shape"
+        )
     if like is None and picks is None:
         assert usual is not None
         return plan_drawn(card, usual, range(first, first + (count or 1)), seed), {"drawn": {"shape_voxel": usual}}

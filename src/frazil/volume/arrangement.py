@@ -118,22 +118,21 @@ def draw_layout(
         max(0, math.floor(volume_um3 * generator.normal(mean, std) + generator.uniform()))
         for mean, std in statistics.number_per_um3.values()
     ]
-    placed: list[int] = []
-    centers = np.empty((0, 3))
-    for label in np.argsort(-radii, kind="stable").tolist():
-        for done in range(wanted[label]):
-            height = np.interp(generator.uniform(size=_TRIES), _HEIGHTS, statistics.heights) * (depth - 1)
-            sideways = generator.uniform(0, np.subtract(shape_voxel[1:], 1), size=(_TRIES, 2))
-            tried = np.column_stack([height, sideways])
-            near = np.linalg.norm(tried[:, None] - centers, axis=-1) * voxel < apart[label, placed]
-            free = np.flatnonzero(~near.any(axis=1))
-            if not len(free):
-                shape = ",".join(map(str, shape_voxel))
-                raise PickError(
-                    f"{labels[label]}: room for {done} of {wanted[label]} in a tomogram of {shape} voxels (z,y,x); choose a larger "
-                    "shape, or give the places"
-                )
-            placed.append(label)
-            centers = np.vstack([centers, tried[free[0]]])
+    placed = np.repeat(order := np.argsort(-radii, kind="stable"), np.array(wanted)[order])
+    centers = np.empty((len(placed), 3))
+    for number, label in enumerate(placed):
+        distances = apart[label, placed[:number]] / voxel
+        for _ in range(_TRIES):
+            height = np.interp(generator.uniform(), _HEIGHTS, statistics.heights) * (depth - 1)
+            tried = np.array([height, *generator.uniform(0, np.subtract(shape_voxel[1:], 1))])
+            if not (np.linalg.norm(centers[:number] - tried, axis=1) < distances).any():
+                break
+        else:
+            done, shape = int((placed[:number] == label).sum()), ",".join(map(str, shape_voxel))
+            raise PickError(
+                f"{labels[label]}: room for {done} of {wanted[label]} in a tomogram of {shape} voxels (z,y,x); choose a larger "
+                "shape, or give the places"
+            )
+        centers[number] = tried
     rotations = Rotation.random(len(placed), rng=generator).as_matrix().reshape(-1, 3, 3)
-    return Layout(np.array(placed, dtype=np.int64), centers, rotations)
+    return Layout(placed, centers, rotations)
