@@ -156,6 +156,8 @@ def test_what_makes_no_sense_is_refused(bundle, make_bundle, make_project, tmp_p
         compose(bundle, out=out, shape=(8, 40, 40))
     with refuses(RequestError, "30000,30000,30000", "memory"):
         compose(bundle, out=out, like=None, picks=tmp_path / "picks.csv", units="voxel", shape=(30000, 30000, 30000))
+    with refuses(SettingsError, "units parsec", "angstrom"):
+        compose(bundle, out=out, picks=tmp_path / "picks.csv", units="parsec")
     with refuses(RequestError, "unipc", "dpm++"):
         compose(bundle, out=out, sampler="unipc")
     with refuses(RequestError, "boxes", "curate whole tomograms"):

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -101,6 +101,8 @@ def compose(
     for what, value, least in (("count", count, 1), ("first", first, 0), ("workers", workers, 1)):
         if value is not None:
             check_number(what, value, SettingsError, least=least)
+    if units is not None and units not in get_args(Units):
+        raise SettingsError(f"units {units}: not known; choose {' or '.join(get_args(Units))}")
     out, folder = Path(out), bundle_folder(Path(bundle))
     opened = load_bundle(folder)
     card = opened.card
