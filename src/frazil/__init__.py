@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from frazil.sampling.stream import SampleStream as SampleStream
     from frazil.simulation.calibration.run import calibrate as calibrate
     from frazil.simulation.run import simulate as simulate
+    from frazil.training.run import distill as distill
     from frazil.training.run import train as train
 
 _HOMES = {
@@ -50,6 +51,7 @@ _HOMES = {
     "compare": "evaluation.compare",
     "compose": "composition.run",
     "curate": "dataset.run",
+    "distill": "training.run",
     "evaluate": "evaluation.run",
     "export": "exporting.run",
     "figures": "evaluation.figures",

@@ -131,7 +131,7 @@ def test_noise_is_demanded_exactly_where_it_is_used(name):
 
 def test_usual_steps():
     usual = {name: resolve_steps(name, PAPER, None) for name in SAMPLERS}
-    assert usual == {"ddpm": 1000, "ddim": 50, "dpm++": 20, "sde-dpm++": 30, "unipc": 20}
+    assert usual == {"ddpm": 1000, "ddim": 50, "dpm++": 20, "sde-dpm++": 30, "unipc": 20, "distilled": 4}
     short = DiffusionSettings(timesteps=12)
     assert {resolve_steps(name, short, None) for name in SAMPLERS} == {12}
 

@@ -20,6 +20,7 @@ from typer.core import TyperCommand
 from frazil.cli.calibrate import calibrate_command
 from frazil.cli.compose import compose_command
 from frazil.cli.curate import curate_command
+from frazil.cli.distill import distill_command
 from frazil.cli.evaluate import evaluate_command
 from frazil.cli.export import export_command
 from frazil.cli.figures import figures_command
@@ -105,6 +106,7 @@ app.command("simulate", cls=OutFirst)(_printing(simulate_command))
 app.command("calibrate", cls=OutFirst)(_printing(calibrate_command))
 app.command("curate")(_printing(curate_command))
 app.command("train")(_printing(train_command))
+app.command("distill")(_printing(distill_command))
 app.command("import-weights")(_printing(import_weights_command))
 app.command("sample")(_printing(sample_command))
 app.command("compose")(_printing(compose_command))

@@ -59,7 +59,7 @@ TiltDegrees = Annotated[tuple[float, float], AfterValidator(_is_range_of_tilts)]
 
 Conditioning = Literal["concat", "sum"]
 Normalisation = Literal["padded", "measured", "tomogram"]
-SamplerName = Literal["ddpm", "ddim", "dpm++", "sde-dpm++", "unipc"]
+SamplerName = Literal["ddpm", "ddim", "dpm++", "sde-dpm++", "unipc", "distilled"]
 Precision = Literal["32-true", "bf16-mixed"]
 PrecisionChoice = Literal["32-true", "bf16-mixed", "auto"]
 """``auto`` follows from the hardware (`frazil.model.compute.native_precision`)."""
@@ -262,6 +262,8 @@ class TrainingSettings(Settings):
     shift_voxel : shift that cube at random along each axis by up to this many voxels in every epoch; its position moves with it.
         Generated particles are then off center by as much. Needs `box_size_voxel`, for room.
     freeze : parts of the network that keep their initial weights.
+    distill_steps : learn from the bundle to start from to make volumes in this many evaluations (`frazil.diffusion.distillation`); 0 learns
+        from the data alone.
     validate_every : epochs between validations.
     validation_draws : fixed (t, noise) pairs per validation box, spread over the noise levels.
     """
@@ -282,6 +284,7 @@ class TrainingSettings(Settings):
     box_size_voxel: int | None = Field(None, gt=0, le=LARGEST_BOX_VOXEL)
     shift_voxel: int = Field(0, ge=0, le=LARGEST_BOX_VOXEL)
     freeze: tuple[NetworkPart, ...] = ()
+    distill_steps: int = Field(0, ge=0, le=1000)
     validate_every: Counted = 1
     validation_draws: Counted = 4
     seed: int = 0

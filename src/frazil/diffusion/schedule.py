@@ -49,6 +49,12 @@ def _even_in_log_snr(sigmas: Float64[np.ndarray, "T"], steps: int) -> list[int]:
 
 _ALONE = Lock()
 
+
+def _even_before_the_last(sigmas: Float64[np.ndarray, "T"], steps: int) -> list[int]:
+    """Return timesteps at even distances in log sigma, of which the last does not begin at the lowest sigma but ends there."""
+    return _even_in_log_snr(sigmas, min(steps + 1, len(sigmas)))[:steps]
+
+
 # Every field is named, because the defaults of diffusers are those of images: some clip x0 to [-1, 1], and a z-scored
 # tomogram reaches -13. `from_config` across classes would bring such defaults back.
 _FIELDS: dict[str, Any] = {
@@ -120,6 +126,7 @@ _RECIPES: dict[SamplerName, _Recipe] = {
     "dpm++": _dpm_solver("dpmsolver++", 2, _even_in_log_snr, 20),
     "sde-dpm++": _dpm_solver("sde-dpmsolver++", 2, _even_in_log_snr, 30),
     "unipc": _Recipe(UniPCMultistepScheduler, _UNIPC, _even_in_log_snr, 20),
+    "distilled": _dpm_solver("dpmsolver++", 1, _even_before_the_last, 4),
 }
 
 
@@ -127,7 +134,8 @@ def resolve_steps(sampler: SamplerName, settings: DiffusionSettings, steps: int 
     """Return how many steps a sampler takes; every step is one network evaluation, or two if it is guided.
 
     If `steps` is None, all timesteps for ``ddpm`` (the paper), 50 for ``ddim``, 30 for ``sde-dpm++``, 20 for ``dpm++`` and ``unipc``:
-    the fewest, by tens, that keep the variance of voxel noise within 5 % (docs/lab/performance.md); ``ddim`` never does.
+    the fewest, by tens, that keep the variance of voxel noise within 5 % (docs/lab/performance.md); ``ddim`` never does. ``distilled``
+    is for networks that were taught to do with few, 4 unless the bundle says otherwise.
     """
     timesteps = settings.timesteps
     if steps is None:
@@ -193,7 +201,8 @@ def make_solver(name: SamplerName, settings: DiffusionSettings, steps: int | Non
     """Return a fresh solver.
 
     ``ddpm`` is ancestral sampling by eq. 3; ``ddim`` is Song et al. 2021 with eta 0; ``dpm++`` and ``sde-dpm++`` are
-    DPM-Solver++(2M) and its stochastic form, Lu et al. 2022; ``unipc`` is Zhao et al. 2023. For `steps` see `resolve_steps`.
+    DPM-Solver++(2M) and its stochastic form, Lu et al. 2022; ``unipc`` is Zhao et al. 2023; ``distilled`` is DDIM at the noise levels of a
+    student (`frazil.diffusion.distillation`). For `steps` see `resolve_steps`.
     """
     recipe = _RECIPES[name]
     sigmas = noise_levels(settings)

@@ -34,7 +34,7 @@ from frazil.training.job import TrainingJob
 from frazil.training.loader import AheadLoader, Waiting
 from frazil.training.plan import EpochPlan
 from frazil.training.start import measure_bands
-from frazil.training.task import DenoisingTask, WarmingAverage
+from frazil.training.task import DenoisingTask, DistillationTask, WarmingAverage
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def fit(
     done = Bookkeeper.saved_records(load_checkpoint(checkpoint)) if checkpoint.exists() else []
     if done and done[-1].epoch >= settings.epochs:
         return Fit(done, finished=True, was_finished=True)
-    task = DenoisingTask(_network(job, training), job.preset)
+    task = _task(job, training)
     metrics = MetricsWriter(job.run, timesteps=timesteps)
     waiting = Waiting()
     bookkeeper = Bookkeeper(plan, timesteps=timesteps, on_epoch=metrics, waiting=waiting)
@@ -116,6 +116,16 @@ def fit(
             raise
     finished = bool(bookkeeper.records) and bookkeeper.records[-1].epoch >= settings.epochs
     return Fit(bookkeeper.records, finished)
+
+
+def _task(job: TrainingJob, training: Examples) -> DenoisingTask:
+    """Return what is trained: a network on data, or a student on what the bundle to start from makes of them."""
+    network = _network(job, training)
+    if not job.preset.training.distill_steps:
+        return DenoisingTask(network, job.preset)
+    assert job.start is not None  # `TrainingJob.check` saw to it
+    teacher = job.start.bundle
+    return DistillationTask(network, job.preset, teacher.network, teacher.card.preset.sampling.guidance)
 
 
 def _network(job: TrainingJob, training: Examples) -> ConditionalUNet:

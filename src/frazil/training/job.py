@@ -55,6 +55,21 @@ class TrainingJob:
         """What the edge of a box must be a multiple of."""
         return int(2**self.preset.model.halvings)
 
+    def _check_teacher(self, steps: int) -> None:
+        """Refuse a student without a teacher, or one that would need as many evaluations."""
+        if self.start is None:
+            raise SettingsError(
+                f"training.distill_steps={steps}: a student needs a teacher; pass a bundle to start from, or use frazil distill"
+            )
+        card = self.start.bundle.card
+        taught = card.preset.sampling.steps
+        if taught is not None and steps >= taught:
+            raise SettingsError(f"{steps} steps: the teacher itself samples in {taught}; give fewer")
+        if self.labels != card.labels:
+            raise SettingsError(
+                f"the store's classes are not the teacher's ({', '.join(card.labels)}); train the teacher on it first, then distill that"
+            )
+
     def epoch_plan(self, boxes: int) -> EpochPlan:
         """Return how `boxes` are dealt to the steps of an epoch; refuse devices that cannot share a batch."""
         settings = self.preset.training
@@ -62,6 +77,8 @@ class TrainingJob:
 
     def check(self) -> None:
         """Refuse what cannot be trained, from the descriptions alone."""
+        if steps := self.preset.training.distill_steps:
+            self._check_teacher(steps)
         self.data.check(self.preset, started=self.start is not None)
         count = self.data.count("train")
         if not count:

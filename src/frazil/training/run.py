@@ -13,6 +13,7 @@ from frazil.core.console import progress_bar, say, say_written, warn
 from frazil.core.errors import BundleError, SettingsError
 from frazil.core.folder import final_place
 from frazil.core.presets import load_preset
+from frazil.core.settings import SamplingSettings
 from frazil.core.version import __version__
 from frazil.dataset.examples import Examples
 from frazil.model.bundle import PRETRAINED, PRETRAINED_BOXES, RUN_BUNDLE, BundleCard, load_bundle, save_bundle
@@ -118,6 +119,38 @@ def train(
     return TrainingRun(path, result.finished)
 
 
+def distill(
+    bundle: str | Path,
+    store: str | Path,
+    out: str | Path,
+    *,
+    steps: int = 4,
+    settings: Mapping[str, Any] | None = None,
+    max_seconds: float | None = None,
+    force: bool = False,
+) -> TrainingRun:
+    """Teach a copy of a model to make volumes in a few evaluations, as its teacher makes them in many.
+
+    Progressive distillation (Salimans & Ho 2022) in one stage: the student learns to arrive in one step where its teacher arrives in four
+    (`frazil.diffusion.distillation`). Guidance that the teacher's bundle suggests is learned too. A training as any other: interrupted, the
+    same call resumes; its bundle samples with the sampler ``distilled`` in `steps` evaluations.
+
+    Parameters
+    ----------
+    bundle : the teacher: a bundle, a run folder, or ``pretrained``.
+    store : boxes or whole tomograms, of the teacher's classes; best what it was trained on.
+    out : run folder.
+    steps : network evaluations that the student needs for a volume.
+    settings, max_seconds, force : see `train`.
+
+    Raises
+    ------
+    SettingsError : too many steps, or other classes than the teacher's; else as `train`.
+    """
+    chosen = {"training.learning_rate": 1e-4, **(settings or {}), "training.distill_steps": steps}
+    return train(store, out, settings=chosen, start=bundle, max_seconds=max_seconds, force=force)
+
+
 def _train(asked: TrainingJob, *, force: bool) -> tuple[Path, Fit]:
     """Train in the folder of the run, or in its replacement; return where the run is then."""
     first, folder = is_first_process(), run_folder(asked.run)
@@ -202,8 +235,13 @@ def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
         known = start.bundle.card.radius_angstrom
         radii = {label: radius for label, radius in known.items() if label in start.labels} | radii
         provenance += f"; started from the weights of: {start.bundle.card.provenance}"
+    preset = job.preset
+    if steps := preset.training.distill_steps:
+        student = SamplingSettings(sampler="distilled", steps=steps)
+        preset = preset.model_copy(update={"sampling": student})
+        provenance = f"a student of {steps} evaluations; its teacher: {start.bundle.card.provenance if start else ''}"
     return BundleCard(
-        preset=job.preset,
+        preset=preset,
         labels=job.labels,
         voxel_size_angstrom=described.voxel_size_angstrom,
         box_size_voxel=job.data.box_size_voxel(job.preset),

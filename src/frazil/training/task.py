@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from frazil.core.settings import Preset
-from frazil.diffusion.objective import denoising_loss, loss_weights
+from frazil.diffusion.distillation import Distillation
+from frazil.diffusion.objective import denoising_loss, loss_weights, noise_volumes
 from frazil.model.compute import Compute
 from frazil.model.noise import NoiseSchedule
 from frazil.model.unet import ConditionalUNet
@@ -30,6 +31,10 @@ class DenoisingTask(pl.LightningModule):
         """Return the loss of each box, `(b,)`, not weighted."""
         return denoising_loss(self.network, batch.volumes, batch.condition, batch.t, batch.noise, self.noise_schedule)
 
+    def levels(self, batch: NoisyBatch) -> Tensor:
+        """Return the timestep of each box's noise, `(b,)`."""
+        return batch.t
+
     def transfer_batch_to_device(self, batch: NoisyBatch, device: torch.device, dataloader_idx: int) -> NoisyBatch:
         """Start the copy without waiting; Lightning's own waits for all that the GPU still has to do."""
         return batch.to(device, non_blocking=True)
@@ -39,7 +44,10 @@ class DenoisingTask(pl.LightningModule):
         losses = self.losses(batch)
         settings = self.preset.training
         weights = loss_weights(
-            batch.t, self.noise_schedule, weighting=settings.loss_weighting, min_snr_gamma=settings.min_snr_gamma
+            self.levels(batch),
+            self.noise_schedule,
+            weighting=settings.loss_weighting,
+            min_snr_gamma=settings.min_snr_gamma,
         )
         return {"loss": (weights * losses).sum() * batch.share, "losses": losses.detach()}
 
@@ -51,6 +59,31 @@ class DenoisingTask(pl.LightningModule):
         """Adam, constant learning rate, over the weights that are not frozen."""
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
         return torch.optim.Adam(trained, lr=self.preset.training.learning_rate)
+
+
+class DistillationTask(DenoisingTask):
+    """A student, which is to arrive in one step where its teacher, a network that stays as it is, arrives in several."""
+
+    def __init__(self, network: ConditionalUNet, preset: Preset, teacher: ConditionalUNet, guidance: float) -> None:
+        super().__init__(network, preset)
+        teacher = Compute.of(preset.training).lay_out(teacher).eval().requires_grad_(False)
+        self._teacher = [teacher]  # in a list, Lightning does not take it for a part of the student
+        self.guidance = guidance
+        self.distillation = Distillation.of(preset.diffusion, preset.training.distill_steps)
+
+    def levels(self, batch: NoisyBatch) -> Tensor:
+        """Return the timestep at which the student's step begins."""
+        return self.distillation.level(self.distillation.step_of(batch.t))
+
+    def losses(self, batch: NoisyBatch) -> Tensor:
+        """Return the squared distance of each box to what the teacher makes of it, `(b,)`, not weighted."""
+        (teacher,) = self._teacher
+        teacher.to(batch.t.device)
+        step, t = self.distillation.step_of(batch.t), self.levels(batch)
+        x_t = noise_volumes(batch.volumes, t, batch.noise, self.noise_schedule)
+        target = self.distillation.target(teacher, x_t, step, batch.condition, self.guidance)
+        predicted = self.network(x_t, t, batch.condition)
+        return (predicted.to(target.dtype) - target).square().flatten(1).mean(dim=1)  # type: ignore[no-any-return]
 
 
 class WarmingAverage(WeightAveraging):

@@ -1,0 +1,47 @@
+"""A student is trained like any other network, and samples in the evaluations that it was taught."""
+
+import numpy as np
+import pytest
+
+from frazil.core.errors import SettingsError
+from frazil.model.bundle import load_bundle
+from frazil.sampling.generator import ParticleGenerator
+from frazil.training.run import distill, train
+
+SMALL = {"model.base_channels": 8, "model.embedding_width": 8, "training.epochs": 1, "training.precision": "32-true"}
+SHORT = {"training.epochs": 2, "training.precision": "32-true", "training.ema_decay": 0.0}
+
+
+@pytest.fixture
+def teacher(real_boxes, tmp_path):
+    train(real_boxes, tmp_path / "teacher", preset="smoke", settings=SMALL, accelerator="cpu")
+    return tmp_path / "teacher"
+
+
+def test_a_student_samples_in_two_evaluations_and_resumes(real_boxes, teacher, tmp_path, capsys):
+    distill(teacher, real_boxes, tmp_path / "student", steps=2, settings=SHORT)
+    card = load_bundle(tmp_path / "student").card
+    assert (card.preset.sampling.sampler, card.preset.sampling.steps) == ("distilled", 2)
+    assert "a student of 2 evaluations" in card.provenance
+    steps = []
+    made = ParticleGenerator.from_bundle(tmp_path / "student").sample(label="ribosome", on_step=steps.append)
+    assert len(steps) == 2
+    assert np.isfinite(made.volumes).all()
+    capsys.readouterr()
+    distill(teacher, real_boxes, tmp_path / "student", steps=2, settings=SHORT)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_the_first_loss_is_how_far_the_teachers_one_step_is_from_its_several(real_boxes, teacher, tmp_path):
+    still = {**SHORT, "training.learning_rate": 1e-12}
+    few = distill(teacher, real_boxes, tmp_path / "few", steps=2, settings=still)
+    many = distill(teacher, real_boxes, tmp_path / "many", steps=10, settings=still)
+    losses = [load_bundle(run.path).card.losses["train_loss"] for run in (few, many)]
+    assert 0 < losses[1] < losses[0] < 0.5
+
+
+def test_what_cannot_be_distilled_is_refused(real_boxes, teacher, tmp_path, refuses):
+    with refuses(SettingsError, "20 steps", "samples in 20", "fewer"):
+        distill(teacher, real_boxes, tmp_path / "student", steps=20)
+    with refuses(SettingsError, "distill_steps=4", "teacher", "frazil distill"):
+        train(real_boxes, tmp_path / "alone", settings={"training.distill_steps": 4})
