@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ def _average(store: TomogramStore, label: str, edge: int, *, turned: bool) -> Fl
 
 
 def seen(
-    volume: object, center: Float[np.ndarray, "3"], rotation: Float[np.ndarray, "3 3"], half: int
+    volume: Any, center: Float[np.ndarray, "3"], rotation: Float[np.ndarray, "3 3"], half: int
 ) -> Float[np.ndarray, "n n n"]:
     """Return the tomogram around a center in the particle's own frame; what lies outside is 0."""
     around = 2 * math.ceil(half * math.sqrt(3)) + 4
@@ -98,10 +99,10 @@ def seen(
     return np.asarray(seen, dtype=np.float64)
 
 
-def _block(volume: object, start: np.ndarray, edge: int) -> Float32[np.ndarray, "n n n"]:
+def _block(volume: Any, start: np.ndarray, edge: int) -> Float32[np.ndarray, "n n n"]:
     """Read a cube, zeros beyond the tomogram."""
-    shape = volume.shape  # type: ignore[attr-defined]
+    shape = volume.shape
     low = np.clip(start, 0, shape)
     high = np.clip(start + edge, 0, shape)
-    inside = np.asarray(volume[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)  # type: ignore[index]
+    inside = np.asarray(volume[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)
     return crop(inside, (start - low).tolist(), (edge,) * 3)
