@@ -133,7 +133,7 @@ def test_usual_steps():
     usual = {name: resolve_steps(name, PAPER, None) for name in SAMPLERS}
     assert usual == {"ddpm": 1000, "ddim": 50, "dpm++": 20, "sde-dpm++": 30, "unipc": 20, "distilled": 4}
     short = DiffusionSettings(timesteps=12)
-    assert {resolve_steps(name, short, None) for name in SAMPLERS} == {12}
+    assert {resolve_steps(name, short, None) for name in SAMPLERS if usual[name] > 12} == {12}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
