@@ -63,7 +63,7 @@ def curate_command(
     workers: options.Workers = 1,
     dask: options.Dask = None,
 ) -> None:
-    """Cut boxes around annotated particles into a box store.
+    """Cut boxes around annotated particles, or keep whole tomograms, to train on.
 
     Prints how many particles were found, used and left out, and why. If it is interrupted, rerun the same command to resume.
     """

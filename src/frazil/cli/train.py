@@ -72,7 +72,7 @@ def train_command(
         str | None, _hardware(metavar="TIME", help="Stop in time: minutes, HH:MM:SS or DD:HH:MM:SS.")
     ] = None,
 ) -> None:
-    """Train the conditional diffusion model on a box store.
+    """Train the conditional diffusion model on what curate wrote.
 
     If it is interrupted or runs out of time, rerun the same command to resume.
     """

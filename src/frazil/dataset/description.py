@@ -74,6 +74,10 @@ class StoreDescription(Document):
     @classmethod
     def parse(cls, content: Mapping[str, Any], path: Path, error: type[FrazilError]) -> Self:
         """Check what was read from `path`; see `Document.read`. What frazil 0.1 did not write is filled in."""
+        if content.get("kind") == "frazil tomogram store":
+            raise error(
+                f"{path.parent}: holds whole tomograms, not boxes; curate it without --whole (in Python: whole)"
+            )
         if content.get("kind") == cls.model_fields["kind"].default and content.get("schema_version") == 1:
             content = _completed(content, path.parent)
         described = super().parse(content, path, error)

@@ -167,11 +167,15 @@ def curate(
 def _curate_whole(
     source: Source, plan: CurationPlan, path: Path, *, workers: int, dask: str | None, force: bool
 ) -> TomogramStore:
+    written: list[int] = []
     with progress_bar() as bar:
         task = bar.add_task("curating", total=len(plan.headers))
-        store = curate_tomograms(
-            source, plan, path, workers=workers, dask=dask, force=force, on_progress=lambda n: bar.advance(task, n)
-        )
+
+        def on_progress(tomograms: int) -> None:
+            written.append(tomograms)
+            bar.advance(task, tomograms)
+
+        store = curate_tomograms(source, plan, path, workers=workers, dask=dask, force=force, on_progress=on_progress)
     _warn(plan)
     described, particles = store.description, store.particles
     print_counts(described.counts, described.voxel_size_angstrom, used="used")
@@ -180,7 +184,11 @@ def _curate_whole(
         radii = [f"{label} {described.radii_angstrom[label]:.0f} A" for label in described.measured_radii]
         warn(f"radius not known, measured on the particles: {', '.join(radii)}")
     train, validation = ((particles["split"] == name).sum() for name in ("train", "validation"))
-    say(f"wrote {path}: {len(store.runs)} tomograms, {train:,} training and {validation:,} validation particles")
+    what = f"{len(store.runs)} tomograms, {train:,} training and {validation:,} validation particles"
+    if written == [len(plan.headers)]:
+        say(f"{path}: already curated with these settings and picks ({what}); nothing to do")
+    else:
+        say(f"wrote {path}: {what}")
     return store
 
 

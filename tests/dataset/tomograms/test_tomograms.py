@@ -8,10 +8,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from frazil.core.errors import OutputError, SettingsError, ShapeError
+from frazil.core.errors import OutputError, SettingsError, ShapeError, StoreError
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import CurateSettings, SourceSettings, TrainingSettings
 from frazil.dataset.plan import make_plan
+from frazil.dataset.run import curate as run_curate
+from frazil.dataset.store import BoxStore
 from frazil.dataset.tables import CENTER_VOXEL
 from frazil.dataset.tomograms.curate import curate_tomograms
 from frazil.dataset.tomograms.store import TomogramStore
@@ -166,3 +168,16 @@ def test_tomograms_too_thin_and_other_voxels_are_refused(tmp_path, refuses):
         )  # fmt: skip
     with refuses(SettingsError, "resample to 20 A", "keep their voxels"):
         curate(Ellipsoids(), tmp_path / "other", voxel_size_angstrom=20.0)
+
+
+def test_a_rerun_does_nothing_and_force_writes_it_anew(make_project, tmp_path, capsys, refuses):
+    project, out = make_project("copick"), tmp_path / "store"
+    run_curate(project.path, out, whole=True, box_size_voxel=16)
+    written = (out / "tomograms" / "00000" / "volume" / "0.0.0").stat().st_mtime_ns
+    assert "wrote" in capsys.readouterr().out
+    run_curate(project.path, out, whole=True, box_size_voxel=16)
+    assert "nothing to do" in capsys.readouterr().out
+    run_curate(project.path, out, whole=True, box_size_voxel=16, force=True)
+    assert (out / "tomograms" / "00000" / "volume" / "0.0.0").stat().st_mtime_ns > written
+    with refuses(StoreError, "holds whole tomograms, not boxes", "--whole"):
+        BoxStore.open(out)

@@ -126,7 +126,8 @@ def curate_tomograms(
 
     folder.earlier(wanted, force=force, compare=compare)  # refuses before anything is touched
     with folder.held():
-        work, _ = folder.begin(wanted, force=force, compare=compare)
+        again = (path / DESCRIPTION).exists()
+        work, _ = folder.begin(wanted, force=force, again=again, compare=compare)
         lost = work.check()
         jobs = list(enumerate(sorted(plan.headers)))
         there = [job for job in jobs if _folder(work.path, job[0]).exists()]
