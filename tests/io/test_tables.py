@@ -123,3 +123,11 @@ def test_picks_that_cannot_be_used(tmp_path, refuses):
         picks(tmp_path, "experiment,particle_type,x,y,z\nTS_1,ribosome,1,two,3\n")
     with refuses(PickError, "line 2, column particle_type", "'__'", "class name"):
         picks(tmp_path, "experiment,particle_type,x,y,z\nTS_1,__,1,2,3\n")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_cells_beyond_the_last_column_are_ignored_in_any_number_of_rows(tmp_path, rows):
+    (tmp_path / "picks.csv").write_text("a,b\n" + "1,2,3,4\n" * rows)
+    table = read_csv(tmp_path / "picks.csv", ("a", "b"), PickError)
+    assert list(table.text("a")) == ["1"] * rows
+    assert list(table.text("b")) == ["2"] * rows

@@ -91,7 +91,8 @@ def read_csv(
             dtype=str,
             keep_default_na=False,
             skip_blank_lines=False,  # so that lines can be counted
-            usecols=lambda _: True,  # with it, cells beyond the last column are ignored
+            usecols=lambda _: True,  # with it, cells beyond the last column are ignored,
+            index_col=False,  # and with this, also where every row has them
         )
     except pd.errors.EmptyDataError:
         raise error(f"{path}: empty; {wanted}") from None
