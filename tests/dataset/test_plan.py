@@ -227,3 +227,9 @@ def test_two_classes_at_the_same_places_are_said(make_source):
     assert not plan_warnings(
         plan_of(make_source({key: [*some[:-1], [5, 6, 7 + len(some)]] for key, some in places.items()}))
     )
+
+
+def test_places_that_no_tomogram_reaches_are_refused(make_source, refuses):
+    source = make_source({("a", "ribosome"): [[3, 4, 5], [6, 1e300, 9]]})
+    with refuses(PickError, "ribosome of a", "1e+301", "units"):
+        make_plan(source, SourceSettings(), CurateSettings())

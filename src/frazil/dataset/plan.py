@@ -41,6 +41,9 @@ _LATER = ("units", "contrast", "match", "min_score")
 _DUPLICATE_VOXEL = 0.5
 """Two picks of one class that are closer than this are one particle."""
 
+_FARTHEST_ANGSTROM = 1e10
+"""A meter."""
+
 _MOST_NAMED = 8  # of the runs without a tomogram
 
 
@@ -102,6 +105,7 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
         there = ", ".join(known) or "none"
         raise PickError(f"{source.path}: no picks of label {', '.join(unknown)}; choose among {there}")
     particles = annotated_particles(picks)
+    _check_places(source.path, particles)
     headers, missing = {}, {}
     for run in sorted(particles["run"].unique()):
         try:
@@ -124,6 +128,18 @@ def make_plan(source: Source, source_settings: SourceSettings, settings: CurateS
         tilt_range_degrees=tilts.pop() if len(tilts) == 1 else None,
         digest=_digest(particles, headers, source_settings, settings),
     )
+
+
+def _check_places(path: Path, particles: pd.DataFrame) -> None:
+    """Refuse coordinates that no tomogram reaches: distances between them are no numbers."""
+    far = (particles[CENTER_ANGSTROM].abs() > _FARTHEST_ANGSTROM).any(axis=1)
+    if far.any():
+        first = particles[far].iloc[0]
+        place = ", ".join(f"{value:.3g}" for value in first[CENTER_ANGSTROM])
+        raise PickError(
+            f"{path}: a {first['label']} of {first['run']} lies at ({place}) A (z, y, x), farther than any tomogram reaches; correct "
+            "the coordinates, or their units"
+        )
 
 
 def check_plan(plan: CurationPlan) -> None:
