@@ -306,3 +306,9 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("fcntl.flock", no_locks)
     with locked(tmp_path / ".lock"):
         assert "has no locks; run one command at a time there" in capsys.readouterr().err
+
+
+def test_a_journal_that_is_a_device_is_not_read(folder):
+    (folder.path / ".written").mkdir(parents=True)
+    (folder.path / ".written" / "files.jsonl").symlink_to("/dev/zero")
+    assert Ledger(folder.path).entries == {}

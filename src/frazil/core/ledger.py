@@ -59,6 +59,8 @@ class Ledger:
         inside: dict[str, bool] = {}  # of folders, since it takes long
         for part in ("", *parts):
             for journal in _journals(root / part):
+                if not journal.is_file():  # a pipe or a device, which never ends
+                    continue
                 for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
                     with suppress(ValueError, TypeError, RecursionError):  # a line that was cut off
                         name, *values = json.loads(line)
