@@ -11,13 +11,11 @@ import pandas as pd
 
 from frazil.core.documents import Document
 from frazil.core.errors import FrazilError, StoreError
-from frazil.core.files import text_digest
+from frazil.core.files import file_digest, text_digest
 from frazil.core.records import TiltRange, TomogramHeader
 from frazil.core.settings import CurateSettings, SourceSettings, SplitBy
 from frazil.dataset.tables import CENTER_ANGSTROM, CENTER_VOXEL, PARTICLES, POSITION, ClassCount
 from frazil.io.cells import without_apostrophes
-
-pass
 
 DESCRIPTION = "dataset.json"
 REMEDY = "curate it again with --force (in Python: force=True)"
@@ -108,6 +106,15 @@ def read_description(path: Path) -> StoreDescription:
             f"{path}: not a finished box store ({DESCRIPTION} is missing); make one, or finish it, with frazil curate"
         )
     return StoreDescription.read(file, StoreError)
+
+
+def check_tables(path: Path, digests: Mapping[str, str]) -> None:
+    """Refuse a store of which a table is missing or was changed."""
+    for name, digest in digests.items():
+        if not (path / name).is_file():
+            raise StoreError(f"{path / name}: missing; {REMEDY}")
+        if file_digest(path / name) != digest:
+            raise StoreError(f"{path / name}: damaged or edited, its digest does not fit; {REMEDY}")
 
 
 def read_store_table(path: Path) -> pd.DataFrame:

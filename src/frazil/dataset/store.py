@@ -23,10 +23,16 @@ import zarr
 from jaxtyping import Bool, Float32, Int64
 
 from frazil.core.errors import StoreError
-from frazil.core.files import file_digest
 from frazil.core.records import Moments
 from frazil.core.settings import Normalisation
-from frazil.dataset.description import DESCRIPTION, REMEDY, StoreDescription, read_description, read_store_table
+from frazil.dataset.description import (
+    DESCRIPTION,
+    REMEDY,
+    StoreDescription,
+    check_tables,
+    read_description,
+    read_store_table,
+)
 from frazil.dataset.tables import NEIGHBOURS, PARTICLES
 from frazil.io.zarr_arrays import open_array
 from frazil.volume.intensity import moments, z_score
@@ -69,11 +75,7 @@ class BoxStore:
         StoreError : no store, a newer schema, or a part that is missing or damaged.
         """
         description = read_description(path)
-        for name, digest in description.table_digests.items():
-            if not (path / name).is_file():
-                raise StoreError(f"{path / name}: missing; {REMEDY}")
-            if file_digest(path / name) != digest:
-                raise StoreError(f"{path / name}: damaged or edited, its digest does not fit; {REMEDY}")
+        check_tables(path, description.table_digests)
         store = cls(path, description, read_store_table(path / PARTICLES), read_store_table(path / NEIGHBOURS))
         store._check_boxes()
         return store

@@ -21,9 +21,8 @@ import zarr
 from jaxtyping import Float32
 
 from frazil.core.errors import StoreError
-from frazil.core.files import file_digest
 from frazil.core.records import Layout, Moments
-from frazil.dataset.description import DESCRIPTION, REMEDY, read_store_table
+from frazil.dataset.description import DESCRIPTION, REMEDY, check_tables, read_store_table
 from frazil.dataset.tables import CENTER_VOXEL, PARTICLES, ROTATION
 from frazil.dataset.tomograms.description import TomogramStoreDescription
 from frazil.io.npz import read_npz
@@ -61,11 +60,7 @@ class TomogramStore:
         description = TomogramStoreDescription.read(path / DESCRIPTION, StoreError)
         if description.digest != description.own_digest():
             raise StoreError(f"{path / DESCRIPTION}: damaged or edited, its digest does not fit; {REMEDY}")
-        for name, digest in description.table_digests.items():
-            if not (path / name).is_file():
-                raise StoreError(f"{path / name}: missing; {REMEDY}")
-            if file_digest(path / name) != digest:
-                raise StoreError(f"{path / name}: damaged or edited, its digest does not fit; {REMEDY}")
+        check_tables(path, description.table_digests)
         return cls(path, description, read_store_table(path / PARTICLES))
 
     @property
