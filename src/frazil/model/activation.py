@@ -24,7 +24,7 @@ def norm_silu(
     of its own (`_NormSiLU`).
     """
     if x.device.type == "cpu" and x.dtype == torch.bfloat16 and torch.is_grad_enabled():
-        return _NormSiLU.apply(  # type: ignore[no-untyped-call, no-any-return]
+        return _NormSiLU.apply(  # type: ignore[no-untyped-call, no-any-return, unused-ignore]
             x, norm.weight, norm.bias, factor, shift, norm.num_groups, norm.eps
         )
     if factor is None or shift is None:

@@ -53,7 +53,7 @@ class Compute:
 
     def lay_out(self, network: _Network) -> _Network:
         """Convert the weights of `network` to the memory format, in place; return it."""
-        return network.to(memory_format=_FORMATS[self.memory_format])  # type: ignore[call-overload, no-any-return]
+        return network.to(memory_format=_FORMATS[self.memory_format])  # type: ignore[call-overload, no-any-return, unused-ignore]
 
     def autocast(self, device_type: str) -> torch.autocast:
         """Return the context in which the network computes on ``cpu`` or ``cuda``."""

@@ -75,7 +75,7 @@ class ExactConv3d(SteadyConv3d):
         """Convolve a batch."""
         rounded = input.dtype == torch.bfloat16 and input.device.type == "cpu" and torch.is_grad_enabled()
         if rounded and not _weight_gradient_fails_in_bf16(input):
-            return _RoundedGradients.apply(input, self.weight, self.bias, self.padding)  # type: ignore[no-untyped-call, no-any-return]
+            return _RoundedGradients.apply(input, self.weight, self.bias, self.padding)  # type: ignore[no-untyped-call, no-any-return, unused-ignore]
         with torch.autocast(input.device.type, enabled=False):
             return super().forward(input.to(self.weight.dtype))
 
