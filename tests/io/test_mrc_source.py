@@ -176,11 +176,6 @@ def test_dotfiles_and_other_suffixes_beside_the_tomograms(make_project):
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        (
-            "picks.tbl",
-            ("Dynamo", "copick add picks", "-c copick.json --object-name CLASS --voxel-size ANGSTROM --run TOMOGRAM"),
-        ),
-        ("motl 1.em", ("TOM, Artiatomi", "motl 1.em' -c copick.json")),
         ("TS_1.mod", ("IMOD", "model2point", "experiment, particle_type, x, y, z")),
         ("TS_1.coords", ("TomoTwin", "a CSV with the columns experiment")),
         ("TS_1.box", ("EMAN", "a CSV with the columns")),
@@ -194,7 +189,7 @@ def test_picks_of_other_programs_are_named_with_the_way_in(make_project, name, p
     (project.path / name).write_bytes(b"1 2 3\n")
     with refuses(PickError, name, *parts):
         opened(project.path, picks_file=str(project.path / name))
-    ambiguous = name.endswith((".em", ".xml", ".json"))
+    ambiguous = name.endswith((".xml", ".json"))
     with refuses(SourceError if ambiguous else PickError, "no table of picks" if ambiguous else name):
         opened(project.path)
 

@@ -25,7 +25,7 @@ User = Annotated[list[str] | None, source_option(metavar="NAME", help="Only pick
 Session = Annotated[list[str] | None, source_option(metavar="NAME", help="Only picks of this session; repeatable.")]
 Label = Annotated[list[str] | None, source_option(metavar="NAME", help="Only this particle class; repeatable.")]
 PicksFile = Annotated[
-    Path | None, source_option(help="CSV or STAR file of the picks, if it is not next to the MRC files.")
+    Path | None, source_option(help="Table of the picks (CSV, STAR, .tbl, .em), if it is not next to the MRC files.")
 ]
 Units = Annotated[
     str | None,

@@ -15,8 +15,7 @@ from frazil.core.records import Layout, Picks, TiltRange, TomogramHeader
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import Units
 from frazil.io.like import LikeOptions, read_likenesses
-from frazil.io.star import read_particles
-from frazil.io.tables import read_picks
+from frazil.io.pick_tables import read_pick_table
 from frazil.model.bundle import BundleCard
 from frazil.volume.arrangement import OVERLAPPING, draw_layout
 
@@ -65,8 +64,8 @@ def plan_like(card: BundleCard, options: LikeOptions, usual: TomogramHeader) -> 
 
 
 def plan_table(card: BundleCard, path: Path, units: Units | None, usual: TomogramHeader) -> list[PlannedTomogram]:
-    """Return the layouts of a CSV or STAR file, one for each tomogram that it names, on the grid of `usual`."""
-    table = (read_particles if path.suffix.lower() == ".star" else read_picks)(path, units)
+    """Return the layouts of a table of picks, one for each tomogram that it names, on the grid of `usual`."""
+    table = read_pick_table(path, units)
     if units is None and any(some.unit == "voxel" for some in table):
         raise PickError(
             f"{path}: does not say what x, y and z are in; give the units: voxel (of {usual.voxel_size_angstrom:g} A, the "

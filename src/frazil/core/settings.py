@@ -94,7 +94,7 @@ class SourceSettings(Settings):
     voxel_size_angstrom : true voxel size of the finest level, if the header is wrong (coarser levels keep their ratio to it);
         None trusts the header.
     users, sessions, labels : keep only these picks; empty keeps all.
-    picks_file : CSV or STAR file of the picks; None searches the folder of the tomograms.
+    picks_file : CSV, STAR, .tbl, or .em file of the picks; None searches the folder of the tomograms.
     match : ``TOMOGRAM=NAME`` where a table of picks calls a tomogram otherwise than its file; ``*`` stands for the same text in both.
     min_score : leave out picks with a lower score; None keeps all.
     units : what coordinates in such a file are in: ``voxel`` of the tomograms, or ``angstrom``, both from the first voxel; None

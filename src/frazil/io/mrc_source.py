@@ -1,4 +1,4 @@
-"""A folder of MRC tomograms with the picks in tables: the paper's CSV, or RELION 5 STAR files."""
+"""A folder of MRC tomograms with the picks in tables: CSV, STAR, and those of Dynamo and TOM."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from frazil.io.checks import (
     refuse_unknown_voxel_size,
     select,
 )
+from frazil.io.motive_lists import is_motive_list
 from frazil.io.mrc import read_header, read_volume
+from frazil.io.pick_tables import READERS, read_pick_table
 from frazil.io.sources import Source
-from frazil.io.star import is_particle_file, read_particles
-from frazil.io.tables import TablePicks, read_picks
+from frazil.io.star import is_particle_file
+from frazil.io.tables import TablePicks
 
 _FOREIGN = {
-    ".tbl": "Dynamo",
-    ".em": "TOM, Artiatomi or PyTom",
     ".mod": "IMOD",
     ".coords": "TomoTwin or IMOD",
     ".box": "EMAN or crYOLO",
@@ -146,9 +146,9 @@ def tomogram_files(folder: Path) -> list[Path]:
 
 
 def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
-    """Open a folder of MRC files with picks in a CSV or in STAR files.
+    """Open a folder of MRC files with tables of picks.
 
-    Without ``settings.picks_file`` the folder is searched: one CSV, or any number of particle STAR files.
+    Without ``settings.picks_file`` the folder is searched: one CSV, or any number of particle STAR files or of motive lists.
     """
     for option, value in (
         ("level", settings.level or None),
@@ -160,15 +160,15 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
     if settings.picks_file is not None:
         tables = [Path(settings.picks_file)]
         if not tables[0].is_file():
-            raise PickError(f"{tables[0]}: no such file; name a CSV or a particles STAR file of picks")
+            raise PickError(f"{tables[0]}: no such file; name a table of picks")
         _refuse_foreign(tables[0])
     else:
         tables = _find_tables(path)
-    if tables[0].suffix.lower() == ".star":
-        each = [read_particles(table, settings.units) for table in tables]
-        _refuse_copies(each)
-        return MrcSource(path, "MRC + STAR", [picks for records in each for picks in records], settings)
-    return MrcSource(path, "MRC + CSV", read_picks(tables[0], settings.units), settings)
+    each = [read_pick_table(table, settings.units) for table in tables]
+    _refuse_copies(each)
+    suffix = tables[0].suffix.lower()
+    kind = f"MRC + {suffix[1:].upper() if suffix in READERS else 'CSV'}"
+    return MrcSource(path, kind, [picks for records in each for picks in records], settings)
 
 
 def _refuse_copies(tables: Sequence[list[TablePicks]]) -> None:
@@ -192,18 +192,19 @@ def _find_tables(folder: Path) -> list[Path]:
     csvs, stars = ([file for file in files if file.suffix.lower() == suffix] for suffix in (".csv", ".star"))
     # if none lists particles, the reader of the first says why
     particles = [star for star in stars if is_particle_file(star)] or stars[:1]
-    if (csvs and particles) or len(csvs) > 1:
-        names = ", ".join(file.name for file in (*csvs, *particles))
+    kinds = [tables for tables in (csvs, particles, [file for file in files if is_motive_list(file)]) if tables]
+    if len(kinds) > 1 or len(csvs) > 1:
+        names = ", ".join(file.name for tables in kinds for file in tables)
         raise SourceError(f"{folder}: several tables of picks: {names}; name one of them as picks")
-    if not csvs and not particles:
+    if not kinds:
         for file in files:
-            if file.suffix.lower() not in (".em", ".xml", ".json"):  # these may be anything
+            if file.suffix.lower() not in (".xml", ".json"):  # these may be anything
                 _refuse_foreign(file)
         raise SourceError(
-            f"{folder}: MRC files but no table of picks; name as picks a CSV (experiment, particle_type, x, "
-            "y, z) or a STAR file"
+            f"{folder}: MRC files but no table of picks; name as picks a CSV (experiment, particle_type, x, y, z), a STAR file, a "
+            "table of Dynamo (.tbl), or a motive list (.em)"
         )
-    return csvs or particles
+    return kinds[0]
 
 
 def _refuse_foreign(file: Path) -> None:
@@ -212,12 +213,7 @@ def _refuse_foreign(file: Path) -> None:
     if suffix not in _FOREIGN:
         return
     remedy = "write them to a CSV with the columns experiment, particle_type, x, y, z (in voxels)"
-    if suffix in (".tbl", ".em"):
-        remedy = (
-            f"import them into a copick project: copick add picks {shlex.quote(str(file))} -c copick.json --object-name CLASS "
-            "--voxel-size ANGSTROM --run TOMOGRAM"
-        )
-    elif suffix == ".mod":
+    if suffix == ".mod":
         remedy = f"list the points with IMOD's model2point {shlex.quote(str(file))} points.txt, and {remedy}"
     raise PickError(f"{file}: picks in the format of {_FOREIGN[suffix]}, which frazil does not read; {remedy}")
 

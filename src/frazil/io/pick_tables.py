@@ -1,4 +1,4 @@
-"""Picks of several runs as tables for other programs: the paper's CSV, and a STAR file for each class."""
+"""Tables of picks in all formats: read by what a file is, and written for other programs as the paper's CSV and a STAR file a class."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from pathlib import Path
 
 from frazil.core.files import write_text
 from frazil.core.records import Picks, TomogramHeader
-from frazil.io.star import write_particles
-from frazil.io.tables import PICK_COLUMNS
+from frazil.core.settings import Units
+from frazil.io.motive_lists import SUFFIXES, read_motive_list
+from frazil.io.star import read_particles, write_particles
+from frazil.io.tables import PICK_COLUMNS, TablePicks, read_picks
+
+READERS = {".star": read_particles, **dict.fromkeys(SUFFIXES, read_motive_list)}
+"""Of the tables that are no CSV."""
+
+
+def read_pick_table(path: Path, units: Units | None = None) -> list[TablePicks]:
+    """Read picks, one record per tomogram and class. `units` is what coordinates are in, where the format leaves it open."""
+    return READERS.get(path.suffix.lower(), read_picks)(path, units)
 
 
 def write_pick_tables(folder: Path, picks: Sequence[Picks], headers: Mapping[str, TomogramHeader]) -> None:

@@ -19,7 +19,8 @@ FORMS = (
     "(a) a copick configuration (.json) or a folder with copick.json or ExperimentRuns; "
     "(b) a CZII folder with static/ExperimentRuns and overlay/ExperimentRuns; "
     "(c) a folder of MRC tomograms with a CSV of picks (experiment, particle_type, x, y, z; or copick's); "
-    "(d) a folder of MRC tomograms with particle STAR files (RELION, Warp, M, pytom-match-pick)"
+    "(d) a folder of MRC tomograms with particle STAR files (RELION, Warp, M, pytom-match-pick), tables of Dynamo (.tbl), or "
+    "motive lists of TOM (.em)"
 )
 
 

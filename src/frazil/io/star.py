@@ -32,9 +32,8 @@ from frazil.core.reading import one_line, read_bytes
 from frazil.core.records import Picks, TomogramHeader
 from frazil.core.settings import Units
 from frazil.core.version import signature
-from frazil.io.checks import bare_name, clean_name
-from frazil.io.copick.picks import known_rotations, relion_rows_to_poses
-from frazil.io.tables import TablePicks, center_angstrom
+from frazil.io.copick.picks import relion_rows_to_poses
+from frazil.io.tables import TablePicks, center_angstrom, classes_of_file, clean_classes, in_groups
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -83,27 +82,19 @@ def read_particles(path: Path, units: Units | None = None) -> list[TablePicks]:
     rotations, shifts = relion_rows_to_poses(table)
     scores = next((_numbers(table[column], path).to_numpy() for column in _SCORES if column in table), None)
     tomograms = np.array([_restored(name) for name in table[_tomogram_column(table)]])
-    labels = np.array(_labels(table, path, set(tomograms.tolist())))
-    records = []
-    for tomogram, label in sorted(set(zip(tomograms.tolist(), labels.tolist(), strict=True))):
-        rows = (tomograms == tomogram) & (labels == label)
-        offsets, moved = (np.ascontiguousarray(part[rows][:, ::-1]) for part in (places, shifts))  # xyz -> zyx
-        if unit != "voxel":  # both in angstrom
-            offsets = np.ascontiguousarray((places - shifts)[rows][:, ::-1])
-        turned = known_rotations(rotations[rows], str(path))
-        records.append(
-            TablePicks(
-                tomogram,
-                label,
-                offsets,
-                str(path),
-                turned,
-                unit,
-                moved if unit == "voxel" else None,
-                scores=None if scores is None else scores[rows],
-            )
-        )
-    return records
+    labels = np.array(_labels(table, path, tomograms.tolist()))
+    shifts = shifts[:, ::-1]  # xyz -> zyx
+    places = places[:, ::-1] if unit == "voxel" else places[:, ::-1] - shifts  # both in angstrom
+    return in_groups(
+        tomograms,
+        labels,
+        places,
+        str(path),
+        unit,
+        rotations=rotations,
+        shifts_angstrom=shifts if unit == "voxel" else None,
+        scores=scores,
+    )
 
 
 def _tomogram_column(table: pd.DataFrame) -> str:
@@ -284,25 +275,11 @@ def _numbers(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
     return numbers
 
 
-def _labels(table: pd.DataFrame, path: Path, tomograms: set[str]) -> list[str]:
-    stem = path.stem
-    if len(tomograms) == 1:  # one file a tomogram is not one class a tomogram
-        tomogram = re.escape(bare_name(*tomograms))
-        if named := re.fullmatch(rf"(?:(.*)[^A-Za-z0-9])?{tomogram}(?:[^A-Za-z0-9](.*))?", stem.removeprefix("rec_")):
-            stem = "-".join(part for part in named.groups() if part) or "particle"
+def _labels(table: pd.DataFrame, path: Path, tomograms: Sequence[str]) -> list[str]:
     if LABEL in table:
-        names = [_restored(value) for value in table[LABEL]]
-    elif "rlnClassNumber" in table and table["rlnClassNumber"].nunique() > 1:
-        names = [f"{stem}-class{value}" for value in table["rlnClassNumber"]]
-    else:
-        names = [stem] * len(table)
-    labels = [clean_name(name) for name in names]
-    if not all(labels):
-        raise PickError(
-            f"{path}, particle {labels.index('') + 1}: {names[labels.index('')]!r} is not a class name; use letters "
-            "and digits"
-        )
-    return labels
+        return clean_classes([_restored(value) for value in table[LABEL]], path)
+    numbers = table["rlnClassNumber"].tolist() if "rlnClassNumber" in table else None
+    return clean_classes(classes_of_file(path, tomograms, numbers), path)
 
 
 def _angles(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:

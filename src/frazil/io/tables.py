@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -183,18 +184,78 @@ def read_picks(path: Path, units: Units | None = None) -> list[TablePicks]:
     if not ours and {f"transform_{row}{column}" for row in range(4) for column in range(4)} <= set(table.cells):
         flat = [table.numbers(f"transform_{row}{column}") for row in range(3) for column in range(4)]
         matrices = np.stack(flat, axis=-1).reshape(-1, 3, 4)
-    scores = table.numbers(SCORE).to_numpy() if SCORE in table.cells else None
-    records = []
-    named = places.assign(tomogram=tomograms, label=labels).reset_index(drop=True)
-    for (tomogram, label), rows in named.groupby(["tomogram", "label"], sort=False):
-        turned = shifts = None
-        if matrices is not None:  # xyz -> zyx
-            turned = known_rotations(matrices[rows.index, :, :3], str(path))
-            shifts = -matrices[rows.index, ::-1, 3]
-        sure = None if scores is None else scores[rows.index]
-        records.append(
-            TablePicks(
-                str(tomogram), str(label), rows[[*"zyx"]].to_numpy(), str(path), turned, unit, shifts, scores=sure
-            )
+    return in_groups(
+        tomograms.to_numpy(),
+        labels.to_numpy(),
+        places.to_numpy(),
+        str(path),
+        unit,
+        rotations=None if matrices is None else matrices[:, :, :3],
+        shifts_angstrom=None if matrices is None else -matrices[:, ::-1, 3],  # xyz -> zyx
+        scores=table.numbers(SCORE).to_numpy() if SCORE in table.cells else None,
+    )
+
+
+def in_groups(
+    tomograms: np.ndarray,
+    labels: np.ndarray,
+    places: Float[np.ndarray, "n 3"],
+    origin: str,
+    unit: Literal["voxel", "angstrom", "centered"],
+    *,
+    rotations: Float[np.ndarray, "n 3 3"] | None = None,
+    shifts_angstrom: Float[np.ndarray, "n 3"] | None = None,
+    scores: Float[np.ndarray, "n"] | None = None,
+) -> list[TablePicks]:
+    """Return the rows of a table as one record per tomogram and class, sorted.
+
+    Parameters
+    ----------
+    tomograms, labels : `(n,)` names, one a row.
+    rotations : `(n, 3, 3)` object -> tomogram, on xyz vectors, as tables have them; all others are zyx.
+    """
+    groups = pd.DataFrame({"tomogram": tomograms, "label": labels}).groupby(["tomogram", "label"]).indices
+    return [
+        TablePicks(
+            str(tomograms[rows[0]]),
+            str(labels[rows[0]]),
+            np.ascontiguousarray(places[rows]),
+            origin,
+            None if rotations is None else known_rotations(rotations[rows], origin),
+            unit,
+            None if shifts_angstrom is None else np.ascontiguousarray(shifts_angstrom[rows]),
+            scores=None if scores is None else scores[rows],
         )
-    return records
+        for rows in groups.values()
+    ]
+
+
+def classes_of_file(path: Path, tomograms: Sequence[str], numbers: Sequence[Any] | None = None) -> list[str]:
+    """Return the class of each particle of a file that says none: the name of the file, with the number of the class if there are several.
+
+    Where a file holds one tomogram and is named after it, the tomogram is no part of the name of the class.
+
+    Parameters
+    ----------
+    tomograms : of each particle.
+    numbers : of the class of each particle; None where the file has no such column.
+    """
+    stem = path.stem
+    if len(set(tomograms)) == 1:  # one file a tomogram is not one class a tomogram
+        tomogram = re.escape(bare_name(tomograms[0]))
+        if named := re.fullmatch(rf"(?:(.*)[^A-Za-z0-9])?{tomogram}(?:[^A-Za-z0-9](.*))?", stem.removeprefix("rec_")):
+            stem = "-".join(part for part in named.groups() if part) or "particle"
+    if numbers is None or len(set(numbers)) == 1:
+        return [stem] * len(tomograms)
+    return [f"{stem}-class{number}" for number in numbers]
+
+
+def clean_classes(names: Sequence[str], path: Path) -> list[str]:
+    """Return names of classes, one a particle, as copick accepts them."""
+    labels = [clean_name(name) for name in names]
+    if not all(labels):
+        raise PickError(
+            f"{path}, particle {labels.index('') + 1}: {names[labels.index('')]!r} is not a class name; use letters "
+            "and digits"
+        )
+    return labels

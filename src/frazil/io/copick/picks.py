@@ -28,6 +28,7 @@ _level, _handlers = _root.level, list(_root.handlers)
 
 import copick  # noqa: E402
 from copick.impl.filesystem import CopickConfigFSSpec, CopickRootFSSpec  # noqa: E402
+from copick.util.formats import dynamo_to_copick_transform, em_to_copick_transform  # noqa: E402
 from copick.util.reconnecting_fs import ReconnectingFileSystem  # noqa: E402
 from copick.util.relion import relion_rows_to_poses  # noqa: E402
 
@@ -37,7 +38,14 @@ _root.handlers[:] = _handlers
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-__all__ = ["CopickConfigFSSpec", "CopickRootFSSpec", "copick", "relion_rows_to_poses"]
+__all__ = [
+    "CopickConfigFSSpec",
+    "CopickRootFSSpec",
+    "copick",
+    "dynamo_to_copick_transform",
+    "em_to_copick_transform",
+    "relion_rows_to_poses",
+]
 
 _NETWORK = (
     "aiohttp",
