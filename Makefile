@@ -13,9 +13,11 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev lint
 	OMP_NUM_THREADS=$(TEST_THREADS) $(BIN)/pytest -n 2 --dist worksteal -q
 
-# kills every command before each change that it makes to the file system
+# kills every command before each change that it makes to the file system, starts it twice, and fills its disk (Linux)
 faults: $(VENV)/.installed-dev
 	$(BIN)/python tests/faults/inject.py
+	$(BIN)/python tests/faults/inject.py --how twice
+	unshare -rm $(BIN)/python tests/faults/inject.py --how full
 
 # damages what commands read, in 2,000 random ways
 fuzz: $(VENV)/.installed-dev

@@ -99,6 +99,19 @@ def test_interrupted_it_continues_to_the_same_bytes(denoiser, tmp_path):
     assert resumed.tobytes() == whole.tobytes()
 
 
+@pytest.mark.parametrize("damage", ["steps", "nothing", "short", "other"])
+def test_a_damaged_state_is_begun_again(denoiser, tmp_path, damage):
+    whole = denoiser.denoise(LAYOUT, SHAPE, tmp_path / "whole", seed=3, index=7).copy()
+    denoiser.denoise(LAYOUT, SHAPE, tmp_path / "part", seed=3, index=7)
+    if damage == "short":
+        (tmp_path / "part/x-odd.npy").write_bytes((tmp_path / "part/x-odd.npy").read_bytes()[:1000])
+    elif damage == "other":
+        np.save(tmp_path / "part/x0-even.npy", np.zeros((2, 2, 2), np.float32))
+    else:
+        (tmp_path / "part/done.json").write_text('{"steps": 1000}' if damage == "steps" else "{}")
+    assert denoiser.denoise(LAYOUT, SHAPE, tmp_path / "part", seed=3, index=7).tobytes() == whole.tobytes()
+
+
 def test_the_volume_depends_on_layout_and_seed(denoiser, tmp_path):
     def made(name: str, layout: Layout, index: int) -> np.ndarray:
         return denoiser.denoise(layout, SHAPE, tmp_path / name, seed=3, index=index)

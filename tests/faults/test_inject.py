@@ -15,4 +15,4 @@ def test_killed_commands_end_as_if_undisturbed():
     command = [sys.executable, str(INJECT), "--points", "2", "--seed", "1", *COMMANDS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=840, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "8 of 8 kills were as if undisturbed" in done.stdout
+    assert "kill: 8 of 8 were as if undisturbed" in done.stdout

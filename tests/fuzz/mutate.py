@@ -54,6 +54,19 @@ DOCUMENTS = [
 ]  # fmt: skip
 
 
+def _inject() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("inject", Path(__file__).parents[1] / "faults" / "inject.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["inject"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+inject = _inject()
+
+
 @dataclass(frozen=True)
 class Target:
     """A command, the folder that it reads (copied to ``{out}``'s neighbor ``{input}``), and which of its files are changed."""
@@ -77,8 +90,15 @@ TARGETS = [
     Target("volumes", "volumes", ("*.json", "volumes/*"), "evaluate {inputs}/boxes {input} -o {out} --only physics"),
     Target("report", "evaluation", ("*.json", "*.npz"), "report {input}"),
     Target("preset", "tables", ("preset.toml",), "simulate {out} --preset {input}/preset.toml --types denoised"),
-    Target("simulated", "simulated", ("simulation.json", "**/tomogram.json", "copick.json", ".written/*"), "{simulate} --count 1"),
-    Target("training", "training", ("*.json", "**/*.json", "**/*.safetensors", ".written/*"), "{train}"),
+    Target("simulated", "simulated", ("simulation.json", "**/tomogram.json", "copick.json", ".written/*"), f"{inject.SIMULATE} --count 1"),
+    Target("training", "training", ("*.json", "**/*.json", "**/*.safetensors", ".written/*"), inject.TRAIN),
+    Target("whole", "whole", ("*.json", "*.csv", "*.npz", "**/.z*", "**/0.0.0"), inject.LAYOUTS.replace("{inputs}/whole", "{input}") + " --max-time 00:00:01"),
+    Target("layouts", "layouts/bundle", ("*.json", "*.safetensors"), inject.COMPOSE.replace("{inputs}/layouts", "{input}")),
+    Target("places", "tables", ("places.csv",), inject.COMPOSE.replace("{inputs}/places", "{input}/places")),
+    Target("composed", "composed", ("composition.json", "**/tomogram.json", "copick.json", "tables/*", ".written/*"), inject.COMPOSE),
+    Target("export", "project", ("**/*.json", "**/.z*"), "export {input} -o {out} --to warp"),
+    Target("weights", "tables", ("theirs.pt",), "import-weights {input}/theirs.pt -o {out}"),
+    Target("compare", "evaluation", ("*.json", "*.npz"), "evaluate --compare {input} {inputs}/evaluation -o {out}"),
 ]  # fmt: skip
 OPTIONS = [
     *("sample {inputs}/bundle -o {out} --label ribosome --count=", "sample {inputs}/bundle -o {out} --label ribosome --batch-size="),
@@ -87,19 +107,6 @@ OPTIONS = [
     *(f"train {{inputs}}/boxes -o {{out}} --preset smoke --epochs 1 --{name}=" for name in ("epochs", "max-time", "set training.batch_size")),
     *("sample {inputs}/bundle -o {out} --label ribosome --position=0.5,0.5,", "evaluate {inputs}/boxes {inputs}/volumes -o {out} --only nothing --threads="),
 ]  # fmt: skip
-
-
-def _inject() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("inject", Path(__file__).parents[1] / "faults" / "inject.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["inject"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-inject = _inject()
 
 
 class Fuzz:
@@ -112,7 +119,8 @@ class Fuzz:
     def make_inputs(self) -> None:
         """Make what the commands read."""
         self.lab.make_inputs()
-        for name, arguments in {"simulated": f"{inject.SIMULATE} --count 1", "training": inject.TRAIN}.items():
+        made = {"simulated": f"{inject.SIMULATE} --count 1", "training": inject.TRAIN, "composed": inject.COMPOSE}
+        for name, arguments in made.items():
             self.lab.must(arguments)
             shutil.move(self.lab.out, self.inputs / name)
         child = os.fork()
@@ -124,6 +132,13 @@ class Fuzz:
             finally:
                 os._exit(code)
         assert os.waitpid(child, 0)[1] == 0, "the inputs could not be made"
+        for name in ("places.csv", "theirs.pt"):
+            shutil.copy(self.inputs / name, self.inputs / "tables")
+        for target in TARGETS:  # each can be done, and what it imports need not be imported in each case
+            place = self.place(target)
+            self.lab.clear()
+            shutil.copytree(self.inputs / target.folder, place, symlinks=True)
+            self.lab.must(target.command.replace("{input}", str(place)))
 
     def draw(self, targets: list[Target]) -> None:
         """Run one case."""
@@ -136,13 +151,16 @@ class Fuzz:
             self.run("option", words)
             return
         target = self.chance.choice(targets)
-        place = self.lab.out if target.folder in ("simulated", "training") else self.input
+        place = self.place(target)
         shutil.copytree(self.inputs / target.folder, place, symlinks=True)
         files = sorted({path for pattern in target.files for path in place.glob(pattern) if path.is_file()})
         file = self.chance.choice(files)
         how = self.change(file)
-        command = target.command.replace("{simulate}", inject.SIMULATE).replace("{train}", inject.TRAIN)
-        self.run(f"{target.name}: {how} of {file.relative_to(place)}", command.split(" "))
+        self.run(f"{target.name}: {how} of {file.relative_to(place)}", target.command.split(" "))
+
+    def place(self, target: Target) -> Path:
+        """Return where the copy is that is damaged."""
+        return self.lab.out if target.folder in ("simulated", "training", "composed") else self.input
 
     def change(self, file: Path) -> str:
         """Do something bad to a file, and say what."""
@@ -248,7 +266,8 @@ def _write_more(inputs: Path) -> None:
     tables = inputs / "tables"
     (tables / "requests.csv").write_text("label,x,y,z,count\nribosome,0.5,0.5,0.5,2\napo-ferritin,0.1,0.2,0.3,1\n")
     (tables / "preset.toml").write_text(
-        'base = "small"\n[specimen]\nshape_voxel = [24, 32, 32]\nvoxel_size_angstrom = 20.0\n[microscope.tilts]\n'
+        'base = "small"\n[specimen]\nshape_voxel = [24, 32, 32]\nvoxel_size_angstrom = 20.0\nparticles_per_class = 1\n'
+        'ice_thickness_angstrom = "full"\nice_tilt_degrees = [0.0, 0.0]\n[microscope.tilts]\n'
         "dose_e_per_angstrom2 = 60.0\nrange_degrees = [-45.0, 45.0]\n"
     )
 
@@ -260,7 +279,8 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    inject._import_what_commands_need()
+    import frazil.cli  # noqa: F401
+
     with tempfile.TemporaryDirectory(prefix="frazil-fuzz-") as root:
         fuzz = Fuzz(Path(root).resolve(), asked.seed)
         fuzz.make_inputs()

@@ -189,6 +189,20 @@ def test_what_a_kill_left_half_done_is_completed(bundle, tmp_path):
     assert contents(out) == whole
 
 
+def test_picks_of_others_stay_when_a_run_is_made_whole(bundle, tmp_path):
+    out = tmp_path / "out"
+    sample(bundle, out=out, **CPU)
+    whole = contents(out)
+    run = out / "ExperimentRuns" / NAMES[1]
+    mine = run / "Picks" / "frazil_1_ribosome.json"
+    mine.write_text("by hand")
+    next(run.glob("VoxelSpacing*/*.zarr/.zattrs")).unlink()
+    sample(bundle, out=out, **CPU)
+    assert mine.read_text() == "by hand"
+    mine.unlink()
+    assert contents(out) == whole
+
+
 def test_a_changed_volume_is_not_overwritten(bundle, tmp_path):
     out = tmp_path / "out"
     sample(bundle, out=out, **CPU)

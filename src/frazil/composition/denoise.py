@@ -24,6 +24,7 @@ from torch import nn
 from frazil.composition.windows import Slices, Window, padded_shape, tile
 from frazil.core.errors import BundleError
 from frazil.core.files import output_errors, write_json
+from frazil.core.ledger import remove_own
 from frazil.core.reading import read_json
 from frazil.core.records import NULL_LABEL, Condition, Layout, TiltRange
 from frazil.core.seeds import numpy_generator
@@ -81,8 +82,8 @@ class Denoiser:
         """
         padded = padded_shape(shape_voxel, self.multiple)
         windows = tile(padded, self.multiple) if windows is None else windows
-        state = _State(folder, padded)
-        run = _Run(self, layout, shape_voxel[0], (seed, index), state)
+        run = _Run(self, layout, shape_voxel[0], (seed, index), folder, padded)
+        state = run.state
         stopped = Event()
 
         def work(step: int, window: Window) -> None:
@@ -110,24 +111,20 @@ class Denoiser:
 class _State:
     """The volume before and after a step, and the predictions of two steps, in files."""
 
-    def __init__(self, folder: Path, shape_voxel: tuple[int, int, int]) -> None:
+    def __init__(self, folder: Path, shape_voxel: tuple[int, int, int], steps: int) -> None:
         self._done = folder / _DONE_FILE
+        paths = [folder / f"{name}.npy" for name in ("x-even", "x-odd", "x0-even", "x0-odd")]
         with output_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            there = self._done.is_file()
-            self.done = int(read_json(self._done, BundleError)["steps"]) if there else 0
-
-            def array(name: str) -> Float[np.memmap, "z y x"]:
-                path = folder / f"{name}.npy"
-                if there:
-                    return np.lib.format.open_memmap(path, mode="r+")
-                made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape_voxel)
-                with path.open("r+b") as file:  # a full disk would else kill the process later
-                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-                return made
-
-            self.x = [array("x-even"), array("x-odd")]
-            self.x0 = [array("x0-even"), array("x0-odd")]
+            try:  # what a call that was killed has come to, unless it is damaged
+                self.done = range(steps + 1).index(read_json(self._done, BundleError)["steps"])
+                arrays = [np.lib.format.open_memmap(path, mode="r+") for path in paths]
+                if any(array.shape != shape_voxel or array.dtype != np.float32 for array in arrays):
+                    raise ValueError("of another tomogram")
+            except (BundleError, KeyError, ValueError, OSError):
+                remove_own(folder)
+                folder.mkdir(parents=True)
+                self.done, arrays = 0, [_empty(path, shape_voxel) for path in paths]
+        self.x, self.x0 = arrays[:2], arrays[2:]
 
     def forget(self) -> None:
         """Leave pages that were read or written to the system, so that memory doesn't grow with the tomogram."""
@@ -140,16 +137,30 @@ class _State:
         self.done = done
 
 
+def _empty(path: Path, shape_voxel: tuple[int, int, int]) -> Float[np.memmap, "z y x"]:
+    made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape_voxel)
+    with path.open("r+b") as file:  # a full disk would else kill the process later
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return made
+
+
 class _Run:
     """One tomogram that is being denoised."""
 
     def __init__(
-        self, denoiser: Denoiser, layout: Layout, depth_voxel: int, seed: tuple[int, int | str], state: _State
+        self,
+        denoiser: Denoiser,
+        layout: Layout,
+        depth_voxel: int,
+        seed: tuple[int, int | str],
+        folder: Path,
+        padded_voxel: tuple[int, int, int],
     ) -> None:
-        self.of, self.layout, self.depth_voxel, self.seed, self.state = denoiser, layout, depth_voxel, seed, state
+        self.of, self.layout, self.depth_voxel, self.seed = denoiser, layout, depth_voxel, seed
         sampling = denoiser.sampling
         solver = make_solver(sampling.sampler, denoiser.diffusion, sampling.steps)
         self.weights = step_weights(sampling.sampler, denoiser.diffusion, sampling.steps)
+        self.state = _State(folder, padded_voxel, len(self.weights))
         self.timesteps = solver.timesteps
         lowest, highest = sampling.guidance_interval or (0.0, math.inf)
         self.scales = [sampling.guidance if lowest <= sigma <= highest else 1.0 for sigma in solver.sigmas]

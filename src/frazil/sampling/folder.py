@@ -154,11 +154,9 @@ class SampleOutput(OutputFolder[SampleRequest]):
 
     def is_complete(self, *, copick: bool) -> bool:
         """Return whether all that follows from the volumes is there too. What of the copick project is gone is made again."""
-        lost = self.check()
-        for run in {self.path / RUNS / Path(name).parts[1] for name in lost if name.startswith(f"{RUNS}/")}:
-            for picks in (run / "Picks").glob("*.json"):
-                if picks.name.startswith(f"{USER}_"):
-                    picks.unlink()  # they say that the run is whole
+        lost, ledger = self.check(), Ledger(self.path)
+        broken = tuple(f"{RUNS}/{Path(name).parts[1]}/Picks/" for name in lost if name.startswith(f"{RUNS}/"))
+        ledger.remove([name for name in ledger.entries if name.startswith(broken)])  # they say that the run is whole
         if lost or not all((self.path / name).exists() for name in (PARTICLES, MANIFEST_FILE)):
             return False
         return SampleManifest.read(self.path / MANIFEST_FILE, OutputError).complete and (

@@ -15,6 +15,7 @@ from frazil.dataset.plan import make_plan
 from frazil.dataset.run import curate as run_curate
 from frazil.dataset.store import BoxStore
 from frazil.dataset.tables import CENTER_VOXEL
+from frazil.dataset.tomograms import curate as curation
 from frazil.dataset.tomograms.curate import curate_tomograms
 from frazil.dataset.tomograms.store import TomogramStore
 from frazil.dataset.tomograms.windows import Windows, turned
@@ -51,10 +52,10 @@ class Ellipsoids:
     def header(self, run):
         return TomogramHeader(run, SHAPE, 10.0, run, (-45.0, 45.0))
 
-    def read(self, run):
+    def read(self, run, planes=slice(None)):
         present = np.ones((4, 6, 5), dtype=bool)
         present[:, :1] = not self.absent
-        return Tomogram(self.header(run), self.volumes[run], (8, 8, 8), present)
+        return Tomogram(self.header(run), self.volumes[run][planes], (8, 8, 8), present, planes.start or 0)
 
 
 def curate(source, path, **settings):
@@ -91,6 +92,21 @@ def test_an_average_is_the_particle_itself(tmp_path):
     spread = np.sqrt([(weight * grid[..., axis] ** 2).sum() / weight.sum() for axis in range(3)])
     assert spread == pytest.approx(np.sqrt(AXES**2 + 0.8**2), rel=0.25)
     assert spread[2] > 1.5 * spread[0]
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_a_large_tomogram_is_read_by_slabs_with_the_same_result(tmp_path, monkeypatch, absent):
+    whole = curate(Ellipsoids(absent=absent), tmp_path / "whole")
+    monkeypatch.setattr(curation, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(curation, "CHUNK_VOXEL", 24)
+    slabs = curate(Ellipsoids(absent=absent), tmp_path / "slabs")
+    assert slabs.digest == whole.digest
+    for run in whole.runs:
+        np.testing.assert_array_equal(slabs.array(run)[:], whole.array(run)[:])
+        if absent:
+            np.testing.assert_array_equal(slabs.array(run, "measured")[:], whole.array(run, "measured")[:])
+            assert not whole.array(run, "measured")[:, :8].any()
+            assert whole.array(run, "measured")[:, 8:].all()
 
 
 def test_a_radius_that_nothing_says_is_measured(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import zarr
 from jaxtyping import Bool, Float
+from numcodecs import LZ4
 
 from frazil.core.documents import Document, differences
 from frazil.core.errors import PickError, SettingsError, StoreError
@@ -23,6 +24,7 @@ from frazil.core.records import Moments, Tomogram
 from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.description import DESCRIPTION
 from frazil.dataset.plan import CurationPlan
+from frazil.dataset.runs import WHOLE_BYTES
 from frazil.dataset.split import GAP, TRAIN, VALIDATION, validation_runs
 from frazil.dataset.tables import CENTER_ANGSTROM, CENTER_VOXEL, PARTICLES, ROTATION
 from frazil.dataset.tomograms.description import Region, TomogramStoreDescription
@@ -61,31 +63,54 @@ class _TomogramWriter:
 
     def __call__(self, job: tuple[int, str]) -> None:
         number, run = job
-        tomogram = self.source.read(run)
-        shape = tomogram.header.shape_voxel
-        measured = crop_measured(shape, tomogram.chunk_voxel, tomogram.chunk_present, (0, 0, 0), shape)
-        found = _robust_moments(tomogram, measured)
+        shape = self.source.header(run).shape_voxel
+        whole = self.source.read(run) if 4 * math.prod(shape) <= WHOLE_BYTES else None
+        slabs = [slice(z, min(z + CHUNK_VOXEL, shape[0])) for z in range(0, shape[0], CHUNK_VOXEL)]
+        step = max(1, math.prod(shape) // _SAMPLED)
+        sampled, seen = [], 0
+        for slab in slabs:
+            values, measured = self._planes(run, slab, whole)
+            flat = values.ravel() if measured.all() else values[measured]
+            sampled.append(flat[-seen % step :: step].copy())
+            seen += len(flat)
+            del values, measured, flat  # before the next are read
+        found = _robust_moments(np.concatenate(sampled), self.source.header(run).origin)
         with atomic_path(_folder(self.store, number)) as folder:
             group = zarr.group(zarr.DirectoryStore(str(folder)))
-            layout: dict[str, Any] = {"chunks": (CHUNK_VOXEL,) * 3, "dimension_separator": "."}
-            volume = group.create_dataset("volume", shape=shape, dtype="<f2", compressor=None, **layout)
-            for start in range(0, shape[0], CHUNK_VOXEL):
-                slab = slice(start, start + CHUNK_VOXEL)
-                scaled = (tomogram.volume[slab] - np.float32(found.mean)) / np.float32(found.std)
-                volume[slab] = np.where(measured[slab], scaled, 0).astype(np.float16)
-            if not measured.all():
-                group.create_dataset("measured", data=measured, **layout)
+            layout: dict[str, Any] = {"shape": shape, "chunks": (CHUNK_VOXEL,) * 3, "dimension_separator": "."}
+            volume = group.create_dataset("volume", dtype="<f2", compressor=None, **layout)
+            for slab in slabs:
+                values, measured = self._planes(run, slab, whole)
+                scaled = values - np.float32(found.mean)
+                scaled /= np.float32(found.std)
+                if not measured.all():
+                    scaled[~measured] = 0
+                    flags = {
+                        "dtype": bool,
+                        "fill_value": True,
+                        "compressor": LZ4(),
+                    }  # Blosc's threads come in any order
+                    group.require_dataset("measured", **flags, **layout)[slab] = measured
+                volume[slab] = scaled.astype(np.float16)
+                del values, measured, scaled
             write_json(folder / _MOMENTS, found._asdict())
 
+    def _planes(
+        self, run: str, slab: slice, whole: Tomogram | None
+    ) -> tuple[Float[np.ndarray, "z y x"], Bool[np.ndarray, "z y x"]]:
+        """Return gray values of some planes, of the `whole` tomogram if that is in memory, and which of them were measured."""
+        tomogram = whole or self.source.read(run, slab)
+        shape = tomogram.header.shape_voxel
+        size = (slab.stop - slab.start, *shape[1:])
+        present = crop_measured(shape, tomogram.chunk_voxel, tomogram.chunk_present, (slab.start, 0, 0), size)
+        return tomogram.volume[slab.start - tomogram.first_plane :][: size[0]], present
 
-def _robust_moments(tomogram: Tomogram, measured: Bool[np.ndarray, "z y x"]) -> Moments:
-    """Return median and spread of the measured gray values: half the distance of the quantiles that are 2 sigma apart."""
-    values = tomogram.volume.ravel() if measured.all() else tomogram.volume[measured]
-    low, middle, high = np.quantile(values[:: max(1, len(values) // _SAMPLED)], _QUANTILES) if len(values) else (0,) * 3
+
+def _robust_moments(values: Float[np.ndarray, "n"], origin: str) -> Moments:
+    """Return median and spread of measured gray values: half the distance of the quantiles that are 2 sigma apart."""
+    low, middle, high = np.quantile(values, _QUANTILES) if len(values) else (0,) * 3
     if not low < high or not math.isfinite(high - low):
-        raise StoreError(
-            f"{tomogram.header.origin}: its gray values are constant or not finite; check that it was written whole"
-        )
+        raise StoreError(f"{origin}: its gray values are constant or not finite; check that it was written whole")
     return Moments(float(middle), float(high - low) / 2)
 
 
