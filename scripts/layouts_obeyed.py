@@ -23,56 +23,32 @@ from scipy.spatial.transform import Rotation
 from frazil.core.seeds import numpy_generator
 from frazil.dataset.tomograms.store import TomogramStore
 from frazil.dataset.tomograms.templates import seen
-from frazil.proof.picker import Picker, PickerNetwork, train_picker
-from frazil.proof.score import Counts, best_threshold, match, partners
+from frazil.proof.arms import ANNOTATED, Arm
+from frazil.proof.examples import PickerExamples
+from frazil.proof.picker import Picker, PickerNetwork
+from frazil.proof.score import Counts, match
+from frazil.proof.training import train_picker
+from frazil.proof.trial import choose_thresholds, found_in, references
 from frazil.simulation.specimen.settings import StructureSettings
 from frazil.simulation.structures.catalog import find_structures
 from frazil.volume.spectra import PLANES, Appearance, appearance, distance_dex, mean_curve
 from frazil.volume.wedge import missing_wedge_mask
 
-TUNED = 2
-"""Tomograms of each kind that the picker searches: training ones tell the thresholds."""
+TESTED = 2
+"""Tomograms of each kind that the picker searches; as many training ones tell the thresholds."""
 
 
-def picks_of(picker: Picker, store: TomogramStore, run: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    voxel = store.description.voxel_size_angstrom
-    found = picker.pick(np.asarray(store.array(run)[:], dtype=np.float32))
-    return {label: (centers * voxel, scores) for label, (centers, scores) in found.items()}
-
-
-def references(store: TomogramStore, run: str, label: str) -> np.ndarray:
-    layout = store.layout(run)
-    chosen = layout.label == store.description.labels.index(label)
-    return layout.center_voxel[chosen] * store.description.voxel_size_angstrom
-
-
-def thresholds(picker: Picker, store: TomogramStore) -> dict[str, float]:
-    runs = store.runs[:TUNED]
-    found = {run: picks_of(picker, store, run) for run in runs}
-    chosen = {}
-    for label in picker.labels:
-        radius, scored, count = store.description.radii_angstrom[label], [], 0
-        for run in runs:
-            wanted = references(store, run, label)
-            centers, scores = found[run][label]
-            scored += list(zip(scores.tolist(), partners(centers, wanted, radius) >= 0, strict=True))
-            count += len(wanted)
-        chosen[label] = best_threshold(scored, count)
-    return chosen
-
-
-def picking(picker: Picker, store: TomogramStore, least: dict[str, float]) -> dict[str, dict[str, float]]:
+def picking(picker: Picker, store: TomogramStore, least: dict[str, float | None]) -> dict[str, dict[str, float]]:
     totals = dict.fromkeys(picker.labels, Counts())
-    for run in store.runs[:TUNED]:
-        found = picks_of(picker, store, run)
-        for label in picker.labels:
-            centers, scores = found[label]
-            kept = centers[scores >= least[label]]
+    runs = store.runs[:TESTED]
+    for run in runs:
+        for label, (centers, scores) in found_in(picker, store, run).items():
+            kept = centers[scores >= (np.inf if least[label] is None else least[label])]
             totals[label] += match(kept, references(store, run, label), store.description.radii_angstrom[label])
     return {
         label: {
             "recall": some.recall, "precision": some.precision, "F4": some.f_score(),
-            "false": some.false / len(store.runs[:TUNED]), "particles": some.right + some.missed,
+            "false": some.false / len(runs), "particles": some.right + some.missed,
         }
         for label, some in totals.items()
     }  # fmt: skip
@@ -200,19 +176,18 @@ def main() -> None:
         TomogramStore.open(getattr(chosen, name)) for name in ("train", "simulated", "composed")
     )
     labels, voxel = train.description.labels, train.description.voxel_size_angstrom
+    examples = PickerExamples({ANNOTATED: train}, labels, Arm(name="augmented", shares={ANNOTATED: 1}), chosen.seed)
     if chosen.picker and chosen.picker.exists():
-        network = PickerNetwork(len(labels))
+        network = PickerNetwork(len(labels), examples.stride)
         network.load_state_dict(load_file(chosen.picker))
-        picker = Picker(
-            network.eval(), labels, tuple(train.description.radii_angstrom[label] / voxel for label in labels)
-        )
+        picker = Picker(network.eval(), labels, examples.radii_voxel, examples.stride)
     else:
-        picker = train_picker([(train, 1.0)], labels, steps=chosen.steps, seed=chosen.seed)
+        picker = train_picker(examples, labels, steps=chosen.steps, seed=chosen.seed)
         if chosen.picker:
             save_file(
                 {name: tensor.contiguous() for name, tensor in picker.network.state_dict().items()}, chosen.picker
             )
-    least = thresholds(picker, train)
+    least = choose_thresholds(picker, train, train.runs[:TESTED])
     edge = train.description.template_edge_voxel
     structure = find_structures([StructureSettings(label=chosen.orientation)])[chosen.orientation]
     density = structure.density((edge,) * 3, voxel, rotation=np.eye(3), center_voxel=[edge // 2] * 3)

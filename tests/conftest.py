@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from frazil import cli
-from frazil.core.records import Picks
+from frazil.core.records import Layout, Moments, Picks
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.curate import curate_boxes
@@ -159,6 +159,52 @@ def make_project(tmp_path: Path) -> Callable[..., Project]:
 def tiny_project(make_project: Callable[..., Project]) -> Project:
     """The smallest useful copick project: two runs, two classes, four picks each, 24 x 40 x 48 voxels of 10.0125 A."""
     return make_project("copick")
+
+
+@pytest.fixture
+def make_layout_bundle(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a tiny untrained bundle that takes layouts; its weights are random, so a layout changes its output."""
+
+    def make(**card) -> Path:
+        from frazil.core.presets import load_preset
+        from frazil.model.bundle import BundleCard, save_bundle
+        from frazil.model.unet import build_network
+        from frazil.volume.arrangement import layout_statistics
+
+        labels = tuple(sorted(RADIUS_ANGSTROM))
+        settings = {
+            "model.front_end": "haar",
+            "model.layout_channels": 8,
+            "model.layout_template_voxel": 9,
+            "model.embedding_width": 8,
+            "sampling.sampler": "dpm++",
+            "sampling.steps": 3,
+            "training.class_dropout": 0.1,
+        }
+        preset = load_preset("smoke", settings)
+        network = build_network(preset.model, len(labels))
+        generator = torch.Generator().manual_seed(1)
+        for weight in network.parameters():
+            weight.data += 0.1 * torch.randn(weight.shape, generator=generator)
+        network.layout.templates[1, 0, 3:6, 3:6, 2:8] = 1.0
+        layout = Layout(
+            np.array([0, 0, 1]), np.array([[5.0, 9, 9], [8, 30, 12], [11, 20, 30]]), np.full((3, 3, 3), np.nan)
+        )
+        fields = {
+            "preset": preset,
+            "labels": labels,
+            "normalisation": preset.training.normalisation,
+            "box_size_voxel": 16,
+            "voxel_size_angstrom": 10.0125,
+            "tilt_range_degrees": (-48.0, 45.0),
+            "radius_angstrom": RADIUS_ANGSTROM,
+            "moments": Moments(2.0, 5.0),
+            "layouts": layout_statistics([layout], [(20, 40, 48)], 10.0125, labels),
+        }
+        save_bundle(tmp_path / "bundle", network, BundleCard(**fields | card))
+        return tmp_path / "bundle"
+
+    return make
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """frazil: learn from annotated cryo-electron tomograms, generate realistic, labeled particle volumes.
 
 The commands of the command line are functions here, with the same options: `simulate`, `calibrate`, `curate`, `train`, `sample`,
-`compose`, `evaluate`, `compare`, `filter_samples`, `figures`, `export`. ``frazil.load().sample(label="ribosome", count=5)`` samples
-in memory; `BoxDataset` and `SampleStream` feed a training loop. In Python, positions and shapes are **zyx**.
+`distill`, `compose`, `evaluate`, `compare`, `filter_samples`, `figures`, `export`, `prove`.
+``frazil.load().sample(label="ribosome", count=5)`` samples in memory; `BoxDataset` and `SampleStream` feed a training
+loop. In Python, positions and shapes are **zyx**.
 
 Nothing heavy is imported until it is used: ``import frazil`` takes milliseconds.
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from frazil.evaluation.filter import filter_samples as filter_samples
     from frazil.evaluation.run import evaluate as evaluate
     from frazil.exporting.run import export as export
+    from frazil.proof.run import prove as prove
     from frazil.sampling.folder import SampleFolder as SampleFolder
     from frazil.sampling.generator import ParticleGenerator as ParticleGenerator
     from frazil.sampling.request import Request as Request
@@ -56,6 +58,7 @@ _HOMES = {
     "export": "exporting.run",
     "figures": "evaluation.figures",
     "filter_samples": "evaluation.filter",
+    "prove": "proof.run",
     "sample": "sampling.run",
     "simulate": "simulation.run",
     "train": "training.run",

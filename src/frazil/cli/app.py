@@ -27,6 +27,7 @@ from frazil.cli.figures import figures_command
 from frazil.cli.filter import filter_command
 from frazil.cli.import_weights import import_weights_command
 from frazil.cli.preset import preset_app
+from frazil.cli.prove import prove_command
 from frazil.cli.report import report_command
 from frazil.cli.sample import sample_command
 from frazil.cli.simulate import simulate_command
@@ -114,6 +115,7 @@ app.command("export")(_printing(export_command))
 app.command("figures")(_printing(figures_command))
 app.command("evaluate")(_printing(evaluate_command))
 app.command("filter")(_printing(filter_command))
+app.command("prove")(_printing(prove_command))
 app.command("report")(_printing(report_command))
 app.add_typer(preset_app, name="preset")
 

@@ -71,7 +71,7 @@ class Denoiser:
         threads: int = 1,
         on_step: Callable[[float], None] | None = None,
     ) -> Float[np.ndarray, "z y x"]:
-        """Return one tomogram, z-scored: a view of a file in `folder`, where an earlier call may have left finished steps.
+        """Return one tomogram in units of its spread: a view of a file in `folder`, where an earlier call may have left finished steps.
 
         Parameters
         ----------

@@ -82,6 +82,7 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
         return CompositionRecord(
             bundle=self.bundle.resolve().name,
             provenance=self.card.provenance,
+            tomograms_seen=self.card.tomograms_seen,
             labels={label: number for number, label in enumerate(sorted(self.labels), start=1)},
             parameters=self.parameters,
             runs=runs,

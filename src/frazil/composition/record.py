@@ -71,6 +71,7 @@ class CompositionRecord(ProjectRecord):
     ----------
     bundle : its name.
     provenance : where its weights come from.
+    tomograms_seen : digests of the tomograms that the bundle learned from.
     labels : number of each class in masks.
     runs : gathered from the runs' own records, by name.
     """
@@ -85,6 +86,7 @@ class CompositionRecord(ProjectRecord):
     provenance: str
     tomogram_types: dict[str, str] = TYPES
     segmentations: dict[str, str] = SEGMENTATIONS
+    tomograms_seen: tuple[str, ...] = ()
     labels: dict[str, int]
     parameters: Parameters
     runs: dict[str, RunRecord]

@@ -20,6 +20,6 @@ def text_digest(text: str) -> str:
     return bytes_digest(text.encode())
 
 
-def bytes_digest(content: bytes) -> str:
+def bytes_digest(content: bytes | memoryview) -> str:
     """Return ``sha256:<hex>`` of `content`."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -56,6 +56,7 @@ class BundleCard(Document):
     normalisation : which voxels gave the statistics of the training boxes' z-score; the same as the preset's.
     moments : typical mean and standard deviation of a training box in the tomograms' gray values; None if unknown.
     training_data_digest : digest of the box store; None if unknown.
+    tomograms_seen : digests of the gray values of all whole tomograms that it, or what it started from, was trained or validated on.
     radius_angstrom : of the particles, by label; only the labels whose radius is known.
     layouts : how particles are arranged in the training tomograms, from which layouts can be drawn; None for a network that takes none.
     losses : what training reached, by name (``train_loss``, ``validation_loss``, ``epochs``, ...).
@@ -83,6 +84,7 @@ class BundleCard(Document):
     normalisation: Normalisation
     moments: Moments | None = None
     training_data_digest: str | None = None
+    tomograms_seen: tuple[str, ...] = ()
     radius_angstrom: dict[str, PositiveFloat] = Field(default_factory=dict)
     layouts: LayoutStatistics | None = None
     losses: dict[str, float] = Field(default_factory=dict)

@@ -5,7 +5,7 @@ It stands for the pickers that people train, which it resembles (targets as octo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,43 +15,45 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frazil.core.seeds import numpy_generator, torch_generator
-from frazil.core.settings import TrainingSettings
-from frazil.dataset.split import TRAIN
-from frazil.dataset.tomograms.store import TomogramStore
-from frazil.dataset.tomograms.windows import Windows
+from frazil.model.activation import norm_silu
 from frazil.model.compute import Compute, native_precision
 from frazil.volume.layout import MORE_PLANES, Painter
 
-STRIDE_VOXEL = 2
-"""Classes are given at half the resolution of the tomogram, as in front ends."""
-
-_BALL = 0.5
+BALL = 0.5
 """Radius of the ball that marks a particle, as a share of its own."""
 
-_EDGE_VOXEL, _MULTIPLE = 64, 16
-_HALO_VOXEL = 16
-_CORE_VOXEL = 192
-"""A window takes some 3 GB; smaller ones spend more of it on halos."""
+EDGE = 32
+"""Of the windows to learn from, in voxels of the classes."""
 
-_BACKGROUND_WEIGHT = 0.1
+_HALVINGS = 2
+_HALO, _CORE = 8, 96
+"""Around and in a window to pick in, in voxels of the classes; a window takes some 2 GB, and smaller ones spend more of it on halos."""
+
+_FINE_ANGSTROM = 15.0
+"""Voxels smaller than this are taken two at a time along each axis, as in front ends."""
+
 _APART = 0.8
 """Two picks of a class are at least this share of the radius apart."""
 
 
-class PickerNetwork(nn.Module):
-    """Three levels of two 3^3 convolutions, from a tomogram to logits of background and `classes` at half its resolution."""
+def stride_voxel(voxel_size_angstrom: float) -> int:
+    """Return how many voxels of a tomogram are along the edge of one that gets a class."""
+    return 2 if voxel_size_angstrom < _FINE_ANGSTROM else 1
 
-    def __init__(self, classes: int, channels: int = 24) -> None:
+
+class PickerNetwork(nn.Module):
+    """Three levels of two 3^3 convolutions, from a tomogram to logits of background and `classes`, a stride coarser."""
+
+    def __init__(self, classes: int, stride: int, channels: int = 16) -> None:
         super().__init__()
-        widths = [channels, 2 * channels, 4 * channels]
-        self.stem = nn.Conv3d(1, channels, 4, stride=STRIDE_VOXEL, padding=1)
-        self.down = nn.ModuleList(_block(width // 2 if level else width, width) for level, width in enumerate(widths))
-        self.up = nn.ModuleList(_block(width + 2 * width, width) for width in widths[:-1])
+        widths = [channels * 2**level for level in range(_HALVINGS + 1)]
+        self.stem = nn.Conv3d(1, channels, stride + 2, stride=stride, padding=1)
+        self.down = nn.ModuleList(_Block(width // 2 if level else width, width) for level, width in enumerate(widths))
+        self.up = nn.ModuleList(_Block(3 * width, width) for width in widths[:-1])
         self.out = nn.Conv3d(channels, 1 + classes, 1)
 
-    def forward(self, volume: Float[Tensor, "b 1 z y x"]) -> Float[Tensor, "b classes half_z half_y half_x"]:
-        """Return the logits; edges are multiples of 8."""
+    def forward(self, volume: Float[Tensor, "b 1 z y x"]) -> Float[Tensor, "b classes zs ys xs"]:
+        """Return the logits; edges are multiples of four strides."""
         h, kept = self.stem(volume), []
         for level, block in enumerate(self.down):
             h = block(F.avg_pool3d(h, 2) if level else h)
@@ -61,45 +63,49 @@ class PickerNetwork(nn.Module):
         return self.out(h)  # type: ignore[no-any-return]
 
 
-def _block(channels: int, width: int) -> nn.Sequential:
-    norms = [nn.GroupNorm(8, width) for _ in range(2)]
-    return nn.Sequential(
-        nn.Conv3d(channels, width, 3, padding=1), norms[0], nn.SiLU(),
-        nn.Conv3d(width, width, 3, padding=1), norms[1], nn.SiLU(),
-    )  # fmt: skip
+class _Block(nn.Module):
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv3d(some, width, 3, padding=1) for some in (channels, width))
+        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for _ in range(2))
+
+    def forward(self, h: Float[Tensor, "b c z y x"]) -> Float[Tensor, "b width z y x"]:
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            h = norm_silu(norm, convolution(h))  # type: ignore[arg-type]
+        return h
 
 
 @dataclass(frozen=True)
 class Picker:
-    """A trained network, and what its classes are."""
+    """A trained network, and what its classes are.
+
+    Parameters
+    ----------
+    radii_voxel : of the particles of each class, in voxels of the tomograms.
+    stride : see `stride_voxel`.
+    """
 
     network: PickerNetwork
     labels: tuple[str, ...]
     radii_voxel: tuple[float, ...]
+    stride: int
 
     @torch.no_grad()
-    def probabilities(self, volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "k half_z half_y half_x"]:
+    def probabilities(self, volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "k zs ys xs"]:
         """Return how likely each class is, in a normalized tomogram of any shape, window by window with a halo."""
-        shape = [-(-edge // STRIDE_VOXEL) for edge in volume.shape]
-        found = np.zeros((len(self.labels), *shape), dtype=np.float32)
-        padded = np.pad(
-            volume, [(_HALO_VOXEL, _HALO_VOXEL + -edge % _MULTIPLE) for edge in volume.shape], mode="reflect"
-        )
-        core, halo = _CORE_VOXEL, _HALO_VOXEL // STRIDE_VOXEL
+        multiple, halo, core = self.stride * 2**_HALVINGS, _HALO * self.stride, _CORE * self.stride
+        found = np.zeros((len(self.labels), *(-(-edge // self.stride) for edge in volume.shape)), dtype=np.float32)
+        padded = np.pad(volume, [(halo, halo + -edge % multiple) for edge in volume.shape], mode="reflect")
         compute = Compute.named(native_precision("cpu"))
         for start in np.ndindex(*[-(-edge // core) for edge in volume.shape]):
             low = [at * core for at in start]
-            high = [
-                min(at + core, -(-edge // _MULTIPLE) * _MULTIPLE) for at, edge in zip(low, volume.shape, strict=True)
-            ]
-            seen = padded[tuple(slice(a, b + 2 * _HALO_VOXEL) for a, b in zip(low, high, strict=True))]
+            high = [min(at + core, -(-edge // multiple) * multiple) for at, edge in zip(low, volume.shape, strict=True)]
+            seen = padded[tuple(slice(a, b + 2 * halo) for a, b in zip(low, high, strict=True))]
             with compute.autocast("cpu"):
                 logits = self.network(torch.from_numpy(seen.astype(np.float32))[None, None])
-            share = logits.float().softmax(dim=1)[0, 1:, halo:-halo, halo:-halo, halo:-halo].numpy()
-            target = tuple(
-                slice(a // STRIDE_VOXEL, a // STRIDE_VOXEL + n) for a, n in zip(low, share.shape[1:], strict=True)
-            )
-            place = found[(slice(None), *target)]
+            share = logits.float().softmax(dim=1)[0, 1:, _HALO:-_HALO, _HALO:-_HALO, _HALO:-_HALO].numpy()
+            spans = [slice(a // self.stride, a // self.stride + n) for a, n in zip(low, share.shape[1:], strict=True)]
+            place = found[(slice(None), *spans)]
             place[...] = share[(slice(None), *map(slice, place.shape[1:]))]
         return found
 
@@ -109,71 +115,20 @@ class Picker:
         """Return centers (zyx, voxels of the tomogram) and scores of each class: peaks of the probability, averaged over a ball's width."""
         picks = {}
         for label, radius, share in zip(self.labels, self.radii_voxel, self.probabilities(volume), strict=True):
-            ball = _BALL * radius / STRIDE_VOXEL
-            smooth = gaussian_filter(share, ball / 2)
-            reach = 2 * int(np.ceil(_APART * radius / STRIDE_VOXEL)) + 1
+            smooth = gaussian_filter(share, BALL * radius / self.stride / 2)
+            reach = 2 * int(np.ceil(_APART * radius / self.stride)) + 1
             peaks = (smooth == maximum_filter(smooth, reach)) & (smooth > least)
-            centers = np.argwhere(peaks) * STRIDE_VOXEL + (STRIDE_VOXEL - 1) / 2
+            centers = np.argwhere(peaks) * self.stride + (self.stride - 1) / 2
             picks[label] = centers, smooth[peaks]
         return picks
 
 
-def target(planes: Float[Tensor, "b planes z y x"]) -> Int64[Tensor, "b z y x"]:
+def ball_painter(radii_voxel: Sequence[float], stride: int) -> Painter:
+    """Return what paints the targets of a picker."""
+    return Painter(torch.zeros(len(radii_voxel), 3, 3, 3), [BALL * radius for radius in radii_voxel], stride)
+
+
+def target(planes: Float[Tensor, "planes z y x"]) -> Int64[Tensor, "z y x"]:
     """Return the class of each voxel of painted balls, 0 for background."""
-    strongest, label = planes[:, :-MORE_PLANES].max(dim=1)
+    strongest, label = planes[:-MORE_PLANES].max(dim=0)
     return (label + 1) * (strongest > 0.5)
-
-
-def train_picker(
-    stores: Sequence[tuple[TomogramStore, float]],
-    labels: Sequence[str],
-    *,
-    steps: int,
-    seed: int = 0,
-    batch_size: int = 2,
-    learning_rate: float = 1e-3,
-    on_step: Callable[[float], None] = lambda _: None,
-) -> Picker:
-    """Train a picker on the training particles of tomogram stores, each with its share of the windows.
-
-    The learning rate falls to zero as a cosine; windows are turned by half turns. `on_step` gets the loss.
-    """
-    radii = _radii_voxel(stores[0][0], labels)
-    painter = Painter(torch.zeros(len(labels), 3, 3, 3), [_BALL * radius for radius in radii], STRIDE_VOXEL)
-    settings = TrainingSettings(seed=seed, half_turns=True)
-    sets = [
-        Windows(
-            store, TRAIN, painter, settings,
-            edge_voxel=_EDGE_VOXEL, multiple=_MULTIPLE, classes=labels, in_memory=True,
-        )
-        for store, _ in stores
-    ]  # fmt: skip
-    compute = Compute.named(native_precision("cpu"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch_generator(seed, "picker").initial_seed()))
-        network = compute.lay_out(PickerNetwork(len(labels)))
-    weights = torch.ones(1 + len(labels))
-    weights[0] = _BACKGROUND_WEIGHT
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    shares = np.array([share for _, share in stores])
-    for step in range(steps):
-        random = numpy_generator(seed, "picker batch", step)
-        chosen = [sets[row] for row in random.choice(len(sets), size=batch_size, p=shares / shares.sum())]
-        items = [windows.drawn(int(random.integers(len(windows))), epoch=step) for windows in chosen]
-        volumes = torch.stack([item.volume for item in items])
-        wanted = target(torch.stack([item.layout for item in items if item.layout is not None]))
-        with compute.autocast("cpu"):
-            logits = network(volumes)
-        loss = F.cross_entropy(logits.float(), wanted, weights)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        on_step(loss.item())
-    return Picker(network.eval(), tuple(labels), tuple(radii))
-
-
-def _radii_voxel(store: TomogramStore, labels: Sequence[str]) -> list[float]:
-    described = store.description
-    return [described.radii_angstrom[label] / described.voxel_size_angstrom for label in labels]

@@ -83,6 +83,10 @@ class TrainingData(ABC):
     def statistics(self) -> LayoutStatistics | None:
         """Return how the particles are arranged; None for boxes."""
 
+    def tomograms_seen(self) -> tuple[str, ...]:
+        """Return the digests of whole tomograms that train or validate."""
+        return ()
+
     @abstractmethod
     def put_templates(self, templates: Tensor, classes: Sequence[str]) -> None:
         """Fill in what a particle of each class looks like."""
@@ -188,6 +192,10 @@ class TomogramData(TrainingData):
     @override
     def radii_angstrom(self) -> dict[str, float]:
         return self.description.radii_angstrom
+
+    @override
+    def tomograms_seen(self) -> tuple[str, ...]:
+        return tuple(self.description.tomogram_digests.values())
 
     @override
     def complete(self, preset: Preset) -> Preset:

@@ -235,6 +235,7 @@ def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
         known = start.bundle.card.radius_angstrom
         radii = {label: radius for label, radius in known.items() if label in start.labels} | radii
         provenance += f"; started from the weights of: {start.bundle.card.provenance}"
+    seen = () if start is None else start.bundle.card.tomograms_seen
     preset = job.preset
     if steps := preset.training.distill_steps:
         student = SamplingSettings(sampler="distilled", steps=steps)
@@ -249,6 +250,7 @@ def _card(job: TrainingJob, records: list[EpochRecord]) -> BundleCard:
         normalisation=job.preset.training.normalisation,
         training_data_digest=job.data.digest,
         moments=job.data.moments(job.preset),
+        tomograms_seen=tuple(sorted({*seen, *job.data.tomograms_seen()})),
         radius_angstrom=radii,
         layouts=job.data.statistics(),
         losses=losses,

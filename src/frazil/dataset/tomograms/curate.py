@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from frazil.dataset.plan import CurationPlan
 from frazil.dataset.runs import WHOLE_BYTES
 from frazil.dataset.split import GAP, TRAIN, VALIDATION, validation_runs
 from frazil.dataset.tables import CENTER_ANGSTROM, CENTER_VOXEL, PARTICLES, ROTATION
-from frazil.dataset.tomograms.description import Region, TomogramStoreDescription
+from frazil.dataset.tomograms.description import Region, TomogramStoreDescription, voxel_bytes
 from frazil.dataset.tomograms.store import CHUNK_VOXEL, TEMPLATES, TOMOGRAMS, TomogramStore
 from frazil.dataset.tomograms.templates import Averages, average_particles
 from frazil.io.cells import csv_text
@@ -67,14 +68,15 @@ class _TomogramWriter:
         whole = self.source.read(run) if 4 * math.prod(shape) <= WHOLE_BYTES else None
         slabs = [slice(z, min(z + CHUNK_VOXEL, shape[0])) for z in range(0, shape[0], CHUNK_VOXEL)]
         step = max(1, math.prod(shape) // _SAMPLED)
-        sampled, seen = [], 0
+        sampled, seen, digest = [], 0, hashlib.sha256()
         for slab in slabs:
             values, measured = self._planes(run, slab, whole)
+            digest.update(voxel_bytes(values))
             flat = values.ravel() if measured.all() else values[measured]
             sampled.append(flat[-seen % step :: step].copy())
             seen += len(flat)
             del values, measured, flat  # before the next are read
-        found = _robust_moments(np.concatenate(sampled), self.source.header(run).origin)
+        found = robust_moments(np.concatenate(sampled), self.source.header(run).origin)
         with atomic_path(_folder(self.store, number)) as folder:
             group = zarr.group(zarr.DirectoryStore(str(folder)))
             layout: dict[str, Any] = {"shape": shape, "chunks": (CHUNK_VOXEL,) * 3, "dimension_separator": "."}
@@ -93,7 +95,7 @@ class _TomogramWriter:
                     group.require_dataset("measured", **flags, **layout)[slab] = measured
                 volume[slab] = scaled.astype(np.float16)
                 del values, measured, scaled
-            write_json(folder / _MOMENTS, found._asdict())
+            write_json(folder / _MOMENTS, found._asdict() | {"digest": f"sha256:{digest.hexdigest()}"})
 
     def _planes(
         self, run: str, slab: slice, whole: Tomogram | None
@@ -106,7 +108,7 @@ class _TomogramWriter:
         return tomogram.volume[slab.start - tomogram.first_plane :][: size[0]], present
 
 
-def _robust_moments(values: Float[np.ndarray, "n"], origin: str) -> Moments:
+def robust_moments(values: Float[np.ndarray, "n"], origin: str) -> Moments:
     """Return median and spread of measured gray values: half the distance of the quantiles that are 2 sigma apart."""
     low, middle, high = np.quantile(values, _QUANTILES) if len(values) else (0,) * 3
     if not low < high or not math.isfinite(high - low):
@@ -181,15 +183,14 @@ def _finish(path: Path, plan: CurationPlan) -> None:
     labels = tuple(sorted(particles["label"].unique()))
     counts = plan.counts()
     radii = {c.label: c.diameter_angstrom / 2 for c in counts if c.diameter_angstrom and c.label in labels}
-    moments = {
-        run: Moments(**read_json(_folder(path, number) / _MOMENTS, StoreError)) for number, run in enumerate(runs)
-    }
+    measures = {run: read_json(_folder(path, number) / _MOMENTS, StoreError) for number, run in enumerate(runs)}
     description = TomogramStoreDescription(
         labels=labels,
         voxel_size_angstrom=plan.voxel_size_angstrom,
         tilt_range_degrees=plan.tilt_range_degrees,
         tomograms={run: plan.headers[run] for run in runs},
-        moments=moments,
+        tomogram_digests={run: measure.pop("digest") for run, measure in measures.items()},
+        moments={run: Moments(**measure) for run, measure in measures.items()},
         regions=regions,
         radii_angstrom=radii,
         measured_radii=(),

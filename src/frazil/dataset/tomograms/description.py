@@ -5,14 +5,28 @@ from __future__ import annotations
 import json
 from typing import ClassVar, Literal
 
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+
+from frazil.core.digests import bytes_digest, text_digest
 from frazil.core.documents import Document
-from frazil.core.files import text_digest
-from frazil.core.records import Moments, TiltRange, TomogramHeader
+from frazil.core.records import Moments, TiltRange, Tomogram, TomogramHeader
 from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.tables import ClassCount
 
 Region = tuple[tuple[int, int, int], tuple[int, int, int]]
 """A block of a tomogram: its first voxel and the one past its last, zyx."""
+
+
+def voxels_digest(tomogram: Tomogram) -> str:
+    """Return the digest of a tomogram's gray values, whatever it is called and however it is stored."""
+    return bytes_digest(voxel_bytes(tomogram.volume))
+
+
+def voxel_bytes(volume: Float[np.ndarray, "z y x"]) -> memoryview:
+    """Return the gray values that a digest is of, slab by slab or at once."""
+    return np.ascontiguousarray(volume, dtype="<f4").data
 
 
 class TomogramStoreDescription(Document):
@@ -24,6 +38,7 @@ class TomogramStoreDescription(Document):
     voxel_size_angstrom : of the tomograms.
     tilt_range_degrees : of all tomograms; None where it is not known or differs.
     tomograms : run -> shape, voxel size and place of its tomogram; sorted, tomogram 0 first.
+    tomogram_digests : run -> digest of its gray values as they were read; stores of before have none.
     moments : run -> median of its gray values, and their spread: half the distance of the quantiles 16 % and 84 %.
     regions : run -> split -> the part of the tomogram that it may use.
     radii_angstrom : label -> radius of its particles.
@@ -42,6 +57,7 @@ class TomogramStoreDescription(Document):
     voxel_size_angstrom: float
     tilt_range_degrees: TiltRange | None
     tomograms: dict[str, TomogramHeader]
+    tomogram_digests: dict[str, str] = Field(default_factory=dict)
     moments: dict[str, Moments]
     regions: dict[str, dict[str, Region]]
     radii_angstrom: dict[str, float]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int64
 
 from frazil.core.errors import ShapeError
-from frazil.core.records import NULL_LABEL, Layout
+from frazil.core.records import NULL_LABEL, Layout, TomogramHeader
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import TrainingSettings
 from frazil.dataset.examples import Example
@@ -27,6 +28,24 @@ _HEIGHT_HIDDEN = _TILTS_HIDDEN = 0.1
 _ORIENTATIONS_HIDDEN = 0.5
 _MOST_FIXED = 64
 """Windows that validate, spread evenly over the particles."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a tomogram, as it is or as it would look if the tomogram were turned by 180 degrees.
+
+    Parameters
+    ----------
+    volume : normalized gray values.
+    layout : all particles that reach into it, at their places in the (turned) tomogram.
+    start_voxel : the place of its first voxel there, zyx.
+    header : of the tomogram.
+    """
+
+    volume: Float32[np.ndarray, "z y x"]
+    layout: Layout
+    start_voxel: Int64[np.ndarray, "3"]
+    header: TomogramHeader
 
 
 class Windows:
@@ -96,7 +115,8 @@ class Windows:
         """See `Examples`: orientations, height and tilts are told where they are known."""
         return self._window(row, numpy_generator(self.settings.seed, "fixed window", row), varied=False)
 
-    def _window(self, row: int, random: np.random.Generator, *, varied: bool) -> Example:
+    def cut(self, row: int, random: np.random.Generator, *, varied: bool) -> Window:
+        """Cut a window near particle `row`, or anywhere where there are no more particles; `varied` turns it if the settings say so."""
         for attempt in range(_TRIES):  # the surroundings of a particle may not be measured: then a window anywhere
             tomogram, start = self._place(row if attempt < _TRIES // 2 else len(self._near), random)
             spans = tuple(slice(a, a + edge) for a, edge in zip(start, self.shape_voxel, strict=True))
@@ -105,27 +125,27 @@ class Windows:
         header, layout = self._headers[tomogram], self._layouts[tomogram]
         turns = wedge_turns(header.tilt_range_degrees) if varied and self.settings.half_turns else ("identity",)
         (turn,) = draw_turns(1, turns, random)
+        signs = np.array(SIGNS[turn])
+        volume = self._volumes[tomogram][spans][tuple(slice(None, None, sign) for sign in signs)]
+        layout = turned(_near(layout, start, self.shape_voxel, self.painter.reach_voxel), signs, header.shape_voxel)
+        shape = np.array(header.shape_voxel)
+        start = np.where(signs > 0, start, shape - start - np.array(self.shape_voxel))
+        return Window(volume.astype(np.float32), layout, start, header)
+
+    def _window(self, row: int, random: np.random.Generator, *, varied: bool) -> Example:
+        cut = self.cut(row, random, varied=varied)
         hide_orientations, hide_height, hide_tilts = random.uniform(size=3) < (
             _ORIENTATIONS_HIDDEN * varied, _HEIGHT_HIDDEN * varied, _TILTS_HIDDEN * varied
         )  # fmt: skip
-        signs = np.array(SIGNS[turn])
-        volume = self._volumes[tomogram][spans][tuple(slice(None, None, sign) for sign in signs)]
-        layout = _near(layout, start, self.shape_voxel, self.painter.reach_voxel)
-        if hide_orientations:
-            layout = layout.without_rotations()
-        layout = turned(layout, signs, header.shape_voxel)
-        shape = np.array(header.shape_voxel)
-        start = np.where(signs > 0, start, shape - start - np.array(self.shape_voxel))
-        planes = self.painter.paint(
-            layout, start.tolist(), self.shape_voxel, None if hide_height else header.shape_voxel[0]
-        )
-        tilts = header.tilt_range_degrees if header.tilt_range_degrees and not hide_tilts else (np.nan, np.nan)
+        layout = cut.layout.without_rotations() if hide_orientations else cut.layout
+        depth = None if hide_height else cut.header.shape_voxel[0]
+        tilts = cut.header.tilt_range_degrees if cut.header.tilt_range_degrees and not hide_tilts else (np.nan, np.nan)
         return Example(
-            torch.from_numpy(volume.astype(np.float32))[None],
+            torch.from_numpy(cut.volume)[None],
             NULL_LABEL,
             torch.full((3,), torch.nan),
             row,
-            planes,
+            self.painter.paint(layout, cut.start_voxel.tolist(), self.shape_voxel, depth),
             torch.tensor(tilts, dtype=torch.float32),
         )
 

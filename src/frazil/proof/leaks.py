@@ -1,0 +1,97 @@
+"""Refusing proofs that prove nothing: test tomograms that something has seen in training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from frazil.composition.record import RECORD_FILE, CompositionRecord
+from frazil.core.errors import MissingTomogramError, PickError, SourceError
+from frazil.core.records import same_voxel_size
+from frazil.core.settings import SourceSettings
+from frazil.dataset.tomograms.description import voxels_digest
+from frazil.dataset.tomograms.store import TomogramStore
+from frazil.io.sources import Source, open_source
+from frazil.proof.arms import ANNOTATED
+from frazil.proof.records import ProofRequest
+from frazil.proof.trial import references
+
+_SAME_ANGSTROM = 2.0
+_SAME_SHARE = 0.5
+"""A tomogram was made after the picks of another if more than this share of them recurs."""
+
+_LEVELS = 6
+
+
+def check_leaks(request: ProofRequest, stores: Mapping[str, TomogramStore]) -> list[str]:
+    """Refuse a test tomogram that was trained on; return what was checked, for people.
+
+    Tomograms are recognized by the digests of their gray values, and layouts by their picks, whatever they are called.
+    """
+    annotated = stores[ANNOTATED]
+    digests = annotated.description.tomogram_digests
+    for run in request.train:
+        if twin := [other for other in request.test if digests[other] == digests[run]]:
+            raise PickError(f"{request.project}: {run} and {twin[0]} are one tomogram; train or test with it, not both")
+    checked = ["no tomogram is in training and test"]
+    for name, project in request.projects.items():
+        _check_layouts(request, annotated, stores[name], Path(project))
+        checked.append(f"{name}: not made after the picks of a test tomogram")
+        checked.append(f"{name}: {_check_generator(request, Path(project))}")
+    return checked
+
+
+def _check_layouts(request: ProofRequest, annotated: TomogramStore, made: TomogramStore, project: Path) -> None:
+    for test in request.test:
+        for label in annotated.description.labels:
+            wanted = references(annotated, test, label)
+            for run in made.runs if len(wanted) > 1 else []:
+                there = references(made, run, label)
+                if not len(there):
+                    continue
+                distance, _ = KDTree(there).query(wanted)
+                if np.mean(distance < _SAME_ANGSTROM) > _SAME_SHARE:
+                    raise PickError(
+                        f"{project}: {run} has its {label} where test run {test} has them; make it from the training runs alone"
+                    )
+
+
+def _check_generator(request: ProofRequest, project: Path) -> str:
+    """Refuse a composed project whose bundle has learned from a test tomogram."""
+    record = _composition(project)
+    if record is None:
+        return "not composed, so no network has learned from tomograms; what it was calibrated on is not recorded"
+    if not record.tomograms_seen:
+        return "its bundle does not say what it has learned from: not checked"
+    unseen = (*request.test, *request.pick)
+    voxel = next(iter(record.runs.values())).voxel_size_angstrom
+    same_scale = _opened_at(Path(request.project), request.source, unseen[0], voxel)
+    source = same_scale or open_source(Path(request.project), request.source)
+    for run in unseen:
+        digest = voxels_digest(source.read(run))
+        if digest in record.tomograms_seen:
+            raise PickError(f"{project}: its bundle {record.bundle} has learned from test run {run}; train it without")
+    where = "" if same_scale else f", though {request.project} has none at {voxel:g} A to compare"
+    return f"no test tomogram is among the {len(record.tomograms_seen)} that its bundle has learned from{where}"
+
+
+def _composition(project: Path) -> CompositionRecord | None:
+    file = (project if project.is_dir() else project.parent) / RECORD_FILE
+    return CompositionRecord.read(file, SourceError) if file.exists() else None
+
+
+def _opened_at(path: Path, settings: SourceSettings, run: str, voxel_size_angstrom: float) -> Source | None:
+    """Open a source at the level that has this voxel size; None if there is none."""
+    for level in range(_LEVELS):
+        source = open_source(path, settings.model_copy(update={"level": level}))
+        try:
+            if same_voxel_size(source.header(run).voxel_size_angstrom, voxel_size_angstrom):
+                return source
+        except MissingTomogramError:
+            continue
+        except SourceError:
+            break
+    return None

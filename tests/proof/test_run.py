@@ -1,0 +1,116 @@
+"""A proof, end to end on tomograms with dark balls: what is found, what is refused, what is done again."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from frazil.core.errors import PickError, SettingsError, SourceError
+from frazil.core.settings import SourceSettings
+from frazil.io.sources import open_source
+from frazil.proof.records import Proof
+from frazil.proof.run import prove
+
+LARGE = {"shape_voxel": (32, 64, 64), "picks_per_label": 6}
+
+
+@pytest.fixture
+def project(make_project):
+    return make_project(runs=("TS_1", "TS_2", "TS_3"), **LARGE)
+
+
+@pytest.fixture
+def made(make_project):
+    return make_project(runs=("M_1",), seed=7, name="made", **LARGE)
+
+
+def test_a_picker_finds_dark_balls_and_what_is_there_is_not_trained_again(project, made, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "proof"
+    asked = {
+        "train": ["TS_1"],
+        "test": ["TS_2"],
+        "pick": ["TS_3"],
+        "out": out,
+        "steps": 150,
+        "weights": {"apo-ferritin": 0},
+    }
+    proof = prove(project.path, projects=[made.path], arms=["augmented", "made 1:1"], seeds=1, **asked)
+    assert [arm.name for arm in proof.arms] == ["augmented", "made 1:1"]
+    assert proof.best_cheap == "augmented"
+    assert proof.arms[0].gain is None
+    for arm in proof.arms:
+        assert arm.classes["ribosome"].recall > 0.6
+        assert arm.f_beta.mean == pytest.approx(arm.classes["ribosome"].f_beta) == arm.by_seed[0]
+        assert arm.ceiling >= arm.f_beta.mean - 1e-9
+    assert Proof.read(out / "proof.json", SourceError) == proof
+    page = (out / "report.html").read_text()
+    assert "made 1:1" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+    picks = pd.read_csv(out / "trials" / "augmented-0" / "picks.csv")
+    assert set(picks["run"]) <= {"TS_2", "TS_3"}
+    wanted = next(some for some in project.picks if some.run == "TS_3" and some.label == "ribosome").centers_angstrom
+    found = picks[(picks["run"] == "TS_3") & (picks["label"] == "ribosome")].nlargest(6, "score")[["z", "y", "x"]]
+    near = np.linalg.norm(wanted[:, None] - found.to_numpy()[None], axis=-1).min(axis=1) < 30
+    assert near.mean() > 0.5
+
+    trained = []
+    monkeypatch.setattr(
+        "frazil.proof.trial.TrialWork.__call__", lambda self, item: trained.append((item[0].name, item[1]))
+    )
+    again = prove(project.path, projects=[made.path], arms=["augmented", "made 1:1"], seeds=1, **asked)
+    assert not trained
+    assert again == proof
+    with pytest.raises(AssertionError):  # its trial is not written
+        prove(project.path, projects=[made.path], arms=["augmented"], seeds=2, **asked)
+    assert trained == [("augmented", 1)]
+
+
+def test_a_tomogram_that_was_trained_on_is_no_test(project, made, make_project, tmp_path, refuses):
+    twin = project.path / "ExperimentRuns"
+    shutil.copytree(twin / "TS_1", twin / "TS_9")
+    with refuses(PickError, "TS_1 and TS_9", "one tomogram"):
+        prove(project.path, train=["TS_1"], test=["TS_9"], out=tmp_path / "a", steps=1, seeds=1)
+    like = make_project(runs=("TS_2",), name="like", **LARGE)
+    with refuses(PickError, "like", "TS_2", "training runs"):
+        prove(project.path, train=["TS_1"], test=["TS_2"], projects=[like.path], out=tmp_path / "b", steps=1, seeds=1)
+
+
+def test_a_bundle_that_has_learned_from_a_test_tomogram_is_refused(project, make_layout_bundle, tmp_path, refuses):
+    from frazil.composition.run import compose
+    from frazil.dataset.tomograms.description import voxels_digest
+
+    seen = voxels_digest(open_source(project.path, SourceSettings()).read("TS_2"))
+    composed = tmp_path / "composed"
+    compose(make_layout_bundle(tomograms_seen=(seen,)), out=composed, shape=(32, 48, 48))
+    with refuses(PickError, "composed", "TS_2", "train it without"):
+        prove(project.path, train=["TS_1"], test=["TS_2"], projects=[composed], out=tmp_path / "a", steps=1, seeds=1)
+    proof = prove(
+        project.path, train=["TS_1"], test=["TS_3"], projects=[composed], arms=["composed alone"], out=tmp_path / "b",
+        steps=1, seeds=1,
+    )  # fmt: skip
+    assert any("no test tomogram is among the 1" in line for line in proof.leaks_checked)
+    assert json.loads((composed / "composition.json").read_text())["tomograms_seen"] == [seen]
+
+
+def test_what_cannot_be_compared_is_refused(project, made, make_project, tmp_path, refuses):
+    asked = {"out": tmp_path / "proof", "steps": 1, "seeds": 1}
+    with refuses(PickError, "test run TS_8", "TS_1, TS_2, TS_3"):
+        prove(project.path, train=["TS_1"], test=["TS_8"], **asked)
+    with refuses(SettingsError, "TS_1", "training run too"):
+        prove(project.path, train=["TS_1"], test=["TS_1"], **asked)
+    with refuses(SettingsError, "test", "name at least one"):
+        prove(project.path, train=["TS_1"], **asked)
+    with refuses(SettingsError, "arm best", "copy-paste"):
+        prove(project.path, train=["TS_1"], test=["TS_2"], arms=["best"], **asked)
+    with refuses(SettingsError, "weight of virus", "apo-ferritin, ribosome"):
+        prove(project.path, train=["TS_1"], test=["TS_2"], weights={"virus": 1}, **asked)
+    coarse = make_project(runs=("C_1",), name="coarse", voxel_size_angstrom=20.0, **LARGE)
+    with refuses(SourceError, "coarse", "20.00 A", "10.01 A"):
+        prove(project.path, train=["TS_1"], test=["TS_2"], projects=[coarse.path], **asked)
+    shutil.rmtree(made.path / "ExperimentRuns" / "M_1" / "Picks")
+    with refuses(PickError, "made", "no picks"):
+        prove(project.path, train=["TS_1"], test=["TS_2"], projects=[made.path], **asked)
+    assert not (tmp_path / "proof").exists()
