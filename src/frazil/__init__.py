@@ -2,7 +2,7 @@
 
 The commands of the command line are functions here, with the same options: `simulate`, `calibrate`, `curate`, `train`, `sample`,
 `distill`, `compose`, `evaluate`, `compare`, `filter_samples`, `figures`, `export`, `prove`.
-``frazil.load().sample(label="ribosome", count=5)`` samples in memory; `BoxDataset` and `SampleStream` feed a training
+``frazil.load().sample(label="ribosome", count=5)`` samples in memory; `BoxDataset`, `SampleStream` and `WindowStream` feed a training
 loop. In Python, positions and shapes are **zyx**.
 
 Nothing heavy is imported until it is used: ``import frazil`` takes milliseconds.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from frazil.evaluation.run import evaluate as evaluate
     from frazil.exporting.run import export as export
     from frazil.proof.run import prove as prove
+    from frazil.proof.stream import WindowStream as WindowStream
     from frazil.sampling.folder import SampleFolder as SampleFolder
     from frazil.sampling.generator import ParticleGenerator as ParticleGenerator
     from frazil.sampling.request import Request as Request
@@ -48,6 +49,7 @@ _HOMES = {
     "SampleFolder": "sampling.folder",
     "SampleStream": "sampling.stream",
     "Samples": "sampling.samples",
+    "WindowStream": "proof.stream",
     "__version__": "core.version",
     "calibrate": "simulation.calibration.run",
     "compare": "evaluation.compare",

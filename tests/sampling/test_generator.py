@@ -212,11 +212,15 @@ def test_guidance_changes_the_samples_and_no_bit_of_them_depends_on_the_batch_si
     np.testing.assert_array_equal(without[0].volumes, without[1].volumes)
 
 
-def test_the_precision_is_that_of_the_training(generator, make_bundle):
+@pytest.mark.parametrize(("native", "used"), [("bf16-mixed", "bf16-mixed"), ("32-true", "32-true")])
+def test_the_precision_is_that_of_the_training_but_where_it_would_be_emulated(
+    generator, make_bundle, monkeypatch, native, used
+):
+    monkeypatch.setattr("frazil.model.compute.native_precision", lambda device: native)
     request = [Request(label="ribosome")]
     assert generator.plan(request).precision == "32-true"
     rough = load_preset("smoke", {"training.precision": "bf16-mixed", "model.embedding_width": 8})
-    assert frazil.load(make_bundle(name="rough", preset=rough), device="cpu").plan(request).precision == "bf16-mixed"
+    assert frazil.load(make_bundle(name="rough", preset=rough), device="cpu").plan(request).precision == used
 
 
 def test_a_box_that_cannot_fit_in_memory_is_refused_before_anything_is_computed(generator, monkeypatch, refuses):

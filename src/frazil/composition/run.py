@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,9 +14,9 @@ import torch
 
 from frazil.composition.layouts import PlannedTomogram, plan_drawn, plan_like, plan_table
 from frazil.composition.project import STATE, USER, CompositionProject
-from frazil.composition.record import Parameters
+from frazil.composition.record import RECORD_FILE, CompositionRecord, Parameters
 from frazil.core.console import say
-from frazil.core.errors import RequestError, SettingsError
+from frazil.core.errors import OutputError, RequestError, SettingsError
 from frazil.core.files import file_digest
 from frazil.core.ledger import remove_own
 from frazil.core.memory import machine_memory
@@ -118,7 +119,8 @@ def compose(
     plans, source = _plans(card, like, picks, units, shape, count, first or 0, seed)
     if like is not None:
         like.check_apart(out)
-    compute = Compute.of(card.preset.training)
+    chosen = choose_device(device)
+    compute = _compute_of(out) or Compute.on(chosen.type, card.preset.training)
     parameters = Parameters(
         bundle_digest=opened.digest,
         seed=seed,
@@ -130,7 +132,7 @@ def compose(
         levels=USUAL_LEVELS,
         mrc=mrc,
     )
-    project = CompositionProject(out, folder.absolute(), card, parameters, str(choose_device(device)))
+    project = CompositionProject(out, folder.absolute(), card, parameters, str(chosen))
     shown = plans
     if project.earlier(plans, force=force) is not None:  # refuses before anything is touched
         shown = project.missing(plans)
@@ -148,6 +150,14 @@ def compose(
         particles = sum(sum(of_run.values()) for of_run in counts.values())
         say(f"{out}: composed tomograms: {len(counts)}, particles: {particles:,}; copick opens {CONFIG_NAME}")
     return Composition(out, counts)
+
+
+def _compute_of(out: Path) -> Compute | None:
+    """Return what an earlier call computed in, on whatever machine, so that this one may add to it."""
+    with suppress(OutputError):
+        earlier = CompositionRecord.read(out / RECORD_FILE, OutputError).parameters
+        return Compute(earlier.precision, earlier.memory_format)
+    return None
 
 
 def _plans(

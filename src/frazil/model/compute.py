@@ -51,6 +51,13 @@ class Compute:
             raise ValueError("precision auto: decide it first, see native_precision")
         return cls.named(settings.precision, settings.memory_format)
 
+    @classmethod
+    def on(cls, device_type: str, settings: TrainingSettings) -> Compute:
+        """Return what a network was trained in, but float32 where ``cpu`` or ``cuda`` can only emulate bf16: on a CPU for hours."""
+        trained = cls.of(settings)
+        emulated = trained.precision == "bf16-mixed" != native_precision(device_type)
+        return cls.named("32-true") if emulated else trained
+
     def lay_out(self, network: _Network) -> _Network:
         """Convert the weights of `network` to the memory format, in place; return it."""
         return network.to(memory_format=_FORMATS[self.memory_format])  # type: ignore[call-overload, no-any-return, unused-ignore]

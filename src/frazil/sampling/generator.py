@@ -52,7 +52,7 @@ class ParticleGenerator:
         self.digest = bundle.digest
         self.voxel_size_angstrom = _voxel_size(bundle.card, voxel_size_angstrom)
         self._network = bundle.network.to(self.device).eval()
-        self._painter = None if bundle.card.layouts is None else painter_of(bundle.network, bundle.card)
+        self.painter = None if bundle.card.layouts is None else painter_of(bundle.network, bundle.card)
 
     @classmethod
     def from_bundle(
@@ -144,7 +144,7 @@ class ParticleGenerator:
             request.check(self.labels)
         if neighbours not in get_args(Neighbours):
             raise RequestError(f"neighbours {neighbours!r}: not known; choose one of {', '.join(get_args(Neighbours))}")
-        if neighbours != "none" and self._painter is None:
+        if neighbours != "none" and self.painter is None:
             raise RequestError(
                 f"neighbours {neighbours}: the bundle places one particle and knows no layouts; leave it out, or train on whole "
                 "tomograms (frazil curate --whole)"
@@ -159,15 +159,15 @@ class ParticleGenerator:
         check_number("first sample", first, RequestError, least=0)
         model = self.card.preset.model
         sampling = choose_sampling(options, self.card.preset)
-        trained = Compute.of(self.card.preset.training)
-        precision = options.get("precision") or trained.precision
+        usual = Compute.on(self.device.type, self.card.preset.training)
+        precision = options.get("precision") or (usual.precision if earlier is None else earlier.precision)
         if precision not in get_args(PrecisionChoice):
             raise RequestError(
                 f"precision {precision!r}: not known; choose one of {', '.join(get_args(PrecisionChoice))}"
             )
         if precision == "auto":
             precision = native_precision(self.device.type) if earlier is None else earlier.precision
-        compute = trained if precision == trained.precision else Compute.named(precision)
+        compute = usual if precision == usual.precision else Compute.named(precision)
         planned = SampleRequest(
             **sampling.model_dump(),
             bundle_digest=self.digest,
@@ -251,13 +251,13 @@ class ParticleGenerator:
         """Sample one batch."""
         indices, labels, positions = (list(column) for column in zip(*batch, strict=True))
         layouts = self._layouts(request, indices, labels)
-        if self._painter is None:
+        if self.painter is None:
             condition = Condition(
                 torch.tensor([self.labels.index(label) for label in labels]),
                 torch.tensor(positions, dtype=torch.float32),
             )
         else:
-            condition = box_condition(layouts, positions, self.card, self._painter)
+            condition = box_condition(layouts, positions, self.card, self.painter)
         try:
             volumes = sample_volumes(
                 self._network, condition,
@@ -288,7 +288,7 @@ class ParticleGenerator:
 
     def _layouts(self, request: SampleRequest, indices: Sequence[int], labels: Sequence[str]) -> list[Layout]:
         """Draw which particles are in each box; none for a bundle without layouts."""
-        if self._painter is None:
+        if self.painter is None:
             return []
         return [
             arrange(
