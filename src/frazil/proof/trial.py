@@ -28,6 +28,7 @@ from frazil.proof.picker import Picker
 from frazil.proof.records import PICKS_FILE, STORES, TRIAL_FILE, TRIALS, ProofRequest, Trial
 from frazil.proof.score import best_threshold, partners
 from frazil.proof.training import train_picker
+from frazil.volume.crop import crop_measured
 
 _METHOD = 1
 """Raised when the same arm would give other picks: the picker, its examples or its thresholds changed."""
@@ -104,7 +105,9 @@ class TrialWork:
 
     def _found_elsewhere(self, picker: Picker, run: str) -> Found:
         tomogram = self.source.read(run)
-        _, (median, spread) = robust_moments(tomogram)
+        shape = tomogram.header.shape_voxel
+        measured = crop_measured(shape, tomogram.chunk_voxel, tomogram.chunk_present, (0, 0, 0), shape)
+        median, spread = robust_moments(tomogram.volume[measured], tomogram.header.origin)
         return _in_angstrom(picker.pick((tomogram.volume - median) / spread), tomogram.header)
 
     def picks(self, arm: Arm, seed: int) -> pd.DataFrame:
