@@ -35,6 +35,39 @@ def test_what_is_printed_as_json_is_what_is_printed(curate):
     assert all(line in plain for line in json.loads(out)["messages"])
 
 
+def test_verbose_commands_say_what_is_done_and_where_an_error_arose(curate):
+    code, plain, quiet_err = curate()
+    assert "TS_1: done" not in quiet_err
+    code, out, err = curate("--force", "--verbose")
+    assert code == 0
+    assert "TS_1: done" in err
+    assert [line for line in plain.splitlines() if "boxes of" in line] == [
+        line for line in out.splitlines() if "boxes of" in line
+    ]
+    code, _, err = curate("--session", "nobody", "--verbose")
+    assert code == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("frazil: ")
+    code, _, err = curate("--quiet", "--verbose")
+    assert (code, err) == (2, "frazil: quiet and verbose: contradict each other; choose one\n")
+
+
+def test_the_log_has_all_that_was_said(curate, tmp_path):
+    _, out, _ = curate()
+    log = tmp_path / "out/frazil.log"
+    said = [line.split("] ", 1)[1] for line in log.read_text().splitlines()]
+    assert said[0].startswith("$ frazil curate ")
+    assert "TS_1: done" in said
+    missing = [line.rstrip() for line in out.splitlines() if line.strip() and line.rstrip() not in said]
+    assert not missing
+    curate("--quiet")
+    assert "nothing to do" in log.read_text().splitlines()[-1]
+    curate("--box", 16)  # refused
+    assert "holds the result of another request" in log.read_text().splitlines()[-1]
+    curate("--box", 16, "--force")
+    assert log.read_text().count("$ frazil curate") == 4
+
+
 @pytest.mark.parametrize(
     ("name", "load"), [("fast", load_preset), ("paper", load_preset), ("czii", load_simulation_preset)]
 )

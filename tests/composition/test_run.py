@@ -24,7 +24,7 @@ def bundle(make_layout_bundle):
 
 
 def contents(folder):
-    hidden = {".lock", ".turn", ".written", ".state", "copick.json", "composition.json"}
+    hidden = {".lock", ".turn", ".written", "frazil.log", ".state", "copick.json", "composition.json"}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not hidden & {*path.parts}]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 

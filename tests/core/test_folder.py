@@ -38,7 +38,7 @@ def cook(folder, request, *, force=False):
 
 def shown(folder):
     """Return every file that a user sees, with its content."""
-    files = [file for file in sorted(folder.path.rglob("*")) if file.is_file()]
+    files = [file for file in sorted(folder.path.rglob("*")) if file.is_file() and file.name != "frazil.log"]
     names = {str(file.relative_to(folder.path)): file for file in files}
     return {name: file.read_text() for name, file in names.items() if not name.startswith(".")}
 

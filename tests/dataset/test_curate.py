@@ -22,7 +22,9 @@ from frazil.volume.intensity import moments
 
 def contents(folder):
     files = [
-        file for file in folder.rglob("*") if file.is_file() and not {".lock", ".turn", ".written"} & {*file.parts}
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not {".lock", ".turn", ".written", "frazil.log"} & {*file.parts}
     ]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 

@@ -28,7 +28,7 @@ def contents():
         return {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and ".written" not in path.parts
+            if path.is_file() and not {".written", "frazil.log"} & {*path.parts}
         }
 
     return contents

@@ -43,7 +43,16 @@ SPARE_PAGES = 8
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
-NOT_COMPARED = {".lock", ".turn", ".written", "tensorboard", "log.jsonl", "metrics.csv", "last.ckpt.safetensors"}
+NOT_COMPARED = {
+    ".lock",
+    ".turn",
+    ".written",
+    "frazil.log",
+    "tensorboard",
+    "log.jsonl",
+    "metrics.csv",
+    "last.ckpt.safetensors",
+}
 """Locks and journals, logs, and the two files of a training that say how long it took."""
 
 

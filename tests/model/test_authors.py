@@ -330,7 +330,13 @@ def test_an_import_that_was_killed_is_finished_and_one_that_is_replaced_stays_un
             assert not (out / "bundle.json").exists()
             import_weights(path, out)
     assert import_weights(path, out, voxel_size_angstrom=9.0, force=True).card.voxel_size_angstrom == 9.0
-    assert {file.name for file in out.iterdir()} == {".lock", ".written", "bundle.json", "model.safetensors"}
+    assert {file.name for file in out.iterdir()} == {
+        ".lock",
+        ".written",
+        "bundle.json",
+        "frazil.log",
+        "model.safetensors",
+    }
 
 
 def test_force_never_removes_what_is_no_bundle(save, tmp_path, refuses):

@@ -35,7 +35,7 @@ def bundle(make_bundle):
 
 def contents(folder):
     """Return every file below `folder` with its bytes, without the lock and copick's configuration, which holds its path."""
-    hidden = {".lock", ".written", "copick.json"}
+    hidden = {".lock", ".written", "copick.json", "frazil.log"}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not hidden & {*path.parts}]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -102,7 +102,7 @@ def test_without_copick_there_is_none_and_it_can_be_had_later(bundle, tmp_path):
     out = tmp_path / "out"
     sample(bundle, out=out, **CPU, copick=False)
     assert sorted(path.name for path in out.iterdir()) == [
-        ".lock", ".written", "manifest.json", "particles.star", "request.json", "volumes"
+        ".lock", ".written", "frazil.log", "manifest.json", "particles.star", "request.json", "volumes"
     ]  # fmt: skip
     before = contents(out / "volumes")
     sample(bundle, out=out, **CPU)
@@ -114,10 +114,11 @@ def test_without_copick_there_is_none_and_it_can_be_had_later(bundle, tmp_path):
 def test_a_finished_request_is_left_alone(bundle, tmp_path, monkeypatch, capsys, force):
     out = tmp_path / "out"
     first = sample(bundle, out=out, **CPU)
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    written = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".log"]
+    before = {path: path.stat().st_mtime_ns for path in written}
     stop_after(monkeypatch, 0, AssertionError("sampled again"))
     assert sample(bundle, out=out, **CPU, force=force) == first
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+    assert {path: path.stat().st_mtime_ns for path in written} == before
     assert "all 5 samples already exist; nothing to do" in capsys.readouterr().out
 
 

@@ -95,7 +95,13 @@ def test_starting_over_leaves_what_is_not_its_own(written):
         project(written.out, seed=1).begin(PLANS, shared=False, force=True).folder.finish()
     assert mine.read_text() == "mine"
     shutil.rmtree(written.out / "ExperimentRuns")
-    assert {path.name for path in written.out.iterdir()} == {".lock", ".written", "notes.txt", "simulation.json"}
+    assert {path.name for path in written.out.iterdir()} == {
+        ".lock",
+        ".written",
+        "frazil.log",
+        "notes.txt",
+        "simulation.json",
+    }
 
 
 def test_what_a_killed_call_left_goes_when_it_resumes(written):

@@ -6,11 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial, wraps
 from inspect import Parameter
 from inspect import signature as signature_of
 from io import TextIOWrapper
+from shlex import join
 from signal import SIGTERM, default_int_handler, signal
 from typing import Annotated, Any, NoReturn
 
@@ -32,8 +33,9 @@ from frazil.cli.report import report_command
 from frazil.cli.sample import sample_command
 from frazil.cli.simulate import simulate_command
 from frazil.cli.train import train_command
-from frazil.core.console import printable, quieter
-from frazil.core.errors import FrazilError
+from frazil.core.console import more_verbose, printable, quieter
+from frazil.core.errors import FrazilError, SettingsError
+from frazil.core.log import logged_command
 from frazil.core.memory import own_process
 from frazil.core.version import __version__
 
@@ -64,18 +66,23 @@ def _root(
 
 _printed = partial(typer.Option, rich_help_panel="What is printed")
 Quiet = Annotated[bool, _printed("--quiet", help="Print only warnings and errors.")]
+Verbose = Annotated[
+    bool, _printed("--verbose", help="Print details too, as the log has them (frazil.log in the output folder).")
+]
 AsJson = Annotated[bool, _printed("--json", help="Print results as JSON.")]
 
 
 def _printing(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options to be quiet, and to say what it says as JSON."""
+    """Give a command the options to say less or more, and to say what it says as JSON."""
 
     @wraps(command)
-    def run(*args: Any, quiet: bool, as_json: bool, **options: Any) -> None:
-        if not quiet and not as_json:
-            command(*args, **options)
-            return
-        with quieter(collect=as_json) as said:
+    def run(*args: Any, quiet: bool, verbose: bool, as_json: bool, **options: Any) -> None:
+        if quiet and verbose:
+            raise SettingsError("quiet and verbose: contradict each other; choose one")
+        with ExitStack() as printing:
+            said = printing.enter_context(quieter(collect=as_json)) if quiet or as_json else {}
+            if verbose:
+                printing.enter_context(more_verbose())
             command(*args, **options)
         if as_json:
             typer.echo(json.dumps(said, indent=2, default=str))
@@ -83,7 +90,7 @@ def _printing(command: Callable[..., None]) -> Callable[..., None]:
     known = signature_of(command, eval_str=True)
     more = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-        for name, kind in (("quiet", Quiet), ("as_json", AsJson))
+        for name, kind in (("quiet", Quiet), ("verbose", Verbose), ("as_json", AsJson))
     ]
     run.__signature__ = known.replace(parameters=[*known.parameters.values(), *more])  # type: ignore[attr-defined]
     run.__annotations__ = {name: one.annotation for name, one in run.__signature__.parameters.items()}  # type: ignore[attr-defined]
@@ -129,7 +136,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # names need not fit the terminal
     try:
         try:
-            app()
+            with logged_command(join(["frazil", *sys.argv[1:]])):
+                app()
         finally:
             sys.stdout.flush()
     except FrazilError as error:

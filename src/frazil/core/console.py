@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
+from traceback import format_exc
 from typing import TYPE_CHECKING, Any
 
 from rich import progress
 from rich.console import Console
 from rich.markup import escape
+
+from frazil.core.log import note
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,6 +26,7 @@ error_console = Console(stderr=True, highlight=False, force_jupyter=False)
 package that most people don't have."""
 
 _LONGEST_LINE = 2000
+_verbose = False
 _said: dict[str, Any] | None = None
 
 
@@ -42,6 +47,20 @@ def quieter(*, collect: bool = False) -> Iterator[dict[str, Any]]:
         console.quiet, _said = before, None
 
 
+@contextmanager
+def more_verbose() -> Iterator[None]:
+    """Print details while the block runs, which else only the log has, and where an error arose."""
+    global _verbose
+    before, _verbose = _verbose, True
+    try:
+        yield
+    except Exception:
+        error_console.print(format_exc(), style="dim", markup=False, soft_wrap=True)
+        raise
+    finally:
+        _verbose = before
+
+
 def printable(text: str) -> str:
     """Return a text from anywhere as one line of moderate length; what has no glyph is written as an escape."""
     text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
@@ -51,6 +70,7 @@ def printable(text: str) -> str:
 def say(text: str) -> None:
     """Print a line verbatim: no line breaks inside paths, no markup."""
     console.print(printable(text), markup=False, soft_wrap=True)
+    note(text)
     if _said is not None:
         _said["messages"].append(text)
 
@@ -58,6 +78,9 @@ def say(text: str) -> None:
 def say_table(table: Table, name: str, rows: Any) -> None:
     """Print a table, of which `rows` say the same in plain values."""
     console.print(table)
+    plain = Console(file=StringIO(), width=160, force_jupyter=False)
+    plain.print(table)
+    note(plain.file.getvalue())  # type: ignore[attr-defined]
     if _said is not None:
         _said[name] = rows
 
@@ -65,6 +88,7 @@ def say_table(table: Table, name: str, rows: Any) -> None:
 def say_written(path: Path, what: str) -> None:
     """Print the path of a result, and what it is."""
     console.print(f"  {escape(printable(str(path)))}  [dim]{escape(what)}[/dim]", soft_wrap=True)
+    note(f"{path}: {what}")
     if _said is not None:
         _said["files"].append({"path": str(path), "what": what})
 
@@ -72,6 +96,14 @@ def say_written(path: Path, what: str) -> None:
 def warn(text: str) -> None:
     """Print a one-line warning on standard error."""
     error_console.print(f"warning: {printable(text)}", style="yellow", markup=False, soft_wrap=True)
+    note(f"warning: {text}")
+
+
+def detail(text: str) -> None:
+    """Write a line into the log, and with ``--verbose`` on standard error."""
+    if _verbose:
+        error_console.print(printable(text), style="dim", markup=False, soft_wrap=True)
+    note(text)
 
 
 def progress_bar(*, counted: bool = True) -> progress.Progress:

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from signal import SIG_IGN, SIGINT, SIGTERM, signal
 from typing import Any, TypeVar
 
-from frazil.core.console import say
+from frazil.core.console import detail, say
 from frazil.core.errors import WorkerError
 from frazil.core.memory import own_process
 from frazil.core.reading import one_line
@@ -33,6 +33,7 @@ MOST_WORKERS = 4096
 """Processes or threads; more than any machine runs."""
 
 _MOST_AHEAD = 2 * MOST_WORKERS
+_LONGEST_NAME = 100
 
 _stopping = threading.Event()  # in a local worker process
 _one_at_a_time = threading.Lock()  # in a Dask worker, which may have several threads
@@ -53,7 +54,9 @@ class Executor:
         wrapped = partial(self._call, work, self._threads)
         if self._pool is None:
             for item in items:
-                yield item, wrapped(item)
+                result = wrapped(item)
+                detail(f"{_name(item)}: done")
+                yield item, result
             return
         running: dict[futures.Future[Result], Item] = {}
         finished: SimpleQueue[futures.Future[Result]] = SimpleQueue()
@@ -66,7 +69,14 @@ class Executor:
             if not running:
                 return
             future, room = finished.get(), 1
-            yield running.pop(future), future.result()
+            item, result = running.pop(future), future.result()
+            detail(f"{_name(item)}: done")
+            yield item, result
+
+
+def _name(item: Any) -> str:
+    """Return what an item is called in the log."""
+    return str(getattr(item, "run", item))[:_LONGEST_NAME]
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from frazil.core.ledger import (
     is_settled,
     remove_own,
 )
+from frazil.core.log import LOG, logged_in
 from frazil.core.reading import read_json
 
 _NEW, _SWAP = ".new", ".swap"
@@ -147,7 +148,8 @@ class OutputFolder(Generic[Record]):
                     if not shared:
                         self._recover()
                     begin_journal(self.path)
-                yield
+                with logged_in(self.path):
+                    yield
                 if not shared:
                     with output_errors(self.path):
                         if has_other_journals(self.path):
@@ -164,8 +166,8 @@ class OutputFolder(Generic[Record]):
             with suppress(OSError):
                 clear_leftovers(self.path)
                 remove_own(self.path / JOURNALS)
-                for lock in (".turn", ".lock"):
-                    (self.path / lock).unlink(missing_ok=True)
+                for own in (LOG, ".turn", ".lock"):
+                    (self.path / own).unlink(missing_ok=True)
                 for folder in made:
                     folder.rmdir()  # fails where somebody else put something
 
@@ -252,7 +254,7 @@ class OutputFolder(Generic[Record]):
         with output_errors(self.path):
             ledger = Ledger(self.path, self.parts)
             ledger.remove(list(ledger.entries))
-            for own in (JOURNALS, ".turn", ".lock"):
+            for own in (JOURNALS, LOG, ".turn", ".lock"):
                 remove_own(self.path / own)
             with suppress(OSError):  # not empty
                 self.path.rmdir()

@@ -19,6 +19,7 @@ from frazil.core.documents import Document
 from frazil.core.errors import BundleError, OutputError
 from frazil.core.files import atomic_path, bytes_digest, output_errors, text_digest
 from frazil.core.ledger import KEPT
+from frazil.core.log import LOG
 from frazil.core.reading import check_plain_file
 from frazil.core.records import Moments
 from frazil.core.settings import LARGEST_BOX_VOXEL, Normalisation, Preset, TiltDegrees, VoxelSize
@@ -144,8 +145,8 @@ def check_replaceable(folder: Path) -> None:
     with output_errors(folder):
         if folder.is_file():
             raise OutputError(f"{folder}: is a file; choose another folder")
-        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
-    if foreign := sorted(names - {CARD_FILE, WEIGHTS_FILE, KEPT}):
+        names = {path.name for path in folder.iterdir() if path.name[0] != "."} if folder.is_dir() else set()
+    if foreign := sorted(names - {CARD_FILE, WEIGHTS_FILE, LOG, KEPT}):
         raise OutputError(f"{folder}: holds {foreign[0]}, which is not part of a bundle; choose another folder")
 
 

@@ -15,6 +15,7 @@ from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from frazil.core.errors import TrainingError
+from frazil.core.log import note
 from frazil.training.batches import NoisyBatch
 from frazil.training.history import NOISE_LEVEL_BINS, EpochRecord, is_best
 from frazil.training.loader import Waiting
@@ -244,9 +245,9 @@ class ProgressDisplay(Callback):
         self._move(trainer, description=f"epoch {epoch}/{self.epochs}  loss {self._loss:.4f}  {self._speed}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Without a terminal to draw a bar in, print a line: every ten seconds, and for the last epoch."""
+        """Log a line, and print it where no terminal draws a bar: every ten seconds, and for the last epoch."""
         records = self.bookkeeper.records
-        if not self.bookkeeper.epoch_ended or self.progress.console.is_terminal or self.progress.disable:
+        if not self.bookkeeper.epoch_ended:
             return
         newest, now = records[-1], time.monotonic()
         if newest.epoch < self.epochs and now - self._printed < _PRINT_SECONDS:
@@ -255,10 +256,13 @@ class ProgressDisplay(Callback):
         known = [record.validation_loss for record in records if record.validation_loss is not None]
         validation = f"  validation {known[-1]:.4f}" if known else ""
         left = (self.epochs - newest.epoch) * newest.seconds / newest.epoch
-        self.progress.console.print(
+        line = (
             f"epoch {newest.epoch}/{self.epochs}  train {newest.train_loss:.4f}{validation}  {self._speed}  "
             f"{newest.waiting_share:.1%} waiting for boxes  {left / 60:.0f} min left"
         )
+        note(line)
+        if not self.progress.console.is_terminal and not self.progress.disable:
+            self.progress.console.print(line)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar at the run's last step."""
