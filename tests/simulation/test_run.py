@@ -180,6 +180,23 @@ def test_beside_mrc_copies_lie_their_tilts_and_templates(project):
         assert max(mask[0].max(), mask[:, 0].max(), mask[:, :, 0].max()) < 0.02
 
 
+def test_viewers_get_a_map_of_each_class_and_a_surface(project):
+    root = copick.from_file(str(project / "copick.json"))
+    for label in PARTICLES:
+        thing = root.get_object(label)
+        density = thing.numpy()
+        np.testing.assert_array_equal(density, -read_volume(project / "mrc/templates" / f"{label}.mrc"))
+        assert 0 < thing.map_threshold < density.max()
+        places = np.argwhere(density > thing.map_threshold) * 20.0 - len(density) // 2 * 20.0
+        assert np.linalg.norm(places, axis=1).max() == pytest.approx(thing.radius, abs=20)
+
+
+def test_octopi_finds_which_number_of_the_masks_is_which_class(project):
+    content = json.loads((project / "logs/targets-simulated_0_classes.yaml").read_text())
+    assert content["input"]["labels"] == manifest(project)["labels"]
+    assert content["input"]["targets"].keys() == manifest(project)["labels"].keys()
+
+
 def test_one_type_without_asking_and_only_those_that_are_asked_for(tmp_path):
     plain = simulate(tmp_path / "plain", preset=SMALL, levels=1)
     assert list(manifest(plain.path)["tomogram_types"]) == ["denoised"]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from frazil.core.records import Moments, TiltRange
 from frazil.core.settings import MemoryFormat, Precision, SamplingSettings, Settings
 from frazil.core.version import __version__
+from frazil.io.copick.project import CLASSES
 from frazil.io.copick.runs import ProjectRecord, WrittenRun
 
 RECORD_FILE = "composition.json"
@@ -14,7 +15,7 @@ TOMOGRAM_TYPE = "denoised"
 TYPES = {TOMOGRAM_TYPE: "as the tomograms that the bundle learned from; gray values"}
 
 SEGMENTATIONS = {
-    "classes": "0 where no particle is, else the number of its class (labels)",
+    CLASSES: "0 where no particle is, else the number of its class (labels)",
     "instances": "0 likewise, else the number of the particle: instance_id of its pick",
 }
 

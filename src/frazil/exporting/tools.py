@@ -1,8 +1,8 @@
 """What each program wants: where its tomograms and labels lie, and its tables of particles.
 
 Formats are those that can be checked: by the reader of the program (DeepFinder's `objl.read`, nnU-Net's `NibabelIO`), by its
-code (DeepETPicker's `coords2labels.py`), or by its documentation (RELION 5, Warp and M). TomoTwin is left out: in training it knows
-classes by PDB identifiers in the names of files, and it extracts its references itself from MRC tomograms.
+code (DeepETPicker's `coords2labels.py`), or by its documentation (RELION 5, Warp and M). TomoTwin is left out: it takes MRC tomograms and
+extracts its references itself, and in training it knows classes by PDB identifiers in the names of files.
 """
 
 from __future__ import annotations

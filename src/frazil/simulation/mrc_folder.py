@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from frazil.core.files import write_text
 from frazil.core.records import Picks, TomogramHeader
@@ -45,15 +46,21 @@ def write_picks_and_tilts(out: Path, picks: Sequence[Picks], runs: Mapping[str, 
             write_text(folder / "tilts" / f"{run}{suffix}", values)
 
 
+def density_map(structure: Structure, voxel_size_angstrom: float) -> Float[np.ndarray, "n n n"]:
+    """Return the density of a particle, unturned, in a cube with a margin of a quarter of its radius."""
+    edge = 2 * int(np.ceil(1.25 * structure.support_radius_angstrom / voxel_size_angstrom + 3 * _SOFT_VOXEL))
+    return structure.density((edge, edge, edge), voxel_size_angstrom)
+
+
 def write_templates(out: Path, structures: Mapping[str, Structure], voxel_size_angstrom: float) -> None:
-    """Write a template and a mask for each structure, in boxes with a margin of a quarter of its radius."""
+    """Write a template and a mask for each structure."""
     for label, structure in structures.items():
+        density = density_map(structure, voxel_size_angstrom)
         radius = structure.support_radius_angstrom / voxel_size_angstrom
-        edge = 2 * int(np.ceil(1.25 * radius + 3 * _SOFT_VOXEL))
-        template = -structure.density((edge, edge, edge), voxel_size_angstrom)
+        edge = len(density)
         squares = np.square(np.arange(edge) - edge // 2)
         distance = np.sqrt(squares[:, None, None] + squares[:, None] + squares)
         mask = np.exp(-0.5 * np.square(np.maximum(distance - radius, 0) / _SOFT_VOXEL))
-        for name, volume in ((label, template), (f"{label}_mask", mask)):
+        for name, volume in ((label, -density), (f"{label}_mask", mask)):
             path = out / MRC_FOLDER / "templates" / f"{name}.mrc"
             write_volume(path, volume, voxel_size_angstrom, simulated=True)

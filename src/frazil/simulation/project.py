@@ -11,12 +11,12 @@ from typing import Any
 from frazil.core.errors import FrazilError, SimulationError
 from frazil.core.folder import OutputFolder
 from frazil.core.records import Picks
-from frazil.io.copick.project import write_picks, write_segmentation, write_tomogram
+from frazil.io.copick.project import OBJECTS, write_object_map, write_picks, write_segmentation, write_tomogram
 from frazil.io.copick.runs import MRC_FOLDER, Advance, RunsProject, no_advance
 from frazil.io.like import Likeness
 from frazil.io.mrc import write_volume
 from frazil.io.ome_zarr import most_levels
-from frazil.simulation.mrc_folder import write_picks_and_tilts, write_templates
+from frazil.simulation.mrc_folder import density_map, write_picks_and_tilts, write_templates
 from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.record import (
     RECORD_FILE,
@@ -70,6 +70,7 @@ class SimulationProject(RunsProject[RunPlan, RunRecord, SimulationRecord]):
 
     user = USER
     run_type = RunRecord
+    more_files = (OBJECTS,)
 
     @property
     def folder(self) -> OutputFolder[SimulationRecord]:
@@ -79,6 +80,14 @@ class SimulationProject(RunsProject[RunPlan, RunRecord, SimulationRecord]):
     def radii_angstrom(self) -> dict[str, float]:
         """See `RunsProject.radii_angstrom`."""
         return {label: self.structures[label].radius_angstrom for label in self.labels}
+
+    def write_maps(self, runs: dict[str, RunRecord]) -> dict[str, float]:
+        """See `RunsProject.write_maps`."""
+        voxel_size = next(iter(runs.values())).voxel_size_angstrom
+        return {
+            label: write_object_map(self.out, label, density_map(self.structures[label], voxel_size), voxel_size)
+            for label in self.labels
+        }
 
     def write_beside(self, runs: dict[str, RunRecord]) -> None:
         """Write what other programs want beside MRC copies."""

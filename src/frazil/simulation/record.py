@@ -9,6 +9,7 @@ import numpy as np
 
 from frazil.core.settings import Settings
 from frazil.core.version import __version__
+from frazil.io.copick.project import CLASSES
 from frazil.io.copick.runs import ProjectRecord, WrittenRun
 from frazil.simulation.microscope.denoiser import DenoiserSettings
 from frazil.simulation.microscope.microscope import MicroscopeSettings
@@ -26,7 +27,7 @@ TYPES = {
 """Tomogram types, and what they are."""
 
 SEGMENTATIONS = {
-    "classes": "0 where no solid body of an annotated particle is, else the number of its class (labels)",
+    CLASSES: "0 where no solid body of an annotated particle is, else the number of its class (labels)",
     "instances": "0 likewise, else the number of the particle: instance_id of its pick",
 }
 

@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from frazil.core.errors import PickError, SourceError
+from frazil.core.log import LOG, logged_in
 from frazil.io.copick.picks import PickFile, known_rotations, reading, split_name
 
 QUARTER_ABOUT_Z = [[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
@@ -91,10 +93,17 @@ def test_no_rotations_at_all_are_unknown():
 def test_the_root_logger_is_left_as_it_was():
     code = (
         "import logging; before = (logging.getLogger().level, len(logging.getLogger().handlers)); "
-        "import frazil.io.copick.picks; "
+        "import frazil.io.copick.picks; import copick.impl.cryoet_data_portal, copick.util.portal_cache; "
         "assert (logging.getLogger().level, len(logging.getLogger().handlers)) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_what_a_connection_says_while_it_is_tried_is_for_the_log(tmp_path, capsys):
+    with logged_in(tmp_path), reading("s3://bucket"):
+        logging.getLogger("urllib3.connectionpool").warning("retrying")
+    assert capsys.readouterr().err == ""
+    assert "urllib3.connectionpool: retrying" in (tmp_path / LOG).read_text()
 
 
 def test_what_cannot_be_reached_is_one_line(refuses):

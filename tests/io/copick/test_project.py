@@ -141,6 +141,20 @@ def test_a_pick_file_is_plain_copick_json(tmp_path):
     assert content["points"][0]["location"] == {"x": 1.0, "y": 2.0, "z": 3.0}
 
 
+def test_copick_reads_the_map_of_a_class(tmp_path):
+    volume = np.zeros((6, 6, 6), dtype=np.float32)
+    volume[2:4, 2:4, 2:4] = 0.8
+    volume[0, 0, 0] = 0.01
+    threshold = writer.write_object_map(tmp_path, "ribosome", volume, 10.0)
+    assert threshold == 0.4
+    path = writer.write_project_config(
+        tmp_path, name="tiny", labels_radius_angstrom={"ribosome": 150}, map_thresholds={"ribosome": threshold}
+    )
+    thing = copick.from_file(str(path)).get_object("ribosome")
+    np.testing.assert_array_equal(thing.numpy(), volume)
+    assert thing.map_threshold == 0.4
+
+
 def test_every_class_has_a_color_of_its_own(tmp_path):
     labels = [f"class-{number:02d}" for number in range(24)]
     path = writer.write_project_config(tmp_path, name="many", labels_radius_angstrom=dict.fromkeys(labels, 50.0))

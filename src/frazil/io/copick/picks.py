@@ -1,7 +1,7 @@
 """The pick files of a copick run, by their names; each is read when it is wanted. xyz becomes zyx here.
 
-The copick library is imported here, without what its import does to the program: it gives the root logger a handler and sets
-it to INFO.
+The copick library is imported here, without what its import does to the program: each of its modules, also those that it imports
+when they are needed, gives the root logger a handler and sets it to INFO.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from frazil.core.console import detail
 from frazil.core.errors import PickError, SourceError
 from frazil.core.reading import one_line, parse_json, read_through
 from frazil.core.records import Picks
@@ -27,11 +28,13 @@ _root = logging.getLogger()
 _level, _handlers = _root.level, list(_root.handlers)
 
 import copick  # noqa: E402
+import copick.util.log  # noqa: E402
 from copick.impl.filesystem import CopickConfigFSSpec, CopickRootFSSpec  # noqa: E402
 from copick.util.formats import dynamo_to_copick_transform, em_to_copick_transform  # noqa: E402
 from copick.util.reconnecting_fs import ReconnectingFileSystem  # noqa: E402
 from copick.util.relion import relion_rows_to_poses  # noqa: E402
 
+copick.util.log.get_logger = lambda name, debug=False: logging.getLogger(name)
 _root.setLevel(_level)
 _root.handlers[:] = _handlers
 
@@ -155,9 +158,20 @@ def pick_files(run: Any) -> list[PickFile]:
         ]
 
 
+class _Details(logging.Handler):
+    """Puts warnings of libraries into the log of frazil: a connection that fails is tried again and again, and says so each time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        detail(f"{record.name}: {record.getMessage()}")
+
+
+_details = _Details(logging.WARNING)
+
+
 @contextmanager
 def reading(origin: str) -> Iterator[None]:
     """Turn what copick and its file systems raise while `origin` is read into a SourceError of one line."""
+    _root.addHandler(_details)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # copick and fsspec announce changes of their own
@@ -176,6 +190,8 @@ def reading(origin: str) -> Iterator[None]:
         raise SourceError(
             f"{origin}: not reached ({type(fault).__name__}: {one_line(fault)}); check the connection and the access rights"
         ) from None
+    finally:
+        _root.removeHandler(_details)
 
 
 def _files_in(run: str, fs: Any, folder: str) -> Iterator[PickFile]:

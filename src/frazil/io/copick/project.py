@@ -6,7 +6,7 @@ copick's own writers are not used: they round the voxel size to the three decima
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int64, Shaped
 
 CONFIG_NAME = "copick.json"
+CLASSES = "classes"
+"""Name of the masks that say which class each voxel is."""
 
 _CZII = {
     "apo-ferritin": ("GO:0070288", "4V1W", 0.0418),
@@ -39,13 +41,22 @@ _CZII = {
 _GOLDEN = (5**0.5 - 1) / 2  # its multiples spread over the color circle, however many there are
 
 
+OBJECTS = "Objects"
+
+
 def write_project_config(
-    root: Path, *, name: str, labels_radius_angstrom: Mapping[str, float], simulated: bool = False
+    root: Path,
+    *,
+    name: str,
+    labels_radius_angstrom: Mapping[str, float],
+    map_thresholds: Mapping[str, float] | None = None,
+    simulated: bool = False,
 ) -> Path:
     """Write ``root/copick.json``, which `copick.from_file` opens with `root` as its overlay.
 
     The number of a class in segmentations is its place in the sorted names, from 1; 0 is background. Each class has a color
-    of its own, for viewers. `simulated` is said in the description.
+    of its own, for viewers. `map_thresholds` are those of the maps that `write_object_map` wrote. `simulated` is said in the
+    description.
     """
     objects = [
         {
@@ -55,6 +66,7 @@ def write_project_config(
             "color": [*(round(255 * part) for part in hsv_to_rgb(number * _GOLDEN % 1, 0.7, 0.95)), 255],
             "radius": float(radius),
             **_known(label),
+            **({"map_threshold": map_thresholds[label]} if map_thresholds else {}),
         }
         for number, (label, radius) in enumerate(sorted(labels_radius_angstrom.items()), start=1)
     ]
@@ -75,6 +87,26 @@ def write_project_config(
 def _known(label: str) -> dict[str, Any]:
     """Return what viewers and the data portal know of a class, if it is one of CZII."""
     return dict(zip(("identifier", "pdb_id", "map_threshold"), _CZII.get(label, ()), strict=False))
+
+
+def octopi_targets(user: str) -> str:
+    """Return where octopi looks for what it must know of the class masks of a user, relative to the project."""
+    return f"logs/targets-{user}_0_{CLASSES}.yaml"
+
+
+def write_octopi_targets(root: Path, labels: Iterable[str], *, user: str) -> Path:
+    """Write the numbers of the classes in masks, so that ``octopi train --target-uri classes:USER/0`` learns from them."""
+    numbers = {label: number for number, label in enumerate(sorted(labels), start=1)}
+    targets = {label: {"user_id": user, "session_id": "0"} for label in numbers}
+    path = root / octopi_targets(user)
+    write_json(path, {"input": {"config": CONFIG_NAME, "labels": numbers, "targets": targets}})  # JSON is YAML
+    return path
+
+
+def write_object_map(root: Path, label: str, volume: Float[np.ndarray, "z y x"], voxel_size_angstrom: float) -> float:
+    """Write the map of a class, particles bright, and return a threshold for its surface: half of its mean density inside."""
+    write_pyramid(root / OBJECTS / f"{label}.zarr", np.asarray(volume, dtype=np.float32), voxel_size_angstrom)
+    return float(f"{volume[volume > volume.max() / 10].mean() / 2:.3g}")
 
 
 def write_tomogram(

@@ -27,7 +27,7 @@ from frazil.core.ledger import enter, move_files, remove_own
 from frazil.core.reading import read_json
 from frazil.core.records import Picks
 from frazil.core.settings import Settings, SourceSettings
-from frazil.io.copick.project import CONFIG_NAME, write_project_config
+from frazil.io.copick.project import CONFIG_NAME, octopi_targets, write_octopi_targets, write_project_config
 from frazil.io.copick.source import RUNS, open_tree
 from frazil.io.sources import open_source
 
@@ -121,13 +121,17 @@ class RunsProject(ABC, Generic[Plan, Run, Record]):
     def write_run(self, plan: Plan, advance: Advance = no_advance) -> Any:
         """Make one run and put it into the project, whole or not at all."""
 
+    def write_maps(self, runs: dict[str, Run]) -> Mapping[str, float]:
+        """Write a map of each annotated class, where its structure is known, and return the thresholds of their surfaces."""
+        return {}
+
     def write_beside(self, runs: dict[str, Run]) -> None:
         """Write what is made of all runs together."""
 
     @classmethod
     def owns(cls) -> tuple[str, ...]:
         """Return what the command writes in its folder."""
-        return (CONFIG_NAME, RUNS, MRC_FOLDER, *cls.more_files)
+        return (CONFIG_NAME, RUNS, MRC_FOLDER, octopi_targets(cls.user), *cls.more_files)
 
     def earlier(self, plans: Sequence[Plan], *, force: bool) -> Record | None:
         """Return the record of an earlier call for the same runs, None if there is none; see `OutputFolder.earlier`."""
@@ -150,7 +154,12 @@ class RunsProject(ABC, Generic[Plan, Run, Record]):
         """Write `copick.json`, and the record with all runs; remove the latter if there is nothing at all."""
         if runs := self.runs():
             name = final_place(self.out).resolve().name
-            write_project_config(self.out, name=name, labels_radius_angstrom=self.radii_angstrom(), simulated=True)
+            radii = self.radii_angstrom()
+            thresholds = self.write_maps(runs)
+            write_project_config(
+                self.out, name=name, labels_radius_angstrom=radii, map_thresholds=thresholds, simulated=True
+            )
+            write_octopi_targets(self.out, radii, user=self.user)
             self.write_beside(runs)
             self.record(runs).write(self.folder.record_path)
         elif not shared and not self.folder.written():
