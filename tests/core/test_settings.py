@@ -1,10 +1,15 @@
 """Settings refuse what cannot be used, and never change."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import frazil
+from frazil.core.errors import RequestError, SettingsError
 from frazil.core.settings import (
     CurateSettings,
     DiffusionSettings,
@@ -13,6 +18,8 @@ from frazil.core.settings import (
     SamplingSettings,
     SourceSettings,
     TrainingSettings,
+    check_number,
+    check_seed,
 )
 
 
@@ -107,3 +114,18 @@ def test_a_preset_that_guides_must_hide_labels(guidance):
     with pytest.raises(ValidationError, match=r"needs labels hidden in training; set training\.class_dropout"):
         Preset(name="mine", sampling=sampling)
     Preset(name="mine", sampling=sampling, training=TrainingSettings(class_dropout=0.1))
+
+
+@pytest.mark.parametrize("value", [None, 1.5, "5", float("nan")])
+def test_what_is_counted_or_a_seed_is_a_whole_number(value, refuses):
+    for check in (check_seed, partial(check_number, "count")):
+        with refuses(SettingsError, repr(value), "whole number"):
+            check(value, SettingsError)
+    check_seed(np.int64(-3), SettingsError)
+
+
+def test_python_without_a_seed_is_told_so(tmp_path, refuses):
+    with refuses(SettingsError, "seed None"):
+        frazil.simulate(tmp_path, seed=None)
+    with refuses(RequestError, "seed None"):
+        frazil.evaluate("boxes", "made", "out", seed=None)

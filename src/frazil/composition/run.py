@@ -21,7 +21,7 @@ from frazil.core.files import file_digest
 from frazil.core.ledger import remove_own
 from frazil.core.memory import machine_memory
 from frazil.core.records import TomogramHeader
-from frazil.core.settings import NoiseInterval, SamplerName, Units, check_number
+from frazil.core.settings import NoiseInterval, SamplerName, Units, check_number, check_seed
 from frazil.diffusion.schedule import step_weights
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.io.copick.runs import USUAL_LEVELS, LabeledProject
@@ -102,6 +102,7 @@ def compose(
     for what, value, least in (("count", count, 1), ("first", first, 0), ("workers", workers, 1)):
         if value is not None:
             check_number(what, value, SettingsError, least=least)
+    check_seed(seed, SettingsError)
     if units is not None and units not in get_args(Units):
         raise SettingsError(f"units {units}: not known; choose {' or '.join(get_args(Units))}")
     out, folder = Path(out), bundle_folder(Path(bundle))

@@ -6,7 +6,8 @@ where it gives them.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from numbers import Integral
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -36,10 +37,17 @@ LARGEST_COUNT = 10_000_000
 """Of samples, epochs, steps and other things to be counted: more is a slip of the finger."""
 
 
-def check_number(what: str, value: int, error: type[FrazilError], *, least: int = 1, most: int = LARGEST_COUNT) -> None:
-    """Raise `error` for an option that is below `least` or above `most`."""
+def check_number(what: str, value: Any, error: type[FrazilError], *, least: int = 1, most: int = LARGEST_COUNT) -> None:
+    """Raise `error` for an option that is no whole number, below `least`, or above `most`."""
+    if not issubclass(type(value), Integral):  # of numpy too
+        raise error(f"{what} {value!r}: give a whole number")
     if not least <= value <= most:
         raise error(f"{what} {value}: give at least {least} and at most {most:,}")
+
+
+def check_seed(seed: int, error: type[FrazilError]) -> None:
+    """Raise `error` for a seed that is no whole number: without one, nothing could be made again."""
+    check_number("seed", seed, error, least=-(2**63), most=2**63 - 1)
 
 
 Counted = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]

@@ -19,7 +19,7 @@ from frazil.core.files import file_digest
 from frazil.core.folder import OutputFolder
 from frazil.core.records import same_voxel_size
 from frazil.core.seeds import numpy_generator
-from frazil.core.settings import Normalisation, check_number
+from frazil.core.settings import Normalisation, check_number, check_seed
 from frazil.dataset.store import BoxStore, StoreDescription
 from frazil.evaluation.inputs.generated import box_names
 from frazil.io.checks import clean_name
@@ -128,6 +128,7 @@ def figures(
     if store is None and samples is None and run is None:
         raise RequestError("nothing to draw; pass a store, samples or a run (or all of them)")
     check_number("examples", examples, RequestError)
+    check_seed(seed, RequestError)
     out = Path(out)
     parts = _read(*(None if path is None else Path(path) for path in (store, samples, run)))
     record = _record(parts, examples, seed)

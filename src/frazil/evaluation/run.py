@@ -17,7 +17,7 @@ from frazil.core.executor import MOST_WORKERS
 from frazil.core.files import write_text
 from frazil.core.folder import final_place
 from frazil.core.records import same_voxel_size
-from frazil.core.settings import check_number
+from frazil.core.settings import check_number, check_seed
 from frazil.dataset.slices import RealSlices, read_real_slices
 from frazil.dataset.store import BoxStore
 from frazil.evaluation.examples import make_examples, write_examples
@@ -136,6 +136,7 @@ def evaluate(
         raise RequestError(
             f"voxel size {voxel_size_angstrom:g}: not a voxel size; give the true size in angstrom, above 0"
         )
+    check_seed(seed, RequestError)
     if threads is not None:
         import torch
 

@@ -16,7 +16,7 @@ import torch
 from frazil.core.errors import BundleError, RequestError
 from frazil.core.records import Condition, Layout
 from frazil.core.seeds import numpy_generator
-from frazil.core.settings import PrecisionChoice, check_number
+from frazil.core.settings import PrecisionChoice, check_number, check_seed
 from frazil.diffusion.sampler import sample_volumes
 from frazil.model.bundle import Bundle, BundleCard, load_bundle
 from frazil.model.compute import Compute, native_precision
@@ -154,8 +154,7 @@ class ParticleGenerator:
             batch_size = earlier.batch_size
         if batch_size is not None:
             check_number("batch size", batch_size, RequestError)
-        if not isinstance(seed, (int, np.integer)):
-            raise RequestError(f"seed {seed!r}: a whole number is expected, so that the samples can be made again")
+        check_seed(seed, RequestError)
         check_number("first sample", first, RequestError, least=0)
         model = self.card.preset.model
         sampling = choose_sampling(options, self.card.preset)

@@ -9,7 +9,7 @@ from typing import Any
 from frazil.core.console import say, warn
 from frazil.core.errors import SettingsError
 from frazil.core.files import file_digest
-from frazil.core.settings import check_number
+from frazil.core.settings import check_number, check_seed
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.io.copick.runs import USUAL_LEVELS, LabeledProject
 from frazil.io.like import LikeOptions
@@ -83,6 +83,7 @@ def simulate(
     ):
         if value is not None:
             check_number(what, value, SettingsError, least=least)
+    check_seed(seed, SettingsError)
     if unknown := [name for name in types if name not in TYPES]:
         raise SettingsError(f"types {', '.join(unknown)}: no such tomogram type; choose from {', '.join(TYPES)}")
     chosen = load_simulation_preset(preset, settings).with_structures(structures or {})

@@ -18,7 +18,7 @@ from frazil.core.errors import SettingsError
 from frazil.core.files import output_errors, write_text
 from frazil.core.folder import OutputFolder
 from frazil.core.ledger import enter
-from frazil.core.settings import SourceSettings, check_number
+from frazil.core.settings import SourceSettings, check_number, check_seed
 from frazil.core.version import __version__
 from frazil.dataset.slices import read_real_slices
 from frazil.io.checks import check_name
@@ -72,6 +72,7 @@ def calibrate(
     OutputError : `out` holds something else.
     """
     check_name(name, "name", SettingsError)
+    check_seed(seed, SettingsError)
     for option, number in (("evaluations", evaluations), ("checks", checks)):
         check_number(option, number, SettingsError)
     if evaluations <= len(FITTED):
