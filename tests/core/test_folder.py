@@ -72,6 +72,18 @@ def test_a_file_of_somebody_else_is_never_replaced(folder):
             folder.earlier(Request(), force=force)
 
 
+def test_a_folder_of_somebody_else_gets_no_log(folder):
+    (folder.path / "pots").mkdir(parents=True)
+    (folder.path / "pots" / "1.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"1\.txt"):
+        cook(folder, Request())
+    assert not (folder.path / "frazil.log").exists()
+    (folder.path / "frazil.log").write_text("mine\n")
+    with pytest.raises(OutputError, match=r"1\.txt"):
+        cook(folder, Request())
+    assert (folder.path / "frazil.log").read_text().startswith("mine\n")
+
+
 def test_a_damaged_record_is_refused_until_forced(folder):
     cook(folder, Request())
     folder.record_path.write_text("{")

@@ -31,7 +31,7 @@ from frazil.core.ledger import (
     is_settled,
     remove_own,
 )
-from frazil.core.log import LOG, logged_in
+from frazil.core.log import LOG, logged_in, remove_new_log
 from frazil.core.reading import read_json
 
 _NEW, _SWAP = ".new", ".swap"
@@ -162,12 +162,14 @@ class OutputFolder(Generic[Record]):
             raise
 
     def _remove_if_new(self, made: list[Path]) -> None:
+        if not self.record_path.exists():  # nothing of ours is here, so there is nothing to log
+            remove_new_log(self.path)
         if made and not self.record_path.exists() and not self.written():
             with suppress(OSError):
                 clear_leftovers(self.path)
                 remove_own(self.path / JOURNALS)
-                for own in (LOG, ".turn", ".lock"):
-                    (self.path / own).unlink(missing_ok=True)
+                for lock in (".turn", ".lock"):
+                    (self.path / lock).unlink(missing_ok=True)
                 for folder in made:
                     folder.rmdir()  # fails where somebody else put something
 

@@ -24,6 +24,9 @@ LOG = "frazil.log"
 _MOST_WAITING = 1000  # lines before there is a folder
 
 _stream: TextIO | None = None
+_begun: set[Path] = set()
+"""Logs that were not there before."""
+
 _waiting: deque[str] | None = None
 """Of a command; None outside of one."""
 
@@ -68,6 +71,13 @@ def logged_in(folder: Path) -> Iterator[None]:
             _close()
 
 
+def remove_new_log(folder: Path) -> None:
+    """Remove the log of a folder if this process began it."""
+    if folder / LOG in _begun:
+        with suppress(OSError):
+            (folder / LOG).unlink()
+
+
 def note(text: str) -> None:
     """Add lines to the log."""
     line = _line(text)
@@ -84,7 +94,9 @@ def _line(text: str) -> str:
 
 def _open(path: Path) -> TextIO | None:
     with suppress(OSError):
-        if not os.path.lexists(path) or (path.is_file() and not path.is_symlink()):  # a pipe would never open
+        there = os.path.lexists(path)
+        if not there or (path.is_file() and not path.is_symlink()):  # a pipe would never open
+            (_begun.discard if there else _begun.add)(path)
             return path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
     return None
 
