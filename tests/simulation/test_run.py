@@ -130,7 +130,7 @@ def test_it_is_curated_like_a_real_project(project, tmp_path, run):
 
 def test_everything_is_marked_simulated(project):
     marks = [json.loads(path.read_text())["frazil"]["simulated"] for path in project.rglob("*.zarr/.zattrs")]
-    assert marks == [True] * (2 * (3 + 2))
+    assert marks == [True] * (2 * (3 + 2) + len(PARTICLES))
     with mrcfile.open(project / "mrc/wbp/SIM_000.mrc") as mrc:
         assert mrc.header.label[0].startswith(b"Simulated by frazil")
 

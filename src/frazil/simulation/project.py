@@ -84,9 +84,10 @@ class SimulationProject(RunsProject[RunPlan, RunRecord, SimulationRecord]):
     def write_maps(self, runs: dict[str, RunRecord]) -> dict[str, float]:
         """See `RunsProject.write_maps`."""
         voxel_size = next(iter(runs.values())).voxel_size_angstrom
+        maps = {label: density_map(self.structures[label], voxel_size) for label in self.labels}
         return {
-            label: write_object_map(self.out, label, density_map(self.structures[label], voxel_size), voxel_size)
-            for label in self.labels
+            label: write_object_map(self.out, label, volume, voxel_size, simulated=True)
+            for label, volume in maps.items()
         }
 
     def write_beside(self, runs: dict[str, RunRecord]) -> None:

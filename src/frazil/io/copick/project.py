@@ -103,9 +103,17 @@ def write_octopi_targets(root: Path, labels: Iterable[str], *, user: str) -> Pat
     return path
 
 
-def write_object_map(root: Path, label: str, volume: Float[np.ndarray, "z y x"], voxel_size_angstrom: float) -> float:
+def write_object_map(
+    root: Path,
+    label: str,
+    volume: Float[np.ndarray, "z y x"],
+    voxel_size_angstrom: float,
+    *,
+    simulated: bool = False,
+) -> float:
     """Write the map of a class, particles bright, and return a threshold for its surface: half of its mean density inside."""
-    write_pyramid(root / OBJECTS / f"{label}.zarr", np.asarray(volume, dtype=np.float32), voxel_size_angstrom)
+    path = root / OBJECTS / f"{check_name(label, 'class', OutputError)}.zarr"
+    write_pyramid(path, np.asarray(volume, dtype=np.float32), voxel_size_angstrom, simulated=simulated)
     return float(f"{volume[volume > volume.max() / 10].mean() / 2:.3g}")
 
 
