@@ -115,6 +115,7 @@ class Fuzz:
     def __init__(self, root: Path, seed: int) -> None:
         self.lab, self.chance, self.faults = inject.Lab(root), random.Random(seed), []
         self.inputs, self.input = root / "inputs", root / "work" / "input"
+        self.seconds: dict[Target, float] = {}
 
     def make_inputs(self) -> None:
         """Make what the commands read."""
@@ -138,7 +139,9 @@ class Fuzz:
             place = self.place(target)
             self.lab.clear()
             shutil.copytree(self.inputs / target.folder, place, symlinks=True)
+            start = time.monotonic()
             self.lab.must(target.command.replace("{input}", str(place)))
+            self.seconds[target] = time.monotonic() - start
 
     def draw(self, targets: list[Target]) -> None:
         """Run one case."""
@@ -150,7 +153,9 @@ class Fuzz:
             ).split(" ")
             self.run("option", words)
             return
-        target = self.chance.choice(targets)
+        (target,) = self.chance.choices(
+            targets, [1 / self.seconds[target] for target in targets]
+        )  # the quick ones more often
         place = self.place(target)
         shutil.copytree(self.inputs / target.folder, place, symlinks=True)
         files = sorted({path for pattern in target.files for path in place.glob(pattern) if path.is_file()})
