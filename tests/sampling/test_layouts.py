@@ -1,9 +1,12 @@
 """Boxes of a network that is told a layout: every particle that was painted is written down, and nothing else."""
 
+import json
+
 import numpy as np
 import pytest
 
-from frazil.core.errors import RequestError
+from frazil.core.errors import BundleError, PickError, RequestError
+from frazil.core.files import write_json
 from frazil.core.presets import load_preset
 from frazil.core.settings import SourceSettings
 from frazil.io.sources import open_source
@@ -47,6 +50,37 @@ def test_neighbors_are_as_many_as_in_the_tomograms_and_none_overlaps_the_particl
         apart = np.linalg.norm(some.center_voxel[1:] - 16, axis=1)
         assert (apart >= np.array([18, 24])[some.label[1:]]).all()
         np.testing.assert_allclose(np.linalg.det(some.rotation), 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("layouts", "heights", [0.0, 1.0]), "heights"),
+        (("layouts", "number_per_um3", {"ribosome": [1.0, 0.0]}), "not 1 x 1"),
+        (("layouts", "number_per_um3", {"blob": [1.0, 0.0], "ribosome": [1.0, 0.0]}), "other classes"),
+        (("layouts", "number_per_um3", {"apo-ferritin": [1e300, 0.0], "ribosome": [1.0, 0.0]}), "number_per_um3"),
+        (("radius_angstrom", "ribosome", 1e300), "radius_angstrom"),
+        (("voxel_size_angstrom", None), "radius of every class"),
+        (("moments", [1e300, 1.0]), "gray values"),
+    ],
+)
+def test_a_forged_card_is_refused(bundle, change, said):
+    *path, name, value = change
+    card = json.loads((bundle / "bundle.json").read_text())
+    part = card
+    for key in path:
+        part = part[key]
+    part[name] = value
+    write_json(bundle / "bundle.json", card)
+    with pytest.raises(BundleError, match=said):
+        ParticleGenerator.from_bundle(bundle)
+
+
+def test_more_particles_than_can_be_are_refused(generator):
+    numbers = {"apo-ferritin": (1e9, 0.0), "ribosome": (1e9, 0.0)}
+    many = generator.card.model_copy(update={"layouts": STATISTICS.model_copy(update={"number_per_um3": numbers})})
+    with pytest.raises(PickError, match="at most 65535"):
+        arrange("ribosome", card=many, box_size_voxel=32, neighbours="typical", random=np.random.default_rng(0))
 
 
 def test_a_layout_belongs_to_its_sample(generator):

@@ -17,9 +17,7 @@ from frazil.core.settings import Units
 from frazil.io.like import LikeOptions, read_likenesses
 from frazil.io.pick_tables import read_pick_table
 from frazil.model.bundle import BundleCard
-from frazil.volume.arrangement import OVERLAPPING, draw_layout
-
-_MOST_PARTICLES = 65535  # numbers of a uint16 mask
+from frazil.volume.arrangement import MOST_PARTICLES, OVERLAPPING, draw_layout
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,8 @@ def _planned(card: BundleCard, header: TomogramHeader, picks: Sequence[Picks], o
 def check_layout(layout: Layout, shape_voxel: Sequence[int], card: BundleCard, origin: str) -> None:
     """Refuse a layout without particles, with too many, and particles outside the tomogram or in each other's place."""
     assert card.voxel_size_angstrom is not None
-    if not 0 < len(layout) <= _MOST_PARTICLES:
-        raise PickError(f"{origin}: {len(layout)} particles; give at least one and at most {_MOST_PARTICLES}")
+    if not 0 < len(layout) <= MOST_PARTICLES:
+        raise PickError(f"{origin}: {len(layout)} particles; give at least one and at most {MOST_PARTICLES}")
     centers = layout.center_voxel
 
     def named(number: int) -> str:

@@ -66,9 +66,9 @@ class Document(Settings):
             raise error(f"{path}: damaged ({one_line(fault)})") from None
         except ValidationError as fault:
             first = fault.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = "".join(f", {part}" if not number else f".{part}" for number, part in enumerate(first["loc"]))
             remedy = cls.remedy or f"run {cls.written_by} again with --force (in Python: force=True)"
-            raise error(f"{path}: damaged, {where}: {first['msg']}; {remedy}") from None
+            raise error(f"{path}: damaged{where}: {first['msg'].removeprefix('Value error, ')}; {remedy}") from None
 
 
 def differences(old: Settings, new: Settings, free: Collection[str] = ()) -> list[str]:

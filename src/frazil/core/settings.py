@@ -32,6 +32,12 @@ FINEST_ANGSTROM, COARSEST_ANGSTROM = 0.01, 10_000.0
 VoxelSize = Annotated[float, Field(ge=FINEST_ANGSTROM, le=COARSEST_ANGSTROM)]
 """Edge of a voxel in angstrom: from a hundredth of an atom to a whole cell."""
 
+Radius = Annotated[float, Field(gt=0.1, le=1e5)]
+"""Of a particle, in angstrom."""
+
+LARGEST_GRAY = 1e30
+"""Of gray values in any unit: they, and their squares' sums, fit into floating-point numbers."""
+
 LARGEST_BOX_VOXEL = 1024
 LARGEST_COUNT = 10_000_000
 """Of samples, epochs, steps and other things to be counted: more is a slip of the finger."""

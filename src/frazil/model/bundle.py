@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -22,7 +22,7 @@ from frazil.core.ledger import KEPT
 from frazil.core.log import LOG
 from frazil.core.reading import check_plain_file
 from frazil.core.records import Moments
-from frazil.core.settings import LARGEST_BOX_VOXEL, Normalisation, Preset, TiltDegrees, VoxelSize
+from frazil.core.settings import LARGEST_BOX_VOXEL, LARGEST_GRAY, Normalisation, Preset, Radius, TiltDegrees, VoxelSize
 from frazil.model.unet import ConditionalUNet, empty_network
 from frazil.volume.arrangement import LayoutStatistics
 
@@ -86,7 +86,7 @@ class BundleCard(Document):
     moments: Moments | None = None
     training_data_digest: str | None = None
     tomograms_seen: tuple[str, ...] = ()
-    radius_angstrom: dict[str, PositiveFloat] = Field(default_factory=dict)
+    radius_angstrom: dict[str, Radius] = Field(default_factory=dict)
     layouts: LayoutStatistics | None = None
     losses: dict[str, float] = Field(default_factory=dict)
     base_digest: str | None = None
@@ -103,6 +103,15 @@ class BundleCard(Document):
             raise ValueError("precision is auto, but a bundle has to say what it was trained in")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"a class name occurs twice in {', '.join(self.labels)}")
+        if max(map(abs, self.moments or (0.0,))) > LARGEST_GRAY:
+            raise ValueError(f"moments {self.moments} are of no gray values")
+        if self.preset.model.layout_channels and (
+            self.voxel_size_angstrom is None or not {*self.labels} <= self.radius_angstrom.keys()
+        ):
+            raise ValueError("layouts need the voxel size, and a radius of every class")
+        known = self.labels if self.preset.model.layout_channels else ()
+        if self.layouts is not None and not self.layouts.number_per_um3.keys() <= {*known}:
+            raise ValueError("layouts of other classes than those of the network, or of a network that takes none")
         return self
 
 

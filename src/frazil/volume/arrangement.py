@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
@@ -22,6 +23,10 @@ _CLOSEST = 0.02
 OVERLAPPING = 0.5
 """Of the sum of the radii: centers that are nearer to each other cannot both be right, whatever the shapes of the particles."""
 
+MOST_PARTICLES = 65535
+"""In a tomogram: numbers of a uint16 mask."""
+
+_Density = Annotated[float, Field(ge=0, le=1e9)]
 _TRIES = 200
 """Places that are tried for a particle: spheres put at random and never moved jam when they fill 0.38."""
 
@@ -42,9 +47,18 @@ class LayoutStatistics(Settings):
 
     shape_voxel: tuple[PositiveInt, PositiveInt, PositiveInt]
     voxel_size_angstrom: VoxelSize
-    number_per_um3: dict[str, tuple[NonNegativeFloat, NonNegativeFloat]]
-    heights: tuple[float, ...]
+    number_per_um3: dict[str, tuple[_Density, _Density]]
+    heights: tuple[Annotated[float, Field(ge=-1, le=2)], ...] = Field(
+        min_length=len(_HEIGHTS), max_length=len(_HEIGHTS)
+    )
     distance_angstrom: tuple[tuple[NonNegativeFloat | None, ...], ...]
+
+    @model_validator(mode="after")
+    def _square(self) -> LayoutStatistics:
+        classes = len(self.number_per_um3)
+        if [len(row) for row in self.distance_angstrom] != [classes] * classes:
+            raise ValueError(f"distance_angstrom is not {classes} x {classes}")
+        return self
 
 
 def layout_statistics(
@@ -118,6 +132,12 @@ def draw_layout(
         max(0, math.floor(volume_um3 * generator.normal(mean, std) + generator.uniform()))
         for mean, std in statistics.number_per_um3.values()
     ]
+    if sum(wanted) > MOST_PARTICLES:
+        shape = ",".join(map(str, shape_voxel))
+        raise PickError(
+            f"{sum(wanted):,} particles in a tomogram of {shape} voxels (z,y,x), and at most {MOST_PARTICLES} can be; choose a smaller "
+            "shape"
+        )
     placed = np.repeat(order := np.argsort(-radii, kind="stable"), np.array(wanted)[order])
     centers = np.empty((len(placed), 3))
     for number, label in enumerate(placed):

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from frazil.core.errors import OutputError, SettingsError, ShapeError, StoreError
+from frazil.core.files import file_digest
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import CurateSettings, SourceSettings, TrainingSettings
 from frazil.dataset.plan import make_plan
@@ -107,6 +108,38 @@ def test_a_large_tomogram_is_read_by_slabs_with_the_same_result(tmp_path, monkey
             np.testing.assert_array_equal(slabs.array(run, "measured")[:], whole.array(run, "measured")[:])
             assert not whole.array(run, "measured")[:, :8].any()
             assert whole.array(run, "measured")[:, 8:].all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"radii_angstrom": {"rod": 1e300}}, "radii_angstrom"),
+        ({"radii_angstrom": {}}, "does not fit"),
+        ({"tilt_range_degrees": (60.0, -60.0)}, "tilt"),
+        ({"template_edge_voxel": 10**9}, "template_edge_voxel"),
+        ({"moments": {}}, "other runs"),
+        ({"moments": dict.fromkeys(("TS_0", "TS_1", "TS_2"), (0.0, 0.0))}, "gray values"),
+        ({"regions": {run: {"train": ((0, 0, 0), (99, 9, 9))} for run in ("TS_0", "TS_1", "TS_2")}}, "a region"),
+        ({"labels": ("blob",)}, "does not fit"),
+    ],
+)
+def test_a_forged_description_is_refused(tmp_path, change, said):
+    """With a digest that fits."""
+    described = curate(Ellipsoids(), tmp_path / "store").description.model_copy(update=change)
+    described.model_copy(update={"digest": described.own_digest()}).write(tmp_path / "store/dataset.json")
+    with pytest.raises(StoreError, match=said):
+        TomogramStore.open(tmp_path / "store")
+
+
+@pytest.mark.parametrize("cells", [{"run": "TS_9"}, {"label": "blob"}, {"centre_z_voxel": "nan"}, {"split": "gap"}])
+def test_a_forged_table_is_refused(tmp_path, cells):
+    store = curate(Ellipsoids(), tmp_path / "store")
+    store.particles.assign(**cells).to_csv(tmp_path / "store/particles.csv", index=False)
+    digests = store.description.table_digests | {"particles.csv": file_digest(tmp_path / "store/particles.csv")}
+    described = store.description.model_copy(update={"table_digests": digests})
+    described.model_copy(update={"digest": described.own_digest()}).write(tmp_path / "store/dataset.json")
+    with pytest.raises(StoreError, match=r"particles\.csv: damaged"):
+        TomogramStore.open(tmp_path / "store")
 
 
 def test_a_radius_that_nothing_says_is_measured(tmp_path):

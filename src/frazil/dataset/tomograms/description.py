@@ -7,12 +7,20 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from frazil.core.digests import bytes_digest, text_digest
 from frazil.core.documents import Document
-from frazil.core.records import Moments, TiltRange, Tomogram, TomogramHeader
-from frazil.core.settings import CurateSettings, SourceSettings
+from frazil.core.records import Moments, Tomogram, TomogramHeader
+from frazil.core.settings import (
+    LARGEST_BOX_VOXEL,
+    LARGEST_GRAY,
+    CurateSettings,
+    Radius,
+    SourceSettings,
+    TiltDegrees,
+    VoxelSize,
+)
 from frazil.dataset.tables import ClassCount
 
 Region = tuple[tuple[int, int, int], tuple[int, int, int]]
@@ -53,16 +61,16 @@ class TomogramStoreDescription(Document):
     schema_version: int = 1
     kind: Literal["frazil tomogram store"] = "frazil tomogram store"
     axis_order: Literal["zyx"] = "zyx"
-    labels: tuple[str, ...]
-    voxel_size_angstrom: float
-    tilt_range_degrees: TiltRange | None
+    labels: tuple[str, ...] = Field(min_length=1)
+    voxel_size_angstrom: VoxelSize
+    tilt_range_degrees: TiltDegrees | None
     tomograms: dict[str, TomogramHeader]
     tomogram_digests: dict[str, str] = Field(default_factory=dict)
     moments: dict[str, Moments]
     regions: dict[str, dict[str, Region]]
-    radii_angstrom: dict[str, float]
+    radii_angstrom: dict[str, Radius]
     measured_radii: tuple[str, ...]
-    template_edge_voxel: int
+    template_edge_voxel: int = Field(ge=0, le=LARGEST_BOX_VOXEL)
     curate: CurateSettings
     source: SourceSettings
     source_path: str
@@ -72,6 +80,20 @@ class TomogramStoreDescription(Document):
     plan_digest: str
     table_digests: dict[str, str]
     digest: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TomogramStoreDescription:
+        if not self.tomograms.keys() == self.moments.keys() == self.regions.keys():
+            raise ValueError("its moments or regions are of other runs than its tomograms")
+        for run, header in self.tomograms.items():
+            center, spread = self.moments[run]
+            if abs(center) > LARGEST_GRAY or not 0 < spread <= LARGEST_GRAY:
+                raise ValueError(f"{run}: gray values of {center:g} +- {spread:g}")
+            for first, end in self.regions[run].values():
+                corners = zip(first, end, header.shape_voxel, strict=True)
+                if not all(0 <= low < high <= edge for low, high, edge in corners):
+                    raise ValueError(f"{run}: a region from {first} to {end} in {header.shape_voxel} voxels")
+        return self
 
     def own_digest(self) -> str:
         """Return the digest that the content should have."""

@@ -23,6 +23,7 @@ from jaxtyping import Float32
 from frazil.core.errors import StoreError
 from frazil.core.records import Layout, Moments
 from frazil.dataset.description import DESCRIPTION, REMEDY, check_tables, read_store_table
+from frazil.dataset.split import TRAIN
 from frazil.dataset.tables import CENTER_VOXEL, PARTICLES, ROTATION
 from frazil.dataset.tomograms.description import TomogramStoreDescription
 from frazil.io.npz import read_npz
@@ -61,7 +62,22 @@ class TomogramStore:
         if description.digest != description.own_digest():
             raise StoreError(f"{path / DESCRIPTION}: damaged or edited, its digest does not fit; {REMEDY}")
         check_tables(path, description.table_digests)
-        return cls(path, description, read_store_table(path / PARTICLES))
+        store = cls(path, description, read_store_table(path / PARTICLES))
+        if not store._describes_particles():
+            raise StoreError(f"{path / PARTICLES}: damaged, it does not fit what {DESCRIPTION} says; {REMEDY}")
+        return store
+
+    def _describes_particles(self) -> bool:
+        """Return whether the particles are of its runs and classes, in their tomograms, and some of them for training."""
+        said, rows = self.description, self.particles
+        try:
+            shapes = np.array([said.tomograms[run].shape_voxel for run in rows["run"]]).reshape(-1, 3)
+            centers, _ = rows[CENTER_VOXEL].to_numpy(dtype=float), rows[ROTATION].to_numpy(dtype=float)
+            known = rows["label"].isin(said.labels).all() and {*said.labels} <= said.radii_angstrom.keys()
+            trains = any(TRAIN in said.regions[run] for run in rows.loc[rows["split"] == TRAIN, "run"])
+        except (KeyError, TypeError, ValueError):
+            return False
+        return bool(known and trains and ((centers > -1) & (centers < shapes + 1)).all())
 
     @property
     def digest(self) -> str:
@@ -87,11 +103,14 @@ class TomogramStore:
         if name == "measured" and not (folder / name).exists():
             return None
         try:
-            return open_array(zarr.DirectoryStore(str(folder)), name, str(folder), StoreError, remedy=REMEDY)
+            found = open_array(zarr.DirectoryStore(str(folder)), name, str(folder), StoreError, remedy=REMEDY)
         except (KeyError, OSError) as fault:
             raise StoreError(
                 f"{folder / name}: missing or damaged ({type(fault).__name__}: {fault}); {REMEDY}"
             ) from None
+        if found.shape != self.description.tomograms[run].shape_voxel:
+            raise StoreError(f"{folder / name}: damaged, it has {found.shape} voxels; {REMEDY}")
+        return found
 
     def layout(self, run: str) -> Layout:
         """Return all particles of a tomogram, in any split."""
