@@ -19,7 +19,7 @@ faults: $(VENV)/.installed-dev
 	$(BIN)/python tests/faults/inject.py --how twice
 	unshare -rm $(BIN)/python tests/faults/inject.py --how full
 
-# damages what commands read, in 2,000 random ways
+# damages what commands read, in 10,000 random ways
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/mutate.py
 

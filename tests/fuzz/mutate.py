@@ -1,6 +1,6 @@
 """Change what commands read, at random, and watch how they end: well, or with one line and exit code 2, soon and in 2 GB.
 
-    python tests/fuzz/mutate.py [--cases 2000] [--seed 0] [TARGET ...]
+    python tests/fuzz/mutate.py [--cases 10000] [--seed 0] [TARGET ...]
 
 A case is a copy of a folder in which one file was damaged, edited, or replaced by something that is no file, or an option
 with a hostile value. Each command is a fork of this process, so that nothing is imported twice.
@@ -281,7 +281,7 @@ def main() -> int:
     """Run cases; return 1 if one did not end as promised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", help=f"of {', '.join(target.name for target in TARGETS)}; all by default")
-    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     import frazil.cli  # noqa: F401
@@ -291,8 +291,10 @@ def main() -> int:
         fuzz.make_inputs()
         targets = [target for target in TARGETS if not asked.targets or target.name in asked.targets]
         start = time.monotonic()
-        for _ in range(asked.cases):
+        for number in range(1, asked.cases + 1):
             fuzz.draw(targets)
+            if number % 250 == 0:
+                print(f"{number - len(fuzz.faults)} of {number} cases ended well so far", flush=True)
         print(f"{asked.cases - len(fuzz.faults)} of {asked.cases} cases ended well, {time.monotonic() - start:.0f} s")
     return int(bool(fuzz.faults))
 
