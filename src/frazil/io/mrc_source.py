@@ -38,8 +38,8 @@ _FOREIGN = {
     ".xml": "DeepFinder or PyTom",
     ".json": "EMAN2 or another program",
 }
-_DECORATION = re.compile(r"^(?:rec_)?(.+?)(?:_\d+(?:\.\d+)?Apx)?$")
-"""What RELION puts before the name of a tilt series, and Warp after it."""
+_WARP = re.compile(r"_\d+(?:\.\d+)?Apx\Z")
+"""What Warp puts after the name of a tilt series."""
 
 
 class MrcSource(Source):
@@ -84,11 +84,10 @@ class MrcSource(Source):
     @cached_property
     def _names(self) -> dict[str, str]:
         """Name in the table -> run: the same for all names of one tomogram, so that it is not split from itself."""
-        tomograms = tomogram_files(self.path)
         first: dict[tuple[str, ...], str] = {}
         names = {}
         for name in sorted({picks.tomogram for picks in self._table}, key=lambda name: (len(name), name)):
-            files = _files_of(self._tomogram(name), tomograms)
+            files = self._files_of(self._tomogram(name))
             place = tuple(file.name for file in files) or (bare_name(name),)
             names[name] = first.setdefault(place, bare_name(name) if "/" in name else name)
         return names
@@ -97,7 +96,7 @@ class MrcSource(Source):
     def _files(self) -> dict[str, list[Path]]:
         """Run -> its tomograms; none where it is missing, several where it is not clear."""
         tomograms = tomogram_files(self.path)
-        runs = {run: _files_of(self._tomogram(name), tomograms) for name, run in reversed(self._names.items())}
+        runs = {run: self._files_of(self._tomogram(name)) for name, run in reversed(self._names.items())}
         claimed = {file for files in runs.values() for file in files}
         left = {mrc_stem(file) or file.name: [file] for file in tomograms if file not in claimed}
         return runs | {name: files for name, files in left.items() if name not in runs}
@@ -114,6 +113,22 @@ class MrcSource(Source):
             if header is not None and self._settings.voxel_size_angstrom is None:
                 refuse_picks_beyond_unit_voxels(header, placed[-1:])
         return sorted(placed, key=lambda picks: (picks.run, picks.label))
+
+    @cached_property
+    def _meant(self) -> dict[str, list[Path]]:
+        """Name -> the tomograms that it may mean, with or without RELION's prefix and Warp's suffix."""
+        meant: dict[str, list[Path]] = {}
+        for file in tomogram_files(self.path):
+            stem = mrc_stem(file) or ""
+            bare = _WARP.sub("", stem)
+            for name in {stem, bare, stem.removeprefix("rec_"), bare.removeprefix("rec_")}:
+                meant.setdefault(name, []).append(file)
+        return meant
+
+    def _files_of(self, name: str) -> list[Path]:
+        """Return the tomograms that a name in a table may mean; one that it spells out goes before one that it only hints at."""
+        bare = bare_name(name)
+        return self._meant.get(bare) or self._meant.get(_WARP.sub("", bare.removeprefix("rec_"))) or []
 
     def _tomogram(self, name: str) -> str:
         """Return what the file of a tomogram is called that a table calls `name`."""
@@ -174,7 +189,12 @@ def open_folder(path: Path, settings: SourceSettings) -> MrcSource:
 def _refuse_copies(tables: Sequence[list[TablePicks]]) -> None:
     """Refuse two files with the same places, whose names would be two classes."""
     places = [
-        {(bare_name(some.tomogram), *np.round(place, 2)) for some in records for place in some.places}
+        {
+            (name, *place)
+            for some in records
+            for name in [bare_name(some.tomogram)]
+            for place in np.round(some.places, 2).tolist()
+        }
         for records in tables
     ]
     for (one, ours), (other, theirs) in combinations(zip(tables, places, strict=True), 2):
@@ -216,13 +236,3 @@ def _refuse_foreign(file: Path) -> None:
     if suffix == ".mod":
         remedy = f"list the points with IMOD's model2point {shlex.quote(str(file))} points.txt, and {remedy}"
     raise PickError(f"{file}: picks in the format of {_FOREIGN[suffix]}, which frazil does not read; {remedy}")
-
-
-def _files_of(name: str, tomograms: Sequence[Path]) -> list[Path]:
-    """Return the tomograms that a name in a table may mean; one that it spells out goes before one that it only hints at."""
-    bare = bare_name(name)
-    for wanted in (bare, _DECORATION.sub(r"\1", bare)):
-        pattern = re.compile(rf"(rec_)?{re.escape(wanted)}(_\d+(\.\d+)?Apx)?")
-        if files := [file for file in tomograms if pattern.fullmatch(mrc_stem(file) or "")]:
-            return files
-    return []
