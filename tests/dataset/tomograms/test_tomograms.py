@@ -1,5 +1,6 @@
 """Whole tomograms: what is stored is what was there, and a window shows it with the layout that belongs to it."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,15 @@ def test_a_forged_description_is_refused(tmp_path, change, said):
     described = curate(Ellipsoids(), tmp_path / "store").description.model_copy(update=change)
     described.model_copy(update={"digest": described.own_digest()}).write(tmp_path / "store/dataset.json")
     with pytest.raises(StoreError, match=said):
+        TomogramStore.open(tmp_path / "store")
+
+
+@pytest.mark.parametrize("lost", ["volume/0.0.0", "measured", "measured/0.0.0"])
+def test_a_store_that_lost_a_part_is_refused(tmp_path, lost):
+    curate(Ellipsoids(absent=True), tmp_path / "store")
+    path = tmp_path / "store/tomograms/00001" / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(StoreError, match="missing"):
         TomogramStore.open(tmp_path / "store")
 
 

@@ -68,11 +68,12 @@ class _TomogramWriter:
         whole = self.source.read(run) if 4 * math.prod(shape) <= WHOLE_BYTES else None
         slabs = [slice(z, min(z + CHUNK_VOXEL, shape[0])) for z in range(0, shape[0], CHUNK_VOXEL)]
         step = max(1, math.prod(shape) // _SAMPLED)
-        sampled, seen, digest = [], 0, hashlib.sha256()
+        sampled, seen, absent, digest = [], 0, False, hashlib.sha256()
         for slab in slabs:
             values, measured = self._planes(run, slab, whole)
             digest.update(voxel_bytes(values))
-            flat = values.ravel() if measured.all() else values[measured]
+            absent |= not measured.all()
+            flat = values[measured] if absent else values.ravel()
             sampled.append(flat[-seen % step :: step].copy())
             seen += len(flat)
             del values, measured, flat  # before the next are read
@@ -81,18 +82,15 @@ class _TomogramWriter:
             group = zarr.group(zarr.DirectoryStore(str(folder)))
             layout: dict[str, Any] = {"shape": shape, "chunks": (CHUNK_VOXEL,) * 3, "dimension_separator": "."}
             volume = group.create_dataset("volume", dtype="<f2", compressor=None, **layout)
+            if absent:  # Blosc's threads come in any order
+                flags = group.create_dataset("measured", dtype=bool, compressor=LZ4(), **layout)
             for slab in slabs:
                 values, measured = self._planes(run, slab, whole)
                 scaled = values - np.float32(found.mean)
                 scaled /= np.float32(found.std)
-                if not measured.all():
+                if absent:
                     scaled[~measured] = 0
-                    flags = {
-                        "dtype": bool,
-                        "fill_value": True,
-                        "compressor": LZ4(),
-                    }  # Blosc's threads come in any order
-                    group.require_dataset("measured", **flags, **layout)[slab] = measured
+                    flags[slab] = measured
                 volume[slab] = scaled.astype(np.float16)
                 del values, measured, scaled
             write_json(folder / _MOMENTS, found._asdict() | {"digest": f"sha256:{digest.hexdigest()}"})

@@ -21,6 +21,7 @@ import zarr
 from jaxtyping import Float32
 
 from frazil.core.errors import StoreError
+from frazil.core.ledger import Ledger
 from frazil.core.records import Layout, Moments
 from frazil.dataset.description import DESCRIPTION, REMEDY, check_tables, read_store_table
 from frazil.dataset.split import TRAIN
@@ -62,6 +63,8 @@ class TomogramStore:
         if description.digest != description.own_digest():
             raise StoreError(f"{path / DESCRIPTION}: damaged or edited, its digest does not fit; {REMEDY}")
         check_tables(path, description.table_digests)
+        if lost := Ledger(path).lost():
+            raise StoreError(f"{path / lost[0]}: missing; {REMEDY}")
         store = cls(path, description, read_store_table(path / PARTICLES))
         if not store._describes_particles():
             raise StoreError(f"{path / PARTICLES}: damaged, it does not fit what {DESCRIPTION} says; {REMEDY}")
