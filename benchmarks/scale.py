@@ -15,7 +15,9 @@ import resource
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +59,7 @@ def make_tomogram(root: Path, shape: tuple[int, int, int]) -> None:
     write_picks(project, Picks("TS_1", "ribosome", centers * VOXEL_SIZE_ANGSTROM), user="benchmark")
 
 
-def measure_curating(source: Path, out: Path, *, whole: bool) -> None:
+def measure_curating(source: Path, out: Path, whole: bool) -> None:
     """Print seconds and peak memory of a curation in this process."""
     start = time.perf_counter()
     select = SourceSettings(units="voxel") if (source / "picks.csv").exists() else SourceSettings()
@@ -103,6 +105,13 @@ def measure_manifest(root: Path, samples: int) -> None:
     print(f"{samples:,} samples named in batches of 16: {time.perf_counter() - start:.1f} s in all, {size:.0f} MB")
 
 
+def _in_its_own_process(work: Callable[..., None], *arguments: Any) -> None:
+    """A process begins with the peak memory of the one that starts it, so this one stays small."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+
+
 def main() -> None:
     """Measure all three."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,14 +124,10 @@ def main() -> None:
     try:
         measure_manifest(folder, asked.samples)
         measure_planning(folder, asked.runs)
-        z, y, x = (int(edge) for edge in asked.shape.split(","))
-        make_tomogram(folder, (z, y, x))
+        shape = tuple(int(edge) for edge in asked.shape.split(","))
+        _in_its_own_process(make_tomogram, folder, shape)
         for form, whole in (("mrc", False), ("zarr", False), ("mrc", True), ("zarr", True)):
-            work = multiprocessing.get_context("spawn").Process(
-                target=measure_curating, args=(folder / form, folder / "out"), kwargs={"whole": whole}
-            )
-            work.start()
-            work.join()
+            _in_its_own_process(measure_curating, folder / form, folder / "out", whole)
             shutil.rmtree(folder / "out")
     finally:
         shutil.rmtree(folder)

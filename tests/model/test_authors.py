@@ -273,6 +273,12 @@ def test_what_is_no_checkpoint_of_theirs_is_refused(save, tmp_path, content, par
     assert not (tmp_path / "bundle").exists()
 
 
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, refuses):
+    os.mkfifo(tmp_path / "theirs.pt")
+    with refuses(BundleError, "theirs.pt", "a pipe or a device"):
+        import_weights(tmp_path / "theirs.pt", tmp_path / "bundle")
+
+
 def test_damaged_files_are_refused(save, tmp_path, refuses):
     path = save(their_checkpoint())
     whole = path.read_bytes()
@@ -280,8 +286,8 @@ def test_damaged_files_are_refused(save, tmp_path, refuses):
         path.write_bytes(content)
         with refuses(BundleError, "model_epoch100.pt", "damaged", "again"):
             import_weights(path, tmp_path / "bundle")
-    for place in (tmp_path / "nowhere.pt", tmp_path):
-        with refuses(BundleError, str(place), "cannot be read", "name the authors' .pt file"):
+    for place, said in ((tmp_path / "nowhere.pt", "no such file"), (tmp_path, "a folder, not a file")):
+        with refuses(BundleError, str(place), said, "check the path"):
             import_weights(place, tmp_path / "bundle")
 
 

@@ -19,6 +19,7 @@ from frazil.core.files import file_digest
 from frazil.core.folder import OutputFolder
 from frazil.core.ledger import Ledger
 from frazil.core.presets import load_preset
+from frazil.core.reading import check_plain_file
 from frazil.core.settings import Preset
 from frazil.model.bundle import (
     CARD_FILE,
@@ -95,6 +96,7 @@ def import_weights(
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     """Read tensors, numbers, strings and plain containers; refuse everything else."""
+    check_plain_file(path, BundleError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols: for programmers

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from frazil.core.errors import BundleError, ShapeError, TrainingError
 from frazil.core.files import atomic_path, bytes_digest
+from frazil.core.reading import check_plain_file
 from frazil.core.seeds import numpy_generator, torch_generator
 from frazil.core.settings import Settings
 from frazil.evaluation.stages.material import OnStep, ignore
@@ -105,6 +106,7 @@ class Classifier:
     @classmethod
     def load(cls, path: Path) -> Classifier:
         """Read a classifier; it predicts what it predicted before it was saved, bit by bit."""
+        check_plain_file(path, BundleError)
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
