@@ -40,7 +40,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "NO_COLOR": "1"}
 KILLED = 137
 MOST_SECONDS = 300
 SPARE_PAGES = 8
-"""What a command may take more of a disk than it leaves there."""
+"""What a command may take more of a disk than its result."""
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -259,12 +259,12 @@ class Lab:
     def attack(self, scenario: Scenario, how: str, points: Callable[[int], list[int]]) -> int:
         """Disturb a command at some points; return at how many."""
         self._begin(scenario)
-        before, start, used = self.digests(), time.monotonic(), self.pages()
+        before, start = self.digests(), time.monotonic()
         changes = self.must(scenario.arguments)
         undisturbed = self.digests()
         most = {
             "kill": changes,
-            "full": self.pages() - used + SPARE_PAGES,
+            "full": self.pages() + SPARE_PAGES,
             "twice": round(1000 * (time.monotonic() - start)),
         }[how]
         chosen = points(most)
