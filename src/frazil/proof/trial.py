@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from frazil.dataset.tables import CENTER_VOXEL
 from frazil.dataset.tomograms.curate import robust_moments
 from frazil.dataset.tomograms.store import TomogramStore
 from frazil.io.cells import csv_text
+from frazil.io.copick.runs import Advance, no_advance
 from frazil.io.sources import Source
 from frazil.io.tables import read_csv
 from frazil.proof.arms import ANNOTATED, Arm
@@ -51,7 +52,7 @@ class TrialWork:
     request: ProofRequest
     labels: tuple[str, ...]
     store_digests: Mapping[str, str]
-    on_step: Callable[[float], None] = lambda _: None
+    on_step: Advance = no_advance
 
     def place(self, arm: Arm, seed: int) -> Path:
         """Return where a trial is."""
