@@ -293,7 +293,7 @@ def _say(proof: Proof) -> None:
     for column in ("arm", f"F{proof.beta:g}", "95 %", "gain", "95 %", "ceiling"):
         table.add_column(column, justify="left" if column == "arm" else "right")
     for arm in proof.arms:
-        gain = ("best of the cheap arms" if arm.name == proof.best_cheap else "", "")
+        gain = ("best cheap" if arm.name == proof.best_cheap else "", "")
         if arm.gain is not None:
             gain = (f"{arm.gain.mean:+.3f}", _range(arm.gain))
         table.add_row(escape(arm.name), f"{arm.f_beta.mean:.3f}", _range(arm.f_beta), *gain, f"{arm.ceiling:.3f}")
