@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from frazil.core.settings import SourceSettings
 from frazil.proof import summary
 from frazil.proof.arms import Arm, all_arms, chosen_arms
+from frazil.proof.records import Proof, ProofRequest
+from frazil.proof.report import answer
 
 RUNS = ("A", "B")
 REFERENCES = {"ball": [np.array([[0.0, 0, 0], [0, 0, 100]]), np.array([[0.0, 50, 0]])]}
@@ -59,3 +62,24 @@ def test_arms_share_out_the_windows():
     assert not every[4].cheap
     assert every[2].cheap
     assert [arm.name for arm in chosen_arms(every, ["x alone", "annotated"])] == ["annotated", "x alone"]
+
+
+@pytest.mark.parametrize(("seeds", "only"), [(2, True), (5, False)])
+def test_few_pickers_are_only_an_indication(seeds, only):
+    arms = [Arm(name="cheap", shares={"annotated": 1}), Arm(name="made 1:1", shares={"made": 1})]
+    results, best = summary.summarize(arms, {"cheap": [HALF] * seeds, "made 1:1": [PERFECT] * seeds}, {"ball": 1.0})
+    request = ProofRequest(
+        project="p",
+        source=SourceSettings(),
+        train=("T",),
+        test=RUNS,
+        pick=(),
+        projects={},
+        steps=1,
+        weights={"ball": 1.0},
+    )
+    proof = Proof(
+        request=request, voxel_size_angstrom=10.0, beta=4.0, seeds=seeds, simulated=True, leaks_checked=(), best_cheap=best, arms=results
+    )  # fmt: skip
+    assert answer(proof).startswith("Pickers gain. made 1:1 over cheap: +0.660")
+    assert ("only an indication" in answer(proof)) == only

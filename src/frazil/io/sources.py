@@ -12,7 +12,7 @@ import numpy as np
 
 from frazil.core.errors import SourceError
 from frazil.core.reading import one_line
-from frazil.core.records import Picks, Tomogram, TomogramHeader
+from frazil.core.records import Picks, Tomogram, TomogramHeader, same_voxel_size
 from frazil.core.settings import SourceSettings
 
 FORMS = (
@@ -22,6 +22,8 @@ FORMS = (
     "(d) a folder of MRC tomograms with particle STAR files (RELION, Warp, M, pytom-match-pick), tables of Dynamo (.tbl), or "
     "motive lists of TOM (.em)"
 )
+
+_LEVELS = 6
 
 
 @lru_cache(maxsize=4)
@@ -85,6 +87,18 @@ def open_source(path: Path, settings: SourceSettings) -> Source:
     except OSError as fault:
         said = fault.strerror or one_line(fault)
         raise SourceError(f"{path}: cannot be read ({said}); check the path and its permissions") from None
+
+
+def source_at(path: Path, settings: SourceSettings, voxel_size_angstrom: float, run: str) -> Source | None:
+    """Open annotated tomograms at the level at which that of `run` has this voxel size; None if there is none."""
+    for level in range(_LEVELS):
+        source = open_source(path, settings.model_copy(update={"level": level}))
+        try:
+            if same_voxel_size(source.header(run).voxel_size_angstrom, voxel_size_angstrom):
+                return source
+        except SourceError:
+            continue
+    return None
 
 
 def _open(path: Path, settings: SourceSettings) -> Source:

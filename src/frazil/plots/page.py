@@ -5,6 +5,8 @@ Only explicit `Figure` objects: no pyplot, no global state, no display.
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,3 +120,11 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
     with atomic_path(pdf) as temporary:
         figure.savefig(temporary, format="pdf", dpi=DPI, metadata={"CreationDate": None, "Producer": None})
     return png, pdf
+
+
+def svg_uri(figure: Figure) -> str:
+    """Return `figure` as the ``data:`` address of an SVG, for a page that needs no other file."""
+    stream = io.BytesIO()
+    undated: Any = {"Date": None}
+    figure.savefig(stream, format="svg", transparent=True, metadata=undated)
+    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

@@ -9,12 +9,10 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from frazil.composition.record import RECORD_FILE, CompositionRecord
-from frazil.core.errors import MissingTomogramError, PickError, SourceError
-from frazil.core.records import same_voxel_size
-from frazil.core.settings import SourceSettings
+from frazil.core.errors import PickError, SourceError
 from frazil.dataset.tomograms.description import voxels_digest
 from frazil.dataset.tomograms.store import TomogramStore
-from frazil.io.sources import Source, open_source
+from frazil.io.sources import open_source, source_at
 from frazil.proof.arms import ANNOTATED
 from frazil.proof.records import ProofRequest
 from frazil.proof.trial import references
@@ -22,8 +20,6 @@ from frazil.proof.trial import references
 _SAME_ANGSTROM = 2.0
 _SAME_SHARE = 0.5
 """A tomogram was made after the picks of another if more than this share of them recurs."""
-
-_LEVELS = 6
 
 
 def check_leaks(request: ProofRequest, stores: Mapping[str, TomogramStore]) -> list[str]:
@@ -68,7 +64,7 @@ def _check_generator(request: ProofRequest, project: Path) -> str:
         return "its bundle does not say what it has learned from: not checked"
     unseen = (*request.test, *request.pick)
     voxel = next(iter(record.runs.values())).voxel_size_angstrom
-    same_scale = _opened_at(Path(request.project), request.source, unseen[0], voxel)
+    same_scale = source_at(Path(request.project), request.source, voxel, unseen[0])
     source = same_scale or open_source(Path(request.project), request.source)
     for run in unseen:
         digest = voxels_digest(source.read(run))
@@ -81,17 +77,3 @@ def _check_generator(request: ProofRequest, project: Path) -> str:
 def _composition(project: Path) -> CompositionRecord | None:
     file = (project if project.is_dir() else project.parent) / RECORD_FILE
     return CompositionRecord.read(file, SourceError) if file.exists() else None
-
-
-def _opened_at(path: Path, settings: SourceSettings, run: str, voxel_size_angstrom: float) -> Source | None:
-    """Open a source at the level that has this voxel size; None if there is none."""
-    for level in range(_LEVELS):
-        source = open_source(path, settings.model_copy(update={"level": level}))
-        try:
-            if same_voxel_size(source.header(run).voxel_size_angstrom, voxel_size_angstrom):
-                return source
-        except MissingTomogramError:
-            continue
-        except SourceError:
-            break
-    return None

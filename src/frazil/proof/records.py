@@ -12,8 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
 from frazil.core.documents import Document
 from frazil.core.folder import OutputFolder
 from frazil.core.settings import Counted, Settings, SourceSettings
@@ -134,7 +132,6 @@ class Proof(Document):
     beta: float
     seeds: int
     simulated: bool
-    tomograms: dict[str, int] = Field(default_factory=dict)
     leaks_checked: tuple[str, ...]
     best_cheap: str | None
     arms: tuple[ArmResult, ...]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from functools import cache
 from typing import Any
 
@@ -14,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from frazil.core.version import __version__
+from frazil.plots.page import svg_uri
 from frazil.proof.records import ArmResult, Interval, Proof
 
 _STYLE: Any = {
@@ -21,6 +20,9 @@ _STYLE: Any = {
     "axes.spines.right": False, "axes.spines.top": False, "axes.edgecolor": "#80868f", "axes.axisbelow": True,
     "axes.grid": True, "grid.color": "#e6e8eb",
 }  # fmt: skip
+_FEWEST_PICKERS = 5
+"""With fewer, intervals are too narrow."""
+
 _CHEAP, _MADE = "#5f666f", "#0061a8"
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (4.5, 1.5, 1, 1.5)), (0, (2.5, 1)), (0, (1, 1)))
 _COLORS = ("#0061a8", "#a84300", "#00734d", "#7a3e78", "#8a6d00", "#5c6670")
@@ -50,6 +52,8 @@ def answer(proof: Proof) -> str:
     best = max(made, key=lambda arm: arm.f_beta.mean)
     assert best.gain is not None
     said = f"{best.name} over {proof.best_cheap}: {best.gain.mean:+.3f} ({_written(best.gain)})"
+    if proof.seeds < _FEWEST_PICKERS or len(proof.request.test) == 1:
+        said += f"; only an indication, with {proof.seeds} pickers an arm and {len(proof.request.test)} test tomograms"
     if best.gain.low > 0:
         return f"Pickers gain. {said}."
     return f"{'Pickers lose' if best.gain.high < 0 else 'No gain is shown'}. {said}."
@@ -81,7 +85,7 @@ def _arms_picture(proof: Proof) -> str:
             axes.plot(arm.by_seed, [row] * len(arm.by_seed), "|", color=color, markersize=7, alpha=0.7)
             axes.plot(arm.ceiling, row, "D", color=color, markersize=3.5, markerfacecolor="white")
         axes.set_yticks(range(len(proof.arms)), [arm.name for arm in reversed(proof.arms)])
-        return _svg_uri(figure)
+        return svg_uri(figure)
 
 
 def _curves_picture(proof: Proof, label: str) -> str:
@@ -95,14 +99,7 @@ def _curves_picture(proof: Proof, label: str) -> str:
             axes.plot(np.linspace(0, 1, len(values)), values, label=arm.name, linewidth=1.4, **look)
             axes.plot(own.recall, own.precision, "o", color=look["color"], markersize=4)
         axes.legend(fontsize=7, loc="lower left", frameon=False)
-        return _svg_uri(figure)
-
-
-def _svg_uri(figure: Figure) -> str:
-    stream = io.BytesIO()
-    undated: Any = {"Date": None}
-    figure.savefig(stream, format="svg", transparent=True, metadata=undated)
-    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+        return svg_uri(figure)
 
 
 @cache

@@ -13,15 +13,15 @@ from rich.table import Table
 
 from frazil.core.console import progress_bar, say, say_table, say_written
 from frazil.core.documents import differences
-from frazil.core.errors import MissingTomogramError, PickError, SettingsError, SourceError
+from frazil.core.errors import PickError, SettingsError, SourceError
 from frazil.core.executor import executor
 from frazil.core.files import write_text
-from frazil.core.records import Picks, Tomogram, TomogramHeader, same_voxel_size
+from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import CurateSettings, SourceSettings, check_number
 from frazil.dataset.plan import check_plan, make_plan
 from frazil.dataset.tomograms.curate import curate_tomograms
 from frazil.dataset.tomograms.store import TomogramStore
-from frazil.io.sources import Source, open_source
+from frazil.io.sources import Source, open_source, source_at
 from frazil.proof.arms import ANNOTATED, Arm, all_arms, chosen_arms
 from frazil.proof.leaks import check_leaks
 from frazil.proof.records import (
@@ -39,8 +39,6 @@ from frazil.proof.report import report_html
 from frazil.proof.score import BETA, CZII_WEIGHTS
 from frazil.proof.summary import Tested, summarize, tested
 from frazil.proof.trial import TrialWork, references
-
-_LEVELS = 6
 
 
 class _SomeRuns(Source):
@@ -194,22 +192,15 @@ def _annotated(source: Source, train: Sequence[str], test: Sequence[str], pick: 
 
 def _made(path: Path, voxel_size_angstrom: float) -> Source:
     """Open a project at the level whose voxels are those of the annotated tomograms."""
-    sizes = []
-    for level in range(_LEVELS):
-        source = open_source(path, SourceSettings(level=level))
-        runs = sorted({some.run for some in source.picks()})
-        if not runs:
-            raise PickError(f"{path}: no picks; a made project has one for every particle")
-        try:
-            size = source.header(runs[0]).voxel_size_angstrom
-        except MissingTomogramError:
-            break
-        if same_voxel_size(size, voxel_size_angstrom):
-            return source
-        sizes.append(f"{size:.2f}")
+    finest = open_source(path, SourceSettings())
+    runs = sorted({some.run for some in finest.picks()})
+    if not runs:
+        raise PickError(f"{path}: no picks; a made project has one for every particle")
+    if source := source_at(path, SourceSettings(), voxel_size_angstrom, runs[0]):
+        return source
     raise SourceError(
-        f"{path}: its voxels of {' or '.join(sizes) or '?'} A are not those of the annotated tomograms, {voxel_size_angstrom:.2f} A; "
-        "choose another --level (in Python: source), or make it again at that voxel size"
+        f"{path}: its voxels of {finest.header(runs[0]).voxel_size_angstrom:.2f} A, also binned, are not those of the annotated "
+        f"tomograms, {voxel_size_angstrom:.2f} A; choose another --level (in Python: source), or make it again at that voxel size"
     )
 
 

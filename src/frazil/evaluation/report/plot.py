@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from matplotlib.figure import Figure
 
 from frazil.evaluation.report.numbers import number
 from frazil.evaluation.scores import Line, Plot
+from frazil.plots.page import svg_uri
 
 Look = dict[str, Any]
 
@@ -97,7 +96,7 @@ def draw_lines(plot: Plot, lines: Mapping[str, tuple[str, Line]]) -> Picture | N
             every = max(1, len(known) // _MARKERS)
             first = (place * every) // 4  # so that the markers of different lines are apart
             axes.plot(plot.x, y, markevery=known[first::every].tolist(), **LOOKS[look])
-        return Picture(plot.title, plot.label, _svg_uri(figure), _alt(plot, lines), note)
+        return Picture(plot.title, plot.label, svg_uri(figure), _alt(plot, lines), note)
 
 
 @cache
@@ -108,14 +107,7 @@ def key_uri(look: str) -> str:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **LOOKS[look])
-        return _svg_uri(figure)
-
-
-def _svg_uri(figure: Figure) -> str:
-    stream = io.BytesIO()
-    undated: Any = {"Date": None}
-    figure.savefig(stream, format="svg", transparent=True, metadata=undated)
-    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+        return svg_uri(figure)
 
 
 def _wrapped(title: str, letters: int) -> str:
