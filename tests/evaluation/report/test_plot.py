@@ -29,8 +29,8 @@ def plot():
 def figures(monkeypatch):
     """Catch the figures that are drawn."""
     caught = []
-    draw = drawing._svg_uri
-    monkeypatch.setattr(drawing, "_svg_uri", lambda figure: caught.append(figure) or draw(figure))
+    draw = drawing.svg_uri
+    monkeypatch.setattr(drawing, "svg_uri", lambda figure: caught.append(figure) or draw(figure))
     return caught
 
 
