@@ -151,7 +151,7 @@ def test_levels_that_are_missing(image, refuses):
 
 def test_a_damaged_chunk(image, refuses):
     (image / "0" / "0" / "0" / "1").write_bytes(b"rubbish")
-    with refuses(SourceError, "denoised.zarr", "chunk of level 0", "copy the tomogram again"):
+    with refuses(SourceError, "denoised.zarr", "0: a chunk cannot be read", "copy the tomogram again"):
         opened(image).read(0)
 
 

@@ -31,7 +31,7 @@ from numcodecs import Blosc, blosc
 from frazil.core.errors import MissingTomogramError, SourceError
 from frazil.core.files import atomic_path
 from frazil.core.memory import machine_memory
-from frazil.core.reading import one_line, parse_json, read_through
+from frazil.core.reading import parse_json, read_through
 from frazil.core.records import TiltRange
 from frazil.io.checks import check_fits_memory, isotropic_voxel_size, true_voxel_size
 from frazil.io.zarr_arrays import open_array
@@ -145,13 +145,8 @@ class Pyramid:
 
         edges = (range(lowest // chunks[0] * chunks[0], highest, chunks[0]), *map(range, (0, 0), shape[1:], chunks[1:]))
         corners = product(*edges)
-        try:
-            with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-                list(pool.map(read_chunk, corners))
-        except (ValueError, TypeError, RuntimeError, OSError) as fault:
-            raise SourceError(
-                f"{self.origin}: a chunk of level {level} cannot be read ({one_line(fault)}); copy the tomogram again"
-            ) from None
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            list(pool.map(read_chunk, corners))
         return np.asarray(volume, dtype=np.float32)
 
     def chunk_present(self, level: int) -> Bool[np.ndarray, "cz cy cx"]:

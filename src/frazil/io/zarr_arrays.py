@@ -79,7 +79,10 @@ def _promised_size(codec: str, head: bytes) -> int:
 def open_array(
     store: MutableMapping[str, Any], path: str, origin: str, error: type[FrazilError], *, remedy: str
 ) -> zarr.Array:
-    """Open an array to read; raise `error` for metadata that are damaged, or ask for what is not on the short list."""
+    """Open an array to read; raise `error` for metadata that are damaged, or ask for what is not on the short list.
+
+    What is read from it raises `error` where a chunk is damaged.
+    """
     key = f"{origin}/{path}/.zarray"
     content = parse_json(bytes(store[f"{path}/.zarray"]), key, error, remedy=remedy)
     try:
@@ -104,4 +107,13 @@ def open_array(
         raise error(f"{key}: damaged ({one_line(fault)}); {remedy}") from None
     if said.compressor is not None:  # a filter may have made larger numbers of small ones
         array._compressor = _Bounded(numcodecs.get_codec(said.compressor), nbytes * (8 if filters else 1))
+    read = array.get_basic_selection
+
+    def read_checked(*arguments: Any, **options: Any) -> Any:
+        try:
+            return read(*arguments, **options)
+        except (ValueError, TypeError, RuntimeError, OSError) as fault:
+            raise error(f"{origin}/{path}: a chunk cannot be read ({one_line(fault)}); {remedy}") from None
+
+    array.get_basic_selection = read_checked
     return array

@@ -141,6 +141,13 @@ def test_a_store_that_lost_a_part_is_refused(tmp_path, lost):
         TomogramStore.open(tmp_path / "store")
 
 
+def test_a_damaged_chunk_is_refused(tmp_path):
+    store = curate(Ellipsoids(), tmp_path / "store")
+    (tmp_path / "store/tomograms/00001/volume/0.0.0").write_bytes(b"{}")
+    with pytest.raises(StoreError, match=r"00001/volume: a chunk cannot be read .*--force"):
+        store.array(store.runs[1])[:2]
+
+
 @pytest.mark.parametrize("cells", [{"run": "TS_9"}, {"label": "blob"}, {"centre_z_voxel": "nan"}, {"split": "gap"}])
 def test_a_forged_table_is_refused(tmp_path, cells):
     store = curate(Ellipsoids(), tmp_path / "store")
