@@ -72,7 +72,7 @@ SIMULATE = (
     "--particles-per-class ribosome=1,apo-ferritin=2 --types denoised --mrc"
 )
 CURATE = "curate {inputs}/project -o {out} --preset smoke --box 16 --validation-run TS_2"
-TINY = "--set model.base_channels=8 --set model.embedding_width=8 --set diffusion.timesteps=20"
+TINY = "--set model.base_channels=8 --set model.channel_multipliers=[1] --set model.embedding_width=8 --set diffusion.timesteps=20"
 TRAIN = (
     f"train {{inputs}}/boxes -o {{out}} --preset smoke --epochs 2 --set training.batch_size=4 {TINY} --accelerator cpu"
 )
@@ -89,9 +89,7 @@ EVALUATE = "evaluate {inputs}/boxes {inputs}/volumes -o {out} --only physics"
 FILTER = "filter {inputs}/samples -o {out} --evaluation {inputs}/evaluation --by spectrum"
 FIGURES = "figures -o {out} --store {inputs}/boxes --examples 1"
 COMPARE = "evaluate --compare {inputs}/evaluation {inputs}/evaluation -o {out}"
-CALIBRATE = (
-    "calibrate {out} --real {inputs}/project --preset small --evaluations 2 --checks 1 --run TS_1 --voxel-size 40"
-)
+CALIBRATE = "calibrate {out} --real {inputs}/project --preset small --evaluations 2 --checks 1 --run TS_1 --label ribosome --voxel-size 40"
 COMPOSE = "compose {inputs}/layouts -o {out} --picks {inputs}/places.csv --units angstrom --shape 16,16,24 --steps 2 --device cpu"
 AROUND = "sample {inputs}/layouts -o {out} --label all --count 2 --neighbours typical --steps 2 --device cpu"
 EXPORT = "export {inputs}/project -o {out} --to"
