@@ -169,6 +169,9 @@ def test_what_was_logged_before_a_kill_is_not_sampled_again(bundle, tmp_path, mo
     sample(bundle, out=out, **CPU)
     assert "3 of 5 samples already exist" in capsys.readouterr().out
     assert contents(out) == whole
+    (out / "manifest.jsonl").write_text("\n".join(lines))  # the manifest was written, the log not yet removed
+    sample(bundle, out=out, **CPU)
+    assert contents(out) == whole
     lines[0] = lines[0].replace("volumes/", "../")
     (out / "manifest.jsonl").write_text(lines[0] + "\n")
     with pytest.raises(OutputError, match="not inside"):

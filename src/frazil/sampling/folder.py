@@ -157,7 +157,8 @@ class SampleOutput(OutputFolder[SampleRequest]):
         lost, ledger = self.check(), Ledger(self.path)
         broken = tuple(f"{RUNS}/{Path(name).parts[1]}/Picks/" for name in lost if name.startswith(f"{RUNS}/"))
         ledger.remove([name for name in ledger.entries if name.startswith(broken)])  # they say that the run is whole
-        if lost or not all((self.path / name).exists() for name in (PARTICLES, MANIFEST_FILE)):
+        there = {name for name in (PARTICLES, MANIFEST_FILE, LOG_FILE) if (self.path / name).exists()}
+        if lost or there != {PARTICLES, MANIFEST_FILE}:
             return False
         return SampleManifest.read(self.path / MANIFEST_FILE, OutputError).complete and (
             not copick or all(_pick_file(self.path, entry).exists() for entry in self.named().values())
