@@ -18,7 +18,8 @@ def evaluate_command(
         list[Path],
         typer.Argument(
             metavar="[REAL] GENERATED",
-            help="Box store with a split; then samples of frazil, a folder of MRC files with labels, or another box store. "
+            help="Box store with a split; then samples of frazil, a copick project of whole tomograms, a folder of MRC files with "
+            "labels, or another box store. "
             "With --against-curves, REAL may be left out. "
             "With --compare: folders of finished evaluations.",
         ),

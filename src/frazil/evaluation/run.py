@@ -101,7 +101,8 @@ def evaluate(
     Parameters
     ----------
     real : box store with a split: training boxes, and held-out (validation) boxes; None compares with `against_curves` alone.
-    generated : folder of `frazil sample`, any folder of MRC files with labels, or another box store.
+    generated : folder of `frazil sample`, copick project (boxes around its picks are compared), any folder of MRC files with
+        labels, or another box store.
     out : folder for `metrics.json`, `samples.csv`, `examples.npz`, `report.html` and what each stage found.
     against_curves : also compare with curves (JSON) or slices (NPZ, or a folder of MRC cubes) of real data whose volumes are
         not at hand; docs/reference/formats.md.

@@ -1,11 +1,13 @@
 """What `frazil evaluate` is given is found and named as it is, and what does not fit is refused before any work."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from frazil.core.errors import RequestError, SourceError, StoreError
+from frazil.dataset.run import curate
 from frazil.dataset.store import BoxStore
 from frazil.evaluation.inputs.generated import Reading, open_generated, open_real
 from frazil.evaluation.inputs.grid import Grid
@@ -123,6 +125,30 @@ def test_another_store_is_judged_whole_and_the_same_one_is_refused(make_box_stor
     np.testing.assert_array_equal(volumes.read(3)[0], BoxStore.open(other).volume(3))
     with refuses(StoreError, str(real.path), "the real box store itself"):
         open_generated(real.path, real, Reading())
+
+
+@pytest.mark.parametrize("voxel_size", [10.0125, 20.0])
+def test_of_a_project_the_boxes_are_judged_that_curate_would_cut(make_project, tmp_path, real, voxel_size):
+    project = make_project(seed=1, voxel_size_angstrom=voxel_size)
+    resampled = {"voxel_size_angstrom": 10.0125} if voxel_size == 20 else {}
+    store = curate(
+        project.path, tmp_path / "store", preset="smoke", box_size_voxel=8, validation_runs=("TS_2",), **resampled
+    )
+    volumes = open_generated(project.path, real, Reading(resample=bool(resampled)))
+    assert (volumes.grid, volumes.note) == (Grid(10.0125, 8), "boxes around the picks of 2 whole tomograms")
+    assert volumes.labels == tuple(store.particles["label"])
+    for row in range(len(volumes)):
+        volume, measured = volumes.read(row)
+        np.testing.assert_array_equal(volume, store.volume(row))
+        np.testing.assert_array_equal(measured, store.measured(row))
+
+
+def test_a_project_composed_anew_is_another(make_project, real):
+    one, other = make_project(seed=1, name="one"), make_project(seed=2, name="other")
+    for run in ("TS_1", "TS_2"):
+        shutil.rmtree(other.path / "ExperimentRuns" / run / "Picks")
+        shutil.copytree(one.path / "ExperimentRuns" / run / "Picks", other.path / "ExperimentRuns" / run / "Picks")
+    assert open_generated(one.path, real, Reading()).digest != open_generated(other.path, real, Reading()).digest
 
 
 def test_a_store_without_a_split_is_refused(make_box_store, refuses):

@@ -1,4 +1,4 @@
-"""What `frazil evaluate` is given. Nothing here reads voxels: what does not fit is refused before any work is done."""
+"""What `frazil evaluate` is given. What does not fit is refused before any work is done; voxels are read later."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,19 @@ from frazil.core.errors import RequestError, SourceError, StoreError
 from frazil.core.files import check_inside, file_digest, text_digest
 from frazil.core.reading import read_json
 from frazil.core.seeds import numpy_generator
-from frazil.core.settings import Settings
+from frazil.core.settings import CurateSettings, Settings, SourceSettings
+from frazil.dataset.cut import cut_box
+from frazil.dataset.plan import check_plan, make_plan
 from frazil.dataset.store import DESCRIPTION, BoxStore
+from frazil.dataset.tables import CENTER_VOXEL, Reason
+from frazil.dataset.tomograms.description import voxels_digest
 from frazil.evaluation.inputs.grid import Grid, Voxels
 from frazil.evaluation.scores import TrainedOn
 from frazil.io.checks import clean_name
+from frazil.io.copick.project import CONFIG_NAME
 from frazil.io.labelled_folder import common_cube, read_labelled_folder
 from frazil.io.mrc import read_volume
+from frazil.io.sources import open_source
 from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest
 
 SAMPLES_KIND: str = SampleManifest.model_fields["kind"].default
@@ -91,13 +98,16 @@ def open_real(path: Path) -> BoxStore:
 def open_generated(path: Path, real: BoxStore | None, reading: Reading) -> GeneratedVolumes:
     """Find the generated volumes, and check that their classes are those of the real boxes, if there are any.
 
-    `path` is a box store, a folder of `frazil sample`, or any folder of MRC files with labels (`frazil.io.labelled_folder`).
+    `path` is a box store, a folder of `frazil sample`, a copick project, of which boxes around its picks are compared, or any
+    folder of MRC files with labels (`frazil.io.labelled_folder`).
     """
     if _has(path, DESCRIPTION):
         volumes = _from_store(path, real)
     # other generators may have a manifest.json too
     elif _has(path, MANIFEST_FILE) and read_json(path / MANIFEST_FILE, SourceError).get("kind") == SAMPLES_KIND:
         volumes = _from_samples(path, reading, real)
+    elif _has(path, CONFIG_NAME):
+        volumes = _from_project(path, reading, real)
     else:
         found = read_labelled_folder(path, classes=reading.labels, known_labels=real.description.labels if real else ())
         files, labels = [entry.file for entry in found], [entry.label for entry in found]
@@ -210,6 +220,40 @@ def _from_store(path: Path, real: BoxStore | None) -> GeneratedVolumes:
         digest=store.digest,
         read=lambda row: (store.volume(row), store.measured(row)),
         note=f"boxes of {store.description.source_kind}, training and validation",
+    )
+
+
+def _from_project(path: Path, reading: Reading, real: BoxStore | None) -> GeneratedVolumes:
+    """Cut boxes as large as the real ones around all picks of whole tomograms, generated or real."""
+    select, settings = SourceSettings(voxel_size_angstrom=reading.voxel_size_angstrom), CurateSettings()
+    if real is not None:
+        grid = Grid.of_store(real)
+        voxel_size = grid.voxel_size_angstrom if reading.resample else None
+        settings = CurateSettings(box_size_voxel=grid.box_size_voxel, voxel_size_angstrom=voxel_size)
+    source = open_source(path, select)
+    plan = make_plan(source, select, settings)
+    check_plan(plan)
+    picks = plan.to_cut()
+    tomogram = lru_cache(maxsize=1)(source.read)
+    digests = [voxels_digest(tomogram(run)) for run in picks["run"].unique()]
+
+    def read(row: int) -> Voxels:
+        run, center = picks["run"].iloc[row], picks[CENTER_VOXEL].iloc[row].to_numpy(dtype=np.float64)
+        box = cut_box(tomogram(run), center, box_size_voxel=settings.box_size_voxel, ratio=plan.ratio(run))
+        if isinstance(box, Reason):
+            raise SourceError(f"{path}: no box can be cut around a pick of {run} ({box.value}); remove the pick")
+        return box.volume, box.measured
+
+    return GeneratedVolumes(
+        path=path,
+        kind=source.kind,
+        grid=Grid(plan.voxel_size_angstrom, settings.box_size_voxel),
+        names=tuple(f"{run} pick {row}" for row, run in zip(picks.index, picks["run"], strict=True)),
+        labels=tuple(picks["label"]),
+        files=(),
+        digest=text_digest(json.dumps([plan.digest, digests])),
+        read=read,
+        note=f"boxes around the picks of {len(digests)} whole tomogram{'s' * (len(digests) > 1)}",
     )
 
 
