@@ -13,7 +13,7 @@ import typer
 from frazil.cli.app import app
 
 COMMANDS = typer.main.get_command(app).commands
-HEAVY = ("torch", "numpy", "pandas", "lightning", "diffusers", "distributed")
+HEAVY = ("torch", "numpy", "pandas", "lightning", "distributed")
 
 
 def test_nothing_heavy_is_imported_before_a_command_runs():

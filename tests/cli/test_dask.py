@@ -7,8 +7,6 @@ import signal
 import time
 from threading import Thread
 
-import pytest
-
 
 def digests(folder):
     files = sorted(
@@ -30,8 +28,6 @@ def kill_a_worker_once_there_is(pattern, folder, cluster):
     return thread
 
 
-# diffusers; the schedule silences it, but the threads of a scheduler in this process can undo that: filters are global
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_bytes_are_the_same_though_a_worker_is_killed(run, dask_cluster, make_bundle, tmp_path):
     out = {verb: tmp_path / verb for verb in ("simulate", "curate", "sample")}
     tiny = "--shape 24,32,32 --voxel-size 20 --ice-thickness full --particles-per-class 1 --count 3"

@@ -32,7 +32,7 @@ def network():
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("steps", [1, 2, 10])
 def test_the_last_step_ends_at_the_clean_volume(sampler, steps):
-    # -13 is where z-scored tomograms end; the default clipping of diffusers would end at -1
+    # -13 is where z-scored tomograms end
     truth = torch.linspace(-13, 5, 512).view(1, 1, 8, 8, 8)
     samples = sample_volumes(
         lambda x_t, t, condition: truth.expand_as(x_t),

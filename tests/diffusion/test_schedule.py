@@ -1,18 +1,19 @@
 """Samplers' steps against the closed form in float64, where they stand, and what each can be asked for."""
 
-import inspect
+import warnings
 from itertools import pairwise
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
 from frazil.core.errors import RequestError
 from frazil.core.settings import DiffusionSettings, SamplerName
-from frazil.diffusion.schedule import _RECIPES, make_solver, noise_levels, resolve_steps
+from frazil.diffusion.schedule import make_solver, noise_levels, resolve_steps
 from frazil.model.noise import NoiseSchedule
 
 PAPER = DiffusionSettings()
@@ -32,15 +33,37 @@ def test_noise_levels_are_the_closed_form():
     assert noise_levels(PAPER)[[0, -1]] == pytest.approx([0.01, 157.4], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_every_field_is_set_and_none_left_to_a_default_for_images(name):
-    recipe = _RECIPES[name]
-    parameters = set(inspect.signature(recipe.scheduler.__init__).parameters) - {"self"}
-    assert parameters == set(recipe.fields) | {"num_train_timesteps", "beta_start", "beta_end"}
-    assert recipe.fields["prediction_type"] == "sample"
-    assert not recipe.fields["thresholding"]
-    assert not recipe.fields.get("clip_sample", False)
-    assert recipe.fields["final_sigmas_type"] == "zero"
+FIELDS = {
+    "beta_start": PAPER.beta_start,
+    "beta_end": PAPER.beta_end,
+    "solver_order": 2,
+    "prediction_type": "sample",
+    "final_sigmas_type": "zero",
+}
+OF_DIFFUSERS = {
+    "dpm++": lambda: DPMSolverMultistepScheduler(**FIELDS, algorithm_type="dpmsolver++"),
+    "sde-dpm++": lambda: DPMSolverMultistepScheduler(**FIELDS, algorithm_type="sde-dpmsolver++"),
+    "unipc": lambda: UniPCMultistepScheduler(**FIELDS, solver_type="bh2"),
+}
+
+
+@pytest.mark.parametrize("name", OF_DIFFUSERS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 12, 50, 1000])
+def test_second_order_steps_are_those_of_diffusers(name, steps):
+    solver, scheduler = make_solver(name, PAPER, steps), OF_DIFFUSERS[name]()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        scheduler.set_timesteps(steps)
+    scheduler.timesteps = torch.tensor(solver.timesteps)
+    scheduler.sigmas = torch.from_numpy(np.append(solver.sigmas, 0.0))
+    scheduler.set_begin_index(0)
+    (x,), predictions, noises = random_volumes(1), random_volumes(steps), random_volumes(steps)
+    theirs = x
+    for timestep, x0, noise in zip(solver.timesteps, predictions, noises, strict=True):
+        x = solver.step(x0, x, noise if solver.draws_noise else None)
+        options = {"variance_noise": noise} if solver.draws_noise else {}
+        theirs = scheduler.step(x0, timestep, theirs, **options).prev_sample
+        torch.testing.assert_close(x, theirs, atol=2e-5, rtol=1e-5)
 
 
 @given(timesteps=st.integers(2, 1200), share=st.floats(0, 1), name=st.sampled_from(SAMPLERS))
@@ -83,7 +106,7 @@ def test_ancestral_steps_are_eq_3_with_the_posterior_variance():
     betas = NoiseSchedule.from_settings(PAPER).betas
     for t in (999, 998, 500, 10, 1, 0):
         solver = make_solver("ddpm", PAPER, 1000)
-        solver._scheduler._begin_index = 999 - t
+        solver._number = 999 - t
         expected = posterior(x0, x_t, noise, betas[t], ABAR[t], ABAR[t - 1] if t else torch.tensor(1.0))
         torch.testing.assert_close(solver.step(x0, x_t, noise).double(), expected, atol=1e-5, rtol=1e-5)
 
@@ -121,7 +144,6 @@ def test_ddim_steps_are_those_of_song_et_al(steps):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_noise_is_demanded_exactly_where_it_is_used(name):
-    """diffusers would otherwise draw it from global random state."""
     solver = make_solver(name, PAPER, 4)
     (x,) = random_volumes(1)
     assert solver.draws_noise == (name in ("ddpm", "sde-dpm++"))

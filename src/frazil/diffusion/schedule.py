@@ -1,17 +1,14 @@
-"""The samplers: their noise levels and their steps. The only module that imports diffusers."""
+"""The samplers: their noise levels and their steps."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from jaxtyping import Float, Float64
 from torch import Tensor
 
@@ -35,9 +32,9 @@ def _even_in_time(sigmas: Float64[np.ndarray, "T"], steps: int) -> list[int]:
 def _even_in_log_snr(sigmas: Float64[np.ndarray, "T"], steps: int) -> list[int]:
     """Return timesteps from T - 1 to 0 at even distances in log sigma, as nearly as whole timesteps allow (Lu et al. 2022).
 
-    diffusers' own `use_lu_lambdas` shows the network the rounded timestep, but steps from the sigma before rounding. Where
-    sigma is small a timestep is a large step in log sigma, and the two disagree: at 50 steps the variance of voxel noise of
-    standard deviation 0.05 falls short by 6 % instead of 3 %. Here both are those of the same timestep.
+    A step begins at the sigma of the rounded timestep, which the network is told, not at the one before rounding: where sigma is small a
+    timestep is a large step in log sigma, and at 50 steps the variance of voxel noise of standard deviation 0.05 would fall
+    short by 6 % instead of 3 %.
     """
     log_sigmas = np.log(sigmas)
     even = np.interp(np.linspace(log_sigmas[-1], log_sigmas[0], steps), log_sigmas, np.arange(len(sigmas)))
@@ -47,86 +44,41 @@ def _even_in_log_snr(sigmas: Float64[np.ndarray, "T"], steps: int) -> list[int]:
     return np.minimum(apart, len(sigmas) - 1 - np.arange(steps)).tolist()  # type: ignore[no-any-return]
 
 
-_ALONE = Lock()
-
-
 def _even_before_the_last(sigmas: Float64[np.ndarray, "T"], steps: int) -> list[int]:
     """Return timesteps at even distances in log sigma, of which the last does not begin at the lowest sigma but ends there."""
     return _even_in_log_snr(sigmas, min(steps + 1, len(sigmas)))[:steps]
 
-
-# Every field is named, because the defaults of diffusers are those of images: some clip x0 to [-1, 1], and a z-scored
-# tomogram reaches -13. `from_config` across classes would bring such defaults back.
-_FIELDS: dict[str, Any] = {
-    "beta_schedule": "linear",
-    "trained_betas": None,
-    "prediction_type": "sample",  # the network predicts x0
-    "thresholding": False,
-    "dynamic_thresholding_ratio": 1.0,
-    "sample_max_value": float("inf"),
-    "timestep_spacing": "trailing",  # overridden by `make_solver`
-    "steps_offset": 0,
-    "rescale_betas_zero_snr": False,
-    "use_karras_sigmas": False,
-    "use_exponential_sigmas": False,
-    "use_beta_sigmas": False,
-    "use_flow_sigmas": False,
-    "flow_shift": 1.0,
-    "use_dynamic_shifting": False,
-    "time_shift_type": "exponential",
-    # The last step ends at the predicted clean volume. "sigma_min" would leave noise of standard deviation 0.01 in it.
-    "final_sigmas_type": "zero",
-    # UniPC divides by zero at the last step without it; the others take a first-order last step in any case
-    "lower_order_final": True,
-}
-_DPM_SOLVER: dict[str, Any] = {
-    **_FIELDS,
-    "solver_type": "midpoint",  # "heun" doubles the excess of variance at 20 steps
-    "euler_at_final": False,
-    "use_lu_lambdas": False,
-    "lambda_min_clipped": -float("inf"),
-    "variance_type": None,
-}
-_UNIPC: dict[str, Any] = {
-    **_FIELDS,
-    "solver_order": 2,  # 3 has three times the error of 2 below 12 steps
-    "solver_type": "bh2",  # "bh1" divides by zero at the last step
-    "predict_x0": True,
-    "disable_corrector": [],
-    "solver_p": None,
-    "sigma_min": None,
-    "sigma_max": None,
-    "shift_terminal": None,
-}
 
 _Places = Callable[[Float64[np.ndarray, "T"], int], list[int]]
 
 
 @dataclass(frozen=True)
 class _Recipe:
-    """A sampler in terms of diffusers: class, fields but for the noise schedule, timesteps, usual steps (None is all timesteps)."""
+    """A member of the DPM-Solver++ family.
 
-    scheduler: type
-    fields: dict[str, Any]
+    Parameters
+    ----------
+    order : 1, or 2 for steps that go on as the prediction has changed; the first and the last step are of order 1.
+    draws_noise : each step replaces noise, as in DDPM, instead of keeping it.
+    timesteps : where the network is evaluated.
+    usual_steps : None is all timesteps.
+    corrects : a step is taken again once the prediction at its end is known (Zhao et al. 2023).
+    """
+
+    order: int
+    draws_noise: bool
     timesteps: _Places
     usual_steps: int | None
+    corrects: bool = False
 
 
-def _dpm_solver(algorithm: str, order: int, timesteps: _Places, usual_steps: int | None) -> _Recipe:
-    fields = {**_DPM_SOLVER, "algorithm_type": algorithm, "solver_order": order}
-    return _Recipe(DPMSolverMultistepScheduler, fields, timesteps, usual_steps)
-
-
-# DDPM's posterior (eq. 3 of the paper) and DDIM are the first-order members of the DPM-Solver++ family: the tests
-# compare both with their closed forms. diffusers' own classes for them take the noise only from torch generators (DDPM), and
-# only step counts that divide T (DDIM).
 _RECIPES: dict[SamplerName, _Recipe] = {
-    "ddpm": _dpm_solver("sde-dpmsolver++", 1, _even_in_time, None),
-    "ddim": _dpm_solver("dpmsolver++", 1, _even_in_time, 50),
-    "dpm++": _dpm_solver("dpmsolver++", 2, _even_in_log_snr, 20),
-    "sde-dpm++": _dpm_solver("sde-dpmsolver++", 2, _even_in_log_snr, 30),
-    "unipc": _Recipe(UniPCMultistepScheduler, _UNIPC, _even_in_log_snr, 20),
-    "distilled": _dpm_solver("dpmsolver++", 1, _even_before_the_last, 4),
+    "ddpm": _Recipe(1, True, _even_in_time, None),
+    "ddim": _Recipe(1, False, _even_in_time, 50),
+    "dpm++": _Recipe(2, False, _even_in_log_snr, 20),
+    "sde-dpm++": _Recipe(2, True, _even_in_log_snr, 30),
+    "unipc": _Recipe(2, False, _even_in_log_snr, 20, corrects=True),
+    "distilled": _Recipe(1, False, _even_before_the_last, 4),
 }
 
 
@@ -145,32 +97,6 @@ def resolve_steps(sampler: SamplerName, settings: DiffusionSettings, steps: int 
     return steps
 
 
-class Solver:
-    """One run of a sampler from noise to clean volumes. It carries state: make a fresh one for every run.
-
-    The network is evaluated at `timesteps`, falling from T - 1; `sigmas` are the `noise_levels` there.
-    """
-
-    def __init__(self, scheduler: Any, timesteps: list[int], sigmas: Float64[np.ndarray, "n"]) -> None:
-        self.timesteps = timesteps
-        self.sigmas = sigmas
-        self.draws_noise = scheduler.config.get("algorithm_type") == "sde-dpmsolver++"
-        self._scheduler = scheduler
-
-    def step(
-        self, x0_hat: Float[Tensor, "b ..."], x: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."] | None = None
-    ) -> Float[Tensor, "b ..."]:
-        """Return the volumes at the next noise level; after the last step they are clean.
-
-        `x0_hat` is what the network predicts from `x`; the noise is standard normal, and required exactly if `draws_noise`.
-        """
-        if self.draws_noise != (noise is not None):  # without it diffusers would take global random numbers
-            raise TypeError(f"noise is {'required' if self.draws_noise else 'not for this sampler'}")
-        options = {"variance_noise": noise} if self.draws_noise else {}
-        place = self._scheduler.step_index or 0
-        return self._scheduler.step(x0_hat, self.timesteps[place], x, return_dict=False, **options)[0]  # type: ignore[no-any-return]
-
-
 class StepWeights(NamedTuple):
     """A step as a sum: of the volumes, the prediction from them, the prediction before that, and fresh noise."""
 
@@ -180,21 +106,100 @@ class StepWeights(NamedTuple):
     noise: float
 
 
-def step_weights(name: SamplerName, settings: DiffusionSettings, steps: int | None = None) -> list[StepWeights]:
-    """Return the steps of a sampler as sums, so that parts of a volume can be stepped on their own.
+class Solver:
+    """One run of a sampler from noise to clean volumes. It carries state: make a fresh one for every run.
 
-    The steps are linear, so they are taken on unit vectors. ``unipc`` corrects earlier steps, and has no such form.
+    The network is evaluated at `timesteps`, falling from T - 1; `sigmas` are the `noise_levels` there. A step is a sum with `weights`.
     """
-    if name == "unipc":
-        raise RequestError("sampler unipc: its steps go back to earlier volumes; choose dpm++, which is as fast")
-    solver = make_solver(name, settings, steps)
-    x, even, odd, noise = torch.eye(4)
-    weights = []
-    for number in range(len(solver.timesteps)):
-        now, before = (odd, even) if number % 2 else (even, odd)
-        after = solver.step(now, x, noise if solver.draws_noise else None)
-        weights.append(StepWeights(*(float(after @ unit) for unit in (x, now, before, noise))))
-    return weights
+
+    def __init__(self, recipe: _Recipe, timesteps: list[int], sigmas: Float64[np.ndarray, "n"]) -> None:
+        self.timesteps = timesteps
+        self.sigmas = sigmas
+        self.draws_noise = recipe.draws_noise
+        levels = _Levels(sigmas)
+        self.weights = [levels.step(number, recipe.order, recipe.draws_noise) for number in range(len(timesteps))]
+        self._corrections = [levels.correction(number) if recipe.corrects else None for number in range(len(timesteps))]
+        self._number = 0
+        self._x = self._x0 = self._x0_before = torch.empty(0)
+
+    def step(
+        self, x0_hat: Float[Tensor, "b ..."], x: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."] | None = None
+    ) -> Float[Tensor, "b ..."]:
+        """Return the volumes at the next noise level; after the last step they are clean.
+
+        `x0_hat` is what the network predicts from `x`; the noise is standard normal, and required exactly if `draws_noise`.
+        """
+        if self.draws_noise != (noise is not None):
+            raise TypeError(f"noise is {'required' if self.draws_noise else 'not for this sampler'}")
+        if correction := self._corrections[self._number]:
+            x = _sum(zip(correction, (self._x, x0_hat, self._x0, self._x0_before), strict=True))
+        terms = zip(self.weights[self._number], (x, x0_hat, self._x0, noise), strict=True)
+        self._number, self._x, self._x0, self._x0_before = self._number + 1, x, x0_hat, self._x0
+        return _sum(terms)
+
+
+def _sum(terms: Iterable[tuple[float, Tensor | None]]) -> Tensor:
+    """Return the weighted sum of volumes; what has no weight need not be there."""
+    total: Tensor | None = None
+    for weight, volumes in terms:
+        if volumes is not None and weight:
+            total = volumes * weight if total is None else total.add_(volumes, alpha=weight)
+    assert total is not None
+    return total
+
+
+class _Levels:
+    """The steps of DPM-Solver++ between noise levels, the last of which ends at the clean volume.
+
+    With alpha and std, what is left of the clean volume and how much noise there is, and lambda = log(alpha / std), a step from s to
+    t has the length h = lambda_t - lambda_s (Lu et al. 2022, "DPM-Solver++", eq. 9 and algorithm 2; its stochastic form in appendix).
+    """
+
+    def __init__(self, sigmas: Float64[np.ndarray, "n"]) -> None:
+        sigmas = np.append(sigmas, 0.0)
+        self._alpha = 1 / np.sqrt(1 + sigmas**2)
+        self._std = sigmas * self._alpha
+        self._ratio = sigmas[1:] / sigmas[:-1]  # exp(-h)
+        self._length = -np.log(self._ratio[:-1])  # of the last step it is infinite
+
+    def step(self, number: int, order: int, draws_noise: bool) -> StepWeights:
+        """Return the weights of a step.
+
+        Where noise is drawn, the noise of the volumes is kept but for a share of exp(-h), and replaced by as much: with order 1 that
+        is DDPM's posterior (Ho et al. 2020, eq. 7), and without noise DDIM (Song et al. 2021, eq. 12 with eta 0).
+        """
+        alpha, std, ratio = self._alpha[number + 1], self._std[number + 1], self._ratio[number]
+        kept = std / self._std[number]
+        slope = self._slope(number) if order == 2 and 0 < number < len(self._ratio) - 1 else 0.0
+        if draws_noise:
+            kept, moved, noise = kept * ratio, alpha * (1 - ratio**2), std * math.sqrt(1 - ratio**2)
+        else:
+            moved, noise = alpha * (1 - ratio), 0.0
+        return StepWeights(float(kept), float(moved * (1 + slope)), float(-moved * slope), float(noise))
+
+    def correction(self, number: int) -> tuple[float, ...] | None:
+        """Return the weights of taking the step before `number` again: its volumes, the predictions at its end, its start, and before.
+
+        UniC with B(h) = exp(-h) - 1 of Zhao et al. 2023 (their eq. 9 and section 3.2, in terms of predictions of x0).
+        """
+        if number == 0:
+            return None
+        before = number - 1
+        alpha, h = self._alpha[number], self._length[before]
+        moved = alpha * (1 - self._ratio[before])
+        b1 = (math.expm1(-h) / -h - 1) / math.expm1(-h)
+        if before == 0:
+            at_start, at_end = 0.0, 0.5
+        else:  # two conditions, for the slopes to the prediction before and to that at the end
+            r = -self._length[before - 1] / h
+            b2 = 2 * ((math.expm1(-h) / -h - 1) / -h - 0.5) / math.expm1(-h)
+            at_start, at_end = np.linalg.solve([[1, 1], [r, 1]], [b1, b2]) / (r, 1)
+        kept = self._std[number] / self._std[before]
+        return tuple(map(float, (kept, moved * at_end, moved * (1 - at_start - at_end), moved * at_start)))
+
+    def _slope(self, number: int) -> float:
+        """Return by how much of its last change the prediction goes on to change in the middle of a step."""
+        return float(self._length[number] / self._length[number - 1] / 2)
 
 
 def make_solver(name: SamplerName, settings: DiffusionSettings, steps: int | None = None) -> Solver:
@@ -207,16 +212,11 @@ def make_solver(name: SamplerName, settings: DiffusionSettings, steps: int | Non
     recipe = _RECIPES[name]
     sigmas = noise_levels(settings)
     timesteps = recipe.timesteps(sigmas, resolve_steps(name, settings, steps))
-    scheduler = recipe.scheduler(
-        num_train_timesteps=settings.timesteps,
-        beta_start=settings.beta_start,
-        beta_end=settings.beta_end,
-        **recipe.fields,
-    )
-    with _ALONE, warnings.catch_warnings():  # a thread that leaves it would end it for the others
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # NumPy on diffusers
-        scheduler.set_timesteps(len(timesteps))
-    scheduler.timesteps = torch.tensor(timesteps)
-    scheduler.sigmas = torch.from_numpy(np.append(sigmas[timesteps], 0.0))  # its own float32 is off by 1e-3 at small t
-    scheduler.set_begin_index(0)
-    return Solver(scheduler, timesteps, sigmas[timesteps])
+    return Solver(recipe, timesteps, sigmas[timesteps])
+
+
+def step_weights(name: SamplerName, settings: DiffusionSettings, steps: int | None = None) -> list[StepWeights]:
+    """Return the steps of a sampler as sums, so that parts of a volume can be stepped on their own."""
+    if _RECIPES[name].corrects:
+        raise RequestError(f"sampler {name}: its steps go back to earlier volumes; choose dpm++, which is as fast")
+    return make_solver(name, settings, steps).weights

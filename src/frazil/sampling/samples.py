@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float
 
 from frazil.core.records import Layout
-from frazil.plots.slices import central_slices, grey_scale
 
 _SHOWN = 8
 _EDGE_PIXEL = 128
@@ -94,6 +93,8 @@ def slices_html(title: str, volumes: Iterable[Float[np.ndarray, "z y x"]], label
 
 def _png(volume: Float[np.ndarray, "z y x"]) -> str:
     from matplotlib.image import imsave
+
+    from frazil.plots.slices import central_slices, grey_scale
 
     black, white = grey_scale(volume[None])
     picture = io.BytesIO()
