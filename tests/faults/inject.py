@@ -92,6 +92,7 @@ COMPARE = "evaluate --compare {inputs}/evaluation {inputs}/evaluation -o {out}"
 CALIBRATE = "calibrate {out} --real {inputs}/project --preset small --evaluations 2 --checks 1 --run TS_1 --label ribosome --voxel-size 40"
 COMPOSE = "compose {inputs}/layouts -o {out} --picks {inputs}/places.csv --units angstrom --shape 16,16,24 --steps 2 --device cpu"
 AROUND = "sample {inputs}/layouts -o {out} --label all --count 2 --neighbours typical --steps 2 --device cpu"
+PROVE = "prove {inputs}/project -o {out} --train TS_1 --test TS_2 --arm annotated --arm augmented --seeds 1 --steps 2"
 EXPORT = "export {inputs}/project -o {out} --to"
 
 SCENARIOS = [
@@ -122,6 +123,8 @@ SCENARIOS = [
     Scenario("train on tomograms", LAYOUTS),
     Scenario("distill", DISTILL),
     Scenario("calibrate", CALIBRATE),
+    Scenario("prove", PROVE),
+    Scenario("prove --force", f"{PROVE} --steps 1 --force".replace("--steps 2 ", ""), PROVE),
 ]
 
 

@@ -98,6 +98,7 @@ TARGETS = [
     Target("composed", "composed", ("composition.json", "**/tomogram.json", "copick.json", "tables/*", ".written/*"), inject.COMPOSE),
     Target("export", "project", ("**/*.json", "**/.z*"), "export {input} -o {out} --to warp"),
     Target("weights", "tables", ("theirs.pt",), "import-weights {input}/theirs.pt -o {out}"),
+    Target("proof", "proof", ("*.json", "trials/**/*.json", "trials/**/*.csv", "stores/**/*.json", "stores/**/0.0.0", ".written/*"), inject.PROVE),
     Target("compare", "evaluation", ("*.json", "*.npz"), "evaluate --compare {input} {inputs}/evaluation -o {out}"),
 ]  # fmt: skip
 OPTIONS = [
@@ -105,6 +106,7 @@ OPTIONS = [
     *(f"curate {{inputs}}/project -o {{out}} {CUTTING} --dry-run --{name}=" for name in ("box", "resample-to", "voxel-size", "tilt-range", "level", "seed", "voxel-spacing")),
     *(f"simulate {{out}} --preset small --shape 24,32,32 --{name}=" for name in ("count", "voxel-size", "shape", "dose", "tilt-range", "tilt-step", "defocus", "seed", "workers", "levels", "particles-per-class")),
     *(f"train {{inputs}}/boxes -o {{out}} --preset smoke --epochs 1 --{name}=" for name in ("epochs", "max-time", "set training.batch_size")),
+    *(f"prove {{inputs}}/project -o {{out}} --train TS_1 --test TS_2 --arm annotated --{name}=" for name in ("seeds", "steps", "weight", "mixture", "true-voxel-size", "min-score")),
     *("sample {inputs}/bundle -o {out} --label ribosome --position=0.5,0.5,", "evaluate {inputs}/boxes {inputs}/volumes -o {out} --only nothing --threads="),
 ]  # fmt: skip
 
@@ -120,7 +122,12 @@ class Fuzz:
     def make_inputs(self) -> None:
         """Make what the commands read."""
         self.lab.make_inputs()
-        made = {"simulated": f"{inject.SIMULATE} --count 1", "training": inject.TRAIN, "composed": inject.COMPOSE}
+        made = {
+            "simulated": f"{inject.SIMULATE} --count 1",
+            "training": inject.TRAIN,
+            "composed": inject.COMPOSE,
+            "proof": inject.PROVE,
+        }
         for name, arguments in made.items():
             self.lab.must(arguments)
             shutil.move(self.lab.out, self.inputs / name)
@@ -165,7 +172,7 @@ class Fuzz:
 
     def place(self, target: Target) -> Path:
         """Return where the copy is that is damaged."""
-        return self.lab.out if target.folder in ("simulated", "training", "composed") else self.input
+        return self.lab.out if target.folder in ("simulated", "training", "composed", "proof") else self.input
 
     def change(self, file: Path) -> str:
         """Do something bad to a file, and say what."""

@@ -182,6 +182,13 @@ def test_the_configuration_knows_radii(tiny_project, make_project):
     assert opened(make_project("czii", name="czii").path).radii_angstrom() == {}
 
 
+def test_a_configuration_that_leaves_optional_fields_empty(tiny_project):
+    file = tiny_project.path / "copick.json"
+    empty = {"name": None, "description": None, "version": None}
+    file.write_text(json.dumps(json.loads(file.read_text()) | empty))
+    assert not opened(tiny_project.path).header("TS_1").simulated
+
+
 def test_a_missing_tomogram(tiny_project, refuses):
     shutil.rmtree(tiny_project.path / "ExperimentRuns/TS_2/VoxelSpacing10.012")
     source = opened(tiny_project.path)

@@ -167,7 +167,7 @@ class CopickSource(Source):
             voxel_size_angstrom=voxel_size,
             origin=pyramid.origin,
             tilt_range_degrees=pyramid.tilt_range_degrees or self._settings.tilt_range_degrees,
-            simulated=pyramid.simulated or self._root.config.description.startswith(SIMULATED_BY),
+            simulated=pyramid.simulated or (self._root.config.description or "").startswith(SIMULATED_BY),
             first_voxel_angstrom=pyramid.levels[level].first_voxel_angstrom,
         )
         if self._settings.voxel_size_angstrom is None and pyramid.levels[0].voxel_size_angstrom == UNKNOWN_ANGSTROM:
