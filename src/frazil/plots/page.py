@@ -112,13 +112,15 @@ def plain_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
 @styled
 def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
     """Save `figure` as `path` + ``.png`` and ``.pdf``; the same figure gives the same bytes."""
-    png, pdf = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.pdf")
-    with atomic_path(png) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
     # fontTools logs at INFO which glyphs it embeds, and importing copick turns INFO on for everybody
     logging.getLogger("fontTools").setLevel(logging.WARNING)
-    with atomic_path(pdf) as temporary:
-        figure.savefig(temporary, format="pdf", dpi=DPI, metadata={"CreationDate": None, "Producer": None})
+    undated: dict[str, Any] = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
+    png, pdf = (path.with_name(f"{path.name}.{form}") for form in undated)
+    for file, (form, metadata) in zip((png, pdf), undated.items(), strict=True):
+        drawn = io.BytesIO()  # where a disk is full, matplotlib ends in errors of its own
+        figure.savefig(drawn, format=form, dpi=DPI, metadata=metadata)
+        with atomic_path(file) as temporary:
+            temporary.write_bytes(drawn.getvalue())
     return png, pdf
 
 

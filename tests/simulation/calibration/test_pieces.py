@@ -112,6 +112,7 @@ def test_a_preset_is_recognized_in_what_it_simulated():
     )
     real = one.cut(simulate_tomogram(truth, 5, 0, like=one.likeness()).denoised)
     goal = PieceGoal([dataclasses.replace(one, real=real)], preset, seed=1)
+    goal.build()
 
     def misfit(numbers):
         return np.square(goal.differences(with_numbers(truth, numbers))).sum()

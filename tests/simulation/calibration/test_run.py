@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,14 @@ def test_what_was_evaluated_is_not_evaluated_again(project, calibrated, interrup
     assert len(calls) == 8
     for name in ("ours.toml", RECORD_FILE):
         assert (interrupted / name).read_bytes() == (calibrated / name).read_bytes()
+
+
+def test_a_finished_calibration_is_not_made_again(project, calibrated, monkeypatch, capsys):
+    monkeypatch.setattr(PieceGoal, "build", None)
+    rows = json.loads((calibrated / RECORD_FILE).read_text())["checks"]
+    checks = calibrate(project, calibrated, preset="small", name="ours", evaluations=28, checks=2)
+    assert "nothing to do" in capsys.readouterr().out
+    assert [{**asdict(one), "passed": one.passed} for one in checks] == rows
 
 
 def test_another_problem_needs_force(project, interrupted, refuses):

@@ -61,6 +61,7 @@ def test_each_kind_of_difference_counts_its_mean_square(real):
 
 def test_a_preset_is_recognized_in_its_slices(real):
     goal = SliceGoal(real, PRESET, seed=1)
+    goal.build()
     own = np.square(goal.differences(PRESET)).sum()
     blurred = PRESET.model_copy(
         update={"denoiser": PRESET.denoiser.model_copy(update={"resolution_angstrom": (60, 60, 60)})}

@@ -78,6 +78,9 @@ class Goal(Protocol):
     def name(self) -> str:
         """What it is called in tables."""
 
+    def build(self) -> None:
+        """Make the specimens that `differences` needs, some minutes of work."""
+
     def problem(self) -> dict[str, Any]:
         """Return all that decides what is fitted to, with digests, as JSON."""
 

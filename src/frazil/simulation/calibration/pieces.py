@@ -112,17 +112,21 @@ class PieceGoal:
 
     def __init__(self, pieces: Sequence[Piece], preset: SimulationPreset, seed: int) -> None:
         self.name = ", ".join(piece.run for piece in pieces)
-        self._pieces = pieces
+        self._pieces, self._preset, self._seed = pieces, preset, seed
         self._real = [appearance(piece.real) for piece in pieces]
-        stream = partial(calibration_stream, seed)
+        self._scenes: list[Scene] = []
+
+    def build(self) -> None:
+        """Make a specimen for each piece; see `Goal`."""
+        stream = partial(calibration_stream, self._seed)
         self._scenes = [
             Scene(
-                preset.specimen.for_tomogram(piece.simulated_voxel, piece.fine_angstrom),
-                preset,
+                self._preset.specimen.for_tomogram(piece.simulated_voxel, piece.fine_angstrom),
+                self._preset,
                 partial(stream, piece.run),
                 piece.likeness(),
             )
-            for piece in pieces
+            for piece in self._pieces
         ]
 
     def problem(self) -> dict[str, Any]:

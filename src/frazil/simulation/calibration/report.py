@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from pydantic import Field
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
@@ -23,6 +24,7 @@ class CalibrationRecord(Document):
     problem : everything that the search depends on.
     fitted : start and result of each number; empty before the search has ended.
     checks : the fields of `Check`, and whether it has passed.
+    asked : name, evaluations and checks of the call that has ended.
     """
 
     written_by: ClassVar[str] = "frazil calibrate"
@@ -32,6 +34,11 @@ class CalibrationRecord(Document):
     problem: dict[str, Any]
     fitted: dict[str, dict[str, float]]
     checks: tuple[dict[str, Any], ...]
+    asked: dict[str, Any] = Field(default_factory=dict)
+
+    def results(self) -> list[Check]:
+        """Return the checks."""
+        return [Check(**{key: value for key, value in row.items() if key != "passed"}) for row in self.checks]
 
 
 def checks_table(checks: Sequence[Check]) -> Table:

@@ -103,10 +103,15 @@ def calibrate(
     figures = [_CURVES_NAME if number == 0 else f"{_CURVES_NAME}-{number + 1}" for number in range(len(goals))]
     owns = (EVALUATIONS_FILE, f"{name}.toml", f"{_CURVES_NAME}*.png", f"{_CURVES_NAME}*.pdf")
     folder = OutputFolder(out, RECORD_FILE, CalibrationRecord, owns)
+    asked = {"name": name, "evaluations": evaluations, "checks": checks}
     with folder.held():
-        work, _ = folder.begin(
-            record, force=force, compare=lambda old, new: differences(old, new, ("fitted", "checks"))
-        )
+        earlier = folder.earlier(record, force=force, compare=_differences)
+        if earlier is not None and earlier.checks and earlier.asked == asked and not folder.check():
+            say(f"{out}: calibrated already; nothing to do")
+            return earlier.results()
+        for goal in goals:
+            goal.build()
+        work, _ = folder.begin(record, force=force, compare=_differences)
         work.check()
         numbers = _fit(goals, start, work.path / EVALUATIONS_FILE, evaluations)
         # Three digits: more would be noise, and a preset is read by people.
@@ -126,7 +131,7 @@ def calibrate(
         before, after = read_numbers(start), read_numbers(fitted)
         changes = {key: {"start": before[key], "fitted": after[key]} for key in before}
         rows = tuple({**asdict(one), "passed": one.passed} for one in results)
-        record.model_copy(update={"fitted": changes, "checks": rows}).write(work.record_path)
+        record.model_copy(update={"fitted": changes, "checks": rows, "asked": asked}).write(work.record_path)
         work.finish()
     say_table(checks_table(results), "checks", rows)
     say_written(out / f"{name}.toml", "preset for frazil simulate --preset")
@@ -134,6 +139,10 @@ def calibrate(
     for figure, goal in zip(figures, goals, strict=True):
         say_written(out / f"{figure}.png", f"curves of {goal.name}, real and simulated; also as PDF")
     return results
+
+
+def _differences(old: CalibrationRecord, new: CalibrationRecord) -> list[str]:
+    return differences(old, new, ("fitted", "checks", "asked"))
 
 
 def _check(goals: Sequence[Goal], preset: SimulationPreset, seed: int, checks: int) -> list[Outcome]:

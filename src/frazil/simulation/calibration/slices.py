@@ -56,10 +56,14 @@ class SliceGoal:
         if missing:
             raise SettingsError(f"{', '.join(missing)}: in the slices, but not in preset {preset.name}; add it there")
         self.name = f"{curves.subtomograms} subtomograms, {curves.voxel_size_angstrom:.3g} A"
-        self._real = real
-        settings = scene_settings(preset.specimen, curves)
-        stream = partial(calibration_stream, seed)
-        self._scenes = [Scene(settings, preset, partial(stream, f"{self.name} {i}")) for i in range(_SCENES)]
+        self._real, self._preset, self._seed = real, preset, seed
+        self._scenes: list[Scene] = []
+
+    def build(self) -> None:
+        """See `Goal`."""
+        settings = scene_settings(self._preset.specimen, self._real.curves)
+        stream = partial(calibration_stream, self._seed)
+        self._scenes = [Scene(settings, self._preset, partial(stream, f"{self.name} {i}")) for i in range(_SCENES)]
 
     def problem(self) -> dict[str, Any]:
         """Return what is fitted to; see `Goal`."""
