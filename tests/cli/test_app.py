@@ -21,6 +21,13 @@ def test_nothing_heavy_is_imported_before_a_command_runs():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
+def test_a_python_without_docstrings_and_the_folder_itself_as_output(make_project, tmp_path):
+    words = f"-m frazil curate {make_project().path} --out . --preset smoke --box 16 --validation-run TS_2".split()
+    (tmp_path / "out").mkdir()
+    subprocess.run([sys.executable, "-OO", *words], check=True, cwd=tmp_path / "out", capture_output=True)
+    assert (tmp_path / "out/particles.csv").exists()
+
+
 def test_commands_are_listed_in_the_order_of_the_work(run):
     _, out, _ = run("--help")
     places = [out.index(f"│ {name} ") for name in ("simulate", "curate", "train", "sample", "evaluate", "filter")]

@@ -113,7 +113,7 @@ def curate_boxes(
     wanted = Curation(source=plan.source_settings, curate=plan.settings, plan_digest=plan.digest)
     shared = runs is not None
     with folder.held(shared=shared):
-        if (left_behind := path.with_name(f"{path.name}.partial")).exists():
+        if (left_behind := path.parent / f"{path.name}.partial").exists():
             warn(f"{left_behind}: not used, frazil 0.1 wrote it and did not finish it; remove it")
         with folder.turn() if shared else nullcontext():
             finished = (path / DESCRIPTION).exists()

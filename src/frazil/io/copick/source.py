@@ -199,7 +199,11 @@ def open_config(config_path: Path, settings: SourceSettings, *, path: Path) -> C
                     f"{config_path}: {key} is {root}, another copy; what lies beside the configuration is read instead"
                 )
     with reading(str(config_path)):
-        return CopickSource(path, "copick project", copick.from_string(json.dumps(config)), settings)
+        if config["config_type"] == "filesystem":  # without what copick imports for the others, which takes a second
+            root = CopickRootFSSpec(CopickConfigFSSpec(**config))
+        else:
+            root = copick.from_string(json.dumps(config))
+        return CopickSource(path, "copick project", root, settings)
 
 
 def _check_protocol(root: Any, arguments: Any, config_path: Path) -> None:
