@@ -14,6 +14,7 @@ from frazil.io.copick.project import write_picks
 from frazil.io.sources import open_source
 from frazil.io.star import read_particles
 from frazil.io.tables import read_picks
+from frazil.model.bundle import load_bundle
 
 SHAPE = (20, 40, 48)
 
@@ -53,6 +54,17 @@ def test_every_file_tells_the_same_story(bundle, tmp_path):
         starred = read_particles(tmp_path / f"out/tables/{some.label}.star")
         (same,) = (each.placed(header) for each in starred if each.tomogram == some.run)
         assert np.allclose(same.centers_angstrom, some.centers_angstrom, atol=1e-3)
+
+
+def test_viewers_find_what_a_class_looks_like_where_it_is_known(bundle, tmp_path):
+    compose(bundle, out=tmp_path / "out", steps=1)
+    root = copick.from_file(str(tmp_path / "out/copick.json"))
+    templates = load_bundle(bundle).network.layout.templates[:, 0].numpy()
+    for thing, template in zip(map(root.get_object, ("apo-ferritin", "ribosome")), templates, strict=True):
+        assert (tmp_path / f"out/Objects/{thing.name}.zarr").exists() == template.any() == (thing.name == "ribosome")
+        if template.any():
+            assert np.array_equal(thing.numpy(), template)
+            assert 0 < thing.map_threshold < template.max()
 
 
 def test_masks_hold_each_particle_at_its_place(bundle, tmp_path):

@@ -32,7 +32,7 @@ from frazil.core.ledger import remove_own
 from frazil.core.memory import keep_freed_memory, machine_memory
 from frazil.core.records import Layout, Moments, Picks, TomogramHeader
 from frazil.io.checks import clean_name
-from frazil.io.copick.project import write_picks, write_segmentation, write_tomogram
+from frazil.io.copick.project import OBJECTS, write_object_map, write_picks, write_segmentation, write_tomogram
 from frazil.io.copick.runs import MRC_FOLDER, Advance, RunsProject, no_advance
 from frazil.io.mrc import write_volume
 from frazil.io.ome_zarr import most_levels
@@ -59,7 +59,7 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
 
     user = USER
     run_type = RunRecord
-    more_files = (TABLES,)
+    more_files = (TABLES, OBJECTS)
 
     @property
     def folder(self) -> OutputFolder[CompositionRecord]:
@@ -87,6 +87,16 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
             parameters=self.parameters,
             runs=runs,
         )
+
+    def write_maps(self, runs: dict[str, RunRecord]) -> dict[str, float]:
+        """Write what particles of each class are painted with, where their orientation is known; see `RunsProject.write_maps`."""
+        network = _opened(self.bundle, self.device, self.parameters.bundle_digest).network
+        templates = painter_of(network, self.card).templates.float().numpy()
+        return {
+            label: write_object_map(self.out, label, volume, self._voxel, simulated=True)
+            for label, volume in zip(self.labels, templates, strict=True)
+            if volume.any()
+        }
 
     def write_beside(self, runs: dict[str, RunRecord]) -> None:
         """Write all picks as tables."""

@@ -66,7 +66,7 @@ def write_project_config(
             "color": [*(round(255 * part) for part in hsv_to_rgb(number * _GOLDEN % 1, 0.7, 0.95)), 255],
             "radius": float(radius),
             **_known(label),
-            **({"map_threshold": map_thresholds[label]} if map_thresholds else {}),
+            **({"map_threshold": map_thresholds[label]} if map_thresholds and label in map_thresholds else {}),
         }
         for number, (label, radius) in enumerate(sorted(labels_radius_angstrom.items()), start=1)
     ]
