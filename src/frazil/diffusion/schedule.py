@@ -152,7 +152,7 @@ class _Levels:
     """The steps of DPM-Solver++ between noise levels, the last of which ends at the clean volume.
 
     With alpha and std, what is left of the clean volume and how much noise there is, and lambda = log(alpha / std), a step from s to
-    t has the length h = lambda_t - lambda_s (Lu et al. 2022, "DPM-Solver++", eq. 9 and algorithm 2; its stochastic form in appendix).
+    t has the length h = lambda_t - lambda_s (Lu et al. 2022, "DPM-Solver++", algorithm 2, and their solvers of diffusion SDEs).
     """
 
     def __init__(self, sigmas: Float64[np.ndarray, "n"]) -> None:
@@ -180,7 +180,7 @@ class _Levels:
     def correction(self, number: int) -> tuple[float, ...] | None:
         """Return the weights of taking the step before `number` again: its volumes, the predictions at its end, its start, and before.
 
-        UniC with B(h) = exp(-h) - 1 of Zhao et al. 2023 (their eq. 9 and section 3.2, in terms of predictions of x0).
+        This is UniC of order 2 with B(h) = exp(-h) - 1, in terms of predictions of x0 (Zhao et al. 2023).
         """
         if number == 0:
             return None
