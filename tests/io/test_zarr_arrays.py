@@ -32,7 +32,7 @@ def test_arrays_of_the_short_list_are_read(compressor):
 def test_a_chunk_that_grows_is_refused_before_it_does(compressor):
     store = _store(compressor)
     store["0/0.0.0"] = numcodecs.get_codec(compressor).encode(np.zeros(1 << 20, np.float32))
-    with pytest.raises(ValueError, match="where 256 are expected"):
+    with pytest.raises(SourceError, match="where 256 are expected"):
         _opened(store)[:]
 
 
