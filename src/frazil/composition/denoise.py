@@ -31,6 +31,7 @@ from frazil.core.seeds import numpy_generator
 from frazil.core.settings import DiffusionSettings, SamplingSettings
 from frazil.diffusion.sampler import guided_prediction
 from frazil.diffusion.schedule import make_solver, step_weights
+from frazil.io.npz import HEADER_ERRORS
 from frazil.model.compute import Compute
 from frazil.volume.layout import Painter
 
@@ -120,7 +121,7 @@ class _State:
                 arrays = [np.lib.format.open_memmap(path, mode="r+") for path in paths]
                 if any(array.shape != shape_voxel or array.dtype != np.float32 for array in arrays):
                     raise ValueError("of another tomogram")
-            except (BundleError, KeyError, ValueError, OSError):
+            except (BundleError, KeyError, OSError, *HEADER_ERRORS):
                 remove_own(folder)
                 folder.mkdir(parents=True)
                 self.done, arrays = 0, [_empty(path, shape_voxel) for path in paths]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ from frazil.core.errors import SourceError
 from frazil.core.reading import check_plain_file, one_line
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+HEADER_ERRORS = (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, EOFError, tokenize.TokenError)
+"""What NumPy raises over a damaged header of an array."""
 
 
 def read_npz(
@@ -50,19 +54,6 @@ def read_npz(
                     arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
     except PermissionError:
         raise SourceError(f"{path}: permission denied; make it readable") from None
-    except (
-        *(
-            OSError,
-            ValueError,
-            KeyError,
-            EOFError,
-            TypeError,
-            AttributeError,
-            SyntaxError,
-            OverflowError,
-            RecursionError,
-        ),
-        *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error),
-    ) as fault:
+    except (*HEADER_ERRORS, OSError, KeyError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error) as fault:
         raise SourceError(f"{path}: damaged, not an NPZ archive ({one_line(fault)}); {remedy}") from None
     return arrays
