@@ -89,7 +89,9 @@ EVALUATE = "evaluate {inputs}/boxes {inputs}/volumes -o {out} --only physics"
 FILTER = "filter {inputs}/samples -o {out} --evaluation {inputs}/evaluation --by spectrum"
 FIGURES = "figures -o {out} --store {inputs}/boxes --examples 1"
 COMPARE = "evaluate --compare {inputs}/evaluation {inputs}/evaluation -o {out}"
-CALIBRATE = "calibrate {out} --real {inputs}/project --preset small --evaluations 2 --checks 1 --run TS_1 --label ribosome --voxel-size 40"
+CALIBRATE = (
+    "calibrate {out} --real {inputs}/project --preset small --evaluations 2 --checks 1 --run TS_1 --voxel-size 40"
+)
 COMPOSE = "compose {inputs}/layouts -o {out} --picks {inputs}/places.csv --units angstrom --shape 16,16,24 --steps 2 --device cpu"
 AROUND = "sample {inputs}/layouts -o {out} --label all --count 2 --neighbours typical --steps 2 --device cpu"
 PROVE = "prove {inputs}/project -o {out} --train TS_1 --test TS_2 --arm annotated --arm augmented --seeds 1 --steps 2"
@@ -124,7 +126,7 @@ SCENARIOS = [
     Scenario("distill", DISTILL),
     Scenario("calibrate", CALIBRATE),
     Scenario("prove", PROVE),
-    Scenario("prove --force", f"{PROVE} --steps 1 --force".replace("--steps 2 ", ""), PROVE),
+    Scenario("prove --force", PROVE.replace("--steps 2", "--steps 1 --force"), PROVE),
 ]
 
 

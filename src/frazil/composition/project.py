@@ -90,7 +90,7 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
 
     def write_maps(self, runs: dict[str, RunRecord]) -> dict[str, float]:
         """Write what particles of each class are painted with, where their orientation is known; see `RunsProject.write_maps`."""
-        network = _opened(self.bundle, self.device, self.parameters.bundle_digest).network
+        network = _opened(self.bundle, "cpu", self.parameters.bundle_digest).network  # the GPUs may be the workers'
         templates = painter_of(network, self.card).templates.float().numpy()
         return {
             label: write_object_map(self.out, label, volume, self._voxel, simulated=True)
