@@ -203,7 +203,7 @@ class _Levels:
     def _slope(self, number: int) -> float:
         """Return by how much of its last change the prediction goes on to change in the middle of a step.
 
-        Heun's form, which takes the mean over the step, doubles the excess of variance at 20 steps.
+        Heun's form of the step would double the excess of variance at 20 steps.
         """
         return float(self._length[number] / self._length[number - 1] / 2)
 
