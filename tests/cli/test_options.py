@@ -2,7 +2,7 @@
 
 import pytest
 
-from frazil.cli.options import parse_duration, parse_numbers, parse_settings
+from frazil.cli.options import parse_duration, parse_numbers, parse_settings, parse_tilt_range
 from frazil.core.errors import SettingsError
 
 
@@ -24,6 +24,13 @@ def test_numbers_are_as_many_as_the_form_says(text):
     assert parse_numbers("--position", "0.1, 0.2,0.3", "X,Y,Z", "0.5,0.5,0.5") == (0.1, 0.2, 0.3)
     with pytest.raises(SettingsError, match=f"--position {text}: .*X,Y,Z"):
         parse_numbers("--position", text, "X,Y,Z", "0.5,0.5,0.5")
+
+
+def test_tilt_ranges():
+    assert parse_tilt_range(" -60 , 48.5 ") == (-60, 48.5)
+    for text in ("45,-45", "45", "-45,0,45", "-100,20", "nan,20"):
+        with pytest.raises(SettingsError, match=f"--tilt-range {text}: .*-45,45"):
+            parse_tilt_range(text)
 
 
 def test_settings_are_read_as_toml_and_bare_words_as_text():

@@ -115,6 +115,16 @@ def test_workers_and_ranges_write_the_same_bytes(bundle, tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_another_tilt_range_is_told_to_the_network_and_written(bundle, tmp_path):
+    volumes = {}
+    for tilts in ((-45.0, 45.0), (-60.0, 30.0)):
+        composed = compose(bundle, out=tmp_path / str(tilts), tilt_range=tilts, steps=1)
+        source = open_source(composed.path, SourceSettings())
+        volumes[tilts] = source.read("COMP_000").volume
+        assert source.header("COMP_000").tilt_range_degrees == tilts
+    assert (volumes[-45.0, 45.0] != volumes[-60.0, 30.0]).any()
+
+
 def test_like_a_project(bundle, make_project, tmp_path):
     project = make_project("copick", rotations=True, picks_per_label=1)
     made = compose(bundle, out=tmp_path / "out", like=project.path, steps=1)

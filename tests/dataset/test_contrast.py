@@ -46,10 +46,13 @@ def test_bright_tomograms_give_the_boxes_of_dark_ones(make_project, tmp_path, ca
     for file in project.path.glob("*.mrc"):
         with mrcfile.mmap(file, "r+") as mrc:
             mrc.data[:] *= -1
-    curate(project.path, tmp_path / "asis", **settings)
-    assert "curate again with contrast bright" in capsys.readouterr().err
+    for out, whole in (("asis", False), ("asis whole", True)):
+        curate(project.path, tmp_path / out, whole=whole, **settings)
+        assert "repeat it with contrast bright" in capsys.readouterr().err
     bright = curate(project.path, tmp_path / "bright", select=SourceSettings(contrast="bright"), **settings)
     assert capsys.readouterr().err.count("bright") == 0
+    curate(project.path, tmp_path / "bright whole", whole=True, select=SourceSettings(contrast="bright"))
+    assert "bright" not in capsys.readouterr().err
     for box in range(len(dark)):
         np.testing.assert_array_equal(bright.volume(box), dark.volume(box))
 

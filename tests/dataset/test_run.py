@@ -5,10 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from frazil.core.errors import SettingsError
 from frazil.core.presets import load_preset
 from frazil.core.settings import SourceSettings
-from frazil.dataset.run import curate, parse_tilt_range, source_settings
+from frazil.dataset.run import curate, source_settings
 from frazil.dataset.store import BoxStore
 from frazil.io.copick.source import CopickSource
 from frazil.io.mrc_source import MrcSource
@@ -280,14 +279,6 @@ def test_a_store_in_a_notebook(tiny_project, tmp_path):
     html = store._repr_html_()
     for part in ("a &lt;b&gt;", "16 boxes of 8^3 voxels at 10.012 A", "8 training, 8 validation", "<td>ribosome</td>"):
         assert part in html
-
-
-def test_tilt_ranges():
-    assert parse_tilt_range("-45,45") == (-45, 45)
-    assert parse_tilt_range(" -60 , 48.5 ") == (-60, 48.5)
-    for text in ("45,-45", "45", "-45,0,45", "-100,20", "nan,20"):
-        with pytest.raises(SettingsError, match="lowest and highest degrees"):
-            parse_tilt_range(text)
 
 
 def test_options_that_are_not_given_keep_their_default():

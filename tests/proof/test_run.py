@@ -4,11 +4,11 @@ import json
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from frazil.core.errors import PickError, SettingsError, SourceError
 from frazil.core.settings import SourceSettings
+from frazil.io.pick_tables import read_pick_table
 from frazil.io.sources import open_source
 from frazil.proof.records import Proof
 from frazil.proof.run import prove
@@ -36,11 +36,13 @@ def test_a_picker_finds_dark_balls_and_what_is_there_is_not_trained_again(projec
     assert arm.f_beta.mean == pytest.approx(arm.by_seed[0])
     assert arm.ceiling >= arm.f_beta.mean - 1e-9
 
-    picks = pd.read_csv(tmp_path / "proof" / "trials" / "augmented-0" / "picks.csv")
-    assert set(picks["run"]) <= {"TS_2", "TS_3"}
+    picks = read_pick_table(tmp_path / "proof" / "trials" / "augmented-0" / "picks.csv")
+    assert {some.tomogram for some in picks} <= {"TS_2", "TS_3"}
     wanted = next(some for some in project.picks if some.run == "TS_3" and some.label == "ribosome").centers_angstrom
-    found = picks[(picks["run"] == "TS_3") & (picks["label"] == "ribosome")].nlargest(5, "score")[["z", "y", "x"]]
-    near = np.linalg.norm(wanted[:, None] - found.to_numpy()[None], axis=-1).min(axis=1) < 30
+    found = next(some for some in picks if some.tomogram == "TS_3" and some.label == "ribosome")
+    assert found.unit == "angstrom"
+    best = found.places[np.argsort(-found.scores)[:5]]
+    near = np.linalg.norm(wanted[:, None] - best[None], axis=-1).min(axis=1) < 30
     assert near.mean() > 0.5
 
     trained = []
@@ -76,11 +78,14 @@ def test_a_tomogram_that_was_trained_on_is_no_test(project, made, make_project, 
         prove(project.path, train=["TS_1"], test=["TS_2"], projects=[like.path], out=tmp_path / "b", steps=1, seeds=1)
 
 
-def test_a_bundle_that_has_learned_from_a_test_tomogram_is_refused(project, make_layout_bundle, tmp_path, refuses):
+@pytest.mark.parametrize("contrast", ["dark", "bright"])
+def test_a_bundle_that_has_learned_from_a_test_tomogram_is_refused(
+    contrast, project, make_layout_bundle, tmp_path, refuses
+):
     from frazil.composition.run import compose
     from frazil.dataset.tomograms.description import voxels_digest
 
-    seen = voxels_digest(open_source(project.path, SourceSettings()).read("TS_2"))
+    seen = voxels_digest(open_source(project.path, SourceSettings(contrast=contrast)).read("TS_2"))
     composed = tmp_path / "composed"
     compose(make_layout_bundle(tomograms_seen=(seen,)), out=composed, shape=(32, 48, 48))
     with refuses(PickError, "composed", "TS_2", "train it without"):

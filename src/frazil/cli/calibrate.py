@@ -39,6 +39,8 @@ def calibrate_command(
     units: options.Units = None,
     match: options.Match = None,
     min_score: options.MinScore = None,
+    tilt_range: options.TiltRange = None,
+    contrast: options.Contrast = None,
     evaluations: Annotated[int, _search(help="Simulations in the search.")] = 200,
     checks: Annotated[int, _search(help="Simulations with new seeds, after the fit.")] = 5,
     seed: Annotated[int, _search(help="Seed of the simulations.")] = 0,
@@ -53,7 +55,7 @@ def calibrate_command(
 
     source = options.source(
         tomogram_type, voxel_spacing, level, voxel_size, user, session, label,
-        picks=picks, units=units, match=match, min_score=min_score,
+        picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
     )  # fmt: skip
     calibrate(
         real,

@@ -43,6 +43,13 @@ def compose_command(
     orientations: Annotated[
         bool, typer.Option("--orientations/--no-orientations", help="Tell the network how particles are turned.")
     ] = True,
+    tilt_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOWEST,HIGHEST",
+            help="Tilt range in degrees.  [dim]\\[default: that of --like, or of the training tomograms][/dim]",
+        ),
+    ] = None,
     mrc: Annotated[bool, typer.Option("--mrc", help="Also write each tomogram as mrc/denoised/RUN.mrc.")] = False,
     force: options.Force = False,
     like: Annotated[
@@ -59,7 +66,7 @@ def compose_command(
     label: options.Label = None,
     picks: Annotated[
         Path | None,
-        typer.Option(help="CSV or STAR file of the places, alone or for MRC tomograms named by --like."),
+        typer.Option(help="Table of the places (CSV, STAR, .tbl, .em), alone or for MRC tomograms named by --like."),
     ] = None,
     units: options.Units = None,
     match: options.Match = None,
@@ -68,7 +75,7 @@ def compose_command(
     voxel_spacing: options.VoxelSpacing = None,
     level: options.Level = None,
     true_voxel_size: options.TrueVoxelSize = None,
-    sampler: Annotated[str | None, _sampler(help=f"ddpm, ddim, dpm++ or sde-dpm++.{_SUGGESTED}")] = None,
+    sampler: Annotated[str | None, _sampler(help=f"ddpm, ddim, dpm++, sde-dpm++ or distilled.{_SUGGESTED}")] = None,
     steps: Annotated[int | None, _sampler(help=f"Steps of the sampler.{_SUGGESTED}")] = None,
     guidance: Annotated[
         float | None, _sampler(help=f"Exaggerate what the layout changes; 1 is off.{_SUGGESTED}")
@@ -111,6 +118,7 @@ def compose_command(
         first=first,
         seed=seed,
         orientations=orientations,
+        tilt_range=None if tilt_range is None else options.parse_tilt_range(tilt_range),
         sampler=cast("SamplerName | None", sampler),
         steps=steps,
         guidance=guidance,

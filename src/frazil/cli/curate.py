@@ -40,16 +40,8 @@ def curate_command(
     units: options.Units = None,
     match: options.Match = None,
     min_score: options.MinScore = None,
-    tilt_range: Annotated[
-        str | None,
-        options.source_option(
-            metavar="LOWEST,HIGHEST", help="Tilt range in degrees, e.g. -45,45, if the source does not say."
-        ),
-    ] = None,
-    contrast: Annotated[
-        str | None,
-        options.source_option(metavar="SIGN", help="Protein in the tomograms: dark, or bright (inverted here)."),
-    ] = None,
+    tilt_range: options.TiltRange = None,
+    contrast: options.Contrast = None,
     box: Annotated[int | None, _boxes(metavar="VOXELS", help="Edge; preset fast takes multiples of 16.")] = None,
     resample_to: Annotated[float | None, _boxes(metavar="A", help="Voxel size of the boxes.")] = None,
     max_padding: Annotated[float | None, _boxes(metavar="SHARE", help="Leave out boxes with more padding.")] = None,
@@ -67,11 +59,11 @@ def curate_command(
 
     Prints how many particles were found, used and left out, and why. If it is interrupted, rerun the same command to resume.
     """
-    from frazil.dataset.run import curate, parse_tilt_range, source_settings
+    from frazil.dataset.run import curate, source_settings
 
     picked = options.source(
         tomogram_type, voxel_spacing, level, voxel_size, user, session, label,
-        picks=picks, units=units, match=match, min_score=min_score,
+        picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
     )  # fmt: skip
     chosen = {
         "box_size_voxel": box,
@@ -87,11 +79,7 @@ def curate_command(
         source,
         out,
         preset=preset,
-        select=source_settings(
-            **picked,
-            tilt_range_degrees=parse_tilt_range(tilt_range) if tilt_range else None,
-            contrast=contrast,
-        ),
+        select=source_settings(**picked),
         first=first,
         count=count,
         dry_run=dry_run,

@@ -31,6 +31,8 @@ def export_command(
     units: options.Units = None,
     match: options.Match = None,
     min_score: options.MinScore = None,
+    tilt_range: options.TiltRange = None,
+    contrast: options.Contrast = None,
 ) -> None:
     """Write annotated tomograms as another program wants them: tomograms, masks, coordinates.
 
@@ -41,7 +43,7 @@ def export_command(
 
     picked = options.source(
         tomogram_type, voxel_spacing, level, voxel_size, user, session, label,
-        picks=picks, units=units, match=match, min_score=min_score,
+        picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
     )  # fmt: skip
     radii = {}
     for name, text in options.parse_pairs("--radius", radius, "LABEL=ANGSTROM", "ribosome=150").items():

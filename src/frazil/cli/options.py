@@ -40,6 +40,13 @@ Match = Annotated[
     ),
 ]
 MinScore = Annotated[float | None, source_option(metavar="SCORE", help="Leave out picks with a lower score.")]
+TiltRange = Annotated[
+    str | None,
+    source_option(metavar="LOWEST,HIGHEST", help="Tilt range in degrees, e.g. -45,45, if the source does not say."),
+]
+Contrast = Annotated[
+    str | None, source_option(metavar="SIGN", help="Protein in the tomograms: dark, or bright (inverted here).")
+]
 
 Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any setting of the preset; repeatable.")
@@ -64,11 +71,23 @@ _SOURCE = ("tomogram_type", "voxel_spacing_angstrom", "level", "voxel_size_angst
 
 
 def source(
-    *values: Any, picks: Path | None, units: str | None, match: list[str] | None, min_score: float | None
+    *values: Any,
+    picks: Path | None,
+    units: str | None,
+    match: list[str] | None,
+    min_score: float | None,
+    tilt_range: str | None = None,
+    contrast: str | None = None,
 ) -> dict[str, Any]:
-    """Return what the options from `TomogramType` to `MinScore` were given, in that order, for `SourceSettings`."""
-    table = {"picks_file": str(picks) if picks else None, "units": units, "match": match, "min_score": min_score}
-    return dict(zip(_SOURCE, values, strict=True)) | table
+    """Return what the options from `TomogramType` to `Contrast` were given, in that order, for `SourceSettings`."""
+    return dict(zip(_SOURCE, values, strict=True)) | {
+        "picks_file": str(picks) if picks else None,
+        "units": units,
+        "match": match,
+        "min_score": min_score,
+        "tilt_range_degrees": parse_tilt_range(tilt_range) if tilt_range else None,
+        "contrast": contrast,
+    }
 
 
 def parse_settings(
@@ -119,6 +138,14 @@ def parse_numbers(option: str, text: str, form: str, example: str) -> tuple[floa
     if not all(map(math.isfinite, numbers)) or len(numbers) != len(form.split(",")):
         raise SettingsError(f"{option} {text}: not of the form {form}; use e.g. {example}")
     return numbers
+
+
+def parse_tilt_range(text: str) -> tuple[float, float]:
+    """Return lowest and highest tilt in degrees, ``LOWEST,HIGHEST``."""
+    low, high = parse_numbers("--tilt-range", text, "LOWEST,HIGHEST", "-45,45")
+    if not -90 <= low < high <= 90:
+        raise SettingsError(f"--tilt-range {text}: not a range of tilts; give lowest and highest degrees, e.g. -45,45")
+    return low, high
 
 
 def parse_shape(option: str, text: str) -> tuple[int, int, int]:

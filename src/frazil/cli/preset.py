@@ -17,7 +17,7 @@ def _group() -> None:
 @preset_app.command("show")
 def show_command(
     name: Annotated[
-        str, typer.Argument(help="paper, fast, smoke (training), czii, small (simulation), or a TOML file.")
+        str, typer.Argument(help="paper, fast, layout, smoke (training), czii, small (simulation), or a TOML file.")
     ],
 ) -> None:
     """Print all settings of a preset as TOML: a start for a preset of your own."""

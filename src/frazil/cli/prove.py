@@ -53,6 +53,8 @@ def prove_command(
     units: options.Units = None,
     match: options.Match = None,
     min_score: options.MinScore = None,
+    tilt_range: options.TiltRange = None,
+    contrast: options.Contrast = None,
     tomogram_type: options.TomogramType = None,
     voxel_spacing: options.VoxelSpacing = None,
     level: options.Level = None,
@@ -69,7 +71,7 @@ def prove_command(
 
     source = options.source(
         tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label,
-        picks=picks, units=units, match=match, min_score=min_score,
+        picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
     )  # fmt: skip
     weights = {}
     for name, text in options.parse_pairs("--weight", weight, "CLASS=WEIGHT", "ribosome=2").items():

@@ -140,8 +140,9 @@ class _State:
 
 def _empty(path: Path, shape_voxel: tuple[int, int, int]) -> Float[np.memmap, "z y x"]:
     made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape_voxel)
-    with path.open("r+b") as file:  # a full disk would else kill the process later
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    if hasattr(os, "posix_fallocate"):  # macOS lacks it; a full disk would else kill the process later
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return made
 
 

@@ -20,7 +20,7 @@ from frazil.core.errors import OutputError, RequestError, SettingsError
 from frazil.core.files import file_digest
 from frazil.core.ledger import remove_own
 from frazil.core.memory import machine_memory
-from frazil.core.records import TomogramHeader
+from frazil.core.records import TiltRange, TomogramHeader
 from frazil.core.settings import NoiseInterval, SamplerName, Units, check_number, check_seed
 from frazil.diffusion.schedule import step_weights
 from frazil.io.copick.project import CONFIG_NAME
@@ -56,6 +56,7 @@ def compose(
     first: int | None = None,
     seed: int = 0,
     orientations: bool = True,
+    tilt_range: TiltRange | None = None,
     sampler: SamplerName | None = None,
     steps: int | None = None,
     guidance: float | None = None,
@@ -85,6 +86,8 @@ def compose(
         such as the tasks of a SLURM array.
     seed : of layouts and noise.
     orientations : tell the network the orientations; without, it chooses them, and picks have none.
+    tilt_range : lowest and highest tilt in degrees, which decide the missing wedge; None is that of `like`, or of the training
+        tomograms. A network that has seen only one range makes no other.
     sampler, steps, guidance, guidance_interval : see `frazil.sampling.options.SamplingOptions`; all samplers but ``unipc``.
     mrc : also write each tomogram as ``mrc/denoised/<run>.mrc``.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
@@ -118,6 +121,8 @@ def compose(
     if isinstance(like, (str, Path)):
         like = LikeOptions(Path(like))
     plans, source = _plans(card, like, picks, units, shape, count, first or 0, seed)
+    if tilt_range is not None:
+        plans = [replace(plan, tilt_range_degrees=tilt_range) for plan in plans]
     if like is not None:
         like.check_apart(out)
     chosen = choose_device(device)

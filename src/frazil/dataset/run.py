@@ -11,9 +11,8 @@ from pydantic import ValidationError
 from frazil.core.console import progress_bar, say, warn
 from frazil.core.errors import FrazilError, SettingsError
 from frazil.core.presets import load_preset
-from frazil.core.records import TiltRange
 from frazil.core.settings import SourceSettings, check_number
-from frazil.dataset.contrast import find_contrast
+from frazil.dataset.contrast import warn_of_contrast
 from frazil.dataset.curate import curate_boxes, find_finished
 from frazil.dataset.plan import CurationPlan, check_plan, make_plan, plan_warnings
 from frazil.dataset.runs import run_jobs
@@ -32,17 +31,6 @@ def source_settings(**values: Any) -> SourceSettings:
         fault = error.errors(include_url=False)[0]
         option = str(fault["loc"][0]).removesuffix("_angstrom").removesuffix("_degrees").replace("_", " ")
         raise SettingsError(f"{option} {fault['input']}: {fault['msg'].lower()}; correct it") from None
-
-
-def parse_tilt_range(text: str) -> TiltRange:
-    """Return lowest and highest tilt of a text like ``-45,45``, in degrees."""
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low, high = 1.0, 0.0
-    if not -90 <= low < high <= 90:
-        raise SettingsError(f"tilt range {text}: not a range of tilts; give lowest and highest degrees, e.g. -45,45")
-    return low, high
 
 
 @overload
@@ -135,7 +123,7 @@ def curate(
     if not force and (finished := find_finished(path, plan)):
         _warn(plan)
         print_store(finished)
-        _warn_of_contrast(finished)
+        warn_of_contrast(finished)
         say(f"{path}: already curated with these settings and picks; nothing to do")
         return finished
     runs = None if first is None and count is None else _range(plan, first or 0, count)
@@ -159,7 +147,7 @@ def curate(
         )
         return None
     print_store(store)
-    _warn_of_contrast(store)
+    warn_of_contrast(store)
     say(f"wrote {path}: {len(store):,} boxes")
     return store
 
@@ -177,6 +165,7 @@ def _curate_whole(
 
         store = curate_tomograms(source, plan, path, workers=workers, dask=dask, force=force, on_progress=on_progress)
     _warn(plan)
+    warn_of_contrast(store)
     described, particles = store.description, store.particles
     print_counts(described.counts, described.voxel_size_angstrom, used="used")
     say(f"averages of known orientations: {', '.join(store.averaged) or 'none, so particles are painted as balls'}")
@@ -207,21 +196,6 @@ def _preview(plan: CurationPlan) -> None:
     except FrazilError as error:
         warn(f"curating this would stop: {error}")
     say("dry run: no voxel was read, nothing was written")
-
-
-def _warn_of_contrast(store: BoxStore) -> None:
-    """Say that particles are bright, which frazil takes for holes in the ice."""
-    given = store.description.source.contrast
-    if given == "dark" or find_contrast(store) != "bright":
-        return
-    if given is None:
-        warn(
-            "the particles are bright, and frazil takes them for dark; curate again with contrast bright (or dark, if that is right)"
-        )
-    else:
-        warn(
-            "the particles are dark in the tomograms, and contrast bright inverted them; curate again with contrast dark"
-        )
 
 
 def _warn(plan: CurationPlan) -> None:

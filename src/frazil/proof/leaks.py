@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,9 @@ def _check_generator(request: ProofRequest, project: Path) -> str:
     same_scale = source_at(Path(request.project), request.source, voxel, unseen[0])
     source = same_scale or open_source(Path(request.project), request.source)
     for run in unseen:
-        digest = voxels_digest(source.read(run))
-        if digest in record.tomograms_seen:
+        tomogram = source.read(run)
+        inverted = replace(tomogram, volume=-tomogram.volume)  # learned from with the other contrast
+        if {voxels_digest(tomogram), voxels_digest(inverted)} & set(record.tomograms_seen):
             raise PickError(f"{project}: its bundle {record.bundle} has learned from test run {run}; train it without")
     where = "" if same_scale else f", though {request.project} has none at {voxel:g} A to compare"
     return f"no test tomogram is among the {len(record.tomograms_seen)} that its bundle has learned from{where}"

@@ -18,6 +18,7 @@ from frazil.core.executor import executor
 from frazil.core.files import write_text
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import CurateSettings, SourceSettings, check_number
+from frazil.dataset.contrast import warn_of_contrast
 from frazil.dataset.plan import check_plan, make_plan
 from frazil.dataset.tomograms.curate import curate_tomograms
 from frazil.dataset.tomograms.store import TomogramStore
@@ -145,6 +146,7 @@ def prove(
         work.check()
         request.write(work.record_path)
         stores = _curate(sources, request, work.path)
+        warn_of_contrast(stores[ANNOTATED])
         checked = check_leaks(request, stores)
         trials = TrialWork(opened, work.path, request, labels, {name: store.digest for name, store in stores.items()})
         _carry_out(trials, every, seeds, workers=workers, dask=dask)

@@ -31,13 +31,14 @@ from frazil.proof.score import best_threshold, partners
 from frazil.proof.training import train_picker
 from frazil.volume.crop import crop_measured
 
-_METHOD = 1
+_METHOD = 2
 """Raised when the same arm would give other picks: the picker, its examples or its thresholds changed."""
 
 _TUNED = 2
 """Training tomograms that are searched for the thresholds."""
 
-_COLUMNS = ("run", "label", "x", "y", "z", "score")
+_COLUMNS = ("run_name", "particle_type", "x", "y", "z", "score")
+"""In angstrom, as frazil reads tables of copick, so that picks can be layouts or be curated."""
 
 Found = Mapping[str, tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]]
 """By class: centers in angstrom (zyx) and scores."""
@@ -115,7 +116,7 @@ class TrialWork:
         """Return the picks of a trial: run, label, z, y, x in angstrom, score."""
         table = read_csv(self.place(arm, seed) / PICKS_FILE, _COLUMNS, SourceError)
         return pd.DataFrame(
-            {"run": table.cells["run"], "label": table.cells["label"]}
+            {"run": table.cells["run_name"], "label": table.cells["particle_type"]}
             | {name: table.numbers(name) for name in ("z", "y", "x", "score")}
         )
 

@@ -86,7 +86,7 @@ class SampleFolder:
         return len(self.manifest.samples)
 
     def __getitem__(self, row: int) -> Float[np.ndarray, "z y x"]:
-        """Read a volume, z-scored gray values; rows are counted as in the manifest."""
+        """Read a volume, normalized as in the training data; rows are counted as in the manifest."""
         return read_volume(self.path / self.manifest.samples[row].file)
 
     def __iter__(self) -> Iterator[Float[np.ndarray, "z y x"]]:

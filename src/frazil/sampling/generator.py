@@ -105,7 +105,7 @@ class ParticleGenerator:
 
         Returns
         -------
-        Volumes `(n, z, y, x)`, float32, z-scored; particles are dark and centered at voxel `D // 2` of the box.
+        Volumes `(n, z, y, x)`, float32, normalized as in the training data; particles are dark and centered at voxel `D // 2` of the box.
 
         Raises
         ------

@@ -23,7 +23,7 @@ class Samples:
 
     Parameters
     ----------
-    volumes : `(n, z, y, x)` float32, z-scored gray values (particles dark, as in the training data).
+    volumes : `(n, z, y, x)` float32, normalized as in the training data; particles are dark.
     labels : class name of each volume.
     positions : `(n, 3)` zyx, in [0, 1].
     seed : the user's seed; volume i descends from (seed, indices[i]) alone.
