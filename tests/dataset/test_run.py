@@ -181,7 +181,7 @@ def test_a_class_that_gives_no_box_is_said(tiny_project, small, tmp_path):
             ["--validation-run", "TS_1", "--split", "particle"],
             r"\(TS_1\), but the split is by particle; split by tomogram",
         ),
-        (["--tilt-range", "steep"], r"tilt range steep: not a range of tilts; .* e.g. -45,45"),
+        (["--tilt-range", "steep"], r"--tilt-range steep: .* e.g. -45,45"),
         (["--voxel-size", 0], r"voxel size 0.0: .*equal to 0.01"),
         (["--voxel-size", 3], r"picks of TS_\d lie outside .*--drop-outside"),
         (["--voxel-size", "inf"], r"voxel size inf: .*finite number; correct it"),
