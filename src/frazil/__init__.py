@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from frazil.evaluation.run import evaluate as evaluate
     from frazil.exporting.run import export as export
     from frazil.proof.run import prove as prove
+    from frazil.proof.stream import WindowDataset as WindowDataset
     from frazil.proof.stream import WindowStream as WindowStream
     from frazil.sampling.folder import SampleFolder as SampleFolder
     from frazil.sampling.generator import ParticleGenerator as ParticleGenerator
@@ -49,6 +50,7 @@ _HOMES = {
     "SampleFolder": "sampling.folder",
     "SampleStream": "sampling.stream",
     "Samples": "sampling.samples",
+    "WindowDataset": "proof.stream",
     "WindowStream": "proof.stream",
     "__version__": "core.version",
     "calibrate": "simulation.calibration.run",
