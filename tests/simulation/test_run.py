@@ -528,7 +528,7 @@ def test_the_command_writes_a_project(tmp_path, run):
         ("--levels 20", ("levels 20", "5 at most")),
         ("--shape 200000,400000,400000", ("shape 200000,400000,400000", "at most 65536")),
         ("--set nonsense", ("--set nonsense", "--set microscope.optics.voltage_kv=200")),
-        ("--types wbp,ctf", ("types ctf", "wbp, denoised, clean")),
+        ("--types wbp,ctf", ("types ctf", "wbp, denoised, even, odd, clean")),
         ("--preset czi", ("preset czi", "czii, small")),
         ("--tilt-range -95,45", ("tilt range -95,45", "within -85 and 85")),
         ("--voxel-size 80", ("voxel size 80 A", "coarser than apo-ferritin", "finer")),

@@ -64,6 +64,22 @@ def test_it_shows_the_particles_dark_where_the_truth_says(tomogram):
     assert match[0] > match[1]
 
 
+def test_even_and_odd_frames_share_the_specimen_and_no_noise(tomogram):
+    halved = simulate_tomogram(PRESET, 5, 3, halves=True)
+    assert tomogram.even is None
+    assert np.array_equal(halved.wbp, tomogram.wbp)
+    assert np.array_equal(halved.denoised, tomogram.denoised)
+    assert np.allclose((halved.even + halved.odd) / 2, halved.wbp, atol=1e-4 * halved.wbp.std())
+    signal = take_tomogram(
+        tomogram.specimen.density, 16.0, PRESET.microscope, numpy_generator(5, "microscope", 3), ice_thickness_angstrom=480.0,
+        beside_angstrom=BESIDE_ANGSTROM,
+    ).signal * tomogram.grey_factor  # fmt: skip
+    even, odd, both = (volume - signal for volume in (halved.even, halved.odd, halved.wbp))
+    assert abs(np.corrcoef(even.ravel(), odd.ravel())[0, 1]) < 0.05
+    for half in (even, odd):
+        assert half.var() == pytest.approx(2 * both.var(), rel=0.05)
+
+
 def test_seed_and_index_decide_everything(tomogram):
     again = simulate_tomogram(PRESET, 5, 3)
     assert np.array_equal(again.wbp, tomogram.wbp)

@@ -18,25 +18,31 @@ def boxes_of_epoch(plan: EpochPlan, epoch: int, ranks: range) -> list[int]:
 
 
 @given(boxes=st.integers(4, 2000), batch_size=st.integers(4, 40), devices=st.integers(1, 2), epoch=st.integers(0, 3))
-def test_every_box_is_shown_once_an_epoch(boxes, batch_size, devices, epoch):
+def test_every_box_is_shown_once_an_epoch_or_a_few_are_left_out(boxes, batch_size, devices, epoch):
     try:
         plan = EpochPlan(boxes, batch_size, devices=devices, accumulate=2 // devices, seed=3)
     except SettingsError:
         assert boxes // math.ceil(boxes / batch_size) < 4
         return
-    assert sorted(boxes_of_epoch(plan, epoch, range(devices))) == list(range(boxes))
+    shown = boxes_of_epoch(plan, epoch, range(devices))
+    assert len(set(shown)) == len(shown)
+    left_out = math.ceil(boxes / batch_size) - plan.steps_per_epoch
+    if left_out <= 0:
+        assert len(shown) == boxes
+    else:
+        assert boxes - len(shown) <= left_out * batch_size
+        assert left_out <= 0.04 * plan.steps_per_epoch
 
 
 @given(boxes=st.integers(1, 5000), batch_size=st.integers(1, 64))
 def test_batches_are_never_larger_than_asked_and_segments_are_short(boxes, batch_size):
     plan = EpochPlan(boxes, batch_size)
     steps = math.ceil(boxes / batch_size)
-    assert plan.steps_per_epoch - steps < plan.segments_per_epoch
+    assert abs(plan.steps_per_epoch - steps) < plan.segments_per_epoch
     sizes = {len(piece.rows) for piece in plan.segment(0)}
     assert max(sizes) <= batch_size
     assert min(sizes) >= boxes // steps
-    # where equal segments would make a batch smaller, the epoch stays one segment
-    assert plan.steps_per_segment <= MAX_STEPS_PER_SEGMENT or plan.segments_per_epoch == 1
+    assert plan.steps_per_segment <= MAX_STEPS_PER_SEGMENT
 
 
 @pytest.mark.parametrize(("boxes", "batch_size"), [(58, 2), (1496, 8), (1142, 16), (127, 4)])

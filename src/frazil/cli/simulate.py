@@ -25,7 +25,7 @@ def simulate_command(
     seed: Annotated[int, typer.Option(help="Tomogram i depends only on the seed, i and the settings.")] = 0,
     setting: options.Setting = None,
     force: options.Force = False,
-    types: Annotated[str, _output(help="Tomogram types to write, of wbp, denoised, clean.")] = "denoised",
+    types: Annotated[str, _output(help="Tomogram types to write, of wbp, denoised, even, odd, clean.")] = "denoised",
     levels: Annotated[
         int | None, _output(help="Resolution levels of each OME-Zarr.  [dim]\\[default: 3, fewer if small][/dim]")
     ] = None,

@@ -19,6 +19,7 @@ from frazil.io.ome_zarr import most_levels
 from frazil.simulation.mrc_folder import density_map, write_picks_and_tilts, write_templates
 from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.record import (
+    HALVES,
     RECORD_FILE,
     SEGMENTATIONS,
     TYPES,
@@ -113,8 +114,9 @@ class SimulationProject(RunsProject[RunPlan, RunRecord, SimulationRecord]):
         try:
             with self.scratch(plan.run) as scratch:
                 tomogram = simulate_tomogram(
-                    self.preset, self.parameters.seed, plan.index, like=plan.like, structures=self.structures
-                )
+                    self.preset, self.parameters.seed, plan.index, like=plan.like, structures=self.structures,
+                    halves=not HALVES.isdisjoint(self.parameters.types),
+                )  # fmt: skip
                 start = time.perf_counter()
                 written = self._write_files(scratch, plan.run, tomogram)
                 files = tuple(sorted(str(path.relative_to(scratch)) for path in written))

@@ -22,9 +22,14 @@ RECORD_FILE = "simulation.json"
 TYPES = {
     "wbp": "weighted back-projection, CTF-corrected, noise and all; grey values, matter dark",
     "denoised": "the same after the denoiser's stand-in; grey values, matter dark",
+    "even": "as wbp, from the even frames of every tilt",
+    "odd": "as wbp, from the odd frames of every tilt",
     "clean": "minus the mass density over the ice, dalton per cubic angstrom: no noise, no wedge, no CTF",
 }
 """Tomogram types, and what they are."""
+
+HALVES = {"even", "odd"}
+"""Types that cost one more back-projection."""
 
 SEGMENTATIONS = {
     CLASSES: "0 where no solid body of an annotated particle is, else the number of its class (labels)",

@@ -59,8 +59,9 @@ def simulate(
     first : index of the first tomogram. With it several calls may work on one project at the same time, each on its own
         range, such as the tasks of a SLURM array.
     like : an annotated project whose picks are simulated again, run by run, instead of random places.
-    types : tomogram types to write. A detector is trained on ``denoised`` or ``wbp``, a denoiser on ``wbp`` with ``clean`` as
-        the truth; at the size of CZII's tomograms the first two take about 0.3 GB each, the third a tenth of it.
+    types : tomogram types to write. A detector is trained on ``denoised`` or ``wbp``, a denoiser on ``even`` and
+        ``odd``, or on ``wbp`` with ``clean`` as the truth. At the size of CZII's tomograms each takes about 0.3 GB, ``clean`` a
+        tenth of it.
     levels : resolutions of the OME-Zarr pyramids; None is three, or as many as a small tomogram can have.
     mrc : also write each tomogram as ``mrc/<type>/<run>.mrc``, and beside them picks, tilts and templates for programs that read
         such files (`frazil.simulation.mrc_folder`).

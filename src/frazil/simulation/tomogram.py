@@ -27,7 +27,8 @@ class SimulatedTomogram:
     """A tomogram with the truth about it, and the seconds that each part took.
 
     In the weighted back-projection and after the denoiser, matter is dark, and `grey_factor` is the gray value of both for one
-    unit of image contrast. The standard deviation of the latter is that of the preset.
+    unit of image contrast. The standard deviation of the latter is that of the preset. `even` and `odd` are back-projections of
+    every other frame, where they were asked for: `wbp` is their mean.
     """
 
     specimen: Specimen
@@ -37,6 +38,8 @@ class SimulatedTomogram:
     defocus_um: Float[np.ndarray, "n"]
     grey_factor: float
     seconds: dict[str, float]
+    even: Float[np.ndarray, "z y x"] | None = None
+    odd: Float[np.ndarray, "z y x"] | None = None
 
 
 def simulate_tomogram(
@@ -46,8 +49,11 @@ def simulate_tomogram(
     *,
     like: Likeness | None = None,
     structures: Mapping[str, Structure] | None = None,
+    halves: bool = False,
 ) -> SimulatedTomogram:
     """Simulate one tomogram; preset, seed and index decide everything. For `like` and `structures` see `build_specimen`.
+
+    With `halves`, also from even and odd frames alone.
 
     Specimen and microscope have random streams of their own: changing one leaves the other.
     """
@@ -60,8 +66,9 @@ def simulate_tomogram(
         generator = numpy_generator(seed, "microscope", index)
         ice = preset.specimen.for_tomogram(density.shape, voxel).ice_depth_angstrom
         acquisition = take_tomogram(
-            density, voxel, preset.microscope, generator, ice_thickness_angstrom=ice, beside_angstrom=BESIDE_ANGSTROM
-        )
+            density, voxel, preset.microscope, generator, ice_thickness_angstrom=ice, beside_angstrom=BESIDE_ANGSTROM,
+            halves=numpy_generator(seed, "halves", index) if halves else None,
+        )  # fmt: skip
     with _timed(seconds, "denoiser"):
         noise_left = np.float32(preset.denoiser.noise_left)
         generator = numpy_generator(seed, "denoiser", index)
@@ -72,7 +79,13 @@ def simulate_tomogram(
     wbp = acquisition.signal
     wbp += acquisition.noise  # in place: a tomogram is large
     wbp *= np.float32(grey_factor)
-    return SimulatedTomogram(specimen, wbp, denoised, acquisition.series, acquisition.defocus_um, grey_factor, seconds)
+    even = odd = None
+    if acquisition.noise_between is not None:
+        between = acquisition.noise_between * np.float32(grey_factor)
+        even, odd = wbp + between, wbp - between
+    return SimulatedTomogram(
+        specimen, wbp, denoised, acquisition.series, acquisition.defocus_um, grey_factor, seconds, even, odd
+    )
 
 
 @contextmanager

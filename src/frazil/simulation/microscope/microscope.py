@@ -41,13 +41,15 @@ class Acquisition:
     """A reconstruction, and how its tilt series was taken.
 
     Signal and noise add up to the weighted back-projection, matter dark, in units of the image contrast that a voxel's edge of
-    path makes.
+    path makes. From the even frames of every tilt alone it is signal + noise + `noise_between`, from the odd ones signal + noise
+    - `noise_between`: each has twice the variance of the noise, and they are independent. None unless it was asked for.
     """
 
     signal: Float[np.ndarray, "z y x"]
     noise: Float[np.ndarray, "z y x"]
     series: TiltSeries
     defocus_um: Float[np.ndarray, "n"]
+    noise_between: Float[np.ndarray, "z y x"] | None = None
 
 
 def take_tomogram(
@@ -58,12 +60,13 @@ def take_tomogram(
     *,
     ice_thickness_angstrom: float,
     beside_angstrom: float = 0.0,
+    halves: np.random.Generator | None = None,
 ) -> Acquisition:
     """Take a tilt series of a specimen and reconstruct it by weighted back-projection.
 
     The mass density over the ice, dalton per cubic angstrom, is periodic along y and x. Something of width `beside_angstrom` is
     put between opposite borders, and removed in the end (`close_sideways`), so that a particle cut at one border does not end
-    abruptly at the other.
+    abruptly at the other. What even and odd frames differ in is drawn from `halves`.
     """
     series = acquire(settings.tilts, generator)
     defocus_um = draw_defocus_um(settings.optics, len(series.angles_degrees), generator)
@@ -73,15 +76,19 @@ def take_tomogram(
     shape_voxel = density.shape
     signal_filter, noise_filter = image_filters(shape_voxel, voxel_size_angstrom, series, defocus_um, settings)
     signal = project(torch.from_numpy(density), series.true_angles_degrees.tolist()) * signal_filter
-    noise = image_noise(shape_voxel, voxel_size_angstrom, ice_thickness_angstrom, series, settings.optics, generator)
-    noise *= noise_filter
     del density  # it is large
 
     def reconstructed(images: Complex[Tensor, "tilt ky kx"]) -> Float[np.ndarray, "z y x"]:
         volume = back_project(images, shape_voxel, series.angles_degrees.tolist()).numpy()
         return np.ascontiguousarray(volume[:, :height, :width])
 
-    return Acquisition(reconstructed(signal), reconstructed(noise), series, defocus_um)
+    def noise(random: np.random.Generator) -> Float[np.ndarray, "z y x"]:
+        images = image_noise(shape_voxel, voxel_size_angstrom, ice_thickness_angstrom, series, settings.optics, random)
+        return reconstructed(images.mul_(noise_filter))
+
+    return Acquisition(
+        reconstructed(signal), noise(generator), series, defocus_um, None if halves is None else noise(halves)
+    )
 
 
 def close_sideways(density: Float[np.ndarray, "z y x"], margin_voxel: int) -> Float[np.ndarray, "z Y X"]:
