@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from frazil.evaluation.filter import filter_samples as filter_samples
     from frazil.evaluation.run import evaluate as evaluate
     from frazil.exporting.run import export as export
+    from frazil.proof.complete import complete as complete
     from frazil.proof.run import prove as prove
     from frazil.proof.stream import WindowDataset as WindowDataset
     from frazil.proof.stream import WindowStream as WindowStream
@@ -55,6 +56,7 @@ _HOMES = {
     "__version__": "core.version",
     "calibrate": "simulation.calibration.run",
     "compare": "evaluation.compare",
+    "complete": "proof.complete",
     "compose": "composition.run",
     "curate": "dataset.run",
     "distill": "training.run",

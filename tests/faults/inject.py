@@ -95,6 +95,7 @@ CALIBRATE = (
 COMPOSE = "compose {inputs}/layouts -o {out} --picks {inputs}/places.csv --units angstrom --shape 16,16,24 --steps 2 --device cpu"
 AROUND = "sample {inputs}/layouts -o {out} --label all --count 2 --neighbours typical --steps 2 --device cpu"
 PROVE = "prove {inputs}/project -o {out} --train TS_1 --test TS_2 --arm annotated --arm augmented --seeds 1 --steps 2"
+COMPLETE = "complete {inputs}/project -o {out} --steps 2"
 EXPORT = "export {inputs}/project -o {out} --to"
 
 SCENARIOS = [
@@ -125,6 +126,7 @@ SCENARIOS = [
     Scenario("train on tomograms", LAYOUTS),
     Scenario("distill", DISTILL),
     Scenario("calibrate", CALIBRATE),
+    Scenario("complete", COMPLETE),
     Scenario("prove", PROVE),
     Scenario("prove --force", PROVE.replace("--steps 2", "--steps 1 --force"), PROVE),
 ]

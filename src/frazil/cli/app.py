@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperCommand
 
 from frazil.cli.calibrate import calibrate_command
+from frazil.cli.complete import complete_command
 from frazil.cli.compose import compose_command
 from frazil.cli.curate import curate_command
 from frazil.cli.distill import distill_command
@@ -117,6 +118,7 @@ app.command("train")(_printing(train_command))
 app.command("distill")(_printing(distill_command))
 app.command("import-weights")(_printing(import_weights_command))
 app.command("sample")(_printing(sample_command))
+app.command("complete")(_printing(complete_command))
 app.command("compose")(_printing(compose_command))
 app.command("export")(_printing(export_command))
 app.command("figures")(_printing(figures_command))

@@ -37,6 +37,7 @@ def curate_command(
     session: options.Session = None,
     label: options.Label = None,
     picks: options.PicksFile = None,
+    more_picks: options.MorePicks = None,
     units: options.Units = None,
     match: options.Match = None,
     min_score: options.MinScore = None,
@@ -64,6 +65,7 @@ def curate_command(
     picked = options.source(
         tomogram_type, voxel_spacing, level, voxel_size, user, session, label,
         picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
+        more_picks=more_picks,
     )  # fmt: skip
     chosen = {
         "box_size_voxel": box,

@@ -40,6 +40,10 @@ Match = Annotated[
     ),
 ]
 MinScore = Annotated[float | None, source_option(metavar="SCORE", help="Leave out picks with a lower score.")]
+MorePicks = Annotated[
+    Path | None,
+    source_option(metavar="FILE", help="A table of picks beside its own, such as [bold]frazil complete[/bold] writes."),
+]
 TiltRange = Annotated[
     str | None,
     source_option(metavar="LOWEST,HIGHEST", help="Tilt range in degrees, e.g. -45,45, if the source does not say."),
@@ -78,6 +82,7 @@ def source(
     min_score: float | None,
     tilt_range: str | None = None,
     contrast: str | None = None,
+    more_picks: Path | None = None,
 ) -> dict[str, Any]:
     """Return what the options from `TomogramType` to `Contrast` were given, in that order, for `SourceSettings`."""
     return dict(zip(_SOURCE, values, strict=True)) | {
@@ -87,6 +92,7 @@ def source(
         "min_score": min_score,
         "tilt_range_degrees": parse_tilt_range(tilt_range) if tilt_range else None,
         "contrast": contrast,
+        "more_picks_file": str(more_picks) if more_picks else None,
     }
 
 

@@ -50,6 +50,7 @@ def prove_command(
     session: options.Session = None,
     label: options.Label = None,
     picks: options.PicksFile = None,
+    more_picks: options.MorePicks = None,
     units: options.Units = None,
     match: options.Match = None,
     min_score: options.MinScore = None,
@@ -72,6 +73,7 @@ def prove_command(
     source = options.source(
         tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label,
         picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
+        more_picks=more_picks,
     )  # fmt: skip
     weights = {}
     for name, text in options.parse_pairs("--weight", weight, "CLASS=WEIGHT", "ribosome=2").items():

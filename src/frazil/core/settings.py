@@ -109,6 +109,7 @@ class SourceSettings(Settings):
         None trusts the header.
     users, sessions, labels : keep only these picks; empty keeps all.
     picks_file : CSV, STAR, .tbl, or .em file of the picks; None searches the folder of the tomograms.
+    more_picks_file : a table of picks beside those that the source has, such as `frazil complete` writes.
     match : ``TOMOGRAM=NAME`` where a table of picks calls a tomogram otherwise than its file; ``*`` stands for the same text in both.
     min_score : leave out picks with a lower score; None keeps all.
     units : what coordinates in such a file are in: ``voxel`` of the tomograms, or ``angstrom``, both from the first voxel; None
@@ -126,6 +127,7 @@ class SourceSettings(Settings):
     sessions: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     picks_file: str | None = None
+    more_picks_file: str | None = None
     match: tuple[Annotated[str, Field(pattern=_MATCH)], ...] = ()
     min_score: float | None = None
     units: Units | None = None

@@ -303,7 +303,8 @@ def _digest(
         # what came later counts only where it is used, so that digests stay what they were
         "source": source.model_dump(
             mode="json",
-            exclude={"picks_file"} | {name for name in _LATER if getattr(source, name) in (None, ())},
+            exclude={"picks_file", "more_picks_file"}
+            | {name for name in _LATER if getattr(source, name) in (None, ())},
         ),
         "cutting": settings.model_dump(mode="json", include=CUTTING),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from uuid import uuid4
 
 import numpy as np
 
-from frazil.core.errors import SourceError
+from frazil.core.errors import PickError, SourceError
 from frazil.core.reading import one_line
 from frazil.core.records import Picks, Tomogram, TomogramHeader, same_voxel_size
 from frazil.core.settings import SourceSettings
+from frazil.io.checks import best
 
 FORMS = (
     "(a) a copick configuration (.json) or a folder with copick.json or ExperimentRuns; "
@@ -80,10 +82,72 @@ class Source(ABC):
         """Read the run's tomogram with the gray values that it has."""
 
 
+class _Wrapped(Source):
+    """A source that another stands behind."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.path, source._settings)
+        self._source, self.kind = source, source.kind
+
+    def runs(self) -> list[str]:
+        return self._source.runs()
+
+    def picks(self) -> list[Picks]:
+        return self._source.picks()
+
+    def radii_angstrom(self) -> dict[str, float]:
+        return self._source.radii_angstrom()
+
+    def header(self, run: str) -> TomogramHeader:
+        return self._source.header(run)
+
+    def _read(self, run: str, planes: slice) -> Tomogram:
+        return self._source._read(run, planes)
+
+
+class SomeRuns(_Wrapped):
+    """A source of which only some runs are seen."""
+
+    def __init__(self, source: Source, runs: Sequence[str]) -> None:
+        super().__init__(source)
+        self._runs = sorted(runs)
+
+    def runs(self) -> list[str]:
+        """See `Source.runs`."""
+        return list(self._runs)
+
+    def picks(self) -> list[Picks]:
+        """See `Source.picks`."""
+        return [some for some in super().picks() if some.run in self._runs]
+
+
+class _WithMore(_Wrapped):
+    """A source with the picks of a table beside its own."""
+
+    def __init__(self, source: Source, table: Path) -> None:
+        super().__init__(source)
+        self._table = table
+
+    def picks(self) -> list[Picks]:
+        from frazil.io.pick_tables import read_pick_table
+
+        own, more = super().picks(), []
+        wanted = self._settings.labels
+        for some in read_pick_table(self._table):
+            if some.tomogram not in self.runs():
+                raise PickError(
+                    f"{self._table}: no run {some.tomogram} in {self.path}; there are {', '.join(self.runs())}"
+                )
+            if not wanted or some.label in wanted:
+                more.append(best(some.placed(self.header(some.tomogram), some.tomogram), self._settings.min_score))
+        return sorted([*own, *more], key=lambda picks: (picks.run, picks.label))
+
+
 def open_source(path: Path, settings: SourceSettings) -> Source:
     """Open annotated tomograms; what lies at `path` decides the format, one of `FORMS`."""
     try:
-        return _open(path, settings)
+        source = _open(path, settings)
+        return source if settings.more_picks_file is None else _WithMore(source, Path(settings.more_picks_file))
     except OSError as fault:
         said = fault.strerror or one_line(fault)
         raise SourceError(f"{path}: cannot be read ({said}); check the path and its permissions") from None

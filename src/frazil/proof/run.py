@@ -16,13 +16,12 @@ from frazil.core.documents import differences
 from frazil.core.errors import PickError, SettingsError, SourceError
 from frazil.core.executor import executor
 from frazil.core.files import write_text
-from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import CurateSettings, SourceSettings, check_number
 from frazil.dataset.contrast import warn_of_contrast
 from frazil.dataset.plan import check_plan, make_plan
 from frazil.dataset.tomograms.curate import curate_tomograms
 from frazil.dataset.tomograms.store import TomogramStore
-from frazil.io.sources import Source, open_source, source_at
+from frazil.io.sources import SomeRuns, Source, open_source, source_at
 from frazil.proof.arms import ANNOTATED, Arm, all_arms, chosen_arms
 from frazil.proof.leaks import check_leaks
 from frazil.proof.records import (
@@ -40,29 +39,6 @@ from frazil.proof.report import report_html
 from frazil.proof.score import BETA, CZII_WEIGHTS
 from frazil.proof.summary import Tested, summarize, tested
 from frazil.proof.trial import TrialWork, references
-
-
-class _SomeRuns(Source):
-    """A source of which only some runs are seen."""
-
-    def __init__(self, source: Source, runs: Sequence[str]) -> None:
-        super().__init__(source.path, source._settings)
-        self._source, self._runs, self.kind = source, list(runs), source.kind
-
-    def runs(self) -> list[str]:
-        return sorted(self._runs)
-
-    def picks(self) -> list[Picks]:
-        return [some for some in self._source.picks() if some.run in self._runs]
-
-    def radii_angstrom(self) -> dict[str, float]:
-        return self._source.radii_angstrom()
-
-    def header(self, run: str) -> TomogramHeader:
-        return self._source.header(run)
-
-    def _read(self, run: str, planes: slice) -> Tomogram:
-        return self._source._read(run, planes)
 
 
 def prove(
@@ -118,6 +94,8 @@ def prove(
     path, select = Path(out), source or SourceSettings()
     named = _named(projects)
     opened = open_source(Path(project), select)
+    if select.more_picks_file is not None:
+        _refuse_more_to_test(opened, select, test)
     sources: dict[str, Source] = {ANNOTATED: _annotated(opened, train, test, pick)}
     header = opened.header(train[0])
     sources |= {name: _made(Path(made), header.voxel_size_angstrom) for name, made in named.items()}
@@ -189,7 +167,18 @@ def _annotated(source: Source, train: Sequence[str], test: Sequence[str], pick: 
         raise SettingsError(f"pick {absent[0]}: no such run in {path}; there are {', '.join(source.runs())}")
     if both := sorted(set(train) & {*test, *pick}):
         raise SettingsError(f"test or pick {both[0]}: is a training run too; a test tomogram must not be seen")
-    return _SomeRuns(source, [*train, *test])
+    return SomeRuns(source, [*train, *test])
+
+
+def _refuse_more_to_test(source: Source, select: SourceSettings, test: Sequence[str]) -> None:
+    """Refuse picks that nobody annotated as references."""
+    own = open_source(source.path, select.model_copy(update={"more_picks_file": None}))
+    counts = [{run: sum(len(some) for some in of.picks() if some.run == run) for run in test} for of in (source, own)]
+    if more := [run for run in test if counts[0][run] != counts[1][run]]:
+        raise PickError(
+            f"{select.more_picks_file}: has picks in test run {more[0]}, which is scored against what people annotated; complete the "
+            "training runs alone"
+        )
 
 
 def _made(path: Path, voxel_size_angstrom: float) -> Source:

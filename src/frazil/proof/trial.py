@@ -37,7 +37,7 @@ _METHOD = 2
 _TUNED = 2
 """Training tomograms that are searched for the thresholds."""
 
-_COLUMNS = ("run_name", "particle_type", "x", "y", "z", "score")
+PICK_TABLE = ("run_name", "particle_type", "x", "y", "z", "score")
 """In angstrom, as frazil reads tables of copick, so that picks can be layouts or be curated."""
 
 Found = Mapping[str, tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]]
@@ -102,7 +102,7 @@ class TrialWork:
         )  # fmt: skip
         with atomic_path(self.place(arm, seed)) as folder:
             folder.mkdir()
-            (folder / PICKS_FILE).write_text(csv_text(pd.DataFrame(rows, columns=_COLUMNS)), encoding="utf-8")
+            (folder / PICKS_FILE).write_text(csv_text(pd.DataFrame(rows, columns=PICK_TABLE)), encoding="utf-8")
             trial.write(folder / TRIAL_FILE)
 
     def _found_elsewhere(self, picker: Picker, run: str) -> Found:
@@ -114,7 +114,7 @@ class TrialWork:
 
     def picks(self, arm: Arm, seed: int) -> pd.DataFrame:
         """Return the picks of a trial: run, label, z, y, x in angstrom, score."""
-        table = read_csv(self.place(arm, seed) / PICKS_FILE, _COLUMNS, SourceError)
+        table = read_csv(self.place(arm, seed) / PICKS_FILE, PICK_TABLE, SourceError)
         return pd.DataFrame(
             {"run": table.cells["run_name"], "label": table.cells["particle_type"]}
             | {name: table.numbers(name) for name in ("z", "y", "x", "score")}

@@ -1,0 +1,61 @@
+"""The command `frazil complete`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frazil.cli import options
+
+
+def complete_command(
+    project: Annotated[Path, typer.Argument(help="Annotated tomograms, as for [bold]frazil curate[/bold].")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for found.csv.")],
+    run: Annotated[list[str] | None, typer.Option(help="Complete this run; repeatable. All by default.")] = None,
+    sure: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Keep what scores above the best SHARE of the annotated particles of its class; lower is stricter.",
+        ),
+    ] = 0.5,
+    steps: Annotated[int, typer.Option(help="Training steps of a picker.")] = 400,
+    seed: Annotated[int, typer.Option(help="Seed of the pickers.")] = 0,
+    force: options.Force = False,
+    user: options.User = None,
+    session: options.Session = None,
+    label: options.Label = None,
+    picks: options.PicksFile = None,
+    units: options.Units = None,
+    match: options.Match = None,
+    min_score: options.MinScore = None,
+    tomogram_type: options.TomogramType = None,
+    voxel_spacing: options.VoxelSpacing = None,
+    level: options.Level = None,
+    true_voxel_size: options.TrueVoxelSize = None,
+    tilt_range: options.TiltRange = None,
+    contrast: options.Contrast = None,
+) -> None:
+    """Find particles that an incomplete pick list lacks, with a picker that learns from one half of each tomogram and picks the other.
+
+    If it is interrupted, rerun the same command to resume.
+    """
+    from frazil.dataset.run import source_settings
+    from frazil.proof.complete import complete
+
+    source = options.source(
+        tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label,
+        picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
+    )  # fmt: skip
+    complete(
+        project,
+        out,
+        runs=run or (),
+        source=source_settings(**source),
+        steps=steps,
+        seed=seed,
+        sure=sure,
+        force=force,
+    )
