@@ -171,7 +171,8 @@ def _pick_other_half(store: TomogramStore, half: int, request: CompletionRequest
     labels, trained = store.description.labels, _halved(store, half)
     if not (trained.particles["split"] == TRAIN).any():
         raise PickError(
-            f"{request.project}: all annotated particles lie in one half of the tomograms, so that nothing can be learned for the other; annotate some there"
+            f"{request.project}: all annotated particles lie in one half of the tomograms, so that nothing can be learned for the other; "
+            "annotate some there"
         )
     arm = Arm(name="augmented", shares={ANNOTATED: 1})
     picker = train_picker(
