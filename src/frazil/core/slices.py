@@ -110,6 +110,11 @@ class SliceCurves(Document):
     per_class: dict[str, int] | None = None
     floors: dict[str, float] | None = None
 
+    @property
+    def edge_voxel(self) -> int:
+        """Edge of the subtomograms: the lowest frequency is one cycle in it."""
+        return round(1 / self.cycles_per_voxel[0])
+
     @model_validator(mode="after")
     def _lengths(self) -> Self:
         frequencies = np.asarray(self.cycles_per_voxel)

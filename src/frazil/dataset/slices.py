@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +21,6 @@ class RealSlices:
     measurements: SliceMeasurements | None
 
     @property
-    def edge_voxel(self) -> int:
-        """Edge of the slices: the lowest frequency is one cycle in it."""
-        return round(1 / self.curves.cycles_per_voxel[0])
-
-    @property
     def digest(self) -> str:
         """Digest of the numbers, whoever wrote them."""
         return text_digest(self.curves.model_dump_json(exclude={"frazil_version"}))
@@ -38,9 +32,7 @@ class RealSlices:
         return {label: float(count) for label, count in counts.items()}
 
 
-def read_real_slices(
-    path: Path, *, voxel_size_angstrom: float | None = None, classes: Mapping[int, str] | None = None
-) -> RealSlices:
+def read_real_slices(path: Path, *, voxel_size_angstrom: float | None = None) -> RealSlices:
     """Read measured curves (JSON), or measure slices (`frazil.io.slices`).
 
     Raises
@@ -50,6 +42,6 @@ def read_real_slices(
     """
     if path.suffix.lower() == ".json":
         return RealSlices(SliceCurves.read(path, SourceError), None)
-    found = measure_slices(read_slices(path, voxel_size_angstrom=voxel_size_angstrom, classes=classes))
+    found = measure_slices(read_slices(path, voxel_size_angstrom=voxel_size_angstrom))
     floors = {name: value for name, value in halves_floor(found).items() if math.isfinite(value)}
     return RealSlices(found.curves().model_copy(update={"floors": floors or None}), found)

@@ -159,7 +159,7 @@ def evaluate(
     if against_curves is not None:
         # an archive that does not say its voxel size is taken to have that of the volumes
         curves = read_real_slices(Path(against_curves), voxel_size_angstrom=volumes.grid.voxel_size_angstrom)
-        grids.append((Path(against_curves), Grid(curves.curves.voxel_size_angstrom, curves.edge_voxel)))
+        grids.append((Path(against_curves), Grid(curves.curves.voxel_size_angstrom, curves.curves.edge_voxel)))
     grid = common_grid(*grids[0], generated, volumes.grid, resample=resample)
     for of, other in grids[1:]:
         if not same_voxel_size(other.voxel_size_angstrom, grid.voxel_size_angstrom):
@@ -265,7 +265,7 @@ def _read(
                 kind="curves of real slices",
                 digest=inputs.curves_digest,
                 voxel_size_angstrom=own.voxel_size_angstrom,
-                box_size_voxel=curves.edge_voxel,
+                box_size_voxel=curves.curves.edge_voxel,
                 counts=own.per_class or {"subtomograms": own.subtomograms},
             ),
         )

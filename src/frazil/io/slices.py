@@ -5,7 +5,6 @@ In the archive the slices lie as they are drawn: XY has rows y and columns x, XZ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,28 +17,22 @@ from frazil.io.labelled_folder import common_cube, read_labelled_folder
 from frazil.io.mrc import read_volume
 from frazil.io.npz import read_npz
 
-SLICES_SUFFIX = ".npz"
 _LARGEST_BYTES = {"slices": 4 << 30, "labels": 64 << 20, "voxel_size_angstrom": 1 << 10}
 _EXPECTED = "an NPZ archive of slices (n, 3, N, N), numbers, and labels (n), text"
 
 
-def read_slices(
-    path: Path, *, voxel_size_angstrom: float | None = None, classes: Mapping[int, str] | None = None
-) -> SliceSet:
+def read_slices(path: Path, *, voxel_size_angstrom: float | None = None) -> SliceSet:
     """Read a set of slices.
 
     Parameters
     ----------
     voxel_size_angstrom : where the archive (``voxel_size_angstrom``) does not say; instead of what the headers of a folder say.
-    classes : names of numbered classes, for a folder.
 
     Raises
     ------
     SourceError : no such file, or it holds something else.
     """
-    found = (
-        _from_folder(path, voxel_size_angstrom, classes) if path.is_dir() else _from_archive(path, voxel_size_angstrom)
-    )
+    found = (_from_folder if path.is_dir() else _from_archive)(path, voxel_size_angstrom)
     if not np.isfinite(found.slices).all():
         raise SourceError(f"{path}: NaN or infinite gray values; leave those subtomograms out")
     return found
@@ -69,8 +62,8 @@ def _from_archive(path: Path, voxel_size_angstrom: float | None) -> SliceSet:
     return found
 
 
-def _from_folder(path: Path, voxel_size_angstrom: float | None, classes: Mapping[int, str] | None) -> SliceSet:
-    files = read_labelled_folder(path, classes=classes)
+def _from_folder(path: Path, voxel_size_angstrom: float | None) -> SliceSet:
+    files = read_labelled_folder(path)
     header = common_cube(path, [entry.file for entry in files], voxel_size_angstrom)
     volumes = (read_volume(path / entry.file) for entry in files)
     return SliceSet.of_volumes(volumes, [entry.label for entry in files], header.voxel_size_angstrom)

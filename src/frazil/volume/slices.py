@@ -193,14 +193,6 @@ def halves_floor(real: SliceMeasurements, count: int | None = None) -> dict[str,
     )
 
 
-def leave_one_out_floor(real: SliceMeasurements) -> dict[str, float]:
-    """Return the mean distances (absolute, but of profiles) of one real subtomogram from all others."""
-    rows = range(len(real))
-    return _mean_distances(
-        [curve_distances(real.curves([row]), real.curves([other for other in rows if other != row])) for row in rows]
-    )
-
-
 def _mean_distances(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for one in each for name in one)
     values = {name: np.array([one.get(name, np.nan) for one in each]) for name in names}

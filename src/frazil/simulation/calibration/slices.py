@@ -129,17 +129,12 @@ def slice_differences(real: SliceCurves, simulated: SliceCurves) -> Float[np.nda
     )
 
 
-def edge_voxel(curves: SliceCurves) -> int:
-    """Return the edge of the subtomograms that curves were measured of."""
-    return round(1 / curves.cycles_per_voxel[0])
-
-
 def scene_settings(settings: SpecimenSettings, curves: SliceCurves) -> SpecimenSettings:
     """Return a specimen as deep as a tomogram but narrower, as crowded, with at least two particles of each measured class."""
     voxel = curves.voxel_size_angstrom
-    side = round(_EDGES * edge_voxel(curves) / 8) * 8
+    side = round(_EDGES * curves.edge_voxel / 8) * 8
     depth, height, width = (round(edge * settings.voxel_size_angstrom / voxel) for edge in settings.shape_voxel)
-    narrower = settings.for_tomogram((max(depth, edge_voxel(curves)), side, side), voxel)
+    narrower = settings.for_tomogram((max(depth, curves.edge_voxel), side, side), voxel)
     if settings.particles_per_class is None:
         return narrower
     share = side**2 / (height * width)
@@ -154,7 +149,7 @@ def measure_particles(
     scenes: Iterable[tuple[Float[np.ndarray, "z y x"], Sequence[PlacedParticles]]], real: RealSlices
 ) -> SliceCurves:
     """Return the curves of the subtomograms around particles, classes mixed as in the real ones."""
-    edge, voxel = edge_voxel(real.curves), real.curves.voxel_size_angstrom
+    edge, voxel = real.curves.edge_voxel, real.curves.voxel_size_angstrom
     volumes, labels = [], []
     for tomogram, placed in scenes:
         for particles in placed:
