@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 from pydantic import Field
+from scipy.spatial import KDTree
 
 from frazil.core.console import progress_bar, say, warn
 from frazil.core.documents import Document
@@ -30,7 +33,7 @@ from frazil.io.sources import SomeRuns, open_source
 from frazil.io.tables import read_csv
 from frazil.proof.arms import ANNOTATED, Arm
 from frazil.proof.examples import PickerExamples
-from frazil.proof.score import partners
+from frazil.proof.score import MATCH_RADIUS
 from frazil.proof.training import train_picker
 from frazil.proof.trial import PICK_TABLE, found_in, references
 from frazil.volume.arrangement import OVERLAPPING
@@ -38,6 +41,9 @@ from frazil.volume.arrangement import OVERLAPPING
 FOUND_FILE = "found.csv"
 _STORE = "store"
 _HALVES = (0, 1)
+
+_RIGHT = 0.9
+"""Share of the annotated particles that are picked which must be of the right class."""
 
 
 class CompletionRequest(Document):
@@ -76,8 +82,9 @@ def complete(
     """Find particles that an incomplete pick list lacks. Called again, it resumes, or finds that nothing is left to do.
 
     Each tomogram is halved along y or x. A picker learns from the annotated particles of all first halves and picks the second ones,
-    another the other way round. Of what they find, that is kept which is surer than a typical annotated particle of its class that
-    the same picker had not seen, and overlaps with none.
+    another the other way round. Of what they find, that is kept which is as sure as a typical annotated particle of its class that
+    the same picker had not seen, and overlaps with none. A class that the picker misses, or takes other annotated particles for, is
+    left as it is.
 
     Parameters
     ----------
@@ -131,8 +138,7 @@ def complete(
                     found = _pick_other_half(store, half, request, lambda share: bar.advance(task, share))
                     write_text(file, csv_text(found))
                 bar.update(task, completed=half + 1)
-        found = pd.concat([_read(file) for file in halves], ignore_index=True)
-        added = _new(found, store, sure)
+        added = _new([_read(file) for file in halves], store, sure)
         write_text(work.path / FOUND_FILE, csv_text(added))
         path = work.finish()
     for label, annotated in store.particles["label"].value_counts().sort_index().items():
@@ -167,7 +173,7 @@ def _within(region: Region, center_voxel: np.ndarray) -> bool:
 
 
 def _pick_other_half(store: TomogramStore, half: int, request: CompletionRequest, advance: Advance) -> pd.DataFrame:
-    """Train on one half of every tomogram, and return all that is found in the other, with the annotated particle it is, if any."""
+    """Train on one half of every tomogram, and return all that is found in the other."""
     labels, trained = store.description.labels, _halved(store, half)
     if not (trained.particles["split"] == TRAIN).any():
         raise PickError(
@@ -185,42 +191,42 @@ def _pick_other_half(store: TomogramStore, half: int, request: CompletionRequest
         first = np.asarray(header.first_voxel_angstrom)
         for label, (centers, scores) in found_in(picker, store, run).items():
             there = [_within(region, at) for at in (centers - first) / header.voxel_size_angstrom]
-            known = partners(centers, references(store, run, label), store.description.radii_angstrom[label])
             rows += [
-                (run, label, *(round(at, 1) for at in center[::-1].tolist()), round(float(score), 4), int(number))
-                for center, score, number in zip(centers[there], scores[there], known[there], strict=True)
+                (run, label, *(round(at, 1) for at in center[::-1].tolist()), round(float(score), 4))
+                for center, score in zip(centers[there], scores[there], strict=True)
             ]
-    return pd.DataFrame(rows, columns=[*PICK_TABLE, "annotated"]).assign(half=1 - half)
+    return pd.DataFrame(rows, columns=PICK_TABLE)
 
 
 def _read(file: Path) -> pd.DataFrame:
-    columns = (*PICK_TABLE, "annotated", "half")
-    table = read_csv(file, columns, SourceError)
-    texts, wholes = PICK_TABLE[:2], columns[-2:]
+    table = read_csv(file, PICK_TABLE, SourceError)
+    texts, numbers = PICK_TABLE[:2], PICK_TABLE[2:]
     return pd.DataFrame(
-        {name: table.cells[name] for name in texts}
-        | {name: table.numbers(name) for name in PICK_TABLE[2:]}
-        | {name: table.whole(name) for name in wholes}
+        {name: table.cells[name] for name in texts} | {name: table.numbers(name) for name in numbers}
     ).reset_index(drop=True)
 
 
-def _new(found: pd.DataFrame, store: TomogramStore, sure: float) -> pd.DataFrame:
-    """Return what is surer than a typical annotated particle of the same half and class, and in nobody's place; surest first."""
+def _new(found: Sequence[pd.DataFrame], store: TomogramStore, sure: float) -> pd.DataFrame:
+    """Return what is surer than a typical annotated particle of the same half and class, and in nobody's place.
+
+    `found` is what was picked after training on each half.
+    """
     radii, kept = store.description.radii_angstrom, []
     for half, label in product(_HALVES, store.description.labels):
-        some = found[(found["half"] == half) & (found["particle_type"] == label)]
-        annotated = _halved(store, half).particles
-        there = ((annotated["label"] == label) & (annotated["split"] == TRAIN)).sum()
-        known = some.loc[some["annotated"] >= 0, "score"].to_numpy()
-        scores = np.concatenate([known, np.zeros(max(there - len(known), 0))])  # those that were missed
-        least = float(np.quantile(scores, 1 - sure)) if len(scores) else 0.0
-        if least <= 0:
+        some = found[half][found[half]["particle_type"] == label]
+        annotated = _halved(store, 1 - half).particles
+        there = int(((annotated["label"] == label) & (annotated["split"] == TRAIN)).sum())
+        on = _annotated_at(some, store)
+        least = _least_score(some["score"].to_numpy(), on == label, (on != label) & (on != ""), there, sure)
+        if least is not None:
+            kept.append(some[(on == "") & (some["score"] >= least).to_numpy()])
+        elif there:
             warn(
-                f"{label}: the picker misses more than {sure:.0%} of the annotated ones, so that none is added; try more steps"
+                f"{label}: the picker misses or mistakes too many of the annotated ones, so that none is added; try more steps"
             )
-            continue
-        kept.append(some[(some["annotated"] < 0) & (some["score"] >= least)])
-    rows = pd.concat(kept or [found.iloc[:0]]).sort_values("score", ascending=False, kind="stable")
+    rows = pd.concat(kept or [found[0].iloc[:0]], ignore_index=True).sort_values(
+        "score", ascending=False, kind="stable"
+    )
     chosen = []
     for run, some in rows.groupby("run_name"):
         labels = store.description.labels
@@ -233,6 +239,36 @@ def _new(found: pd.DataFrame, store: TomogramStore, sure: float) -> pd.DataFrame
             if (apart >= OVERLAPPING * (np.array([radius for _, radius in taken]) + radii[label])).all():
                 taken.append((center, radii[label]))
                 chosen.append(index)
-    return rows.loc[chosen, list(PICK_TABLE)].sort_values(
-        ["run_name", "particle_type", "score"], ascending=[True, True, False]
-    )
+    added: pd.DataFrame = rows.loc[chosen, list(PICK_TABLE)]
+    return added.sort_values(["run_name", "particle_type", "score"], ascending=[True, True, False])
+
+
+def _annotated_at(picks: pd.DataFrame, store: TomogramStore) -> np.ndarray:
+    """Return the class of the annotated particle at each pick; empty where there is none."""
+    on = np.full(len(picks), "", dtype=object)
+    centers = picks[["z", "y", "x"]].to_numpy(float)
+    for run, label in product(store.runs, store.description.labels):
+        annotated, rows = references(store, run, label), np.flatnonzero(picks["run_name"] == run)
+        if len(annotated) and len(rows):
+            distance, _ = KDTree(annotated).query(centers[rows])
+            on[rows[distance <= MATCH_RADIUS * store.description.radii_angstrom[label]]] = label
+    return on
+
+
+def _least_score(
+    scores: Float[np.ndarray, "n"], own: Bool[np.ndarray, "n"], other: Bool[np.ndarray, "n"], there: int, sure: float
+) -> float | None:
+    """Return the lowest score of a pick to keep; None if there is no such score.
+
+    The best `sure` of the `there` annotated particles of the class score as much, and of the annotated particles that are picked
+    with as much, few are of another class.
+    """
+    wanted = max(1, math.ceil(sure * there))
+    hits = np.sort(scores[own])[::-1][:wanted]
+    if len(hits) < wanted:
+        return None
+    for least in hits[::-1]:
+        right, wrong = (scores[own] >= least).sum(), (scores[other] >= least).sum()
+        if right >= _RIGHT * (right + wrong):
+            return float(least)
+    return None
