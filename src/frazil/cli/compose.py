@@ -43,13 +43,6 @@ def compose_command(
     orientations: Annotated[
         bool, typer.Option("--orientations/--no-orientations", help="Tell the network how particles are turned.")
     ] = True,
-    tilt_range: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LOWEST,HIGHEST",
-            help="Tilt range in degrees.  [dim]\\[default: that of --like, or of the training tomograms][/dim]",
-        ),
-    ] = None,
     mrc: Annotated[bool, typer.Option("--mrc", help="Also write each tomogram as mrc/denoised/RUN.mrc.")] = False,
     force: options.Force = False,
     like: Annotated[
@@ -82,6 +75,13 @@ def compose_command(
     ] = None,
     guidance_interval: Annotated[
         str | None, _sampler(metavar="LOWEST,HIGHEST", help="Guide only these noise levels; at 1, noise equals signal.")
+    ] = None,
+    tilt_range: Annotated[
+        str | None,
+        _sampler(
+            metavar="LOWEST,HIGHEST",
+            help="Tilt range in degrees.  [dim]\\[default: that of --like, or of the training tomograms][/dim]",
+        ),
     ] = None,
     device: Annotated[str, options.machine_option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     workers: options.Workers = 1,
