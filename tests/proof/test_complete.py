@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import frazil
-from frazil.core.errors import PickError, SettingsError
+from frazil.core.errors import OutputError, PickError, SettingsError
 from frazil.core.settings import SourceSettings
 from frazil.io.sources import open_source
 
@@ -60,8 +60,8 @@ def test_what_a_list_lacks_is_added_once_and_curated_beside_it(project, tmp_path
     settings = SourceSettings(more_picks_file=str(table))
     own = sum(map(len, open_source(path, SourceSettings()).picks()))
     assert sum(map(len, open_source(path, settings).picks())) == own + len(found)
-    least = settings.model_copy(update={"min_score": None, "labels": ("apo-ferritin",)})
-    assert sum(map(len, open_source(path, least).picks())) == 30
+    others = settings.model_copy(update={"labels": ("apo-ferritin",)})
+    assert sum(map(len, open_source(path, others).picks())) == 30
     store = frazil.curate(path, tmp_path / "store", whole=True, select=settings)
     assert len(store.particles) == own + len(found)
 
@@ -70,6 +70,17 @@ def test_what_a_list_lacks_is_added_once_and_curated_beside_it(project, tmp_path
     assert table.read_bytes() == before
     with pytest.raises(PickError, match=r"found.csv: has picks in test run TS_2.* complete the training runs alone"):
         frazil.prove(path, train=["TS_1"], test=["TS_2"], out=tmp_path / "proof", source=settings)
+
+
+def test_other_picks_are_another_request(project, tmp_path):
+    path, _ = project
+    frazil.complete(path, tmp_path / "more", steps=1)
+    file = next(path.rglob("Picks/*ribosome.json"))
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"points": content["points"][1:]}))
+    with pytest.raises(OutputError, match=r"another request \(other picks or tomograms\)"):
+        frazil.complete(path, tmp_path / "more", steps=1)
+    frazil.complete(path, tmp_path / "more", steps=1, force=True)
 
 
 def test_each_half_is_picked_by_who_has_not_seen_it(project, tmp_path, monkeypatch):

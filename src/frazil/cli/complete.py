@@ -18,7 +18,7 @@ def complete_command(
         float,
         typer.Option(
             metavar="SHARE",
-            help="Keep what scores above the best SHARE of the annotated particles of its class; lower is stricter.",
+            help="Keep what scores as much as the best SHARE of the annotated particles of its class; lower is stricter.",
         ),
     ] = 0.5,
     steps: Annotated[int, typer.Option(help="Training steps of a picker.")] = 400,

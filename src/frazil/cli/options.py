@@ -84,7 +84,7 @@ def source(
     contrast: str | None = None,
     more_picks: Path | None = None,
 ) -> dict[str, Any]:
-    """Return what the options from `TomogramType` to `Contrast` were given, in that order, for `SourceSettings`."""
+    """Return what the options were given, for `SourceSettings`; `values` are those from `TomogramType` to `Label`, in that order."""
     return dict(zip(_SOURCE, values, strict=True)) | {
         "picks_file": str(picks) if picks else None,
         "units": units,

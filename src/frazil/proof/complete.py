@@ -15,7 +15,7 @@ from pydantic import Field
 from scipy.spatial import KDTree
 
 from frazil.core.console import progress_bar, say, warn
-from frazil.core.documents import Document
+from frazil.core.documents import Document, differences
 from frazil.core.errors import PickError, SettingsError, SourceError
 from frazil.core.files import write_text
 from frazil.core.folder import OutputFolder
@@ -52,6 +52,7 @@ class CompletionRequest(Document):
     Parameters
     ----------
     project, source : whose picks; `runs` of it.
+    plan_digest : of these picks and their tomograms.
     steps, seed : of the training of the two pickers.
     sure : see `complete`.
     """
@@ -63,6 +64,7 @@ class CompletionRequest(Document):
     project: str
     source: SourceSettings
     runs: tuple[str, ...]
+    plan_digest: str
     steps: Counted
     seed: int
     sure: float = Field(gt=0, lt=1)
@@ -95,8 +97,8 @@ def complete(
     source : which picks and tomograms of `project`.
     steps : of the training of a picker.
     seed : of its weights and windows.
-    sure : a pick is kept if it scores above the best `sure` of the annotated particles of its class: 0.5 is their median. Lower is
-        stricter.
+    sure : a pick is kept if it scores at least as much as the best `sure` of the annotated particles of its class: 0.5 is their
+        median. Lower is stricter.
     force : replace what another request left in `out`.
 
     Returns
@@ -117,18 +119,20 @@ def complete(
     picked = sorted({some.run for some in opened.picks() if len(some)})
     if absent := sorted(set(runs) - set(picked)):
         raise SettingsError(f"run {absent[0]}: has no picks in {opened.path}; those that have are {', '.join(picked)}")
+    chosen = SomeRuns(opened, runs or picked)
+    plan = make_plan(chosen, select, CurateSettings(validation_fraction=0))
+    check_plan(plan)
     request = CompletionRequest(
-        project=str(Path(project).resolve()), source=select, runs=tuple(sorted(runs) or picked), steps=steps, seed=seed, sure=sure
+        project=str(Path(project).resolve()), source=select, runs=tuple(chosen.runs()), plan_digest=plan.digest,
+        steps=steps, seed=seed, sure=sure,
     )  # fmt: skip
     folder = OutputFolder(Path(out), "completion.json", CompletionRequest, ("half-*.csv", FOUND_FILE), parts=(_STORE,))
-    folder.earlier(request, force=force)
+    folder.earlier(request, force=force, compare=_changes)
     with folder.held():
-        work, _ = folder.begin(request, force=force)
+        work, _ = folder.begin(request, force=force, compare=_changes)
         work.check()
         request.write(work.record_path)
-        plan = make_plan(SomeRuns(opened, request.runs), select, CurateSettings(validation_fraction=0))
-        check_plan(plan)
-        store = curate_tomograms(SomeRuns(opened, request.runs), plan, work.path / _STORE, force=True)
+        store = curate_tomograms(chosen, plan, work.path / _STORE, force=True)
         warn_of_contrast(store)
         halves = [work.path / f"half-{half}.csv" for half in _HALVES]
         with progress_bar() as bar:
@@ -138,13 +142,18 @@ def complete(
                     found = _pick_other_half(store, half, request, lambda share: bar.advance(task, share))
                     write_text(file, csv_text(found))
                 bar.update(task, completed=half + 1)
-        added = _new([_read(file) for file in halves], store, sure)
+        added = _added([_read(file) for file in halves], store, sure)
         write_text(work.path / FOUND_FILE, csv_text(added))
         path = work.finish()
     for label, annotated in store.particles["label"].value_counts().sort_index().items():
         say(f"{label}: annotated: {annotated}, found beside them: {(added['particle_type'] == label).sum()}")
     say(f"wrote {path / FOUND_FILE}: curate or prove with it as more picks")
     return added
+
+
+def _changes(old: CompletionRequest, new: CompletionRequest) -> list[str]:
+    changed = differences(old, new, {"plan_digest"})
+    return changed or (["other picks or tomograms"] if old.plan_digest != new.plan_digest else [])
 
 
 def _regions(store: TomogramStore, run: str) -> list[Region]:
@@ -206,8 +215,8 @@ def _read(file: Path) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def _new(found: Sequence[pd.DataFrame], store: TomogramStore, sure: float) -> pd.DataFrame:
-    """Return what is surer than a typical annotated particle of the same half and class, and in nobody's place.
+def _added(found: Sequence[pd.DataFrame], store: TomogramStore, sure: float) -> pd.DataFrame:
+    """Return what is as sure as a typical annotated particle of the same half and class, and in nobody's place.
 
     `found` is what was picked after training on each half.
     """
