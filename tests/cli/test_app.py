@@ -91,3 +91,13 @@ def test_a_batch_system_ends_a_command_as_ctrl_c_does(run, monkeypatch):
     code, _, err = run("report", "somewhere")
     signal.signal(signal.SIGTERM, before)
     assert (code, "rerun the same command to resume" in err) == (130, True)
+
+
+def test_no_verify_takes_the_word_of_a_finished_command(run, tiny_project, tmp_path):
+    curate = ("curate", tiny_project.path, "-o", tmp_path / "out", "--preset", "smoke", "--box", 8)
+    assert run(*curate)[0] == 0
+    with (tmp_path / "out/boxes.zarr/.zgroup").open("a") as file:
+        file.write(" ")
+    assert run(*curate)[0] == 2
+    assert run("--no-verify", *curate)[0] == 0
+    assert run(*curate)[0] == 2

@@ -36,6 +36,7 @@ from frazil.cli.simulate import simulate_command
 from frazil.cli.train import train_command
 from frazil.core.console import more_verbose, printable, quieter
 from frazil.core.errors import FrazilError, SettingsError
+from frazil.core.folder import unverified
 from frazil.core.log import logged_command
 from frazil.core.memory import own_process
 from frazil.core.version import __version__
@@ -58,11 +59,18 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    no_verify: Annotated[
+        bool,
+        typer.Option("--no-verify", help="Believe that the files of a finished command are as it left them, unseen."),
+    ] = False,
 ) -> None:
     """Learn from annotated cryo-electron tomograms; generate realistic, labeled 3D particle volumes."""
+    if no_verify:
+        context.with_resource(unverified())
 
 
 _printed = partial(typer.Option, rich_help_panel="What is printed")
