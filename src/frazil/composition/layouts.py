@@ -14,6 +14,7 @@ from frazil.core.files import text_digest
 from frazil.core.records import Layout, Picks, TiltRange, TomogramHeader
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import Units
+from frazil.io.checks import check_run
 from frazil.io.like import LikeOptions, read_likenesses
 from frazil.io.pick_tables import read_pick_table
 from frazil.model.bundle import BundleCard
@@ -71,7 +72,7 @@ def plan_table(card: BundleCard, path: Path, units: Units | None, usual: Tomogra
         )
     by_run: dict[str, list[Picks]] = {}
     for some in table:
-        by_run.setdefault(some.tomogram, []).append(some.placed(usual))
+        by_run.setdefault(check_run(some.tomogram, PickError), []).append(some.placed(usual))
     return [
         _planned(card, TomogramHeader(run, usual.shape_voxel, usual.voxel_size_angstrom, str(path)), picks, str(path))
         for run, picks in sorted(by_run.items())
