@@ -8,10 +8,13 @@ import pytest
 
 from frazil.core.errors import PickError, SettingsError, SourceError
 from frazil.core.settings import SourceSettings
+from frazil.dataset.tomograms.description import voxels_digest
 from frazil.io.pick_tables import read_pick_table
 from frazil.io.sources import open_source
 from frazil.proof.records import Proof
 from frazil.proof.run import prove
+from frazil.simulation.preset import load_simulation_preset
+from frazil.simulation.run import simulate
 
 SHAPE = {"shape_voxel": (32, 48, 48), "picks_per_label": 5}
 
@@ -83,12 +86,11 @@ def test_a_bundle_that_has_learned_from_a_test_tomogram_is_refused(
     contrast, project, make_layout_bundle, tmp_path, refuses
 ):
     from frazil.composition.run import compose
-    from frazil.dataset.tomograms.description import voxels_digest
 
     seen = voxels_digest(open_source(project.path, SourceSettings(contrast=contrast)).read("TS_2"))
     composed = tmp_path / "composed"
     compose(make_layout_bundle(tomograms_seen=(seen,)), out=composed, shape=(32, 48, 48))
-    with refuses(PickError, "composed", "TS_2", "train it without"):
+    with refuses(PickError, "composed", "has learned from test run TS_2", "make it without"):
         prove(project.path, train=["TS_1"], test=["TS_2"], projects=[composed], out=tmp_path / "a", steps=1, seeds=1)
     proof = prove(
         project.path, train=["TS_1"], test=["TS_3"], projects=[composed], arms=["composed alone"], out=tmp_path / "b",
@@ -96,6 +98,24 @@ def test_a_bundle_that_has_learned_from_a_test_tomogram_is_refused(
     )  # fmt: skip
     assert any("no test tomogram is among the 1" in line for line in proof.leaks_checked)
     assert json.loads((composed / "composition.json").read_text())["tomograms_seen"] == [seen]
+
+
+def test_a_preset_that_was_calibrated_on_a_test_tomogram_is_refused(project, tmp_path, refuses):
+    seen = voxels_digest(open_source(project.path, SourceSettings()).read("TS_2"))
+    fields = {"calibrated_on": {seen: 10.012}, "name": "ours"}
+    specimen = {
+        "shape_voxel": (48, 48, 48),
+        "voxel_size_angstrom": 10.012,
+        "particles_per_class": "apo-ferritin=2,ribosome=1",
+    }
+    settings = {f"specimen.{key}": value for key, value in specimen.items()}
+    preset = load_simulation_preset("small", settings).model_copy(update=fields)
+    simulate(tmp_path / "simulated", preset=preset, levels=1)
+    asked = {"projects": [tmp_path / "simulated"], "steps": 1, "seeds": 1, "arms": ["simulated alone"]}
+    with refuses(PickError, "its preset ours was calibrated on test run TS_2", "make it without"):
+        prove(project.path, train=["TS_1"], test=["TS_2"], out=tmp_path / "a", **asked)
+    proof = prove(project.path, train=["TS_1"], test=["TS_3"], out=tmp_path / "b", **asked)
+    assert any("among the 1 that its preset ours was calibrated on" in line for line in proof.leaks_checked)
 
 
 def test_what_cannot_be_compared_is_refused(project, made, make_project, tmp_path, refuses):

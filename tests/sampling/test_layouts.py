@@ -2,6 +2,7 @@
 
 import json
 
+import copick
 import numpy as np
 import pytest
 
@@ -109,6 +110,17 @@ def test_all_particles_in_a_box_are_picks_with_orientations(bundle, tmp_path):
         assert read == told
         mine = next(some for some in picks if (some.run, some.label) == (entry.name, "apo-ferritin"))
         np.testing.assert_allclose(mine.rotations[0].ravel(), entry.particles[0].rotation, atol=1e-6)
+
+
+def test_masks_say_what_each_voxel_belongs_to(bundle, tmp_path):
+    sample(bundle, out=tmp_path / "out", label="apo-ferritin", count=1)
+    project = copick.from_file(str(tmp_path / "out" / "copick.json"))
+    (run,) = project.runs
+    classes, instances = (run.get_segmentations(name=name)[0].numpy() for name in ("classes", "instances"))
+    ball = np.linalg.norm(np.indices((8, 8, 8)) - 4, axis=0) < 6  # for want of a template
+    assert np.array_equal(classes, ball * project.get_object("apo-ferritin").label)
+    assert np.array_equal(instances, ball)
+    assert [point.instance_id for point in run.get_picks(object_name="apo-ferritin")[0].points] == [1]
 
 
 def test_neighbors_need_a_bundle_with_layouts(make_bundle, refuses):

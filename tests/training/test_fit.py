@@ -241,9 +241,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(new_run, traini
     run = new_run("run")
     run(epochs=1)
     before = (run.folder / CHECKPOINT_NAME).read_bytes()
-    run.training = BrokenFrom(training_set)
-    with refuses(TrainingError, "training loss is nan at step 6", "lower training.learning_rate"):
-        run(epochs=2)
+    for broken in ("training", "validation"):
+        whole = getattr(run, broken)
+        setattr(run, broken, BrokenFrom(whole))
+        with refuses(TrainingError, "loss is nan at step 6", "lower training.learning_rate"):
+            run(epochs=2)
+        setattr(run, broken, whole)
     assert (run.folder / CHECKPOINT_NAME).read_bytes() == before
 
 

@@ -15,7 +15,6 @@ from jaxtyping import Float, UInt16
 
 from frazil.composition.denoise import Denoiser
 from frazil.composition.layouts import PlannedTomogram, counts
-from frazil.composition.masks import instance_mask
 from frazil.composition.record import (
     RECORD_FILE,
     SEGMENTATIONS,
@@ -41,6 +40,7 @@ from frazil.model.bundle import Bundle, BundleCard, load_bundle
 from frazil.model.compute import Compute
 from frazil.model.devices import bytes_per_box, choose_device
 from frazil.model.layout import painter_of
+from frazil.volume.masks import instance_mask
 
 USER = "composed"
 TABLES = "tables"

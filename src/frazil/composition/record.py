@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from frazil.core.records import Moments, TiltRange
 from frazil.core.settings import MemoryFormat, Precision, SamplingSettings, Settings
 from frazil.core.version import __version__
-from frazil.io.copick.project import CLASSES
+from frazil.io.copick.project import CLASSES, INSTANCES
 from frazil.io.copick.runs import ProjectRecord, WrittenRun
 
 RECORD_FILE = "composition.json"
@@ -16,7 +16,7 @@ TYPES = {TOMOGRAM_TYPE: "as the tomograms that the bundle learned from; gray val
 
 SEGMENTATIONS = {
     CLASSES: "0 where no particle is, else the number of its class (labels)",
-    "instances": "0 likewise, else the number of the particle: instance_id of its pick",
+    INSTANCES: "0 likewise, else the number of the particle: instance_id of its pick",
 }
 
 

@@ -322,6 +322,11 @@ def _copy(generated: Path, out: Path, volumes: GeneratedVolumes, receipt: Receip
         manifest.write(out / MANIFEST_FILE)
         write_relion(out, manifest)
         if copick:
+            for entry in samples:
+                masks = Path(RUNS, entry.name, "Segmentations")
+                if (generated / masks).is_dir() and not (out / masks).exists():
+                    with atomic_path(out / masks) as temporary:
+                        shutil.copytree(generated / masks, temporary)
             write_copick(out, manifest, radius_angstrom={})
 
 

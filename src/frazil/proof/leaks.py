@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import KDTree
 
-from frazil.composition.record import RECORD_FILE, CompositionRecord
+from frazil.composition.record import RECORD_FILE as COMPOSITION
+from frazil.composition.record import CompositionRecord
 from frazil.core.errors import PickError, SourceError
 from frazil.dataset.tomograms.description import voxels_digest
 from frazil.dataset.tomograms.store import TomogramStore
@@ -17,6 +18,8 @@ from frazil.io.sources import open_source, source_at
 from frazil.proof.arms import ANNOTATED
 from frazil.proof.records import ProofRequest
 from frazil.proof.trial import references
+from frazil.simulation.record import RECORD_FILE as SIMULATION
+from frazil.simulation.record import SimulationRecord
 
 _SAME_ANGSTROM = 2.0
 _SAME_SHARE = 0.5
@@ -57,25 +60,31 @@ def _check_layouts(request: ProofRequest, annotated: TomogramStore, made: Tomogr
 
 
 def _check_generator(request: ProofRequest, project: Path) -> str:
-    """Refuse a composed project whose bundle has learned from a test tomogram."""
-    record = _composition(project)
-    if record is None:
-        return "not composed, so no network has learned from tomograms; what it was calibrated on is not recorded"
-    if not record.tomograms_seen:
-        return "its bundle does not say what it has learned from: not checked"
-    unseen = (*request.test, *request.pick)
-    voxel = next(iter(record.runs.values())).voxel_size_angstrom
-    same_scale = source_at(Path(request.project), request.source, voxel, unseen[0])
-    source = same_scale or open_source(Path(request.project), request.source)
-    for run in unseen:
-        tomogram = source.read(run)
-        inverted = replace(tomogram, volume=-tomogram.volume)  # learned from with the other contrast
-        if {voxels_digest(tomogram), voxels_digest(inverted)} & set(record.tomograms_seen):
-            raise PickError(f"{project}: its bundle {record.bundle} has learned from test run {run}; train it without")
-    where = "" if same_scale else f", though {request.project} has none at {voxel:g} A to compare"
-    return f"no test tomogram is among the {len(record.tomograms_seen)} that its bundle has learned from{where}"
-
-
-def _composition(project: Path) -> CompositionRecord | None:
-    file = (project if project.is_dir() else project.parent) / RECORD_FILE
-    return CompositionRecord.read(file, SourceError) if file.exists() else None
+    """Refuse a project whose bundle has learned from a test tomogram, or whose preset was calibrated on one."""
+    folder = project if project.is_dir() else project.parent
+    if (folder / COMPOSITION).exists():
+        composed = CompositionRecord.read(folder / COMPOSITION, SourceError)
+        how = f"its bundle {composed.bundle} has learned from"
+        voxel = next(iter(composed.runs.values())).voxel_size_angstrom
+        seen = dict.fromkeys(composed.tomograms_seen, voxel)
+    elif (folder / SIMULATION).exists():
+        simulated = SimulationRecord.read(folder / SIMULATION, SourceError)
+        how = f"its preset {simulated.preset} was calibrated on"
+        seen = simulated.calibrated_on or {}
+    else:
+        return "frazil did not make it, so what it was made from is not known"
+    if not seen:
+        return f"it does not name any tomogram that {how}: not checked"
+    unseen, scales = (*request.test, *request.pick), []
+    for voxel in sorted(set(seen.values())):
+        source = source_at(Path(request.project), request.source, voxel, unseen[0])
+        if source is None:
+            scales.append(f"{voxel:g} A")
+            source = open_source(Path(request.project), request.source)
+        for run in unseen:
+            tomogram = source.read(run)
+            inverted = replace(tomogram, volume=-tomogram.volume)  # used with the other contrast
+            if {voxels_digest(tomogram), voxels_digest(inverted)} & set(seen):
+                raise PickError(f"{project}: {how} test run {run}; make it without")
+    where = f", though {request.project} has none at {', '.join(scales)} to compare" if scales else ""
+    return f"no test tomogram is among the {len(seen)} that {how}{where}"

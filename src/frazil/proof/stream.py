@@ -14,7 +14,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from frazil.composition.masks import instance_mask
 from frazil.core.errors import RequestError
 from frazil.core.records import Layout
 from frazil.core.seeds import numpy_generator
@@ -26,6 +25,7 @@ from frazil.sampling.generator import ParticleGenerator
 from frazil.sampling.options import SamplingOptions
 from frazil.sampling.request import CENTER, Request
 from frazil.volume.layout import Painter
+from frazil.volume.masks import instance_mask
 
 _MULTIPLE = 8
 """Edges of windows of a store are multiples of it, as networks of three levels want."""
@@ -162,7 +162,7 @@ class WindowDataset(Dataset[LabeledWindow]):
         self.labels, self.epoch = list(described.labels), 0
         self._voxel, self._half_turns, self._seed = described.voxel_size_angstrom, half_turns, seed
         radii = [described.radii_angstrom[label] / self._voxel for label in self.labels]
-        self._painter = Painter(torch.from_numpy(self.store.templates), radii, 1)
+        self._painter = Painter(torch.from_numpy(self.store.templates), radii)
         self._windows = Windows(
             self.store, split, self._painter, TrainingSettings(half_turns=half_turns),
             edge_voxel=edge_voxel, multiple=_MULTIPLE, classes=self.labels, in_memory=False,

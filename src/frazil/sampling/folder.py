@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64, Shaped
 from pydantic import ValidationError
 
 from frazil.core.console import say, warn
@@ -29,7 +29,15 @@ from frazil.core.reading import read_bytes
 from frazil.core.records import Layout, Moments, Picks, TomogramHeader
 from frazil.core.settings import SamplingSettings
 from frazil.io.checks import clean_name
-from frazil.io.copick.project import CONFIG_NAME, write_picks, write_project_config, write_tomogram
+from frazil.io.copick.project import (
+    CLASSES,
+    CONFIG_NAME,
+    INSTANCES,
+    write_picks,
+    write_project_config,
+    write_segmentation,
+    write_tomogram,
+)
 from frazil.io.mrc import read_volume, write_volume
 from frazil.io.star import write_particles
 from frazil.sampling.manifest import (
@@ -43,6 +51,8 @@ from frazil.sampling.manifest import (
     request_differences,
 )
 from frazil.sampling.samples import Samples, describe, slices_html
+from frazil.volume.layout import Painter
+from frazil.volume.masks import instance_mask
 
 VOLUMES = "volumes"
 RUNS = "ExperimentRuns"
@@ -258,10 +268,15 @@ def write_relion(out: Path, manifest: SampleManifest) -> None:
     )
 
 
-def write_copick(out: Path, manifest: SampleManifest, *, radius_angstrom: Mapping[str, float]) -> None:
-    """Write copick's view: every sample is a run with a tomogram and its particles. What already exists is left alone.
+def write_copick(
+    out: Path, manifest: SampleManifest, *, radius_angstrom: Mapping[str, float], painter: Painter | None = None
+) -> None:
+    """Write copick's view: every sample is a run with a tomogram, its particles, and their masks. What already exists is left alone.
 
-    `radius_angstrom` holds the particles' radii by label, where they are known.
+    Parameters
+    ----------
+    radius_angstrom : the particles' radii by label, where they are known.
+    painter : of the bundle, for masks of what it was told to paint; None writes none.
     """
     # a box leaves its particle about half of the edge
     usual = manifest.box_size_voxel * manifest.voxel_size_angstrom / 4
@@ -279,32 +294,56 @@ def write_copick(out: Path, manifest: SampleManifest, *, radius_angstrom: Mappin
             tilt_range_degrees=manifest.tilt_range_degrees,
             simulated=True,  # no microscope saw it
         )
-        for picks in reversed(_picks(manifest, entry)):  # the labeled particle last: it says that the run is whole
-            write_picks(out, picks, user=USER)
+        if painter is not None:
+            for name, mask in _masks(manifest, entry, painter).items():
+                write_segmentation(
+                    out, run=entry.name, volume=mask, voxel_size_angstrom=manifest.voxel_size_angstrom,
+                    name=name, user=USER, simulated=True,
+                )  # fmt: skip
+        for picks, numbers in reversed(
+            _picks(manifest, entry)
+        ):  # the labeled particle last: it says that the run is whole
+            write_picks(out, picks, user=USER, instances=numbers if entry.particles else None)
+
+
+def _masks(manifest: SampleManifest, entry: SampleEntry, painter: Painter) -> dict[str, Shaped[np.ndarray, "z y x"]]:
+    """Return class and instance mask of a sample; see `frazil.io.copick.project.write_project_config` for the numbers."""
+    placed, names = entry.particles, sorted(map(clean_name, manifest.labels))
+    layout = Layout(
+        np.array([manifest.labels.index(particle.label) for particle in placed]),
+        np.array([particle.centre_voxel for particle in placed]),
+        np.array([particle.rotation for particle in placed]).reshape(-1, 3, 3),
+    )
+    instances = instance_mask(layout, (manifest.box_size_voxel,) * 3, painter, manifest.voxel_size_angstrom)
+    class_of = np.array([0, *(names.index(clean_name(particle.label)) + 1 for particle in placed)], dtype=np.uint8)
+    return {CLASSES: class_of[instances], INSTANCES: instances}
 
 
 def _labeled(manifest: SampleManifest, entry: SampleEntry) -> Picks:
     """Return the labeled particle of a sample alone."""
-    picks = _picks(manifest, entry)[0]
+    picks, _ = _picks(manifest, entry)[0]
     rotations = None if picks.rotations is None else picks.rotations[:1]
     return replace(picks, centers_angstrom=picks.centers_angstrom[:1], rotations=rotations)
 
 
-def _picks(manifest: SampleManifest, entry: SampleEntry) -> list[Picks]:
-    """Return the particles in the box of a sample, class by class; first that of the labeled one, in the middle."""
+def _picks(manifest: SampleManifest, entry: SampleEntry) -> list[tuple[Picks, Int64[np.ndarray, "n"]]]:
+    """Return the particles in the box of a sample, with their numbers, class by class; first that of the labeled one, in the middle."""
     alone = PlacedParticle(label=entry.label, centre_voxel=manifest.particle_centre_voxel, rotation=(0.0,) * 9)
-    classes: dict[str, list[PlacedParticle]] = {}
-    for particle in entry.particles or (alone,):
+    classes: dict[str, list[tuple[int, PlacedParticle]]] = {}
+    for number, particle in enumerate(entry.particles or (alone,), start=1):
         if not all(-0.5 <= at < manifest.box_size_voxel - 0.5 for at in particle.centre_voxel):
             continue
-        classes.setdefault(particle.label, []).append(particle)
+        classes.setdefault(particle.label, []).append((number, particle))
     return [
-        Picks(
-            entry.name,
-            clean_name(label),
-            np.array([particle.centre_voxel for particle in some]) * manifest.voxel_size_angstrom,
-            np.array([particle.rotation for particle in some]).reshape(-1, 3, 3) if entry.particles else None,
-            user=USER,
+        (
+            Picks(
+                entry.name,
+                clean_name(label),
+                np.array([particle.centre_voxel for _, particle in some]) * manifest.voxel_size_angstrom,
+                np.array([particle.rotation for _, particle in some]).reshape(-1, 3, 3) if entry.particles else None,
+                user=USER,
+            ),
+            np.array([number for number, _ in some]),
         )
         for label, some in classes.items()
     ]

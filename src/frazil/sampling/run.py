@@ -111,7 +111,7 @@ def sample(
         manifest = sample_missing(generator, job, finished, workers=workers, dask=dask)
         write_relion(work.path, manifest)
         if copick:
-            write_copick(work.path, manifest, radius_angstrom=generator.card.radius_angstrom)
+            write_copick(work.path, manifest, radius_angstrom=generator.card.radius_angstrom, painter=generator.painter)
         work.write(manifest)
         work.finish()
     _report(output.path, manifest, copick=copick)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from frazil.core.console import warn
 from frazil.core.presets import load_settings, override
-from frazil.core.settings import Settings
+from frazil.core.settings import Settings, VoxelSize
 from frazil.simulation.microscope.denoiser import DenoiserSettings
 from frazil.simulation.microscope.microscope import MicroscopeSettings
 from frazil.simulation.specimen.settings import FULL_OF_ICE, SpecimenSettings
@@ -26,7 +26,10 @@ _FULL_OF_ICE = {f"specimen.{key}": value for key, value in FULL_OF_ICE.items()}
 class SimulationPreset(Settings):
     """Everything but the seed that decides how simulated tomograms look.
 
-    `grey_std` is that of the denoised tomogram's gray values; the back-projection gets the same factor.
+    Parameters
+    ----------
+    grey_std : standard deviation of the denoised tomogram's gray values; the back-projection gets the same factor.
+    calibrated_on : digest of the gray values of each tomogram that it was calibrated on -> voxel size in angstrom.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -34,6 +37,7 @@ class SimulationPreset(Settings):
     microscope: MicroscopeSettings = MicroscopeSettings()
     denoiser: DenoiserSettings = DenoiserSettings()
     grey_std: float = Field(6.6e-6, gt=0)
+    calibrated_on: dict[str, VoxelSize] | None = None
 
     def with_structures(self, sources: Mapping[str, str | Path]) -> SimulationPreset:
         """Return the preset with structures from files, by label, instead of its own; all sources as absolute paths."""

@@ -102,6 +102,7 @@ class SimulationProject(RunsProject[RunPlan, RunRecord, SimulationRecord]):
         """See `RunsProject.record`."""
         return SimulationRecord(
             preset=self.preset.name,
+            calibrated_on=self.preset.calibrated_on,
             tomogram_types={name: TYPES[name] for name in self.parameters.types},
             labels={label: number for number, label in enumerate(self.labels, start=1)},
             structures=describe_structures(self.structures),

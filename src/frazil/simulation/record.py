@@ -9,7 +9,7 @@ import numpy as np
 
 from frazil.core.settings import Settings
 from frazil.core.version import __version__
-from frazil.io.copick.project import CLASSES
+from frazil.io.copick.project import CLASSES, INSTANCES
 from frazil.io.copick.runs import ProjectRecord, WrittenRun
 from frazil.simulation.microscope.denoiser import DenoiserSettings
 from frazil.simulation.microscope.microscope import MicroscopeSettings
@@ -33,7 +33,7 @@ HALVES = {"even", "odd"}
 
 SEGMENTATIONS = {
     CLASSES: "0 where no solid body of an annotated particle is, else the number of its class (labels)",
-    "instances": "0 likewise, else the number of the particle: instance_id of its pick",
+    INSTANCES: "0 likewise, else the number of the particle: instance_id of its pick",
 }
 
 
@@ -94,6 +94,7 @@ class SimulationRecord(ProjectRecord):
     Parameters
     ----------
     preset : its name.
+    calibrated_on : of the preset.
     labels : number of each annotated class in masks.
     structures : radius, mass and offset of each structure, distractors included.
     runs : gathered from the runs' own records, by name.
@@ -106,6 +107,7 @@ class SimulationRecord(ProjectRecord):
     simulated: bool = True
     axis_order: str = "zyx"
     preset: str
+    calibrated_on: dict[str, float] | None = None
     tomogram_types: dict[str, str]
     segmentations: dict[str, str] = SEGMENTATIONS
     labels: dict[str, int]

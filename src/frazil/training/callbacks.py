@@ -94,9 +94,10 @@ class Bookkeeper(Callback):
             total = torch.cat(self._segment_losses).double().sum().cpu()
             self.loss_sum = self.loss_sum + _sum_over_devices(trainer, pl_module, total)
             self._segment_losses.clear()
-            if not torch.isfinite(self.loss_sum):  # before anything of it is saved
+            of_all = self.loss_sum + (0 if self.validated is None else self.validated.sum())
+            if not torch.isfinite(of_all):  # before anything of it is saved
                 raise TrainingError(
-                    f"the training loss is {float(self.loss_sum)} at step {trainer.global_step}; nothing of it was saved: "
+                    f"the loss is {float(of_all)} at step {trainer.global_step}; nothing of it was saved: "
                     "train into another folder with a lower training.learning_rate, or with precision 32-true"
                 )
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Painting a layout: placed particles as planes on the grid that a network works on.
+"""Painting a layout: placed particles as planes that a network takes.
 
 There is a plane for each class. A particle whose orientation is known, and whose looks are, is painted as its rotated template; any
 other as a soft ball of its radius. Three more planes follow: that a layout is told at all, that the height in the tomogram is known,
@@ -30,13 +30,13 @@ class Painter:
     ----------
     templates : `(k, n, n, n)` looks of each class on the tomogram's voxels, matter positive, about its middle; zeros where not known.
     radius_voxel : `(k,)` of each class, in voxels of the tomogram.
-    stride_voxel : voxels of the tomogram in one of the planes, along each axis: 2 behind a front end, else 1. Voxel j of a plane is in the
-        middle of those that it covers.
+    stride_voxel : voxels of the tomogram in one of the planes, along each axis. Voxel j of a plane is in the middle of those that it
+        covers.
     """
 
     templates: Float[Tensor, "k n n n"]
     radius_voxel: Sequence[float]
-    stride_voxel: int
+    stride_voxel: int = 1
 
     @property
     def reach_voxel(self) -> float:

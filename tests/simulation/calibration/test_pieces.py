@@ -17,7 +17,7 @@ PRESET = load_simulation_preset("small", {"specimen.surroundings.background_prot
 def piece(voxel_size_angstrom=20.0, centers=((240.0, 800.0, 1000.0),)) -> Piece:
     picks = Picks("TS_1", "ribosome", np.array(centers))
     real = np.random.default_rng(0).standard_normal((24, 20, 22)).astype(np.float32)
-    return Piece("TS_1", real, voxel_size_angstrom, (0, 30, 40), (picks,))
+    return Piece("TS_1", real, voxel_size_angstrom, (0, 30, 40), (picks,), "sha256:0")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from frazil.core.errors import OutputError, SourceError
 from frazil.core.files import write_json
 from frazil.core.settings import SourceSettings
+from frazil.dataset.tomograms.description import voxels_digest
 from frazil.io.sources import open_source
 from frazil.simulation.calibration import pieces
 from frazil.simulation.calibration.fit import FITTED, read_numbers
@@ -72,6 +73,14 @@ def test_the_preset_is_one_that_simulate_takes(calibrated):
     assert preset.microscope.tilts == start.microscope.tilts, "what is not fitted is kept"
     assert any(read_numbers(preset)[one.key] != read_numbers(start)[one.key] for one in FITTED)
     assert 0.5 < preset.grey_std / start.grey_std < 2, "the gray values are those of the project"
+
+
+def test_what_a_preset_was_calibrated_on_is_said_by_what_it_simulates(project, calibrated, tmp_path):
+    source = open_source(project, SourceSettings())
+    seen = {voxels_digest(source.read(run)): 10.0 for run in ("SIM_000", "SIM_001")}
+    assert load_simulation_preset(str(calibrated / "ours.toml")).calibrated_on == seen
+    simulate(tmp_path / "more", preset=str(calibrated / "ours.toml"), settings=OPTIONS, levels=1)
+    assert json.loads((tmp_path / "more" / "simulation.json").read_text())["calibrated_on"] == seen
 
 
 def test_the_report_has_every_number_beside_its_floor(calibrated):

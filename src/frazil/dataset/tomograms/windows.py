@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 
-from frazil.core.errors import ShapeError
+from frazil.core.errors import ShapeError, StoreError
 from frazil.core.records import NULL_LABEL, Layout, TomogramHeader
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import TrainingSettings
+from frazil.dataset.description import REMEDY
 from frazil.dataset.examples import Example
 from frazil.dataset.tomograms.description import Region
 from frazil.dataset.tomograms.store import TomogramStore
@@ -69,7 +70,7 @@ class Windows:
     ) -> None:
         self.painter = painter
         self.settings = settings
-        described = store.description
+        described, self._path = store.description, store.path
         numbers = np.array([classes.index(label) if label in classes else NULL_LABEL for label in described.labels])
         self._regions: list[Region] = []
         self._volumes: list[Any] = []
@@ -127,6 +128,8 @@ class Windows:
         (turn,) = draw_turns(1, turns, random)
         signs = np.array(SIGNS[turn])
         volume = self._volumes[tomogram][spans][tuple(slice(None, None, sign) for sign in signs)]
+        if not np.isfinite(volume).all():
+            raise StoreError(f"{self._path}: damaged, {header.run} has NaN or infinite voxels; {REMEDY}")
         layout = turned(_near(layout, start, self.shape_voxel, self.painter.reach_voxel), signs, header.shape_voxel)
         shape = np.array(header.shape_voxel)
         start = np.where(signs > 0, start, shape - start - np.array(self.shape_voxel))

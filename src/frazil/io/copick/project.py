@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int64, Shaped
 
 CONFIG_NAME = "copick.json"
-CLASSES = "classes"
+CLASSES, INSTANCES = "classes", "instances"
 """Name of the masks that say which class each voxel is."""
 
 _CZII = {

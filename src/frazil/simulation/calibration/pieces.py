@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from frazil.core.errors import MissingTomogramError, SourceError
 from frazil.core.records import Picks, Tomogram, TomogramHeader
+from frazil.dataset.tomograms.description import voxels_digest
 from frazil.io.like import Likeness
 from frazil.io.sources import Source
 from frazil.plots.appearances import Series, appearance_page
@@ -49,7 +50,7 @@ _CHECKED_DEX = 0.1
 class Piece:
     """The measured gray values of a piece of a real tomogram, its whole depth, with all picks of the run.
 
-    It begins at `start_voxel`, zyx, and the picks have the tomogram's coordinates.
+    It begins at `start_voxel`, zyx, and the picks have the tomogram's coordinates. The digest is of the whole tomogram.
     """
 
     run: str
@@ -57,6 +58,7 @@ class Piece:
     voxel_size_angstrom: float
     start_voxel: tuple[int, int, int]
     picks: tuple[Picks, ...]
+    tomogram_digest: str
 
     @property
     def factor(self) -> int:
@@ -236,7 +238,8 @@ def read_pieces(source: Source, runs: Sequence[str]) -> list[Piece]:
         if (found := measured_piece(tomogram)) is not None:
             start_voxel, volume = found
             own = tuple(some for some in picks if some.run == run)
-            pieces.append(Piece(run, volume, tomogram.header.voxel_size_angstrom, start_voxel, own))
+            voxel_size_angstrom, digest = tomogram.header.voxel_size_angstrom, voxels_digest(tomogram)
+            pieces.append(Piece(run, volume, voxel_size_angstrom, start_voxel, own, digest))
     if not pieces:
         raise SourceError(
             f"{source.path}: no run with measured voxels and picks; choose another level or tomogram type"

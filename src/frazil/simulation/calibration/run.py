@@ -116,7 +116,8 @@ def calibrate(
         numbers = _fit(goals, start, work.path / EVALUATIONS_FILE, evaluations)
         # Three digits: more would be noise, and a preset is read by people.
         rounded = {key: float(f"{value:.3g}") for key, value in read_numbers(with_numbers(start, numbers)).items()}
-        fitted = with_numbers(start, rounded).model_copy(update={"name": name})
+        seen = (start.calibrated_on or {}) | {piece.tomogram_digest: piece.voxel_size_angstrom for piece in pieces}
+        fitted = with_numbers(start, rounded).model_copy(update={"name": name, "calibrated_on": seen or None})
         outcomes = _check(goals, fitted, seed, checks)
         scales = [outcome.grey_scale for outcome in outcomes if outcome.grey_scale is not None]
         if scales:

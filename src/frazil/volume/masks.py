@@ -24,16 +24,16 @@ def instance_mask(
     A particle is its painted density above a contour, with its cavities; without a template or an orientation, a ball of
     its radius. Where two meet, the voxel stays with the first.
     """
-    fine = replace(painter, stride_voxel=1)
+    painter = replace(painter, stride_voxel=1)
     mask = np.zeros(shape_voxel, dtype=np.uint16)
-    reach = int(np.ceil(fine.reach_voxel))
-    highest = fine.templates.flatten(1).amax(dim=1)
+    reach = int(np.ceil(painter.reach_voxel))
+    highest = painter.templates.flatten(1).amax(dim=1)
     for number in range(len(layout)):
         one = layout[np.array([number])]
         label = int(one.label[0])
         turned = bool(np.isfinite(one.rotation).all()) and bool(highest[label] > 0)
         start = np.floor(one.center_voxel[0]).astype(int) - reach
-        painted = fine.paint(one, start.tolist(), [2 * reach + 2] * 3)[label].numpy()
+        painted = painter.paint(one, start.tolist(), [2 * reach + 2] * 3)[label].numpy()
         body = painted > (_CONTOUR * float(highest[label]) if turned else 0.5)
         solid = with_cavities(body, voxel_size_angstrom)
         low, high = np.maximum(start, 0), np.minimum(start + 2 * reach + 2, shape_voxel)

@@ -1,16 +1,16 @@
 import numpy as np
 import torch
 
-from frazil.composition.masks import instance_mask
 from frazil.core.records import Layout
 from frazil.volume.layout import Painter
+from frazil.volume.masks import instance_mask
 
 DISTANCE = np.linalg.norm(np.indices((25, 25, 25)) - 12, axis=0)
 
 
 def test_a_shell_counts_with_its_cavity_and_meets_its_neighbor_and_the_border():
     shell = torch.from_numpy(((DISTANCE > 6) & (DISTANCE < 9)).astype(np.float32))
-    painter = Painter(torch.stack([shell, torch.zeros_like(shell)]), (9.0, 4.0), stride_voxel=2)
+    painter = Painter(torch.stack([shell, torch.zeros_like(shell)]), (9.0, 4.0))
     centers = np.array([[10.0, 10, 10], [10, 10, 20], [10, 39, 10]])
     layout = Layout(np.array([0, 1, 0]), centers, np.tile(np.eye(3), (3, 1, 1)))
     mask = instance_mask(layout, (20, 40, 30), painter, 10.0)
@@ -26,5 +26,5 @@ def test_a_turned_rod_lies_as_its_rotation_says():
     rod[0, 4:21, 11:14, 11:14] = 1.0  # along z
     quarter = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # z -> -x
     layout = Layout(np.array([0]), np.array([[15.0, 15, 15]]), quarter[None])
-    solid = np.argwhere(instance_mask(layout, (31, 31, 31), Painter(rod, (9.0,), 2), 10.0))
+    solid = np.argwhere(instance_mask(layout, (31, 31, 31), Painter(rod, (9.0,)), 10.0))
     assert np.ptp(solid, axis=0).tolist() == [2, 2, 16]
