@@ -55,8 +55,7 @@ def inputs(
     x = torch.randn(batch, 1, box, box, box, generator=generator)
     layout = None
     if network.layout is not None:
-        edge = box // 2 if network.settings.bands > 1 else box
-        layout = torch.rand(batch, CLASSES + MORE_PLANES, edge, edge, edge, generator=generator)
+        layout = torch.rand(batch, CLASSES + MORE_PLANES, box, box, box, generator=generator)
     label = torch.arange(batch) % CLASSES if layout is None else torch.full((batch,), NULL_LABEL)
     condition = Condition(label, torch.full((batch, 3), 0.5), layout)
     return x.to(device), torch.full((batch,), 500, device=device), condition.to(device)
@@ -179,7 +178,7 @@ def tomogram(device: torch.device, shape: tuple[int, int, int], end: float) -> l
     layout = Layout(
         random.integers(CLASSES, size=count), random.uniform(0, shape, (count, 3)), np.full((count, 3, 3), np.nan)
     )
-    painter = Painter(torch.zeros(CLASSES, TEMPLATE_VOXEL, TEMPLATE_VOXEL, TEMPLATE_VOXEL), [8.0] * CLASSES, 2)
+    painter = Painter(torch.zeros(CLASSES, TEMPLATE_VOXEL, TEMPLATE_VOXEL, TEMPLATE_VOXEL), [8.0] * CLASSES)
     for evaluations in EVALUATIONS:
         if time.monotonic() > end:
             lines.append(f"| {evaluations} evaluations | no time left |")

@@ -41,6 +41,10 @@ def memory_of(device: torch.device, processes: int = 1) -> int:
     return torch.cuda.get_device_properties(device).total_memory
 
 
+_PLANES = 16
+"""Of a painted layout: more than most projects have classes."""
+
+
 def bytes_per_box(
     settings: ModelSettings,
     box_size_voxel: int,
@@ -58,7 +62,8 @@ def bytes_per_box(
     volumes = (26 if checkpoint_activations else 40) if gradients else 12
     voxels = box_size_voxel**3
     level = volumes * settings.level_channels[0] * (voxels // settings.bands) * (2 if precision == "bf16-mixed" else 4)
-    return level + (16 if gradients else 8) * voxels * 4  # and the volumes that go in and come out, in float32
+    painted = _PLANES if settings.layout_channels else 0
+    return level + ((16 if gradients else 8) + painted) * voxels * 4  # and what goes in and comes out, in float32
 
 
 def check_memory(

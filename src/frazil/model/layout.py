@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from frazil.core.settings import ModelSettings
 from frazil.model.layers import Halve, start_at_zero
-from frazil.model.steady import SteadyConv3d
+from frazil.model.steady import ExactConv3d, SteadyConv3d, SteadyLinear
+from frazil.model.wavelet import FrontEnd
 from frazil.volume.layout import MORE_PLANES, Painter
 
 if TYPE_CHECKING:
@@ -19,38 +20,59 @@ if TYPE_CHECKING:
     from frazil.model.unet import ConditionalUNet
 
 
-class LayoutBranch(nn.Module):
-    """Planes of a layout as something to add to the output of each level of the encoder, and of the bottleneck.
+_DENSEST = 4.0
+"""What a dense particle has in a tomogram, in spreads; templates have 1. So their bands are as large as those of the volume."""
 
-    Two 3^3 convolutions, then a halving per level; a 1^3 convolution, which starts at zero, leads to each. So a trained network to
-    which the branch is added does at first what it did before.
+_DRAWN = 5
+"""Edge of the filter that draws the density: behind a front end 10 voxels of the tomogram."""
+
+
+class LayoutBranch(nn.Module):
+    """What a painted layout adds to the network: to each level of the encoder, to the bottleneck, and to the output.
+
+    The bands of the density, which is the sum of all classes, follow the planes, averaged onto the grid behind the front end: nothing of
+    what is painted is lost. Two 3^3 convolutions, then a halving per level; a 1^3 convolution leads to each level.
+    The density is also drawn into the output by one linear filter, as much of it as the condition asks for, above all the noise
+    level. All of this starts at zero. So a trained network to which the branch is added does at first what it did before.
     """
 
     templates: Tensor
 
-    def __init__(self, settings: ModelSettings, label_count: int) -> None:
+    def __init__(self, settings: ModelSettings, label_count: int, condition_width: int) -> None:
         super().__init__()
-        channels, levels = settings.layout_channels, settings.level_channels
-        self.conv1 = SteadyConv3d(label_count + MORE_PLANES, channels, kernel_size=3, padding=1)
+        channels, levels, bands = settings.layout_channels, settings.level_channels, settings.bands
+        self.stride = 1 if settings.front_end == "none" else 2
+        self.conv1 = SteadyConv3d(label_count + MORE_PLANES + bands, channels, kernel_size=3, padding=1)
         self.conv2 = SteadyConv3d(channels, channels, kernel_size=3, padding=1)
         self.halve = nn.ModuleList(Halve(channels) for _ in levels)
         self.into = nn.ModuleList(
             start_at_zero(SteadyConv3d(channels, width, kernel_size=1)) for width in (*levels, levels[-1])
         )
+        self.draw = start_at_zero(ExactConv3d(bands, bands, kernel_size=_DRAWN, padding=_DRAWN // 2))
+        self.share = start_at_zero(SteadyLinear(condition_width, bands))
         edge = settings.layout_template_voxel
         self.register_buffer(
             "templates", torch.zeros(label_count, 1, edge, edge, edge)
         )  # a lone 4D tensor has no channels to put last
 
-    def forward(self, planes: Float[Tensor, "b planes z y x"]) -> list[Tensor]:
-        """Return what to add to each level, finest first, and last to the bottleneck."""
-        h = F.silu(self.conv1(planes))
+    def density(self, planes: Float[Tensor, "b planes z y x"], front_end: FrontEnd) -> Float[Tensor, "b bands z y x"]:
+        """Return the bands of the sum of all classes, on the scale of the volume's bands."""
+        bands = front_end.split(planes[:, :-MORE_PLANES].sum(dim=1, keepdim=True))
+        return bands * (_DENSEST / front_end.band_scale(bands.device))[:, None, None, None]
+
+    def forward(
+        self, planes: Float[Tensor, "b planes z y x"], front_end: FrontEnd, condition: Float[Tensor, "b w"]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return what to add to each level, finest first, and last to the bottleneck; and what to add to the output's bands."""
+        density = self.density(planes, front_end)
+        h = F.silu(self.conv1(torch.cat([F.avg_pool3d(planes, self.stride), density], dim=1)))
         h = F.silu(self.conv2(h))
         added = [self.into[0](h)]
         for halve, into in zip(self.halve, self.into[1:], strict=True):
             h = F.silu(halve(h))
             added.append(into(h))
-        return added
+        share = 1 + self.share(condition).float()[:, :, None, None, None]
+        return added, share * self.draw(density)
 
 
 def painter_of(network: ConditionalUNet, card: BundleCard) -> Painter:
@@ -58,6 +80,4 @@ def painter_of(network: ConditionalUNet, card: BundleCard) -> Painter:
     assert network.layout is not None
     assert card.voxel_size_angstrom is not None  # a network with layouts was trained on a tomogram store
     radii = [card.radius_angstrom[label] / card.voxel_size_angstrom for label in card.labels]
-    return Painter(
-        network.layout.templates[:, 0].cpu().contiguous(), radii, 1 if card.preset.model.front_end == "none" else 2
-    )
+    return Painter(network.layout.templates[:, 0].cpu().contiguous(), radii)

@@ -68,7 +68,7 @@ class ConditionalUNet(nn.Module):
         self.embed = ConditionEmbedding(
             label_count, settings.embedding_width, settings.conditioning, tilts=with_layouts
         )
-        self.layout = LayoutBranch(settings, label_count) if with_layouts else None
+        self.layout = LayoutBranch(settings, label_count, self.embed.out_width) if with_layouts else None
         bands, levels = settings.bands, settings.level_channels
         block = partial(
             ConditionalResidualBlock,
@@ -101,20 +101,21 @@ class ConditionalUNet(nn.Module):
         check_box_size(x_t.shape[2:], self.settings)
         bands = self.front_end.split(x_t)
         scales = self._scales(t)
-        vector, added = self.embed(t, condition), self._layout(condition)
+        vector = self.embed(t, condition)
+        added, drawn = self._layout(condition, vector)
         h = self._features(bands if scales is None else scales.into * bands, vector, added)
         # the last layer leaves autocast: rounding x0 to bf16 would lift the faintest part of its spectrum
-        out = self.out_conv(h)
+        out = self.out_conv(h) if drawn is None else self.out_conv(h) + drawn
         return self.front_end.join(out if scales is None else scales.skip * bands + scales.out * out)
 
-    def _layout(self, condition: Condition) -> list[Tensor]:
-        """Return what the layout adds to each level of the encoder and to the bottleneck; nothing for a network without layouts."""
+    def _layout(self, condition: Condition, vector: Float[Tensor, "b w"]) -> tuple[Sequence[Tensor], Tensor | None]:
+        """Return what the layout adds to the levels and to the output; nothing for a network without layouts."""
         if self.layout is None:
-            return []
+            return (), None
         if condition.layout is None:
             raise ShapeError("the network takes a layout, and the condition has none; paint one, or zeros for none")
-        added: list[Tensor] = self.layout(condition.layout)
-        return added
+        added, drawn = self.layout(condition.layout, self.front_end, vector)
+        return added, drawn
 
     def _features(
         self, h: Float[Tensor, "b bands z y x"], vector: Float[Tensor, "b w"], added: Sequence[Tensor] = ()

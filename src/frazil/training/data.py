@@ -239,7 +239,7 @@ class TomogramData(TrainingData):
         radii = [self.radii_angstrom.get(label, 0.0) / self.description.voxel_size_angstrom for label in classes]
         return Windows(
             self.store, split,
-            Painter(templates[:, 0], radii, 1 if preset.model.front_end == "none" else 2), preset.training,
+            Painter(templates[:, 0], radii), preset.training,
             edge_voxel=self.edge_voxel(preset), multiple=2**preset.model.halvings,
             classes=classes, in_memory=in_memory,
         )  # fmt: skip

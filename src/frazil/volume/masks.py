@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import UInt16
@@ -24,7 +23,6 @@ def instance_mask(
     A particle is its painted density above a contour, with its cavities; without a template or an orientation, a ball of
     its radius. Where two meet, the voxel stays with the first.
     """
-    painter = replace(painter, stride_voxel=1)
     mask = np.zeros(shape_voxel, dtype=np.uint16)
     reach = int(np.ceil(painter.reach_voxel))
     highest = painter.templates.flatten(1).amax(dim=1)
