@@ -32,10 +32,6 @@ HIGH = (600, 1000)
 """Timesteps at which the filter is fitted."""
 
 KNOTS = np.array([0, 200, 350, 450, 550, 650, 750, 850, 999])
-MORE, MOST = 2.0, 1.5
-"""Times of the shares that fit best, and the largest share: noised training windows hold the right fine structure, but what a sampler
-has made by then does not yet (docs/lab/results.md)."""
-
 EDGE = 64
 RIDGE = 1e-3
 
@@ -127,7 +123,6 @@ def fit_shares(lacking: Lacking, count: int) -> None:
     gram.diagonal().mul_(1 + RIDGE)
     for band in range(of_all.shape[1]):
         shares = np.linalg.solve(hats.T @ (energy[:, band, None] * hats), hats.T @ of_all[:, band])
-        shares = np.minimum(MORE * shares, MOST)
         wanted = torch.from_numpy(np.tile(hat_functions(told.numpy()) @ shares - 1, len(conditions)))
         solved = torch.linalg.solve(gram, rows.T @ wanted)
         branch.share.weight.data[band], branch.share.bias.data[band] = solved[:-1].float(), solved[-1].float()

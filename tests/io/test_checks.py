@@ -34,7 +34,7 @@ def test_check_name_passes_a_good_name_and_proposes_one_for_a_bad_one(refuses):
 @pytest.mark.parametrize("run", ["", ".hidden", "a/b"])
 def test_check_run_refuses_what_cannot_be_a_folder(run, refuses):
     assert check_run("TS_5_4", PickError) == "TS_5_4"
-    with refuses(PickError, repr(run), "without slashes"):
+    with refuses(PickError, repr(run), "no slashes"):
         check_run(run, PickError)
 
 
