@@ -162,7 +162,7 @@ def test_other_requests_are_refused(bundle, tmp_path, refuses):
         ("TS,ribosome,12,10,99", ("outside", "32,32,32", "remove")),
         ("TS,nucleosome,12,10,9", ("nucleosome", "apo-ferritin, ribosome", "rename")),
         ("T\0S,ribosome,12,10,9", ("T\\x00S", "not a valid folder name", "printable")),
-        (f"{'TS' * 101},ribosome,12,10,9", ("TSTS", "not a valid folder name", "up to 200")),
+        (f"{'TS' * 101},ribosome,12,10,9", ("TSTS", "not a valid folder name", "at most 200")),
     ],
 )
 def test_bad_layouts_are_refused(bundle, tmp_path, refuses, rows, parts):

@@ -161,6 +161,19 @@ def test_samples_keep_manifest_star_and_copick_project(make_bundle, real_boxes, 
     assert sorted(run.name for run in copick.from_file(str(tmp_path / "kept" / "copick.json")).runs) == sorted(names)
 
 
+def test_masks_of_samples_are_kept(make_layout_bundle, make_box_store, tmp_path):
+    sample(make_layout_bundle(), out=tmp_path / "samples", label="all", count=2, device="cpu", steps=1)
+    receipt = sift(tmp_path / "samples", tmp_path / "kept", None, make_box_store(box=16), keep=0.5)
+    before, after = (copick.from_file(str(tmp_path / name / "copick.json")) for name in ("samples", "kept"))
+    for row in receipt.kept:
+        for mask in ("classes", "instances"):
+            one, other = (
+                project.get_run(row.name).get_segmentations(name=mask)[0].numpy() for project in (before, after)
+            )
+            assert np.array_equal(one, other)
+            assert one.any()
+
+
 def test_without_an_evaluation_real_boxes_are_needed(made, real_boxes, tmp_path, refuses):
     with refuses(RequestError, str(made), "as evaluation", "as real"):
         sift(made, tmp_path / "kept", None)

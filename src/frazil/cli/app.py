@@ -65,7 +65,7 @@ def _root(
     ] = False,
     no_verify: Annotated[
         bool,
-        typer.Option("--no-verify", help="Believe that the files of a finished command are as it left them, unseen."),
+        typer.Option("--no-verify", help="Do not check the files of a finished command."),
     ] = False,
 ) -> None:
     """Learn from annotated cryo-electron tomograms; generate realistic, labeled 3D particle volumes."""

@@ -53,16 +53,9 @@ def check_name(text: str, what: str, error: type[FrazilError]) -> str:
 
 def check_run(text: str, error: type[FrazilError]) -> str:
     """Return `text` if it can be the folder of a run, else raise `error`."""
-    if (
-        not text.isprintable()
-        or not text
-        or text.startswith(".")
-        or "/" in text
-        or "\\" in text
-        or len(text.encode()) > 200
-    ):
+    if not text or text[0] == "." or not text.isprintable() or {"/", "\\"} & {*text} or len(text.encode()) > 200:
         raise error(
-            f"run {text[:200]!r} is not a valid folder name; use up to 200 printable characters, no slashes, and no dot in front"
+            f"run {text[:200]!r} is not a valid folder name; use printable characters, at most 200 bytes, no slashes, and no dot in front"
         )
     return text
 

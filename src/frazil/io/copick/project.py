@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "copick.json"
 CLASSES, INSTANCES = "classes", "instances"
-"""Name of the masks that say which class each voxel is."""
+"""Names of the masks that say which class, and which particle, each voxel is of."""
 
 _CZII = {
     "apo-ferritin": ("GO:0070288", "4V1W", 0.0418),
