@@ -92,6 +92,16 @@ def test_deepetpicker(project, tmp_path):
             np.testing.assert_array_equal(rows[rows[:, 0] == number, 1:], np.rint(centers(project, run, label)))
 
 
+def test_tomotwin(project, tmp_path):
+    out = export(project.path, tmp_path / "out", to="tomotwin")
+    for run in project.runs:
+        np.testing.assert_array_equal(read_volume(out / f"{run}.mrc"), project.volumes[run])
+        for label in project.labels:
+            # as `tomotwin_tools.py extractref` does
+            places = pd.read_csv(out / run / f"{label}.coords", sep=r"\s+", header=None, index_col=False, dtype=float)
+            np.testing.assert_array_equal(places, np.rint(centers(project, run, label)))
+
+
 @pytest.mark.parametrize("tool", ["relion", "warp"])
 def test_star_files_hold_the_picks(project, tmp_path, tool):
     out = export(project.path, tmp_path / "out", to=tool)

@@ -14,7 +14,9 @@ from frazil.core.errors import SettingsError
 def export_command(
     source: Annotated[Path, typer.Argument(help="Annotated tomograms that frazil curate takes.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.")],
-    to: Annotated[str, typer.Option(metavar="TOOL", help="deepetpicker, deepfinder, nnunet, relion, or warp.")],
+    to: Annotated[
+        str, typer.Option(metavar="TOOL", help="deepetpicker, deepfinder, nnunet, relion, tomotwin, or warp.")
+    ],
     radius: Annotated[
         list[str] | None,
         typer.Option(metavar="LABEL=A", help="Radius of a class, for masks, if the source does not say. Repeatable."),

@@ -46,7 +46,7 @@ def export(
     ----------
     source : whatever `frazil.curate` takes.
     out : folder for the files.
-    to : ``deepetpicker``, ``deepfinder``, ``nnunet``, ``relion`` or ``warp``.
+    to : ``deepetpicker``, ``deepfinder``, ``nnunet``, ``relion``, ``tomotwin`` or ``warp``.
     select : which tomograms and picks to take; None takes all, where there is only one choice.
     radii_angstrom : of classes, for the masks that DeepFinder and nnU-Net learn from; None takes those of the source.
     force : replace an earlier export of something else.
@@ -82,7 +82,8 @@ def export(
         to=to, labels=labels, radii_angstrom=radii if tool.needs_radii else {}, digest=_digest(picks, headers)
     )
     owns = tuple(
-        {name.replace("{run}", "*") for name in tool.files} | {"*.star", "*.xml", "dataset.json", "classes.txt"}
+        {name.replace("{run}", "*") for name in tool.files}
+        | {"*.star", "*.xml", "*.coords", "*/*.coords", "dataset.json", "classes.txt"}
     )
     folder = OutputFolder(Path(out), "frazil-export.json", ExportRecord, owns)
     with folder.held():

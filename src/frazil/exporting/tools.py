@@ -1,8 +1,7 @@
 """What each program wants: where its tomograms and labels lie, and its tables of particles.
 
 Formats are those that can be checked: by the reader of the program (DeepFinder's `objl.read`, nnU-Net's `NibabelIO`), by its
-code (DeepETPicker's `coords2labels.py`), or by its documentation (RELION 5, Warp and M). TomoTwin is left out: it takes MRC tomograms and
-extracts its references itself, and in training it knows classes by PDB identifiers in the names of files.
+code (DeepETPicker's `coords2labels.py`, TomoTwin's `extractref`), or by its documentation (RELION 5, Warp and M).
 """
 
 from __future__ import annotations
@@ -133,6 +132,18 @@ def _write_deepetpicker_run(exported: Exported, tomogram: Tomogram) -> None:
     _write_tomogram(exported.out / f"{run}.mrc", tomogram)
 
 
+def _write_tomotwin_run(exported: Exported, tomogram: Tomogram) -> None:
+    _write_tomogram(exported.out / f"{tomogram.header.run}.mrc", tomogram)
+
+
+def _write_tomotwin_tables(exported: Exported) -> None:
+    """Write the places that references are extracted at, in whole voxels: TomoTwin cuts off what follows the point."""
+    for run in exported.headers:
+        for _, label, centers in exported.of_run(run):
+            lines = [" ".join(map(str, place)) + "\n" for place in np.rint(centers[:, ::-1]).astype(int).tolist()]
+            write_text(exported.out / run / f"{label}.coords", "".join(lines))
+
+
 def _write_classes(exported: Exported) -> None:
     lines = [f"{number}\t{label}\n" for number, label in enumerate(exported.labels, start=1)]
     write_text(exported.out / "classes.txt", "".join(lines))
@@ -163,5 +174,6 @@ TOOLS = {
         True, ("imagesTr/{run}_0000.nii.gz", "labelsTr/{run}.nii.gz"), _write_nnunet_run, _write_nnunet_tables
     ),
     "relion": Tool(False, (), _nothing, _write_relion_tables),
+    "tomotwin": Tool(False, ("{run}.mrc",), _write_tomotwin_run, _write_tomotwin_tables),
     "warp": Tool(False, (), _nothing, _write_warp_tables),
 }
