@@ -106,7 +106,7 @@ OPTIONS = [
     *(f"curate {{inputs}}/project -o {{out}} {CUTTING} --dry-run --{name}=" for name in ("box", "resample-to", "voxel-size", "tilt-range", "level", "seed", "voxel-spacing")),
     *(f"simulate {{out}} --preset small --shape 24,32,32 --{name}=" for name in ("count", "voxel-size", "shape", "dose", "tilt-range", "tilt-step", "defocus", "seed", "workers", "levels", "particles-per-class")),
     *(f"train {{inputs}}/boxes -o {{out}} --preset smoke --epochs 1 --{name}=" for name in ("epochs", "max-time", "set training.batch_size")),
-    *(f"prove {{inputs}}/project -o {{out}} --train TS_1 --test TS_2 --arm annotated --seeds 1 --steps 1 --{name}=" for name in ("seeds", "steps", "weight", "mixture", "true-voxel-size", "min-score")),
+    *(f"prove {{inputs}}/project -o {{out}} --train TS_1 --test TS_2 --arm annotated --seeds 1 --steps 1 --{name}=" for name in ("seeds", "steps", "weight", "mixture", "voxel-size", "min-score")),
     *(f"complete {{inputs}}/project -o {{out}} --run TS_1 --steps 1 --{name}=" for name in ("sure", "steps", "seed", "run")),
     *("sample {inputs}/bundle -o {out} --label ribosome --position=0.5,0.5,", "evaluate {inputs}/boxes {inputs}/volumes -o {out} --only nothing --threads="),
 ]  # fmt: skip

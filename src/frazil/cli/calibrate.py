@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from frazil.cli import options
 _search = partial(typer.Option, rich_help_panel="Search")
 
 
+@options.takes_source
 def calibrate_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the preset, the report and its curves.")],
     real: Annotated[
@@ -27,20 +28,9 @@ def calibrate_command(
     preset: Annotated[str, typer.Option(help="Preset to start from: czii, small, or a TOML file.")] = "czii",
     name: Annotated[str, typer.Option(help="Name of the fitted preset, written as OUT/NAME.toml.")] = "calibrated",
     force: options.Force = False,
-    run: Annotated[list[str] | None, options.source_option(help="Fit to this run; repeatable.")] = None,
-    tomogram_type: options.TomogramType = None,
-    voxel_spacing: options.VoxelSpacing = None,
-    level: options.Level = None,
-    voxel_size: options.TrueVoxelSize = None,
-    user: options.User = None,
-    session: options.Session = None,
-    label: options.Label = None,
-    picks: options.PicksFile = None,
-    units: options.Units = None,
-    match: options.Match = None,
-    min_score: options.MinScore = None,
-    tilt_range: options.TiltRange = None,
-    contrast: options.Contrast = None,
+    run: Annotated[list[str] | None, typer.Option(help="Fit to this run; repeatable.")] = None,
+    *,
+    selection: dict[str, Any],
     evaluations: Annotated[int, _search(help="Simulations in the search.")] = 200,
     checks: Annotated[int, _search(help="Simulations with new seeds, after the fit.")] = 5,
     seed: Annotated[int, _search(help="Seed of the simulations.")] = 0,
@@ -53,17 +43,13 @@ def calibrate_command(
     from frazil.dataset.run import source_settings
     from frazil.simulation.calibration.run import calibrate
 
-    source = options.source(
-        tomogram_type, voxel_spacing, level, voxel_size, user, session, label,
-        picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
-    )  # fmt: skip
     calibrate(
         real,
         out,
         slices=slices or (),
         preset=preset,
         name=name,
-        source_settings=source_settings(**source),
+        source_settings=source_settings(**selection),
         runs=run or (),
         evaluations=evaluations,
         checks=checks,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from frazil.cli import options
 
 
+@options.takes_source
 def complete_command(
     project: Annotated[Path, typer.Argument(help="Annotated tomograms, as for [bold]frazil curate[/bold].")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for found.csv.")],
@@ -24,19 +25,8 @@ def complete_command(
     steps: Annotated[int, typer.Option(help="Training steps of a picker.")] = 400,
     seed: Annotated[int, typer.Option(help="Seed of the pickers.")] = 0,
     force: options.Force = False,
-    user: options.User = None,
-    session: options.Session = None,
-    label: options.Label = None,
-    picks: options.PicksFile = None,
-    units: options.Units = None,
-    match: options.Match = None,
-    min_score: options.MinScore = None,
-    tomogram_type: options.TomogramType = None,
-    voxel_spacing: options.VoxelSpacing = None,
-    level: options.Level = None,
-    true_voxel_size: options.TrueVoxelSize = None,
-    tilt_range: options.TiltRange = None,
-    contrast: options.Contrast = None,
+    *,
+    selection: dict[str, Any],
 ) -> None:
     """Find particles that an incomplete pick list lacks, with a picker that learns from one half of each tomogram and picks the other.
 
@@ -45,15 +35,11 @@ def complete_command(
     from frazil.dataset.run import source_settings
     from frazil.proof.complete import complete
 
-    source = options.source(
-        tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label,
-        picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
-    )  # fmt: skip
     complete(
         project,
         out,
         runs=run or (),
-        source=source_settings(**source),
+        source=source_settings(**selection),
         steps=steps,
         seed=seed,
         sure=sure,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,7 @@ _sampler = partial(typer.Option, rich_help_panel="Sampler")
 _SUGGESTED = "  [dim]\\[default: the bundle's][/dim]"
 
 
+@options.takes_source
 def compose_command(
     bundle: Annotated[
         Path,
@@ -54,20 +55,15 @@ def compose_command(
         ),
     ] = None,
     run: Annotated[list[str] | None, options.source_option(help="Only this run; repeatable.")] = None,
-    user: options.User = None,
-    session: options.Session = None,
-    label: options.Label = None,
+    selection: dict[str, Any],
     picks: Annotated[
         Path | None,
         typer.Option(help="Table of the places (CSV, STAR, .tbl, .em), alone or for MRC tomograms named by --like."),
     ] = None,
-    units: options.Units = None,
-    match: options.Match = None,
-    min_score: options.MinScore = None,
-    tomogram_type: options.TomogramType = None,
-    voxel_spacing: options.VoxelSpacing = None,
-    level: options.Level = None,
-    true_voxel_size: options.TrueVoxelSize = None,
+    units: Annotated[
+        str | None,
+        typer.Option(metavar="UNIT", help="Coordinates in that table: voxel or angstrom, if it doesn't say so itself."),
+    ] = None,
     sampler: Annotated[str | None, _sampler(help=f"ddpm, ddim, dpm++, sde-dpm++ or distilled.{_SUGGESTED}")] = None,
     steps: Annotated[int | None, _sampler(help=f"Steps of the sampler.{_SUGGESTED}")] = None,
     guidance: Annotated[
@@ -97,11 +93,9 @@ def compose_command(
     from frazil.io.like import LikeOptions
 
     alone = like is None
-    source = options.source(
-        tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label,
-        picks=None if alone else picks, units=None if alone else units, match=match, min_score=min_score,
-    )  # fmt: skip
-    if alone and (run or any(value not in (None, []) for value in source.values())):
+    if not alone:
+        selection |= {"picks_file": str(picks) if picks else None, "units": units}
+    if alone and (run or any(value not in (None, []) for value in selection.values())):
         raise SettingsError(
             "options that choose runs, picks or tomograms: only with --like; name the project with --like"
         )
@@ -110,7 +104,7 @@ def compose_command(
     compose(
         bundle,
         out=out,
-        like=None if like is None else LikeOptions(like, source_settings(**source), tuple(run or ())),
+        like=None if like is None else LikeOptions(like, source_settings(**selection), tuple(run or ())),
         picks=picks if alone else None,
         units=cast("Units | None", units) if alone else None,
         shape=None if shape is None else options.parse_shape("--shape", shape),

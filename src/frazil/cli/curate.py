@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ _boxes = partial(typer.Option, rich_help_panel="Boxes")
 _split = partial(typer.Option, rich_help_panel="Training and validation")
 
 
+@options.takes_source
 def curate_command(
     source: Annotated[
         Path,
@@ -29,20 +30,8 @@ def curate_command(
     ] = False,
     preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file; options override it.")] = "fast",
     force: options.Force = False,
-    tomogram_type: options.TomogramType = None,
-    voxel_spacing: options.VoxelSpacing = None,
-    level: options.Level = None,
-    voxel_size: options.TrueVoxelSize = None,
-    user: options.User = None,
-    session: options.Session = None,
-    label: options.Label = None,
-    picks: options.PicksFile = None,
-    more_picks: options.MorePicks = None,
-    units: options.Units = None,
-    match: options.Match = None,
-    min_score: options.MinScore = None,
-    tilt_range: options.TiltRange = None,
-    contrast: options.Contrast = None,
+    *,
+    selection: dict[str, Any],
     box: Annotated[int | None, _boxes(metavar="VOXELS", help="Edge; preset fast takes multiples of 16.")] = None,
     resample_to: Annotated[float | None, _boxes(metavar="A", help="Voxel size of the boxes.")] = None,
     max_padding: Annotated[float | None, _boxes(metavar="SHARE", help="Leave out boxes with more padding.")] = None,
@@ -62,11 +51,6 @@ def curate_command(
     """
     from frazil.dataset.run import curate, source_settings
 
-    picked = options.source(
-        tomogram_type, voxel_spacing, level, voxel_size, user, session, label,
-        picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
-        more_picks=more_picks,
-    )  # fmt: skip
     chosen = {
         "box_size_voxel": box,
         "voxel_size_angstrom": resample_to,
@@ -81,7 +65,7 @@ def curate_command(
         source,
         out,
         preset=preset,
-        select=source_settings(**picked),
+        select=source_settings(**selection),
         first=first,
         count=count,
         dry_run=dry_run,

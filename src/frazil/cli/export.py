@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from frazil.cli import options
 from frazil.core.errors import SettingsError
 
 
+@options.takes_source
 def export_command(
     source: Annotated[Path, typer.Argument(help="Annotated tomograms that frazil curate takes.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the files.")],
@@ -22,19 +23,8 @@ def export_command(
         typer.Option(metavar="LABEL=A", help="Radius of a class, for masks, if the source does not say. Repeatable."),
     ] = None,
     force: options.Force = False,
-    tomogram_type: options.TomogramType = None,
-    voxel_spacing: options.VoxelSpacing = None,
-    level: options.Level = None,
-    voxel_size: options.TrueVoxelSize = None,
-    user: options.User = None,
-    session: options.Session = None,
-    label: options.Label = None,
-    picks: options.PicksFile = None,
-    units: options.Units = None,
-    match: options.Match = None,
-    min_score: options.MinScore = None,
-    tilt_range: options.TiltRange = None,
-    contrast: options.Contrast = None,
+    *,
+    selection: dict[str, Any],
 ) -> None:
     """Write annotated tomograms as another program wants them: tomograms, masks, coordinates.
 
@@ -43,13 +33,9 @@ def export_command(
     from frazil.dataset.run import source_settings
     from frazil.exporting.run import export
 
-    picked = options.source(
-        tomogram_type, voxel_spacing, level, voxel_size, user, session, label,
-        picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
-    )  # fmt: skip
     radii = {}
     for name, text in options.parse_pairs("--radius", radius, "LABEL=ANGSTROM", "ribosome=150").items():
         (radii[name],) = options.parse_numbers("--radius", text, "A", "ribosome=150")
         if radii[name] <= 0:
             raise SettingsError(f"--radius {name}={text}: give a radius above 0")
-    export(source, out, to=to, select=source_settings(**picked), radii_angstrom=radii, force=force)
+    export(source, out, to=to, select=source_settings(**selection), radii_angstrom=radii, force=force)

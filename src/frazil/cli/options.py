@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,42 +15,63 @@ from frazil.core.reading import parse_toml
 
 source_option = partial(typer.Option, rich_help_panel="Which tomograms and picks")
 
-TomogramType = Annotated[str | None, source_option(help="Tomogram type, e.g. denoised, if there are several.")]
-VoxelSpacing = Annotated[float | None, source_option(metavar="A", help="Voxel spacing folder, if there are several.")]
-Level = Annotated[int | None, source_option(help="Resolution level of an OME-Zarr; 0 is the finest.")]
-TrueVoxelSize = Annotated[
-    float | None, source_option(metavar="A", help="Voxel size of the finest level, if the header is wrong.")
-]
-User = Annotated[list[str] | None, source_option(metavar="NAME", help="Only picks of this user; repeatable.")]
-Session = Annotated[list[str] | None, source_option(metavar="NAME", help="Only picks of this session; repeatable.")]
-Label = Annotated[list[str] | None, source_option(metavar="NAME", help="Only this particle class; repeatable.")]
-PicksFile = Annotated[
-    Path | None, source_option(help="Table of the picks (CSV, STAR, .tbl, .em), if it is not next to the MRC files.")
-]
-Units = Annotated[
-    str | None,
-    source_option(metavar="UNIT", help="Coordinates in that file: voxel or angstrom, if it doesn't say so itself."),
-]
-Match = Annotated[
-    list[str] | None,
-    source_option(
-        metavar="TOMOGRAM=NAME",
-        help="The picks call a tomogram NAME, which is not what its file is called; * stands for the same in both, e.g. "
-        "'rec_*_bin4=TS_*'. Repeatable.",
-    ),
-]
-MinScore = Annotated[float | None, source_option(metavar="SCORE", help="Leave out picks with a lower score.")]
-MorePicks = Annotated[
-    Path | None,
-    source_option(metavar="FILE", help="A table of picks beside its own, such as [bold]frazil complete[/bold] writes."),
-]
-TiltRange = Annotated[
-    str | None,
-    source_option(metavar="LOWEST,HIGHEST", help="Tilt range in degrees, e.g. -45,45, if the source does not say."),
-]
-Contrast = Annotated[
-    str | None, source_option(metavar="SIGN", help="Protein in the tomograms: dark, or bright (inverted here).")
-]
+_SOURCE_OPTIONS: dict[str, Any] = {
+    "user": Annotated[list[str] | None, source_option(metavar="NAME", help="Only picks of this user; repeatable.")],
+    "session": Annotated[
+        list[str] | None, source_option(metavar="NAME", help="Only picks of this session; repeatable.")
+    ],
+    "label": Annotated[list[str] | None, source_option(metavar="NAME", help="Only this particle class; repeatable.")],
+    "picks": Annotated[
+        str | None,
+        source_option(
+            metavar="FILE", help="Table of the picks (CSV, STAR, .tbl, .em), if it is not next to the MRC files."
+        ),
+    ],
+    "more_picks": Annotated[
+        str | None,
+        source_option(
+            metavar="FILE", help="A table of picks beside its own, such as [bold]frazil complete[/bold] writes."
+        ),
+    ],
+    "units": Annotated[
+        str | None,
+        source_option(metavar="UNIT", help="Coordinates in that file: voxel or angstrom, if it doesn't say so itself."),
+    ],
+    "match": Annotated[
+        list[str] | None,
+        source_option(
+            metavar="TOMOGRAM=NAME",
+            help="The picks call a tomogram NAME, which is not what its file is called; * stands for the same in both, e.g. "
+            "'rec_*_bin4=TS_*'. Repeatable.",
+        ),
+    ],
+    "min_score": Annotated[float | None, source_option(metavar="SCORE", help="Leave out picks with a lower score.")],
+    "tomogram_type": Annotated[str | None, source_option(help="Tomogram type, e.g. denoised, if there are several.")],
+    "voxel_spacing": Annotated[
+        float | None, source_option(metavar="A", help="Voxel spacing folder, if there are several.")
+    ],
+    "level": Annotated[int | None, source_option(help="Resolution level of an OME-Zarr; 0 is the finest.")],
+    "voxel_size": Annotated[
+        float | None, source_option(metavar="A", help="Voxel size of the finest level, if the header is wrong.")
+    ],
+    "tilt_range": Annotated[
+        str | None,
+        source_option(metavar="LOWEST,HIGHEST", help="Tilt range in degrees, e.g. -45,45, if the source does not say."),
+    ],
+    "contrast": Annotated[
+        str | None, source_option(metavar="SIGN", help="Protein in the tomograms: dark, or bright (inverted here).")
+    ],
+}
+"""Options that choose tomograms and picks, in the order of the help."""
+
+_NOT_LIKE = {"more_picks", "contrast"}
+"""Those that mean nothing to a command with ``--like``, which reads no voxels."""
+
+_FIELDS = {
+    "user": "users", "session": "sessions", "label": "labels", "picks": "picks_file", "more_picks": "more_picks_file",
+    "voxel_spacing": "voxel_spacing_angstrom", "voxel_size": "voxel_size_angstrom", "tilt_range": "tilt_range_degrees",
+}  # fmt: skip
+"""What `SourceSettings` calls them, where it is not the same."""
 
 Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any setting of the preset; repeatable.")
@@ -71,29 +92,37 @@ Dask = Annotated[
 First = Annotated[int | None, machine_option(help="Start at this index, for a job array: --first 100 --count 50.")]
 
 
-_SOURCE = ("tomogram_type", "voxel_spacing_angstrom", "level", "voxel_size_angstrom", "users", "sessions", "labels")
+def takes_source(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that choose tomograms and picks, instead of its parameter `selection`, which gets what they say.
 
+    An option that the command has of its own is not added; what ``--like`` is to be like has its ``--true-voxel-size``.
+    """
+    own = inspect.signature(command, eval_str=True).parameters
+    like = "like" in own
+    left_out = {*own} - {"voxel_size"} | (_NOT_LIKE if like else set())
+    options = {name: option for name, option in _SOURCE_OPTIONS.items() if name not in left_out}
+    names = {"true_voxel_size" if like and name == "voxel_size" else name: name for name in options}
 
-def source(
-    *values: Any,
-    picks: Path | None,
-    units: str | None,
-    match: list[str] | None,
-    min_score: float | None,
-    tilt_range: str | None = None,
-    contrast: str | None = None,
-    more_picks: Path | None = None,
-) -> dict[str, Any]:
-    """Return what the options were given, for `SourceSettings`; `values` are those from `TomogramType` to `Label`, in that order."""
-    return dict(zip(_SOURCE, values, strict=True)) | {
-        "picks_file": str(picks) if picks else None,
-        "units": units,
-        "match": match,
-        "min_score": min_score,
-        "tilt_range_degrees": parse_tilt_range(tilt_range) if tilt_range else None,
-        "contrast": contrast,
-        "more_picks_file": str(more_picks) if more_picks else None,
-    }
+    def with_source(**given: Any) -> None:
+        selection = {_FIELDS.get(name, name): given.pop(asked) for asked, name in names.items()}
+        if text := selection.get("tilt_range_degrees"):
+            selection["tilt_range_degrees"] = parse_tilt_range(text)
+        command(**given, selection=selection)
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in own.values():
+        parameters += (
+            [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+            if parameter.name != "selection"
+            else [
+                inspect.Parameter(asked, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=options[name])
+                for asked, name in names.items()
+            ]
+        )
+    with_source.__doc__ = command.__doc__
+    with_source.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_source.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_source
 
 
 def parse_settings(

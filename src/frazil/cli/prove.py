@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from frazil.cli import options
 from frazil.core.errors import SettingsError
 
 
+@options.takes_source
 def prove_command(
     project: Annotated[Path, typer.Argument(help="Annotated tomograms, as for [bold]frazil curate[/bold].")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for proof.json and report.html.")],
@@ -46,20 +47,8 @@ def prove_command(
         ),
     ] = None,
     force: options.Force = False,
-    user: options.User = None,
-    session: options.Session = None,
-    label: options.Label = None,
-    picks: options.PicksFile = None,
-    more_picks: options.MorePicks = None,
-    units: options.Units = None,
-    match: options.Match = None,
-    min_score: options.MinScore = None,
-    tilt_range: options.TiltRange = None,
-    contrast: options.Contrast = None,
-    tomogram_type: options.TomogramType = None,
-    voxel_spacing: options.VoxelSpacing = None,
-    level: options.Level = None,
-    true_voxel_size: options.TrueVoxelSize = None,
+    *,
+    selection: dict[str, Any],
     workers: options.Workers = 1,
     dask: options.Dask = None,
 ) -> None:
@@ -70,11 +59,6 @@ def prove_command(
     from frazil.dataset.run import source_settings
     from frazil.proof.run import prove
 
-    source = options.source(
-        tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label,
-        picks=picks, units=units, match=match, min_score=min_score, tilt_range=tilt_range, contrast=contrast,
-        more_picks=more_picks,
-    )  # fmt: skip
     weights = {}
     for name, text in options.parse_pairs("--weight", weight, "CLASS=WEIGHT", "ribosome=2").items():
         try:
@@ -88,7 +72,7 @@ def prove_command(
         pick=pick or (),
         out=out,
         projects=projects or (),
-        source=source_settings(**source),
+        source=source_settings(**selection),
         arms=arm or (),
         mixtures=mixture or (1, 2, 4),
         seeds=seeds,

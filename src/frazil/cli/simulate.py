@@ -16,6 +16,7 @@ _specimen = partial(typer.Option, rich_help_panel="Specimen")
 _microscope = partial(typer.Option, rich_help_panel="Microscope")
 
 
+@options.takes_source
 def simulate_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the copick project.")],
     preset: Annotated[str, typer.Option(help="czii, small, or a TOML file; options override it.")] = "czii",
@@ -58,17 +59,8 @@ def simulate_command(
         ),
     ] = None,
     run: Annotated[list[str] | None, options.source_option(help="Only this run; repeatable.")] = None,
-    user: options.User = None,
-    session: options.Session = None,
-    label: options.Label = None,
-    picks: options.PicksFile = None,
-    units: options.Units = None,
-    match: options.Match = None,
-    min_score: options.MinScore = None,
-    tomogram_type: options.TomogramType = None,
-    voxel_spacing: options.VoxelSpacing = None,
-    level: options.Level = None,
-    true_voxel_size: options.TrueVoxelSize = None,
+    *,
+    selection: dict[str, Any],
     workers: options.Workers = 1,
     dask: options.Dask = None,
     first: options.First = None,
@@ -93,11 +85,7 @@ def simulate_command(
         "microscope.optics.defocus_um": defocus,
     }
     settings = {key: value for key, value in chosen.items() if value is not None}
-    source = options.source(
-        tomogram_type, voxel_spacing, level, true_voxel_size, user, session, label,
-        picks=picks, units=units, match=match, min_score=min_score,
-    )  # fmt: skip
-    if like is None and (run or any(value not in (None, []) for value in source.values())):
+    if like is None and (run or any(value not in (None, []) for value in selection.values())):
         raise SettingsError(
             "options that choose runs, picks or tomograms: only with --like; name the project with --like"
         )
@@ -109,7 +97,7 @@ def simulate_command(
         count=count,
         first=first,
         seed=seed,
-        like=None if like is None else LikeOptions(like, source_settings(**source), tuple(run or ()), voxel_size),
+        like=None if like is None else LikeOptions(like, source_settings(**selection), tuple(run or ()), voxel_size),
         types=[name.strip() for name in types.split(",")],
         levels=levels,
         mrc=mrc,
