@@ -35,7 +35,7 @@ MOST_WORKERS = 4096
 _MOST_AHEAD = 2 * MOST_WORKERS
 _LONGEST_NAME = 100
 
-_stopping = threading.Event()  # in a local worker process
+_working, _stopping = threading.Event(), threading.Event()  # in a local worker process
 _one_at_a_time = threading.Lock()  # in a Dask worker, which may have several threads
 
 
@@ -123,10 +123,14 @@ def _threaded(work: Callable[[Item], Result], threads: int | None, item: Item) -
 
 
 def _in_worker(work: Callable[[Item], Result], threads: int | None, item: Item) -> Result:
-    """Work in a local process that may have been told to stop."""
-    if _stopping.is_set():
-        raise SystemExit
-    return _threaded(work, threads, item)
+    """Work in a local process that may be told to stop; then it ends with the item, since the pool may wait for that."""
+    try:
+        _working.set()
+        return _threaded(work, threads, item)
+    finally:
+        _working.clear()
+        if _stopping.is_set():
+            os._exit(1)  # what was half-written is removed by now
 
 
 def _on_cluster(version: str, folder: str, work: Callable[[Item], Result], threads: int | None, item: Item) -> Result:
@@ -181,7 +185,9 @@ def _begin_worker() -> None:
 
 
 def _stop(*_: Any) -> None:
-    """Abandon the current item, so that what is half-written is removed."""
+    """Abandon the current item, so that what is half-written is removed; without one end at once, since the pool swallows exits."""
+    if not _working.is_set():
+        os._exit(1)
     _stopping.set()
     signal(SIGTERM, SIG_IGN)
     raise SystemExit
