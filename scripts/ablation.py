@@ -114,7 +114,7 @@ def held_out_loss(folder: Path, store: BoxStore) -> dict[str, float]:
     levels, losses = [], []
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         for batch in validation_loader(pairs, batch_size=16, rank=0, devices=1, waiting=Waiting()):
-            losses.append(task.losses(batch).double())
+            losses.append(task.errors(batch).mean(dim=1).double())
             levels.append(batch.t)
     loss, level = torch.cat(losses).numpy(), torch.cat(levels).numpy()
     fifth = level * 5 // timesteps

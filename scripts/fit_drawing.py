@@ -33,7 +33,7 @@ HIGH = (600, 1000)
 
 KNOTS = np.array([0, 200, 350, 450, 550, 650, 750, 850, 999])
 EDGE = 64
-RIDGE = 1e-3
+RIDGE = 1e-4
 
 
 class Lacking:
@@ -85,7 +85,8 @@ def fit_filter(lacking: Lacking, count: int) -> None:
     branch = lacking.branch
     edge, bands = branch.draw.kernel_size[0], branch.draw.in_channels
     size = bands * edge**3 + 1
-    gram, moment, before = torch.zeros(size, size), torch.zeros(size, bands), 0.0
+    gram, moment = (torch.zeros(size, columns, dtype=torch.float64) for columns in (size, bands))
+    before = 0.0
     for number in range(count):
         density, lacks, _ = lacking.draw(number, *HIGH)
         rows, target = unfolded(density, edge), lacks[0].flatten(1).T
@@ -93,7 +94,7 @@ def fit_filter(lacking: Lacking, count: int) -> None:
         moment += rows.T @ target
         before += float(target.square().sum())
     gram.diagonal().mul_(1 + RIDGE)
-    solved = torch.linalg.solve(gram.double(), moment.double()).float()
+    solved = torch.linalg.solve(gram, moment).float()
     branch.draw.weight.data.copy_(solved[:-1].T.reshape(branch.draw.weight.shape))
     branch.draw.bias.data.zero_()  # where nothing is painted, nothing is drawn
     print(f"{count} windows: the filter explains {float((solved * moment).sum()) / before:.4f} of what is lacking")

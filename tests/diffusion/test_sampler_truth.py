@@ -73,7 +73,16 @@ STDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 18.0)
 
 @pytest.mark.parametrize(
     ("sampler", "steps"),
-    [("dpm++", 15), ("dpm++", 20), ("dpm++", 30), ("unipc", 15), ("unipc", 20), ("unipc", 30), ("sde-dpm++", 30)],
+    [
+        ("dpm++", 15),
+        ("dpm++", 20),
+        ("dpm++", 30),
+        ("fresh-dpm++", 20),
+        ("unipc", 15),
+        ("unipc", 20),
+        ("unipc", 30),
+        ("sde-dpm++", 30),
+    ],
 )
 def test_variance_of_voxel_noise_is_kept_within_5_percent(sampler, steps):
     np.testing.assert_allclose(exact_variances(STDS, sampler, steps), 1, atol=0.05)

@@ -88,7 +88,7 @@ def test_even_in_time(name):
     assert make_solver(name, PAPER, 4).timesteps == [999, 749, 499, 249]
 
 
-@pytest.mark.parametrize("name", ["dpm++", "sde-dpm++", "unipc"])
+@pytest.mark.parametrize("name", ["dpm++", "fresh-dpm++", "sde-dpm++", "unipc"])
 @pytest.mark.parametrize("steps", [5, 10, 20, 30])
 def test_even_in_log_snr_as_nearly_as_whole_timesteps_allow(name, steps):
     solver = make_solver(name, PAPER, steps)
@@ -142,18 +142,31 @@ def test_ddim_steps_are_those_of_song_et_al(steps):
         torch.testing.assert_close(x.double(), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_the_first_step_draws_its_noise_anew_and_the_others_keep_it():
+    fresh, sde, ode = (make_solver(name, PAPER, 8).weights for name in ("fresh-dpm++", "sde-dpm++", "dpm++"))
+    assert fresh == [sde[0], *ode[1:]]
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_noise_is_demanded_exactly_where_it_is_used(name):
     solver = make_solver(name, PAPER, 4)
     (x,) = random_volumes(1)
-    assert solver.draws_noise == (name in ("ddpm", "sde-dpm++"))
+    assert solver.draws_noise == (name in ("ddpm", "sde-dpm++", "fresh-dpm++"))
     with pytest.raises(TypeError, match="noise is"):
         solver.step(x, x, None if solver.draws_noise else x)
 
 
 def test_usual_steps():
     usual = {name: resolve_steps(name, PAPER, None) for name in SAMPLERS}
-    assert usual == {"ddpm": 1000, "ddim": 50, "dpm++": 20, "sde-dpm++": 30, "unipc": 20, "distilled": 4}
+    assert usual == {
+        "ddpm": 1000,
+        "ddim": 50,
+        "dpm++": 20,
+        "fresh-dpm++": 20,
+        "sde-dpm++": 30,
+        "unipc": 20,
+        "distilled": 4,
+    }
     short = DiffusionSettings(timesteps=12)
     assert {resolve_steps(name, short, None) for name in SAMPLERS if usual[name] > 12} == {12}
 

@@ -115,7 +115,7 @@ def test_the_pretrained_bundle_has_eight_groups_everywhere():
 def test_the_card_is_plain_json(bundle):
     content = json.loads((bundle / "bundle.json").read_text())
     assert list(content)[:4] == ["schema_version", "kind", "frazil_version", "torch_version"]
-    assert (content["schema_version"], content["axis_order"]) == (6, "zyx")
+    assert (content["schema_version"], content["axis_order"]) == (7, "zyx")
     assert content["labels"] == list(LABELS)
     assert content["tilt_range_degrees"] == [-48, 45]
     assert content["normalisation"] == content["preset"]["training"]["normalisation"] == "measured"
@@ -234,6 +234,14 @@ def test_a_bundle_of_the_first_schema_is_read_as_the_network_of_the_paper(bundle
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in old.network.state_dict().items())
 
 
+def test_layouts_that_were_painted_otherwise_are_refused(make_layout_bundle, refuses):
+    bundle = make_layout_bundle()
+    assert load_bundle(bundle).card.schema_version == 7
+    edit_card(bundle, schema_version=6)
+    with refuses(BundleError, "schema version 6", "train it anew"):
+        load_bundle(bundle)
+
+
 def test_what_is_open_in_training_is_decided_in_a_bundle():
     with pytest.raises(ValueError, match="a bundle has to say what it was trained in"):
         make_card(preset=load_preset("smoke", {"training.precision": "auto"}))
@@ -242,7 +250,7 @@ def test_what_is_open_in_training_is_decided_in_a_bundle():
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"schema_version": 7, "new_field": 1}, ("schema version 7", "newer frazil")),
+        ({"schema_version": 8, "new_field": 1}, ("schema version 8", "newer frazil")),
         ({"schema_version": "one"}, ("schema_version",)),
         ({"kind": "box store"}, ("not a record of kind 'frazil bundle'",)),
         ({"axis_order": "xyz"}, ("axis_order", "'zyx'")),

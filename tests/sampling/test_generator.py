@@ -251,7 +251,7 @@ def test_a_bundle_without_voxel_size_takes_the_given_one(make_bundle):
         ({"label": "ribosome", "steps": 7}, ("7 steps", "1 to 6")),
         (
             {"label": "ribosome", "sampler": "euler"},
-            ("sampler = 'euler'", "'ddpm', 'ddim', 'dpm++', 'sde-dpm++', 'unipc' or 'distilled'"),
+            ("sampler = 'euler'", "'ddpm', 'ddim', 'dpm++', 'fresh-dpm++', 'sde-dpm++', 'unipc' or 'distilled'"),
         ),
         ({"label": "ribosome", "precision": "16"}, ("precision '16'", "32-true, bf16-mixed, auto")),
         ({"label": "ribosome", "step": 3}, ("step: not an option", "steps")),

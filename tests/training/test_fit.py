@@ -10,7 +10,7 @@ from rich.progress import Progress
 from frazil.core.errors import CheckpointError, TrainingError
 from frazil.dataset.examples import BoxExamples
 from frazil.dataset.variation import Variation
-from frazil.diffusion.objective import denoising_loss
+from frazil.diffusion.objective import denoising_errors
 from frazil.model.noise import NoiseSchedule
 from frazil.model.unet import build_network
 from frazil.model.wavelet import haar_split
@@ -203,7 +203,8 @@ def test_the_validation_loss_is_eq_4_of_the_bundled_weights_on_the_fixed_pairs(
     batch = ValidationBatches(as_they_are(validation_set), tiny_preset)[pairs]
     schedule = NoiseSchedule.from_settings(tiny_preset.diffusion)
     with torch.no_grad():
-        expected = denoising_loss(network, batch.volumes, batch.condition, batch.t, batch.noise, schedule)
+        errors = denoising_errors(network, batch.volumes, batch.condition, batch.t, batch.noise, schedule)
+    expected = errors.mean(dim=1)
     assert newest.validation_loss == pytest.approx(float(expected.mean()), rel=1e-5)
     for level, loss in enumerate(newest.by_noise_level):
         here = expected[batch.t // 5 == level]

@@ -8,7 +8,7 @@ import torch
 
 from frazil.dataset.examples import BoxExamples
 from frazil.dataset.variation import Variation
-from frazil.diffusion.objective import denoising_loss, loss_weights
+from frazil.diffusion.objective import denoising_errors, loss_weights
 from frazil.model.unet import build_network
 from frazil.training.batches import TrainingBatches
 from frazil.training.plan import MicroBatch
@@ -25,11 +25,12 @@ def test_the_weighted_mean_is_descended_and_the_plain_losses_are_reported(tiny_p
         MicroBatch(0, tuple(range(8)), 1 / 8)
     ]
     result = task.training_step(batch, 0)
-    losses = denoising_loss(network, batch.volumes, batch.condition, batch.t, batch.noise, task.noise_schedule)
-    weights = loss_weights(batch.t, task.noise_schedule, weighting=weighting, min_snr_gamma=20.0)
-    torch.testing.assert_close(result["losses"], losses.detach())
-    torch.testing.assert_close(result["loss"], (weights * losses).mean())
-    torch.testing.assert_close(task.validation_step(replace(batch, share=9.0), 0)["losses"], losses)
+    errors = denoising_errors(network, batch.volumes, batch.condition, batch.t, batch.noise, task.noise_schedule)
+    std = network.front_end.band_scale()
+    weights = loss_weights(batch.t, task.noise_schedule, std, weighting=weighting, min_snr_gamma=20.0)
+    torch.testing.assert_close(result["losses"], errors.detach().mean(dim=1))
+    torch.testing.assert_close(result["loss"], (weights * errors).mean())
+    torch.testing.assert_close(task.validation_step(replace(batch, share=9.0), 0)["losses"], errors.mean(dim=1))
     assert (weights.std() > 0.1) == (weighting != "uniform")
 
 

@@ -58,7 +58,8 @@ def sample_command(
     copick: Annotated[bool, typer.Option("--copick/--no-copick", help="Also write a copick project.")] = True,
     force: Force = False,
     sampler: Annotated[
-        str | None, _sampler(help=f"ddpm (the paper), ddim, dpm++, sde-dpm++, unipc, or distilled.{_SUGGESTED}")
+        str | None,
+        _sampler(help=f"ddpm (the paper), ddim, dpm++, fresh-dpm++, sde-dpm++, unipc, or distilled.{_SUGGESTED}"),
     ] = None,
     steps: Annotated[
         int | None, _sampler(help="Steps of the sampler.  [dim]\\[default: its usual number][/dim]")

@@ -73,7 +73,7 @@ TiltDegrees = Annotated[tuple[float, float], AfterValidator(_is_range_of_tilts)]
 
 Conditioning = Literal["concat", "sum"]
 Normalisation = Literal["padded", "measured", "tomogram"]
-SamplerName = Literal["ddpm", "ddim", "dpm++", "sde-dpm++", "unipc", "distilled"]
+SamplerName = Literal["ddpm", "ddim", "dpm++", "fresh-dpm++", "sde-dpm++", "unipc", "distilled"]
 Precision = Literal["32-true", "bf16-mixed"]
 PrecisionChoice = Literal["32-true", "bf16-mixed", "auto"]
 """``auto`` follows from the hardware (`frazil.model.compute.native_precision`)."""
@@ -267,7 +267,8 @@ class TrainingSettings(Settings):
     ema_decay : decay of the exponential moving average of the weights; 0 keeps none.
     loss_weighting : weight of a box's loss by its noise level: ``uniform`` (the paper); ``min-snr``, the signal-to-noise ratio, at
         most `min_snr_gamma` (Hang et al. 2023); or ``snr-plus-one``, that ratio plus 1, at most `min_snr_gamma` (Salimans & Ho
-        2022), for the faint fine structure that ``uniform`` learns last. Reported losses are never weighted.
+        2022), for the faint fine structure that ``uniform`` learns last; 1 is 1 / std^2 for bands of the front end with a standard
+        deviation below 1. Reported losses are never weighted.
     class_dropout : share of the training boxes whose label or layout is hidden, which guidance needs; 0 hides none.
     checkpoint_activations : recompute activations for the gradients instead of keeping them: less memory, a quarter more time.
     normalisation : statistics of eq. 1 over the whole box including padding (``padded``, the paper), or over measured voxels;

@@ -168,7 +168,9 @@ def _curate_whole(
     warn_of_contrast(store)
     described, particles = store.description, store.particles
     print_counts(described.counts, described.voxel_size_angstrom, used="used")
-    say(f"averages of known orientations: {', '.join(store.averaged) or 'none, so particles are painted as balls'}")
+    say(
+        f"orientations known of: {', '.join(store.averaged) or 'no class, so particles are painted alike in all directions'}"
+    )
     if described.measured_radii:
         radii = [f"{label} {described.radii_angstrom[label]:.0f} A" for label in described.measured_radii]
         warn(f"radius not known, measured on the particles: {', '.join(radii)}")

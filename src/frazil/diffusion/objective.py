@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from frazil.core.records import Condition
 from frazil.core.settings import LossWeighting
 from frazil.model.noise import NoiseSchedule
+from frazil.model.unet import ConditionalUNet
 
 
 def noise_volumes(
@@ -25,38 +26,52 @@ def noise_volumes(
         return signal * x0 + spread * noise
 
 
-def denoising_loss(
-    network: nn.Module,
+def denoising_errors(
+    network: ConditionalUNet,
     x0: Float[Tensor, "b 1 z y x"],
     condition: Condition,
     t: Int64[Tensor, "b"],
     noise: Float[Tensor, "b 1 z y x"],
     schedule: NoiseSchedule,
-) -> Float[Tensor, "b"]:
-    """Return the mean squared error of each predicted clean volume: ``|x0_hat(x_t, t, c) - x0|^2 / voxels`` (eq. 4).
+) -> Float[Tensor, "b bands"]:
+    """Return the mean squared error of each predicted clean volume, ``|x0_hat(x_t, t, c) - x0|^2 / voxels`` (eq. 4), in each band.
 
-    The network runs under the caller's autocast, if any; the error is float32.
+    The bands are those of the network's front end; the loss of eq. 4 is their mean. The network runs under the caller's autocast, if any;
+    the error is float32.
     """
     x0_hat = network(noise_volumes(x0, t, noise, schedule), t, condition)
-    return (x0_hat.to(x0.dtype) - x0).square().flatten(1).mean(dim=1)  # type: ignore[no-any-return]
+    return band_errors(network, x0_hat.to(x0.dtype), x0)
+
+
+def band_errors(
+    network: ConditionalUNet, one: Float[Tensor, "b 1 z y x"], other: Float[Tensor, "b 1 z y x"]
+) -> Float[Tensor, "b bands"]:
+    """Return the mean squared difference of volumes in each band."""
+    return network.front_end.split(one - other).square().flatten(2).mean(dim=2)
 
 
 def loss_weights(
-    t: Int64[Tensor, "b"], schedule: NoiseSchedule, *, weighting: LossWeighting, min_snr_gamma: float
-) -> Float[Tensor, "b"]:
-    """Return the factor on each volume's loss.
+    t: Int64[Tensor, "b"],
+    schedule: NoiseSchedule,
+    band_std: Float[Tensor, "bands"],
+    *,
+    weighting: LossWeighting,
+    min_snr_gamma: float,
+) -> Float[Tensor, "b bands"]:
+    """Return the factor on the error of each volume in each band.
 
     ``uniform`` is 1. ``min-snr`` is ``min(SNR, gamma)`` with ``SNR = abar / (1 - abar)``: the weights of Hang et al. 2023
     for a network that predicts x0. They take weight from the noise levels at which hardly anything of the volume can be seen.
-    ``snr-plus-one`` is ``min(SNR + 1, gamma)``: those of Salimans & Ho 2022 (section 4; the loss of a network that predicts v),
-    at least 1. They add weight to the noise levels at which the finest and faintest frequencies are learned, and take it from none.
-    gamma is `min_snr_gamma`.
+    ``snr-plus-one`` is ``min(SNR + 1, gamma)``: those of Salimans & Ho 2022 (section 4; the loss of a network that predicts v).
+    They add weight to the noise levels at which the finest and faintest frequencies are learned, and take it from none. Their 1 is
+    that of data with a standard deviation of 1: a band whose `band_std` is smaller has ``1 / std^2``, so that what a layout tells of its
+    fine structure counts where noise hides everything else. gamma is `min_snr_gamma`.
     """
-    abar = schedule.abar(t)
+    snr = (schedule.abar(t) / (1 - schedule.abar(t)))[:, None]
     if weighting == "uniform":
-        return torch.ones_like(abar, dtype=torch.float32)
-    weights = abar / (1 - abar) if weighting == "min-snr" else 1 / (1 - abar)
-    return weights.clamp(max=min_snr_gamma).float()
+        return torch.ones_like(snr * band_std, dtype=torch.float32)
+    more = torch.zeros_like(band_std) if weighting == "min-snr" else band_std.clamp(max=1) ** -2
+    return (snr + more).clamp(max=min_snr_gamma).float()
 
 
 def _per_sample(coefficient: Float[Tensor, "b"], x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:

@@ -62,33 +62,34 @@ class _Recipe:
     Parameters
     ----------
     order : 1, or 2 for steps that go on as the prediction has changed; the first and the last step are of order 1.
-    draws_noise : each step replaces noise, as in DDPM, instead of keeping it.
+    noisy : the first so many steps replace noise, as in DDPM, instead of keeping it.
     timesteps : where the network is evaluated.
     usual_steps : None is all timesteps.
     corrects : a step is taken again once the prediction at its end is known (Zhao et al. 2023).
     """
 
     order: int
-    draws_noise: bool
+    noisy: float
     timesteps: _Places
     usual_steps: int | None
     corrects: bool = False
 
 
 _RECIPES: dict[SamplerName, _Recipe] = {
-    "ddpm": _Recipe(1, True, _even_in_time, None),
-    "ddim": _Recipe(1, False, _even_in_time, 50),
-    "dpm++": _Recipe(2, False, _even_in_log_snr, 20),
-    "sde-dpm++": _Recipe(2, True, _even_in_log_snr, 30),
-    "unipc": _Recipe(2, False, _even_in_log_snr, 20, corrects=True),
-    "distilled": _Recipe(1, False, _even_before_the_last, 4),
+    "ddpm": _Recipe(1, math.inf, _even_in_time, None),
+    "ddim": _Recipe(1, 0, _even_in_time, 50),
+    "dpm++": _Recipe(2, 0, _even_in_log_snr, 20),
+    "fresh-dpm++": _Recipe(2, 1, _even_in_log_snr, 20),
+    "sde-dpm++": _Recipe(2, math.inf, _even_in_log_snr, 30),
+    "unipc": _Recipe(2, 0, _even_in_log_snr, 20, corrects=True),
+    "distilled": _Recipe(1, 0, _even_before_the_last, 4),
 }
 
 
 def resolve_steps(sampler: SamplerName, settings: DiffusionSettings, steps: int | None) -> int:
     """Return how many steps a sampler takes; every step is one network evaluation, or two if it is guided.
 
-    If `steps` is None, all timesteps for ``ddpm`` (the paper), 50 for ``ddim``, 30 for ``sde-dpm++``, 20 for ``dpm++`` and ``unipc``:
+    If `steps` is None, all timesteps for ``ddpm`` (the paper), 50 for ``ddim``, 30 for ``sde-dpm++``, 20 for the others:
     the fewest, by tens, that keep the variance of voxel noise within 5 % (docs/lab/performance.md); ``ddim`` never does. ``distilled``
     is for networks that were taught to do with few, 4 unless the bundle says otherwise.
     """
@@ -118,9 +119,9 @@ class Solver:
     def __init__(self, recipe: _Recipe, timesteps: list[int], sigmas: Float64[np.ndarray, "n"]) -> None:
         self.timesteps = timesteps
         self.sigmas = sigmas
-        self.draws_noise = recipe.draws_noise
+        self.draws_noise = recipe.noisy > 0
         levels = _Levels(sigmas)
-        self.weights = [levels.step(number, recipe.order, recipe.draws_noise) for number in range(len(timesteps))]
+        self.weights = [levels.step(number, recipe.order, number < recipe.noisy) for number in range(len(timesteps))]
         self._corrections = [levels.correction(number) if recipe.corrects else None for number in range(len(timesteps))]
         self._number = 0
         self._x = self._x0 = self._x0_before = torch.empty(0)
@@ -212,7 +213,8 @@ def make_solver(name: SamplerName, settings: DiffusionSettings, steps: int | Non
     """Return a fresh solver.
 
     ``ddpm`` is ancestral sampling by eq. 3; ``ddim`` is Song et al. 2021 with eta 0; ``dpm++`` and ``sde-dpm++`` are
-    DPM-Solver++(2M) and its stochastic form, Lu et al. 2022; ``unipc`` is Zhao et al. 2023; ``distilled`` is DDIM at the noise levels of a
+    DPM-Solver++(2M) and its stochastic form, Lu et al. 2022; ``fresh-dpm++`` is the former, but its first step is of the latter and draws
+    the noise anew (docs/lab/results.md says why); ``unipc`` is Zhao et al. 2023; ``distilled`` is DDIM at the noise levels of a
     student (`frazil.diffusion.distillation`). For `steps` see `resolve_steps`.
     """
     recipe = _RECIPES[name]

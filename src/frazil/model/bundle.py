@@ -45,7 +45,8 @@ class BundleCard(Document):
 
     The schema version is raised whenever the settings grow, because a reader calls a setting that it does not know damaged: 2 added
     networks other than the paper's, 3 the variation of boxes and a start from another bundle, 4 preconditioning by inverse variance,
-    5 the groups of the first block, 6 layouts. All older ones load: what they do not say has the value that was then the only one.
+    5 the groups of the first block, 6 layouts, 7 another scale of what layouts are painted with. All older ones load, but for the layouts
+    of 6: what they do not say has the value that was then the only one.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class BundleCard(Document):
     written_by: ClassVar[str] = "frazil train or frazil import-weights"
     remedy: ClassVar[str] = "copy the bundle again from its origin"
 
-    schema_version: int = 6
+    schema_version: int = 7
     kind: Literal["frazil bundle"] = "frazil bundle"
     torch_version: str = Field(default_factory=lambda: str(torch.__version__))
     preset: Preset
@@ -109,6 +110,8 @@ class BundleCard(Document):
             self.voxel_size_angstrom is None or not {*self.labels} <= self.radius_angstrom.keys()
         ):
             raise ValueError("layouts need the voxel size, and a radius of every class")
+        if self.preset.model.layout_channels and self.schema_version < 7:
+            raise ValueError(f"layouts of schema version {self.schema_version} are painted otherwise; train it anew")
         known = self.labels if self.preset.model.layout_channels else ()
         if self.layouts is not None and not self.layouts.number_per_um3.keys() <= {*known}:
             raise ValueError("layouts of other classes than those of the network, or of a network that takes none")

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from frazil.model.unet import ConditionalUNet
 
 
-_DENSEST = 4.0
-"""What a dense particle has in a tomogram, in spreads; templates have 1. So their bands are as large as those of the volume."""
-
 _DRAWN = 5
 """Edge of the filter that draws the density: behind a front end 10 voxels of the tomogram."""
 
@@ -58,7 +55,7 @@ class LayoutBranch(nn.Module):
     def density(self, planes: Float[Tensor, "b planes z y x"], front_end: FrontEnd) -> Float[Tensor, "b bands z y x"]:
         """Return the bands of the sum of all classes, on the scale of the volume's bands."""
         bands = front_end.split(planes[:, :-MORE_PLANES].sum(dim=1, keepdim=True))
-        return bands * (_DENSEST / front_end.band_scale(bands.device))[:, None, None, None]
+        return bands / front_end.band_scale(bands.device)[:, None, None, None]
 
     def forward(
         self, planes: Float[Tensor, "b planes z y x"], front_end: FrontEnd, condition: Float[Tensor, "b w"]

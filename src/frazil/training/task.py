@@ -11,7 +11,7 @@ from torch import Tensor
 
 from frazil.core.settings import Preset
 from frazil.diffusion.distillation import Distillation
-from frazil.diffusion.objective import denoising_loss, loss_weights, noise_volumes
+from frazil.diffusion.objective import band_errors, denoising_errors, loss_weights, noise_volumes
 from frazil.model.compute import Compute
 from frazil.model.noise import NoiseSchedule
 from frazil.model.unet import ConditionalUNet
@@ -27,9 +27,9 @@ class DenoisingTask(pl.LightningModule):
         self.preset = preset
         self.noise_schedule = NoiseSchedule.from_settings(preset.diffusion)
 
-    def losses(self, batch: NoisyBatch) -> Tensor:
-        """Return the loss of each box, `(b,)`, not weighted."""
-        return denoising_loss(self.network, batch.volumes, batch.condition, batch.t, batch.noise, self.noise_schedule)
+    def errors(self, batch: NoisyBatch) -> Tensor:
+        """Return the squared error of each box in each band, `(b, bands)`; their mean is the loss of the box."""
+        return denoising_errors(self.network, batch.volumes, batch.condition, batch.t, batch.noise, self.noise_schedule)
 
     def levels(self, batch: NoisyBatch) -> Tensor:
         """Return the timestep of each box's noise, `(b,)`."""
@@ -41,19 +41,19 @@ class DenoisingTask(pl.LightningModule):
 
     def training_step(self, batch: NoisyBatch, batch_idx: int) -> dict[str, Any]:
         """Return the loss to descend, and the unweighted losses of eq. 4 for the history."""
-        losses = self.losses(batch)
-        settings = self.preset.training
+        errors, settings = self.errors(batch), self.preset.training
         weights = loss_weights(
             self.levels(batch),
             self.noise_schedule,
+            self.network.front_end.band_scale(batch.t.device),
             weighting=settings.loss_weighting,
             min_snr_gamma=settings.min_snr_gamma,
         )
-        return {"loss": (weights * losses).sum() * batch.share, "losses": losses.detach()}
+        return {"loss": (weights * errors).mean(dim=1).sum() * batch.share, "losses": errors.detach().mean(dim=1)}
 
     def validation_step(self, batch: NoisyBatch, batch_idx: int) -> dict[str, Tensor]:
         """Return the loss and noise level of each pair."""
-        return {"losses": self.losses(batch), "t": batch.t}
+        return {"losses": self.errors(batch).mean(dim=1), "t": batch.t}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, constant learning rate, over the weights that are not frozen."""
@@ -75,15 +75,15 @@ class DistillationTask(DenoisingTask):
         """Return the timestep at which the student's step begins."""
         return self.distillation.level(self.distillation.step_of(batch.t))
 
-    def losses(self, batch: NoisyBatch) -> Tensor:
-        """Return the squared distance of each box to what the teacher makes of it, `(b,)`, not weighted."""
+    def errors(self, batch: NoisyBatch) -> Tensor:
+        """Return the squared distance of each box to what the teacher makes of it, in each band, `(b, bands)`."""
         (teacher,) = self._teacher
         teacher.to(batch.t.device)
         step, t = self.distillation.step_of(batch.t), self.levels(batch)
         x_t = noise_volumes(batch.volumes, t, batch.noise, self.noise_schedule)
         target = self.distillation.target(teacher, x_t, step, batch.condition, self.guidance)
         predicted = self.network(x_t, t, batch.condition)
-        return (predicted.to(target.dtype) - target).square().flatten(1).mean(dim=1)  # type: ignore[no-any-return]
+        return band_errors(self.network, predicted.to(target.dtype), target)
 
 
 class WarmingAverage(WeightAveraging):

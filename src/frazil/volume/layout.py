@@ -1,14 +1,16 @@
 """Painting a layout: placed particles as planes that a network takes.
 
-There is a plane for each class. A particle whose orientation is known, and whose looks are, is painted as its rotated template; any
-other as a soft ball of its radius. Three more planes follow: that a layout is told at all, that the height in the tomogram is known,
-and that height, from -1 at its lowest plane to 1 at its highest. Each is zero where it is not known, so zeros are the null.
+There is a plane for each class. A particle is painted as the template of its class, rotated; as the mean of the template over all
+rotations where its orientation is not known; as a soft ball of its radius where the class has no template. Three more planes follow: that
+a layout is told at all, that the height in the tomogram is known, and that height, from -1 at its lowest plane to 1 at its highest. Each
+is zero where it is not known, so zeros are the null.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from frazil.core.records import Layout
+from frazil.volume.spheres import rotational_average
 
 MORE_PLANES = 3
 """Planes beside those of the classes: told, height known, height."""
@@ -28,7 +31,8 @@ class Painter:
 
     Parameters
     ----------
-    templates : `(k, n, n, n)` looks of each class on the tomogram's voxels, matter positive, about its middle; zeros where not known.
+    templates : `(k, n, n, n)` looks of each class on the tomogram's voxels, in spreads, matter positive, about its middle; zeros where
+        not known.
     radius_voxel : `(k,)` of each class, in voxels of the tomogram.
     stride_voxel : voxels of the tomogram in one of the planes, along each axis. Voxel j of a plane is in the middle of those that it
         covers.
@@ -37,6 +41,18 @@ class Painter:
     templates: Float[Tensor, "k n n n"]
     radius_voxel: Sequence[float]
     stride_voxel: int = 1
+
+    @cached_property
+    def _drawn(self) -> tuple[Float[Tensor, "k m m m"], Float[Tensor, "k m m m"]]:
+        """Templates of particles whose orientation is known, and of others, both on a grid twice as fine.
+
+        Interpolation between voxels blurs what is finer than some four of them; between half voxels it does not.
+        """
+        every = self.templates.float().numpy()
+        return tuple(
+            torch.from_numpy(np.stack([_twice_as_fine(one) for one in some]).astype(np.float32))
+            for some in (every, [rotational_average(one) for one in every])
+        )  # type: ignore[return-value]
 
     @property
     def reach_voxel(self) -> float:
@@ -77,21 +93,33 @@ class Painter:
         axes: Sequence[Float[np.ndarray, "_"]],
     ) -> None:
         """Add one particle to the plane of its class."""
-        template, radius = self.templates[label], self.radius_voxel[label]
-        turned = bool(np.isfinite(rotation).all()) and bool(template.any())
-        half = (len(template) - 1) / 2
-        reach = half if turned else radius + self.stride_voxel
+        turned, unturned = self._drawn
+        known, radius = bool(np.isfinite(rotation).all()), self.radius_voxel[label]
+        template = turned[label] if known else unturned[label]
+        half, seen = (self.templates.shape[-1] - 1) / 2, bool(template.any())
+        reach = half if seen else radius + self.stride_voxel
         spans = [slice(*np.searchsorted(axis, (at - reach, at + reach))) for axis, at in zip(axes, center, strict=True)]
         if any(span.start == span.stop for span in spans):
             return
         near = [axis[span] - at for axis, span, at in zip(axes, spans, center, strict=True)]
         offset = np.stack(np.meshgrid(*near, indexing="ij"), axis=-1)
-        if turned:
-            own = (offset @ rotation)[..., ::-1] / half  # the inverse rotation; grid_sample takes xyz
+        if seen:
+            own = (offset @ rotation if known else offset)[
+                ..., ::-1
+            ] / half  # the inverse rotation; grid_sample takes xyz
             grid = torch.from_numpy(own.astype(np.float32))[None]
-            drawn = F.grid_sample(template[None, None].float(), grid, align_corners=True)[0, 0]
+            drawn = F.grid_sample(template[None, None], grid, align_corners=True)[0, 0]
         else:
             distance = np.linalg.norm(offset, axis=-1)
             ball = np.clip((radius - distance) / self.stride_voxel + 0.5, 0, 1)
             drawn = torch.from_numpy(ball.astype(np.float32))
         plane[tuple(spans)] += drawn
+
+
+def _twice_as_fine(volume: Float[np.ndarray, "n n n"]) -> Float[np.ndarray, "m m m"]:
+    """Return a cube of odd edge n on half voxels, m = 2n - 1, with its middle kept: zeros added to its Fourier transform."""
+    half = len(volume) // 2
+    spectrum = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(volume)))
+    padded = np.pad(spectrum, (half + 1, half))  # 2n voxels
+    fine = np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(padded)).real)
+    return np.asarray(8 * fine[1:, 1:, 1:])

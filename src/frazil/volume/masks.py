@@ -12,7 +12,7 @@ from frazil.volume.layout import Painter
 from frazil.volume.solid import with_cavities
 
 _CONTOUR = 1 / 3
-"""Of the highest density of a template: the contour that the simulator takes, too."""
+"""Of the highest density: the contour that the simulator takes, too."""
 
 
 def instance_mask(
@@ -20,19 +20,18 @@ def instance_mask(
 ) -> UInt16[np.ndarray, "z y x"]:
     """Return the number of the particle at each voxel, from 1 in the order of the layout; 0 for none.
 
-    A particle is its painted density above a contour, with its cavities; without a template or an orientation, a ball of
-    its radius. Where two meet, the voxel stays with the first.
+    A particle is its painted density above a contour, with its cavities; without a template, a ball of its radius. Where two meet,
+    the voxel stays with the first.
     """
     mask = np.zeros(shape_voxel, dtype=np.uint16)
     reach = int(np.ceil(painter.reach_voxel))
-    highest = painter.templates.flatten(1).amax(dim=1)
+    drawn = painter.templates.flatten(1).any(dim=1)
     for number in range(len(layout)):
         one = layout[np.array([number])]
         label = int(one.label[0])
-        turned = bool(np.isfinite(one.rotation).all()) and bool(highest[label] > 0)
         start = np.floor(one.center_voxel[0]).astype(int) - reach
         painted = painter.paint(one, start.tolist(), [2 * reach + 2] * 3)[label].numpy()
-        body = painted > (_CONTOUR * float(highest[label]) if turned else 0.5)
+        body = painted > (_CONTOUR * painted.max() if drawn[label] else 0.5)
         solid = with_cavities(body, voxel_size_angstrom)
         low, high = np.maximum(start, 0), np.minimum(start + 2 * reach + 2, shape_voxel)
         there = mask[tuple(map(slice, low, high))]

@@ -21,6 +21,7 @@ from frazil.dataset.tables import CENTER_VOXEL
 from frazil.dataset.tomograms import curate as curation
 from frazil.dataset.tomograms.curate import curate_tomograms
 from frazil.dataset.tomograms.store import TomogramStore
+from frazil.dataset.tomograms.templates import without_noise
 from frazil.dataset.tomograms.windows import Windows, turned
 from frazil.volume.layout import Painter
 
@@ -90,11 +91,11 @@ def test_gray_values_come_back_and_particles_keep_their_places(tmp_path):
 def test_an_average_is_the_particle_itself(tmp_path):
     store = curate(Ellipsoids(runs=8), tmp_path / "store")
     (template,) = store.templates
+    assert template.max() == pytest.approx(6 * 3e-6 / store.typical_moments.std, rel=0.15)
     grid = np.stack(np.meshgrid(*[np.arange(len(template)) - len(template) // 2] * 3, indexing="ij"), axis=-1)
-    weight = np.where((grid**2).sum(-1) < 81, template.clip(0.1) - 0.1, 0)
-    spread = np.sqrt([(weight * grid[..., axis] ** 2).sum() / weight.sum() for axis in range(3)])
-    assert spread == pytest.approx(np.sqrt(AXES**2 + 0.8**2), rel=0.25)
-    assert spread[2] > 1.5 * spread[0]
+    particle = template.max() * np.exp(-((grid / AXES) ** 2).sum(-1) / 2)
+    near = (grid**2).sum(-1) < 81
+    assert np.corrcoef(template[near], particle[near])[0, 1] > 0.98
 
 
 @pytest.mark.parametrize("absent", [False, True])
@@ -173,10 +174,23 @@ def test_a_radius_that_nothing_says_is_measured(tmp_path):
     assert 15 < described.radii_angstrom["rod"] < 60
 
 
-def test_without_orientations_there_is_no_average(tmp_path):
+def test_without_orientations_the_average_is_the_same_in_all_directions(tmp_path):
     store = curate(Ellipsoids(rotations=False), tmp_path / "store")
-    assert not store.templates.any()
+    (template,) = store.templates
+    assert template.max() > 1
+    np.testing.assert_allclose(template, template.transpose(2, 0, 1)[::-1], atol=1e-6)
     assert np.isnan(store.layout("TS_0").rotation).all()
+    assert store.averaged == []
+
+
+def test_of_two_averages_that_is_kept_which_they_share():
+    random = np.random.default_rng(0)
+    signal = gaussian_filter(random.standard_normal((25, 25, 25)), 1.5) * 1.5**1.5 * 4
+    noise = random.standard_normal((2, 25, 25, 25))
+    kept = without_noise(signal + noise)
+    assert np.square(kept - signal).mean() < 0.2 * np.square(noise.mean(axis=0)).mean()
+    np.testing.assert_allclose(without_noise(np.stack([signal, signal])), signal, atol=1e-9)
+    assert np.abs(without_noise(noise)).max() < 0.2
 
 
 def test_a_window_and_its_layout_are_of_one_turned_tomogram(tmp_path):

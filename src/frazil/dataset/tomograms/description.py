@@ -58,7 +58,7 @@ class TomogramStoreDescription(Document):
 
     written_by: ClassVar[str] = "frazil curate --whole"
 
-    schema_version: int = 1
+    schema_version: int = Field(2, ge=2)  # the averages of 1 were scaled otherwise
     kind: Literal["frazil tomogram store"] = "frazil tomogram store"
     axis_order: Literal["zyx"] = "zyx"
     labels: tuple[str, ...] = Field(min_length=1)

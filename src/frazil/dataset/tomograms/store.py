@@ -4,7 +4,7 @@
 
     STORE/dataset.json           what it is; written last
     STORE/particles.csv          a row per particle
-    STORE/templates.npz          the average of each class whose orientations are known
+    STORE/templates.npz          the average of each class
     STORE/tomograms/00000/       volume (float16, in units of the tomogram's spread), measured (where not all of it was)
 """
 
@@ -124,7 +124,7 @@ class TomogramStore:
 
     @cached_property
     def templates(self) -> Float32[np.ndarray, "k n n n"]:
-        """What a particle of each class looks like; zeros where no orientation is known."""
+        """What a particle of each class looks like, in spreads; zeros for a class without training particles."""
         edge, file = self.description.template_edge_voxel, self.path / TEMPLATES
         shape = (len(self.description.labels), edge, edge, edge)
         found = read_npz(file, {"templates": 4 * int(np.prod(shape)) + 1024}, remedy=REMEDY).get("templates")
@@ -134,8 +134,9 @@ class TomogramStore:
 
     @property
     def averaged(self) -> list[str]:
-        """Classes that have a template."""
-        return [label for label, seen in zip(self.description.labels, self.templates, strict=True) if seen.any()]
+        """Classes of which orientations are known."""
+        known = self.particles[ROTATION].notna().all(axis=1)
+        return sorted(self.particles.loc[known, "label"].unique())
 
     @property
     def typical_moments(self) -> Moments:

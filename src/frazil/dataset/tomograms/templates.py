@@ -7,22 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32
-from scipy.ndimage import gaussian_filter
-from torch.nn import functional as F
+from scipy.ndimage import map_coordinates
 
 from frazil.dataset.split import TRAIN
 from frazil.dataset.tables import CENTER_VOXEL, ROTATION
 from frazil.dataset.tomograms.store import TomogramStore
 from frazil.volume.crop import box_start, crop
+from frazil.volume.spheres import distances, rotational_average
 
-_MOST_AVERAGED = 400
+_MOST_AVERAGED = 500
 _MARGIN = 1.25
 """Templates reach this much beyond the largest radius: the halo that defocus makes is part of the looks."""
 
-_SMOOTHING_VOXEL = 0.8
-"""Planes have half the resolution of the tomogram: what they cannot show is filtered out."""
+_EDGE_VOXEL = 3.0
+"""Over which a template falls to zero there."""
+
+_NOISE = 1 / 7
+"""Halves of the particles whose averages correlate less than that, in a shell of frequencies, have only noise there."""
 
 _EDGE_OF_MATTER = 0.3
 """A particle ends where its average falls to this share of its strongest."""
@@ -32,7 +34,7 @@ _LARGEST_MEASURED_VOXEL = 24
 
 @dataclass(frozen=True)
 class Averages:
-    """Templates `(k, n, n, n)`, matter positive, 1 at the strongest, zeros for a class without orientations; radii of all classes.
+    """Templates `(k, n, n, n)` in spreads of the tomograms, matter positive; radii of all classes.
 
     `measured_radii` are the classes whose radius was not known before.
     """
@@ -48,41 +50,78 @@ def average_particles(store: TomogramStore) -> Averages:
     radii = dict(store.description.radii_angstrom)
     measured = tuple(label for label in labels if label not in radii)
     for label in measured:
-        upright = _average(store, label, 2 * _LARGEST_MEASURED_VOXEL + 1, turned=False)
-        radii[label] = voxel * measure_radius(upright)
+        halves = _halves(store, label, 2 * _LARGEST_MEASURED_VOXEL + 1, turned=False)
+        radii[label] = voxel * measure_radius(halves.mean(axis=0))
     edge = 2 * math.ceil(_MARGIN * max(radii.values()) / voxel) + 1
-    templates = np.stack([_average(store, label, edge, turned=True) for label in labels])
-    return Averages(templates, radii, measured)
+    templates = np.stack([_template(store, label, edge, radii[label] / voxel) for label in labels])
+    return Averages(templates.astype(np.float32), radii, measured)
+
+
+def _template(store: TomogramStore, label: str, edge: int, radius_voxel: float) -> Float[np.ndarray, "n n n"]:
+    """Return the average of a class; over all directions too, where too few orientations are known for two halves."""
+    own = min(edge, 2 * math.ceil(_MARGIN * radius_voxel + _EDGE_VOXEL) + 1)  # a small particle is a small average
+    halves = _halves(store, label, own, turned=True)
+    if all(half.any() for half in halves):
+        average = without_noise(np.stack([_within(half, radius_voxel) for half in halves]))
+    else:
+        average = rotational_average(_halves(store, label, own, turned=False).mean(axis=0))
+    return np.pad(_within(average, radius_voxel), (edge - own) // 2)
+
+
+def without_noise(halves: Float[np.ndarray, "2 n n n"]) -> Float[np.ndarray, "n n n"]:
+    """Return the mean of two averages, each shell of frequencies as strong as it is certain.
+
+    With the Fourier shell correlation F of the halves that is Wiener's filter, ``2F / (1 + F)`` (Rosenthal & Henderson 2003).
+    """
+    edge = halves.shape[-1]
+    spectra = np.fft.fftn(halves, axes=(1, 2, 3))
+    axis = np.fft.fftfreq(edge) * edge
+    shell = np.rint(np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)).astype(int)
+
+    def total(values: Float[np.ndarray, "n n n"]) -> Float[np.ndarray, "shells"]:
+        return np.bincount(shell.ravel(), values.ravel())
+
+    power = total(abs(spectra[0]) ** 2) * total(abs(spectra[1]) ** 2)
+    correlation = total((spectra[0] * spectra[1].conj()).real) / np.sqrt(np.maximum(power, 1e-30))
+    noise = np.flatnonzero(correlation < _NOISE)
+    correlation[noise[0] if len(noise) else edge :] = 0
+    certain = 2 * correlation / (1 + correlation)
+    return np.asarray(np.fft.ifftn(spectra.mean(axis=0) * certain[shell]).real)
+
+
+def _within(volume: Float[np.ndarray, "n n n"], radius_voxel: float) -> Float[np.ndarray, "n n n"]:
+    """Return what lies within the radius and its margin, above the gray value there."""
+    inside = np.clip(1 - (distances(len(volume)) - _MARGIN * radius_voxel) / _EDGE_VOXEL, 0, 1)
+    border = (inside > 0) & (inside < 1)
+    return (volume - (np.median(volume[border]) if border.any() else 0)) * inside
 
 
 def measure_radius(average: Float[np.ndarray, "n n n"]) -> float:
     """Return the largest radius, in voxels, at which the mean over directions is a third of its strongest; at least 2."""
-    axis = np.arange(len(average)) - len(average) // 2
-    distance = np.sqrt(sum(part**2 for part in np.meshgrid(axis, axis, axis, indexing="ij"))).round().astype(int)
+    distance = distances(len(average)).round().astype(int)
     shells = np.bincount(distance.ravel(), average.ravel()) / np.bincount(distance.ravel())
     shells = shells[: len(average) // 2]
     strong = np.flatnonzero(shells > _EDGE_OF_MATTER * shells.max())
     return float(max(2, strong[-1] + 0.5))
 
 
-def _average(store: TomogramStore, label: str, edge: int, *, turned: bool) -> Float32[np.ndarray, "n n n"]:
-    """Average up to some hundred particles in a cube of `edge`; `turned` back by their orientations, if these are known."""
+def _halves(store: TomogramStore, label: str, edge: int, *, turned: bool) -> Float[np.ndarray, "2 n n n"]:
+    """Average two halves of up to some hundred particles, matter positive, `turned` back by their orientations, if these are known.
+
+    A half without particles is zero.
+    """
     rows = store.particles[(store.particles["label"] == label) & (store.particles["split"] == TRAIN)]
     rows = rows.iloc[:: max(1, math.ceil(len(rows) / _MOST_AVERAGED))]
-    total, count = np.zeros((edge,) * 3), 0
+    total, count = np.zeros((2, *(edge,) * 3)), np.zeros(2)
     for run, picked in rows.groupby("run"):
         volume = store.array(str(run))
         rotations = picked[ROTATION].to_numpy(float).reshape(-1, 3, 3) if turned else [np.eye(3)] * len(picked)
         for center, rotation in zip(picked[CENTER_VOXEL].to_numpy(), rotations, strict=True):
             if np.isfinite(rotation).all():
-                total += seen(volume, center, rotation, edge // 2)
-                count += 1
-    if not count:
-        return np.zeros((edge,) * 3, dtype=np.float32)
-    dark = -total / count
-    faces = [np.take(dark, end, axis).ravel() for axis in range(3) for end in (0, -1)]
-    smooth = gaussian_filter(dark - np.median(np.concatenate(faces)), _SMOOTHING_VOXEL)
-    return np.asarray(smooth / max(smooth.max(), 1e-6), dtype=np.float32)
+                half = int(count.sum()) % 2
+                total[half] -= seen(volume, center, rotation, edge // 2)
+                count[half] += 1
+    return total / np.maximum(count, 1)[:, None, None, None]
 
 
 def seen(
@@ -91,12 +130,11 @@ def seen(
     """Return the tomogram around a center in the particle's own frame; what lies outside is 0."""
     around = 2 * math.ceil(half * math.sqrt(3)) + 4
     start = box_start(center, around)
-    block = torch.from_numpy(_block(volume, start, around))
     own = np.stack(np.meshgrid(*[np.arange(-half, half + 1.0)] * 3, indexing="ij"), axis=-1)
     places = own @ rotation.T + (center - start)
-    grid = torch.from_numpy((2 * places[..., ::-1] / (around - 1) - 1).astype(np.float32))[None]
-    seen = F.grid_sample(block[None, None], grid, align_corners=True)[0, 0]
-    return np.asarray(seen, dtype=np.float64)
+    return map_coordinates(
+        _block(volume, start, around), np.moveaxis(places, -1, 0), output=np.float64
+    )  # cubic splines
 
 
 def _block(volume: Any, start: np.ndarray, edge: int) -> Float32[np.ndarray, "n n n"]:
