@@ -171,6 +171,7 @@ def test_a_chunk_that_cannot_be_read_is_no_absent_chunk(image, monkeypatch, refu
     ("change", "parts"),
     [
         (lambda scales: scales.pop("axes"), ["OME-NGFF 0.4", "axes"]),
+        (lambda scales: scales["datasets"].clear(), ["OME-NGFF 0.4"]),
         (lambda scales: scales["axes"].reverse(), ["axes x, y, z", "expected z, y, x"]),
         (lambda scales: scales["axes"][0].update(unit="parsec"), ["unit", "parsec", "angstrom"]),
         (lambda scales: scales["datasets"][0]["coordinateTransformations"][0].update(scale=[0, 0, 0]), ["0 x 0 x 0"]),

@@ -185,6 +185,7 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_ang
         shared = image.get("coordinateTransformations", [])
         paths = [str(data["path"]) for data in image["datasets"]]
         places = [_place(data["coordinateTransformations"] + shared, len(axes)) for data in image["datasets"]]
+        finest, _ = places[0]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as fault:
         raise SourceError(
             f"{origin}: its .zattrs is not an OME-NGFF 0.4 image ({type(fault).__name__}: {fault}); write it as "
@@ -200,7 +201,6 @@ def open_pyramid(store: MutableMapping[str, Any], origin: str, *, voxel_size_ang
         )
     factor = _ANGSTROM_PER_UNIT[units.pop()]
     levels: list[Level] = []
-    finest, _ = places[0]
     for path, (scale, first_voxel) in zip(paths, places, strict=True):
         if voxel_size_angstrom is None:
             size = isotropic_voxel_size(scale * factor, f"{origin}/{path}")
