@@ -20,7 +20,7 @@ _HEIGHTS = np.linspace(0, 1, 41)
 _CLOSEST = 0.02
 """Share of the nearest neighbors that is left out of the smallest distance: pick lists have duplicates."""
 
-OVERLAPPING = 0.5
+OVERLAPPING = 0.4
 """Of the sum of the radii: centers that are nearer to each other cannot both be right, whatever the shapes of the particles."""
 
 MOST_PARTICLES = 65535
