@@ -169,7 +169,7 @@ def _curate_whole(
     described, particles = store.description, store.particles
     print_counts(described.counts, described.voxel_size_angstrom, used="used")
     say(
-        f"orientations known of: {', '.join(store.averaged) or 'no class, so particles are painted alike in all directions'}"
+        f"orientations known of: {', '.join(store.oriented) or 'no class, so particles are painted alike in all directions'}"
     )
     if described.measured_radii:
         radii = [f"{label} {described.radii_angstrom[label]:.0f} A" for label in described.measured_radii]

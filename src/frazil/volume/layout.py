@@ -104,10 +104,8 @@ class Painter:
         near = [axis[span] - at for axis, span, at in zip(axes, spans, center, strict=True)]
         offset = np.stack(np.meshgrid(*near, indexing="ij"), axis=-1)
         if seen:
-            own = (offset @ rotation if known else offset)[
-                ..., ::-1
-            ] / half  # the inverse rotation; grid_sample takes xyz
-            grid = torch.from_numpy(own.astype(np.float32))[None]
+            own = offset @ rotation if known else offset  # the inverse rotation
+            grid = torch.from_numpy((own[..., ::-1] / half).astype(np.float32))[None]  # which takes xyz
             drawn = F.grid_sample(template[None, None], grid, align_corners=True)[0, 0]
         else:
             distance = np.linalg.norm(offset, axis=-1)

@@ -180,7 +180,7 @@ def test_without_orientations_the_average_is_the_same_in_all_directions(tmp_path
     assert template.max() > 1
     np.testing.assert_allclose(template, template.transpose(2, 0, 1)[::-1], atol=1e-6)
     assert np.isnan(store.layout("TS_0").rotation).all()
-    assert store.averaged == []
+    assert store.oriented == []
 
 
 def test_of_two_averages_that_is_kept_which_they_share():

@@ -133,7 +133,7 @@ class TomogramStore:
         return found.astype(np.float32)
 
     @property
-    def averaged(self) -> list[str]:
+    def oriented(self) -> list[str]:
         """Classes of which orientations are known."""
         known = self.particles[ROTATION].notna().all(axis=1)
         return sorted(self.particles.loc[known, "label"].unique())
