@@ -29,7 +29,6 @@ from frazil.volume.spectra import CURVES, appearance, mean_curve
 
 CANDIDATES: dict[SamplerName, tuple[int, ...]] = {
     "dpm++": (6, 8, 10, 12, 15, 20, 30),
-    "unipc": (6, 8, 10, 12, 15, 20),
     "sde-dpm++": (15, 20, 30),
     "ddim": (20, 50),
 }

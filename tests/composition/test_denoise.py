@@ -31,7 +31,7 @@ def denoiser(make_layout_bundle) -> Denoiser:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("sampler", ["dpm++", "ddim", "ddpm", "fresh-dpm++", "sde-dpm++"])
+@pytest.mark.parametrize("sampler", ["dpm++", "ddim", "ddpm", "sde-dpm++"])
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
 def test_one_window_is_a_sampled_volume(denoiser, tmp_path, sampler, guidance):
     class Noise:

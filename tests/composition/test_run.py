@@ -182,8 +182,8 @@ def test_what_makes_no_sense_is_refused(bundle, make_bundle, make_project, tmp_p
         compose(bundle, out=out, like=None, picks=tmp_path / "picks.csv", units="voxel", shape=(30000, 30000, 30000))
     with refuses(SettingsError, "units parsec", "angstrom"):
         compose(bundle, out=out, picks=tmp_path / "picks.csv", units="parsec")
-    with refuses(RequestError, "unipc", "dpm++"):
-        compose(bundle, out=out, sampler="unipc")
+    with refuses(RequestError, "1001 steps", "choose 1 to"):
+        compose(bundle, out=out, steps=1001)
     with refuses(RequestError, "boxes", "curate whole tomograms"):
         compose(make_bundle(name="boxes"), out=out)
     project = make_project("copick", picks_per_label=1)

@@ -13,7 +13,7 @@ from frazil.diffusion.schedule import make_solver
 from frazil.model.unet import build_network
 
 PAPER = DiffusionSettings()
-SAMPLERS = ["ddpm", "ddim", "dpm++", "fresh-dpm++", "sde-dpm++", "unipc"]
+SAMPLERS = ["ddpm", "ddim", "dpm++", "sde-dpm++"]
 
 
 def condition_of(count):

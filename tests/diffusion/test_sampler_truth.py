@@ -74,13 +74,8 @@ STDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 18.0)
 @pytest.mark.parametrize(
     ("sampler", "steps"),
     [
-        ("dpm++", 15),
         ("dpm++", 20),
         ("dpm++", 30),
-        ("fresh-dpm++", 20),
-        ("unipc", 15),
-        ("unipc", 20),
-        ("unipc", 30),
         ("sde-dpm++", 30),
     ],
 )
@@ -100,9 +95,6 @@ def test_variance_of_voxel_noise_is_kept_within_5_percent(sampler, steps):
         ("dpm++", 50, (-3.4, 0.2, 0.5)),
         ("sde-dpm++", 20, (-2.2, 6.8, 6.9)),
         ("sde-dpm++", 50, (-1.8, 1.1, 1.3)),
-        ("unipc", 10, (-1.8, 9.8, 10.3)),
-        ("unipc", 20, (-1.7, 1.9, 1.9)),
-        ("unipc", 50, (-3.4, -0.1, 0.1)),
     ],
 )
 def test_variance_errors_are_those_of_the_published_table(sampler, steps, percent):
@@ -111,7 +103,7 @@ def test_variance_errors_are_those_of_the_published_table(sampler, steps, percen
     np.testing.assert_allclose(errors, percent, atol=0.1)
 
 
-@pytest.mark.parametrize(("sampler", "order"), [("ddpm", 1), ("ddim", 1), ("dpm++", 2), ("sde-dpm++", 2), ("unipc", 2)])
+@pytest.mark.parametrize(("sampler", "order"), [("ddpm", 1), ("ddim", 1), ("dpm++", 2), ("sde-dpm++", 2)])
 def test_errors_fall_with_the_order_of_the_sampler(sampler, order):
     coarse, fine = (abs(exact_variances((1.0,), sampler, steps)[0] - 1) for steps in (40, 80))
     assert coarse / fine > 1.7**order
@@ -135,7 +127,7 @@ def guided_variance(std, null_std, scale, bounds):
     return total
 
 
-@pytest.mark.parametrize("sampler", ["dpm++", "unipc"])
+@pytest.mark.parametrize("sampler", ["dpm++"])
 @pytest.mark.parametrize("scale", [0.0, 1.5, 3.0])
 @pytest.mark.parametrize("bounds", [(0.0, SIGMA_MAX), (0.3, 5.0), (0.0, 1.0), (2.0, SIGMA_MAX)])
 def test_guidance_follows_the_closed_form(sampler, scale, bounds):
@@ -163,6 +155,26 @@ def test_guidance_between_equal_gaussians_moves_the_mean_alone():
     )
     assert samples.mean().item() == pytest.approx(2.5 * 2.0, abs=0.03)
     assert samples.std().item() == pytest.approx(0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++", "sde-dpm++", "ddpm"])
+def test_what_is_strong_and_certain_is_not_made_fainter_by_noise_that_lacks_it(sampler):
+    """Many voxels that stand for one mode of N(200, 60^2), of which the schedule leaves 1.3 standard deviations of noise at its end."""
+    mean, std = 200.0, 60.0
+
+    def denoise(x_t, t, condition):
+        abar = ABAR[t].view(-1, 1, 1, 1, 1)
+        return (mean + std**2 * abar.sqrt() / (abar * std**2 + 1 - abar) * (x_t - abar.sqrt() * mean)).float()
+
+    samples = sample_volumes(
+        denoise,
+        labels(0),
+        box_size_voxel=20,
+        generators=generators(1),
+        settings=PAPER,
+        sampling=SamplingSettings(sampler=sampler, steps=20),
+    )
+    assert 0.88 * mean < samples.mean().item() < mean
 
 
 # --- A mixture of classes in boxes: means, smooth variation within a class, voxel noise, class weights.
@@ -270,9 +282,6 @@ def test_the_mixture_denoiser_is_the_mean_of_the_posterior():
         ("dpm++", 20, 0.05),
         ("dpm++", 50, 0.05),
         ("sde-dpm++", 30, 0.05),
-        ("unipc", 15, 0.06),
-        ("unipc", 20, 0.05),
-        ("unipc", 50, 0.05),
     ],
 )
 def test_samples_of_a_mixture_are_that_mixture(sampler, steps, tolerance):
@@ -292,7 +301,7 @@ def test_samples_of_a_mixture_are_that_mixture(sampler, steps, tolerance):
         assert off.item() < 1.5 * drawn.item() + 0.02
 
 
-@pytest.mark.parametrize("sampler", ["dpm++", "sde-dpm++", "unipc"])
+@pytest.mark.parametrize("sampler", ["dpm++", "sde-dpm++"])
 @pytest.mark.parametrize("label", [0, 1, 2])
 def test_a_label_gives_its_class_alone(sampler, label):
     classes, _, rest = MIXTURE.describe(sample_mixture(label, 40, sampler, 30))

@@ -81,7 +81,7 @@ def test_the_network_is_told_the_class_and_the_position_in_zyx(make_bundle):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("sampler", ["ddpm", "sde-dpm++", "unipc"])
+@pytest.mark.parametrize("sampler", ["ddpm", "sde-dpm++", "dpm++"])
 def test_no_bit_of_a_sample_depends_on_the_batch_size_on_the_cpu(generator, sampler, precision):
     alone, *others = (
         generator.sample(
@@ -251,7 +251,7 @@ def test_a_bundle_without_voxel_size_takes_the_given_one(make_bundle):
         ({"label": "ribosome", "steps": 7}, ("7 steps", "1 to 6")),
         (
             {"label": "ribosome", "sampler": "euler"},
-            ("sampler = 'euler'", "'ddpm', 'ddim', 'dpm++', 'fresh-dpm++', 'sde-dpm++', 'unipc' or 'distilled'"),
+            ("sampler = 'euler'", "'ddpm', 'ddim', 'dpm++', 'sde-dpm++' or 'distilled'"),
         ),
         ({"label": "ribosome", "precision": "16"}, ("precision '16'", "32-true, bf16-mixed, auto")),
         ({"label": "ribosome", "step": 3}, ("step: not an option", "steps")),

@@ -64,9 +64,7 @@ def compose_command(
         str | None,
         typer.Option(metavar="UNIT", help="Coordinates in that table: voxel or angstrom, if it doesn't say so itself."),
     ] = None,
-    sampler: Annotated[
-        str | None, _sampler(help=f"ddpm, ddim, dpm++, fresh-dpm++, sde-dpm++ or distilled.{_SUGGESTED}")
-    ] = None,
+    sampler: Annotated[str | None, _sampler(help=f"ddpm, ddim, dpm++, sde-dpm++, or distilled.{_SUGGESTED}")] = None,
     steps: Annotated[int | None, _sampler(help=f"Steps of the sampler.{_SUGGESTED}")] = None,
     guidance: Annotated[
         float | None, _sampler(help=f"Exaggerate what the layout changes; 1 is off.{_SUGGESTED}")

@@ -59,7 +59,7 @@ def sample_command(
     force: Force = False,
     sampler: Annotated[
         str | None,
-        _sampler(help=f"ddpm (the paper), ddim, dpm++, fresh-dpm++, sde-dpm++, unipc, or distilled.{_SUGGESTED}"),
+        _sampler(help=f"ddpm (the paper), ddim, dpm++, sde-dpm++, or distilled.{_SUGGESTED}"),
     ] = None,
     steps: Annotated[
         int | None, _sampler(help="Steps of the sampler.  [dim]\\[default: its usual number][/dim]")

@@ -1,6 +1,6 @@
 """From noise to one tomogram of any shape: step by step, window by window, with the volume on disk.
 
-A step of a sampler is a sum (`step_weights`), so a window writes its core of the next volume as soon as it is predicted. All that the
+A step of a sampler is a sum (`StepWeights`), so a window writes its core of the next volume as soon as it is predicted. All that the
 steps need lies in memory-mapped files, twice: a call that was killed continues after the last step that was finished.
 """
 
@@ -30,7 +30,7 @@ from frazil.core.records import NULL_LABEL, Condition, Layout, TiltRange
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import DiffusionSettings, SamplingSettings
 from frazil.diffusion.sampler import guided_prediction
-from frazil.diffusion.schedule import make_solver, step_weights
+from frazil.diffusion.schedule import make_solver
 from frazil.io.npz import HEADER_ERRORS
 from frazil.model.compute import Compute
 from frazil.volume.layout import Painter
@@ -161,7 +161,7 @@ class _Run:
         self.of, self.layout, self.depth_voxel, self.seed = denoiser, layout, depth_voxel, seed
         sampling = denoiser.sampling
         solver = make_solver(sampling.sampler, denoiser.diffusion, sampling.steps)
-        self.weights = step_weights(sampling.sampler, denoiser.diffusion, sampling.steps)
+        self.weights = solver.weights
         self.state = _State(folder, padded_voxel, len(self.weights))
         self.timesteps = solver.timesteps
         lowest, highest = sampling.guidance_interval or (0.0, math.inf)

@@ -22,7 +22,6 @@ from frazil.core.ledger import remove_own
 from frazil.core.memory import machine_memory
 from frazil.core.records import TiltRange, TomogramHeader
 from frazil.core.settings import NoiseInterval, SamplerName, Units, check_number, check_seed
-from frazil.diffusion.schedule import step_weights
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.io.copick.runs import USUAL_LEVELS, LabeledProject
 from frazil.io.like import LikeOptions
@@ -88,7 +87,7 @@ def compose(
     orientations : tell the network the orientations; without, it chooses them, and picks have none.
     tilt_range : lowest and highest tilt in degrees, which decide the missing wedge; None is that of `like`, or of the training
         tomograms. A network that has seen only one range makes no other.
-    sampler, steps, guidance, guidance_interval : see `frazil.sampling.options.SamplingOptions`; all samplers but ``unipc``.
+    sampler, steps, guidance, guidance_interval : see `frazil.sampling.options.SamplingOptions`.
     mrc : also write each tomogram as ``mrc/denoised/<run>.mrc``.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
     workers : tomograms at a time, each in a process with one thread; 1 uses all threads for one tomogram.
@@ -117,7 +116,6 @@ def compose(
         )
     options: Any = {"sampler": sampler, "steps": steps, "guidance": guidance, "guidance_interval": guidance_interval}
     sampling = choose_sampling(options, card.preset)
-    step_weights(sampling.sampler, card.preset.diffusion, sampling.steps)  # refuses samplers that it cannot use
     if isinstance(like, (str, Path)):
         like = LikeOptions(Path(like))
     plans, source = _plans(card, like, picks, units, shape, count, first or 0, seed)

@@ -73,7 +73,7 @@ TiltDegrees = Annotated[tuple[float, float], AfterValidator(_is_range_of_tilts)]
 
 Conditioning = Literal["concat", "sum"]
 Normalisation = Literal["padded", "measured", "tomogram"]
-SamplerName = Literal["ddpm", "ddim", "dpm++", "fresh-dpm++", "sde-dpm++", "unipc", "distilled"]
+SamplerName = Literal["ddpm", "ddim", "dpm++", "sde-dpm++", "distilled"]
 Precision = Literal["32-true", "bf16-mixed"]
 PrecisionChoice = Literal["32-true", "bf16-mixed", "auto"]
 """``auto`` follows from the hardware (`frazil.model.compute.native_precision`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,27 +62,23 @@ class _Recipe:
     Parameters
     ----------
     order : 1, or 2 for steps that go on as the prediction has changed; the first and the last step are of order 1.
-    noisy : the first so many steps replace noise, as in DDPM, instead of keeping it.
+    noisy : steps replace noise, as in DDPM, instead of keeping it.
     timesteps : where the network is evaluated.
     usual_steps : None is all timesteps.
-    corrects : a step is taken again once the prediction at its end is known (Zhao et al. 2023).
     """
 
     order: int
-    noisy: float
+    noisy: bool
     timesteps: _Places
     usual_steps: int | None
-    corrects: bool = False
 
 
 _RECIPES: dict[SamplerName, _Recipe] = {
-    "ddpm": _Recipe(1, math.inf, _even_in_time, None),
-    "ddim": _Recipe(1, 0, _even_in_time, 50),
-    "dpm++": _Recipe(2, 0, _even_in_log_snr, 20),
-    "fresh-dpm++": _Recipe(2, 1, _even_in_log_snr, 20),
-    "sde-dpm++": _Recipe(2, math.inf, _even_in_log_snr, 30),
-    "unipc": _Recipe(2, 0, _even_in_log_snr, 20, corrects=True),
-    "distilled": _Recipe(1, 0, _even_before_the_last, 4),
+    "ddpm": _Recipe(1, True, _even_in_time, None),
+    "ddim": _Recipe(1, False, _even_in_time, 50),
+    "dpm++": _Recipe(2, False, _even_in_log_snr, 20),
+    "sde-dpm++": _Recipe(2, True, _even_in_log_snr, 30),
+    "distilled": _Recipe(1, False, _even_before_the_last, 4),
 }
 
 
@@ -102,7 +98,7 @@ def resolve_steps(sampler: SamplerName, settings: DiffusionSettings, steps: int 
 
 
 class StepWeights(NamedTuple):
-    """A step as a sum: of the volumes, the prediction from them, the prediction before that, and fresh noise."""
+    """A step as a sum: of the volumes, the prediction from them, the prediction before that, and new noise."""
 
     x: float
     x0: float
@@ -119,12 +115,11 @@ class Solver:
     def __init__(self, recipe: _Recipe, timesteps: list[int], sigmas: Float64[np.ndarray, "n"]) -> None:
         self.timesteps = timesteps
         self.sigmas = sigmas
-        self.draws_noise = recipe.noisy > 0
+        self.draws_noise = recipe.noisy
         levels = _Levels(sigmas)
-        self.weights = [levels.step(number, recipe.order, number < recipe.noisy) for number in range(len(timesteps))]
-        self._corrections = [levels.correction(number) if recipe.corrects else None for number in range(len(timesteps))]
+        self.weights = [levels.step(number, recipe.order, recipe.noisy) for number in range(len(timesteps))]
         self._number = 0
-        self._x = self._x0 = self._x0_before = torch.empty(0)
+        self._x0 = torch.empty(0)
 
     def step(
         self, x0_hat: Float[Tensor, "b ..."], x: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."] | None = None
@@ -135,21 +130,12 @@ class Solver:
         """
         if self.draws_noise != (noise is not None):
             raise TypeError(f"noise is {'required' if self.draws_noise else 'not for this sampler'}")
-        if correction := self._corrections[self._number]:
-            x = _sum(zip(correction, (self._x, x0_hat, self._x0, self._x0_before), strict=True))
-        terms = zip(self.weights[self._number], (x, x0_hat, self._x0, noise), strict=True)
-        self._number, self._x, self._x0, self._x0_before = self._number + 1, x, x0_hat, self._x0
-        return _sum(terms)
-
-
-def _sum(terms: Iterable[tuple[float, Tensor | None]]) -> Tensor:
-    """Return the weighted sum of volumes; what has no weight need not be there."""
-    total: Tensor | None = None
-    for weight, volumes in terms:
-        if volumes is not None and weight:
-            total = volumes * weight if total is None else total.add_(volumes, alpha=weight)
-    assert total is not None
-    return total
+        weights, before = self.weights[self._number], self._x0
+        self._number, self._x0 = self._number + 1, x0_hat
+        after = x * weights.x + x0_hat * weights.x0
+        if weights.x0_before:
+            after.add_(before, alpha=weights.x0_before)
+        return after if noise is None else after.add_(noise, alpha=weights.noise)
 
 
 class _Levels:
@@ -170,7 +156,8 @@ class _Levels:
         """Return the weights of a step.
 
         Where noise is drawn, the noise of the volumes is kept but for a share of exp(-h), and replaced by as much: with order 1 that
-        is DDPM's posterior (Ho et al. 2020, eq. 7), and without noise DDIM (Song et al. 2021, eq. 12 with eta 0).
+        is DDPM's posterior (Ho et al. 2020, eq. 7), and without noise DDIM (Song et al. 2021, eq. 12 with eta 0). What the first step
+        begins with is noise alone, though the schedule leaves a trace of signal there (Lin et al. 2024): it is added as predicted.
         """
         alpha, std, ratio = self._alpha[number + 1], self._std[number + 1], self._ratio[number]
         kept = std / self._std[number]
@@ -179,27 +166,9 @@ class _Levels:
             kept, moved, noise = kept * ratio, alpha * (1 - ratio**2), std * math.sqrt(1 - ratio**2)
         else:
             moved, noise = alpha * (1 - ratio), 0.0
-        return StepWeights(float(kept), float(moved * (1 + slope)), float(-moved * slope), float(noise))
-
-    def correction(self, number: int) -> tuple[float, ...] | None:
-        """Return the weights of taking the step before `number` again: its volumes, the predictions at its end, its start, and before.
-
-        This is UniC of order 2 with B(h) = exp(-h) - 1, in terms of predictions of x0 (Zhao et al. 2023).
-        """
         if number == 0:
-            return None
-        before = number - 1
-        alpha, h = self._alpha[number], self._length[before]
-        moved = alpha * (1 - self._ratio[before])
-        b1 = (math.expm1(-h) / -h - 1) / math.expm1(-h)
-        if before == 0:
-            at_start, at_end = 0.0, 0.5
-        else:  # two conditions, for the slopes to the prediction before and to that at the end
-            r = -self._length[before - 1] / h
-            b2 = 2 * ((math.expm1(-h) / -h - 1) / -h - 0.5) / math.expm1(-h)
-            at_start, at_end = np.linalg.solve([[1, 1], [r, 1]], [b1, b2]) / (r, 1)
-        kept = self._std[number] / self._std[before]
-        return tuple(map(float, (kept, moved * at_end, moved * (1 - at_start - at_end), moved * at_start)))
+            moved += kept * self._alpha[0]
+        return StepWeights(float(kept), float(moved * (1 + slope)), float(-moved * slope), float(noise))
 
     def _slope(self, number: int) -> float:
         """Return by how much of its last change the prediction goes on to change in the middle of a step.
@@ -213,18 +182,10 @@ def make_solver(name: SamplerName, settings: DiffusionSettings, steps: int | Non
     """Return a fresh solver.
 
     ``ddpm`` is ancestral sampling by eq. 3; ``ddim`` is Song et al. 2021 with eta 0; ``dpm++`` and ``sde-dpm++`` are
-    DPM-Solver++(2M) and its stochastic form, Lu et al. 2022; ``fresh-dpm++`` is the former, but its first step is of the latter and draws
-    the noise anew (docs/lab/results.md says why); ``unipc`` is Zhao et al. 2023; ``distilled`` is DDIM at the noise levels of a
-    student (`frazil.diffusion.distillation`). For `steps` see `resolve_steps`.
+    DPM-Solver++(2M) and its stochastic form, Lu et al. 2022; ``distilled`` is DDIM at the noise levels of a student
+    (`frazil.diffusion.distillation`). For `steps` see `resolve_steps`.
     """
     recipe = _RECIPES[name]
     sigmas = noise_levels(settings)
     timesteps = recipe.timesteps(sigmas, resolve_steps(name, settings, steps))
     return Solver(recipe, timesteps, sigmas[timesteps])
-
-
-def step_weights(name: SamplerName, settings: DiffusionSettings, steps: int | None = None) -> list[StepWeights]:
-    """Return the steps of a sampler as sums, so that parts of a volume can be stepped on their own."""
-    if _RECIPES[name].corrects:
-        raise RequestError(f"sampler {name}: its steps go back to earlier volumes; choose dpm++, which is as fast")
-    return make_solver(name, settings, steps).weights

@@ -23,7 +23,7 @@ class SamplingOptions(TypedDict, total=False):
 
     Parameters
     ----------
-    sampler : ``ddpm`` (the paper), ``ddim``, ``dpm++``, ``fresh-dpm++``, ``sde-dpm++`` or ``unipc``.
+    sampler : ``ddpm`` (the paper), ``ddim``, ``dpm++``, ``sde-dpm++``, or ``distilled``.
     steps : of the sampler; without it the bundle's for its own sampler, else the usual number.
     guidance : how much to exaggerate what sets a class apart: 1 is no guidance, 0 ignores the label. It costs a second network
         evaluation per step.
