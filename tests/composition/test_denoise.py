@@ -79,6 +79,18 @@ def test_a_part_has_the_noise_of_the_whole(denoiser, tmp_path):
     assert abs(np.corrcoef(one[:, :64, :64].ravel(), one[:, :64, 64:128].ravel())[0, 1]) < 0.02
 
 
+def test_what_is_kept_of_layouts_saves_work_and_changes_no_byte(denoiser, tmp_path, monkeypatch):
+    windows = tile(SHAPE, 16, largest_voxel=16 * 32 * 64)
+    branch, passes = denoiser.network.layout, []
+    branch.register_forward_hook(lambda *_: passes.append(None))
+    kept = denoiser.denoise(LAYOUT, SHAPE, tmp_path / "kept", seed=3, index=7, windows=windows)
+    assert len(passes) == len(windows)
+    monkeypatch.setattr("frazil.composition.denoise.KEPT_BYTES", 0)
+    anew = denoiser.denoise(LAYOUT, SHAPE, tmp_path / "anew", seed=3, index=7, windows=windows)
+    assert len(passes) == (1 + 4) * len(windows)
+    assert kept.tobytes() == anew.tobytes()
+
+
 def test_interrupted_it_continues_to_the_same_bytes(denoiser, tmp_path):
     windows = tile(SHAPE, 16, largest_voxel=16 * 32 * 64)
     assert len(windows) == 2

@@ -63,7 +63,14 @@ def test_every_arm_is_on_the_page(project, made, tmp_path):
     out = tmp_path / "proof"
     asked = {"train": ["TS_1"], "test": ["TS_2", "TS_3"], "projects": [made.path], "out": out, "steps": 1}
     proof = prove(project.path, seeds=2, mixtures=[1], workers=2, **asked)
-    assert [arm.name for arm in proof.arms] == ["annotated", "augmented", "copy-paste", "made 1:1", "made alone"]
+    assert [arm.name for arm in proof.arms] == [
+        "annotated",
+        "augmented",
+        "copy-paste",
+        "made 1:1",
+        "made and copy-paste",
+        "made alone",
+    ]
     assert [arm.gain is None for arm in proof.arms] == [arm.name == proof.best_cheap for arm in proof.arms]
     assert Proof.read(out / "proof.json", SourceError) == proof
     page = (out / "report.html").read_text()

@@ -57,7 +57,15 @@ def test_two_arms_that_are_equal_gain_nothing():
 
 def test_arms_share_out_the_windows():
     every = all_arms(["x"], [1, 4])
-    assert [arm.name for arm in every] == ["annotated", "augmented", "copy-paste", "x 1:1", "x 4:1", "x alone"]
+    assert [arm.name for arm in every] == [
+        "annotated",
+        "augmented",
+        "copy-paste",
+        "x 1:1",
+        "x 4:1",
+        "x and copy-paste",
+        "x alone",
+    ]
     assert every[4].shares == {"annotated": 0.2, "x": 0.8}
     assert not every[4].cheap
     assert every[2].cheap

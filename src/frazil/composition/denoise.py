@@ -11,7 +11,7 @@ import mmap
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from threading import Event
@@ -29,7 +29,7 @@ from frazil.core.reading import read_json
 from frazil.core.records import NULL_LABEL, Condition, Layout, TiltRange
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import DiffusionSettings, SamplingSettings
-from frazil.diffusion.sampler import guided_prediction
+from frazil.diffusion.sampler import guided_prediction, read_layout
 from frazil.diffusion.schedule import make_solver
 from frazil.io.npz import HEADER_ERRORS
 from frazil.model.compute import Compute
@@ -39,6 +39,9 @@ _BLOCK_VOXEL = 64
 """Edge of the blocks of noise, each drawn on its own."""
 
 _DONE_FILE = "done.json"
+
+KEPT_BYTES = 1_000_000_000
+"""What of the layouts of a tomogram's windows is kept between steps; a full one of CZII has 1.7 GB."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ class _Run:
         self.timesteps = solver.timesteps
         lowest, highest = sampling.guidance_interval or (0.0, math.inf)
         self.scales = [sampling.guidance if lowest <= sigma <= highest else 1.0 for sigma in solver.sigmas]
+        self._kept: dict[tuple[int, ...], Condition] = {}
+        self._room_bytes = KEPT_BYTES
 
     def begin(self, window: Window) -> None:
         """Fill the core of a window with the first noise."""
@@ -190,14 +195,9 @@ class _Run:
     def _predict(self, step: int, window: Window, x: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "z y x"]:
         """Return the clean volume that the network sees in a window."""
         of, device = self.of, self.of.device
-        condition = Condition(
-            label=torch.full((1,), NULL_LABEL),
-            position=torch.full((1, 3), math.nan),
-            layout=self._paint(window)[None],
-            tilt_range_degrees=None if of.tilt_range_degrees is None else torch.tensor([of.tilt_range_degrees]),
-        ).to(device)
         t = torch.full((1,), self.timesteps[step], device=device)
         with of.compute.autocast(device.type):
+            condition = self._condition(window)
             noisy = torch.from_numpy(np.array(x))[None, None].to(device)
             clean = guided_prediction(of.network, noisy, t, condition, self.scales[step])
         if not clean.isfinite().all():
@@ -206,6 +206,25 @@ class _Run:
                 f"{of.compute}; try another sampler or bundle"
             )
         return clean[0, 0].cpu().numpy()
+
+    def _condition(self, window: Window) -> Condition:
+        """Return what a window is told, read by the network; as much as there is room for is kept for the next step."""
+        place = tuple(axis.start for axis in window.core)
+        if place in self._kept:
+            return self._kept[place]
+        tilts = self.of.tilt_range_degrees
+        condition = Condition(
+            label=torch.full((1,), NULL_LABEL),
+            position=torch.full((1, 3), math.nan),
+            layout=self._paint(window)[None],
+            tilt_range_degrees=None if tilts is None else torch.tensor([tilts]),
+        ).to(self.of.device)
+        condition = read_layout(self.of.network, condition)
+        size = sum(part.nbytes for part in condition.read)
+        if all(scale == 1 for scale in self.scales) and size <= self._room_bytes:  # guidance hides the layout itself
+            self._room_bytes -= size
+            self._kept[place] = condition = replace(condition, layout=None)
+        return condition
 
     def _paint(self, window: Window) -> Float[torch.Tensor, "planes z y x"]:
         """Paint the particles that reach into a window."""

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import torch
 
+from frazil.composition.denoise import KEPT_BYTES
 from frazil.composition.layouts import PlannedTomogram, plan_drawn, plan_like, plan_table
 from frazil.composition.project import STATE, USER, CompositionProject
 from frazil.composition.record import RECORD_FILE, CompositionRecord, Parameters
@@ -218,7 +219,8 @@ def _check_room(project: CompositionProject, plans: Sequence[PlannedTomogram], *
     shape = ",".join(map(str, largest.shape_voxel))
     if workers and project.device == "cpu":
         threads = torch.get_num_threads() if workers == 1 else 1
-        needed = _BYTES_PER_PROCESS + _BYTES_PER_VOXEL * voxels + threads * project.window_bytes(largest.shape_voxel)
+        at_most = max(_BYTES_PER_VOXEL * voxels, KEPT_BYTES)  # one after the other
+        needed = _BYTES_PER_PROCESS + at_most + threads * project.window_bytes(largest.shape_voxel)
         if at_a_time * needed > machine_memory():
             raise RequestError(
                 f"shape {shape}: {at_a_time} at a time take about {at_a_time * needed / 1e9:.1f} GB of memory, and this machine has "

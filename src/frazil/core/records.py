@@ -163,12 +163,14 @@ class Condition:
     position : `(b, 3)` zyx center in the tomogram, divided by its extent, in [0, 1]; NaN is the null position.
     layout : `(b, planes, z, y, x)` painted layout (`frazil.volume.layout.Painter`); None for a network that takes none.
     tilt_range_degrees : `(b, 2)` lowest and highest tilt, which only a network with layouts takes; NaN is the null, None all null.
+    read : what a network has taken from the layout (`ConditionalUNet.read`), so that it need not look again.
     """
 
     label: Int64[Tensor, "b"]
     position: Float[Tensor, "b 3"]
     layout: Float[Tensor, "b planes z y x"] | None = None
     tilt_range_degrees: Float[Tensor, "b 2"] | None = None
+    read: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return int(self.label.shape[0])
@@ -179,7 +181,7 @@ class Condition:
     def without_label(self) -> Condition:
         """Return the same condition with every label and layout null, which guidance contrasts it with."""
         layout = None if self.layout is None else hidden_layout(self.layout)
-        return replace(self, label=self.label * 0 + NULL_LABEL, layout=layout)
+        return replace(self, label=self.label * 0 + NULL_LABEL, layout=layout, read=())
 
     def to(self, device: torch.device | str) -> Condition:
         """Return the same condition on `device`."""
@@ -188,4 +190,4 @@ class Condition:
     def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
         """Return the condition with every field changed."""
         layout, tilts = (None if part is None else change(part) for part in (self.layout, self.tilt_range_degrees))
-        return Condition(change(self.label), change(self.position), layout, tilts)
+        return Condition(change(self.label), change(self.position), layout, tilts, tuple(map(change, self.read)))

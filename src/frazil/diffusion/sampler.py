@@ -14,6 +14,7 @@ from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings, Precision, SamplingSettings
 from frazil.diffusion.schedule import make_solver
 from frazil.model.compute import Compute
+from frazil.model.unet import ConditionalUNet
 
 Network = Callable[[Tensor, Tensor, Condition], Tensor]
 
@@ -57,6 +58,8 @@ def sample_volumes(
     sampling = sampling or SamplingSettings()
     solver = make_solver(sampling.sampler, settings, sampling.steps)
     condition = condition.to(device)
+    with Compute.named(precision).autocast(device.type):
+        condition = read_layout(network, condition)
     lowest, highest = sampling.guidance_interval or (0.0, float("inf"))
     x = noise()
     for timestep, sigma in zip(solver.timesteps, solver.sigmas, strict=True):
@@ -68,6 +71,11 @@ def sample_volumes(
         if on_step is not None:
             on_step()
     return x
+
+
+def read_layout(network: Network, condition: Condition) -> Condition:
+    """Return the condition with what a network takes from its layout, if it takes one: read once, it serves all steps."""
+    return network.read(condition) if isinstance(network, ConditionalUNet) else condition
 
 
 def guided_prediction(

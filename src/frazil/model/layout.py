@@ -57,19 +57,21 @@ class LayoutBranch(nn.Module):
         bands = front_end.split(planes[:, :-MORE_PLANES].sum(dim=1, keepdim=True))
         return bands / front_end.band_scale(bands.device)[:, None, None, None]
 
-    def forward(
-        self, planes: Float[Tensor, "b planes z y x"], front_end: FrontEnd, condition: Float[Tensor, "b w"]
-    ) -> tuple[list[Tensor], Tensor]:
-        """Return what to add to each level, finest first, and last to the bottleneck; and what to add to the output's bands."""
+    def forward(self, planes: Float[Tensor, "b planes z y x"], front_end: FrontEnd) -> tuple[Tensor, ...]:
+        """Return what to add to the output's bands before its share is taken; then to each level, finest first, and to the bottleneck."""
         density = self.density(planes, front_end)
         h = F.silu(self.conv1(torch.cat([F.avg_pool3d(planes, self.stride), density], dim=1)))
         h = F.silu(self.conv2(h))
-        added = [self.into[0](h)]
+        read = [self.draw(density), self.into[0](h)]
         for halve, into in zip(self.halve, self.into[1:], strict=True):
             h = F.silu(halve(h))
-            added.append(into(h))
-        share = 1 + self.share(condition).float()[:, :, None, None, None]
-        return added, share * self.draw(density)
+            read.append(into(h))
+        return tuple(read)
+
+    def drawn_share(self, condition: Float[Tensor, "b w"]) -> Float[Tensor, "b bands 1 1 1"]:
+        """Return how much of what is drawn each band takes."""
+        share: Tensor = self.share(condition).float()
+        return 1 + share[:, :, None, None, None]
 
 
 def painter_of(network: ConditionalUNet, card: BundleCard) -> Painter:

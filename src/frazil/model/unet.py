@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -102,20 +103,22 @@ class ConditionalUNet(nn.Module):
         bands = self.front_end.split(x_t)
         scales = self._scales(t)
         vector = self.embed(t, condition)
-        added, drawn = self._layout(condition, vector)
+        drawn, *added = self.read(condition).read or (None,)
         h = self._features(bands if scales is None else scales.into * bands, vector, added)
         # the last layer leaves autocast: rounding x0 to bf16 would lift the faintest part of its spectrum
-        out = self.out_conv(h) if drawn is None else self.out_conv(h) + drawn
+        out = self.out_conv(h)
+        if drawn is not None:
+            assert self.layout is not None
+            out = out + self.layout.drawn_share(vector) * drawn
         return self.front_end.join(out if scales is None else scales.skip * bands + scales.out * out)
 
-    def _layout(self, condition: Condition, vector: Float[Tensor, "b w"]) -> tuple[Sequence[Tensor], Tensor | None]:
-        """Return what the layout adds to the levels and to the output; nothing for a network without layouts."""
-        if self.layout is None:
-            return (), None
+    def read(self, condition: Condition) -> Condition:
+        """Return the condition with what the network takes from its layout, which is the same at all noise levels."""
+        if self.layout is None or condition.read:
+            return condition
         if condition.layout is None:
             raise ShapeError("the network takes a layout, and the condition has none; paint one, or zeros for none")
-        added, drawn = self.layout(condition.layout, self.front_end, vector)
-        return added, drawn
+        return replace(condition, read=self.layout(condition.layout, self.front_end))
 
     def _features(
         self, h: Float[Tensor, "b bands z y x"], vector: Float[Tensor, "b w"], added: Sequence[Tensor] = ()

@@ -33,7 +33,7 @@ class Arm(Settings):
 
 
 def all_arms(projects: Sequence[str], mixtures: Sequence[int]) -> list[Arm]:
-    """Return the cheap arms, and for each project those that mix it with the annotated tomograms and that of it alone."""
+    """Return the cheap arms; for each project those that mix it with the annotated tomograms, one with pasting, and that of it alone."""
     return [
         Arm(name="annotated", shares={ANNOTATED: 1}, augmented=False),
         Arm(name="augmented", shares={ANNOTATED: 1}),
@@ -45,6 +45,7 @@ def all_arms(projects: Sequence[str], mixtures: Sequence[int]) -> list[Arm]:
 def _with(project: str, mixtures: Sequence[int]) -> Iterator[Arm]:
     for ratio in mixtures:
         yield Arm(name=f"{project} {ratio}:1", shares={ANNOTATED: 1 / (1 + ratio), project: ratio / (1 + ratio)})
+    yield Arm(name=f"{project} and copy-paste", shares={ANNOTATED: 0.5, project: 0.5}, pasted=True)
     yield Arm(name=f"{project} alone", shares={project: 1})
 
 

@@ -81,7 +81,9 @@ class DistillationTask(DenoisingTask):
         teacher.to(batch.t.device)
         step, t = self.distillation.step_of(batch.t), self.levels(batch)
         x_t = noise_volumes(batch.volumes, t, batch.noise, self.noise_schedule)
-        target = self.distillation.target(teacher, x_t, step, batch.condition, self.guidance)
+        with torch.no_grad():
+            told = teacher.read(batch.condition)
+        target = self.distillation.target(teacher, x_t, step, told, self.guidance)
         predicted = self.network(x_t, t, batch.condition)
         return band_errors(self.network, predicted.to(target.dtype), target)
 
