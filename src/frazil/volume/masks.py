@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt16
+from scipy.ndimage import find_objects
 
 from frazil.core.records import Layout
 from frazil.volume.layout import Painter
@@ -32,8 +33,10 @@ def instance_mask(
         start = np.floor(one.center_voxel[0]).astype(int) - reach
         painted = painter.paint(one, start.tolist(), [2 * reach + 2] * 3)[label].numpy()
         body = painted > (_CONTOUR * painted.max() if drawn[label] else 0.5)
-        solid = with_cavities(body, voxel_size_angstrom)
-        low, high = np.maximum(start, 0), np.minimum(start + 2 * reach + 2, shape_voxel)
+        (spans,) = find_objects(body.astype(np.uint8))
+        solid = with_cavities(body[spans], voxel_size_angstrom)
+        start += [axis.start for axis in spans]
+        low, high = np.maximum(start, 0), np.minimum(start + solid.shape, shape_voxel)
         there = mask[tuple(map(slice, low, high))]
         there[solid[tuple(map(slice, low - start, high - start))] & (there == 0)] = number + 1
     return mask
