@@ -9,7 +9,7 @@ import pytest
 
 import frazil
 from frazil.cli import main
-from frazil.model.bundle import CARD_FILE, PRETRAINED, PRETRAINED_BOXES, WEIGHTS_FILE, bundle_folder, load_bundle
+from frazil.model.bundle import CARD_FILE, PRETRAINED, PRETRAINED_BOXES, PRETRAINED_TEACHER, WEIGHTS_FILE, bundle_folder, load_bundle
 
 CZII = ("apo-ferritin", "beta-amylase", "beta-galactosidase", "ribosome", "thyroglobulin", "virus-like-particle")
 
@@ -28,7 +28,7 @@ def profile(volumes):
     return np.array([picture[ring == radius].mean() for radius in range(edge // 2)])
 
 
-@pytest.mark.parametrize("name", [PRETRAINED, PRETRAINED_BOXES])
+@pytest.mark.parametrize("name", [PRETRAINED, PRETRAINED_TEACHER, PRETRAINED_BOXES])
 def test_it_is_small_and_knows_what_it_is(name):
     folder = bundle_folder(Path(name))
     assert sum((folder / file).stat().st_size for file in (CARD_FILE, WEIGHTS_FILE)) < 12e6
@@ -38,11 +38,18 @@ def test_it_is_small_and_knows_what_it_is(name):
     assert bundle.card.box_size_voxel == 64
     assert "simulated" in bundle.card.provenance
     assert set(bundle.card.radius_angstrom) == set(CZII)
-    assert (bundle.card.layouts is not None) == (name == PRETRAINED)
+    assert (bundle.card.layouts is None) == (name == PRETRAINED_BOXES)
     card = (folder.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert bundle.digest in card
     for part in ("simulated", "License", "Known failures"):
         assert part in card
+
+
+def test_the_student_is_of_the_teacher_that_is_shipped():
+    student, teacher = load_bundle(PRETRAINED), load_bundle(PRETRAINED_TEACHER)
+    assert student.card.base_digest == teacher.digest
+    assert (student.card.preset.sampling.sampler, student.card.preset.sampling.steps) == ("distilled", 4)
+    assert (teacher.card.preset.sampling.sampler, teacher.card.preset.sampling.steps) == ("dpm++", 12)
 
 
 def test_nothing_of_the_machine_that_trained_it_is_in_it():
@@ -76,7 +83,7 @@ def test_sampling_without_a_bundle_says_that_it_learnt_from_simulation(tmp_path,
     assert not stop.value.code
     assert "pretrained: learnt from simulated" in capsys.readouterr().out.replace("\n", " ")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["bundle"] == "simulated-czii-layouts"
+    assert manifest["bundle"] == "simulated-czii-layouts-quick"
     assert "simulated" in manifest["provenance"]
 
 

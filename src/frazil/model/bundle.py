@@ -31,11 +31,16 @@ WEIGHTS_FILE = "model.safetensors"
 RUN_BUNDLE = "bundle"
 """Where `frazil train` puts the bundle in its run folder."""
 
-PRETRAINED, PRETRAINED_BOXES = "pretrained", "pretrained-boxes"
+PRETRAINED, PRETRAINED_TEACHER, PRETRAINED_BOXES = "pretrained", "pretrained-teacher", "pretrained-boxes"
 """Wherever a bundle is named, these are the bundled models, unless a folder of that name exists: the one that is told a layout and makes
-whole tomograms, and the one that is told a class and a position, for a training on boxes to start from."""
+whole tomograms in few evaluations; its teacher, for a training on whole tomograms to start from; and the one that is told a class and a
+position, for a training on boxes to start from."""
 
-_BUNDLED = {PRETRAINED: "simulated-czii-layouts", PRETRAINED_BOXES: "simulated-czii"}
+_BUNDLED = {
+    PRETRAINED: "simulated-czii-layouts-quick",
+    PRETRAINED_TEACHER: "simulated-czii-layouts",
+    PRETRAINED_BOXES: "simulated-czii",
+}
 _IN_FULL = "front_end."
 """Tensors that keep all their digits in a bundle of half precision: they are no weights, and hold eight numbers."""
 

@@ -16,7 +16,15 @@ from frazil.core.presets import load_preset
 from frazil.core.settings import SamplingSettings
 from frazil.core.version import __version__
 from frazil.dataset.examples import Examples
-from frazil.model.bundle import PRETRAINED, PRETRAINED_BOXES, RUN_BUNDLE, BundleCard, load_bundle, save_bundle
+from frazil.model.bundle import (
+    PRETRAINED,
+    PRETRAINED_BOXES,
+    PRETRAINED_TEACHER,
+    RUN_BUNDLE,
+    BundleCard,
+    load_bundle,
+    save_bundle,
+)
 from frazil.model.compute import Compute, native_precision
 from frazil.model.unet import ConditionalUNet
 from frazil.plots.curves import loss_page, read_metrics
@@ -69,8 +77,8 @@ def train(
     preset : ``fast``, ``paper``, ``smoke``, ``layout``, or the path of a TOML file; None is ``fast`` for a box store and ``layout`` for a
         tomogram store.
     settings : override single settings of the preset: ``{"training.epochs": 20}``; see `frazil.core.settings.Preset`.
-    start : bundle, run folder or ``"pretrained"``: start from its weights, and with its network, instead of fresh weights. For boxes,
-        ``"pretrained"`` is ``"pretrained-boxes"``.
+    start : bundle, run folder or ``"pretrained"``: start from its weights, and with its network, instead of fresh weights. Here
+        ``"pretrained"`` is ``"pretrained-boxes"`` for boxes, and for tomograms ``"pretrained-teacher"``.
     class_from : with `start`: new class -> class of the bundle that it starts as. A class that both have starts as itself.
     keep_classes : with `start`: also keep its classes that the store does not have.
     other_voxel_size : with `start`: accept that the store has another voxel size.
@@ -105,10 +113,10 @@ def train(
     data = open_data(Path(store))
     chosen = load_preset(preset or ("layout" if isinstance(data, TomogramData) else "fast"), settings)
     base = None
-    if start is not None and isinstance(data, BoxData) and str(start) == PRETRAINED and not Path(start).exists():
-        start = PRETRAINED_BOXES
-        say(f"{data.path} holds boxes, so the training starts from {start}")
     if start is not None:
+        if str(start) == PRETRAINED and not Path(start).exists():
+            start = PRETRAINED_BOXES if isinstance(data, BoxData) else PRETRAINED_TEACHER
+            say(f"a training on {data.what} starts from {start}")
         options = {"keep_classes": keep_classes, "other_voxel_size": other_voxel_size}
         base = Start.match(Path(start), data, class_from=class_from or {}, **options)
         chosen = base.take_over(chosen)
