@@ -9,7 +9,15 @@ import pytest
 
 import frazil
 from frazil.cli import main
-from frazil.model.bundle import CARD_FILE, PRETRAINED, PRETRAINED_BOXES, PRETRAINED_TEACHER, WEIGHTS_FILE, bundle_folder, load_bundle
+from frazil.model.bundle import (
+    CARD_FILE,
+    PRETRAINED,
+    PRETRAINED_BOXES,
+    PRETRAINED_TEACHER,
+    WEIGHTS_FILE,
+    bundle_folder,
+    load_bundle,
+)
 
 CZII = ("apo-ferritin", "beta-amylase", "beta-galactosidase", "ribosome", "thyroglobulin", "virus-like-particle")
 

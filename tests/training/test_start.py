@@ -9,8 +9,11 @@ import torch
 
 from frazil.core.errors import BundleError, OutputError, SettingsError, ShapeError
 from frazil.core.records import Condition
-from frazil.core.settings import ModelSettings
+from frazil.core.settings import CurateSettings, ModelSettings, SourceSettings
 from frazil.dataset.examples import Example
+from frazil.dataset.plan import make_plan
+from frazil.dataset.tomograms.curate import curate_tomograms
+from frazil.io.sources import open_source
 from frazil.model.bundle import load_bundle, save_bundle
 from frazil.model.unet import build_network
 from frazil.model.wavelet import FrontEnd, haar_join
@@ -252,3 +255,24 @@ def test_a_band_without_signal_gets_a_small_scale_and_no_front_end_needs_none():
     nothing = FrontEnd("none")
     measure_bands(nothing, Boxes(STD))
     assert not nothing.state_dict()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_pretrained_is_the_model_that_goes_with_the_data(whole, make_box_store, make_project, tmp_path, monkeypatch):
+    asked = []
+
+    def match(path, *_, **__):
+        asked.append(str(path))
+        raise SettingsError("enough")
+
+    monkeypatch.setattr(Start, "match", match)
+    if whole:
+        project = make_project(runs=("TS_1",), shape_voxel=(48, 72, 72), picks_per_label=5)
+        source = open_source(project.path, SourceSettings())
+        plan = make_plan(source, SourceSettings(), CurateSettings(validation_fraction=0))
+        store = curate_tomograms(source, plan, tmp_path / "store").path
+    else:
+        store = make_box_store()
+    with pytest.raises(SettingsError, match="enough"):
+        train(store, tmp_path / "run", start="pretrained")
+    assert asked == ["pretrained-teacher" if whole else "pretrained-boxes"]
