@@ -1,8 +1,8 @@
 """Put a trained bundle into the package as a model that frazil brings along, a student or its teacher: ``ship.py BUNDLE --hours 3``.
 
 Weights are rounded to bf16. The card keeps everything but the path of the store on the machine of the training, samples as the
-preset does today or as a student has to, makes boxes of the preset's size, and tells the CPU hours of all stages, of which the bundle knows the last alone, and
-the tilt range that is meant where none is asked for.
+preset does today or as a student has to, makes boxes of the preset's size, and tells the CPU hours of all stages, of which the bundle
+knows the last alone, and the tilt range that is meant where none is asked for.
 """
 
 from __future__ import annotations
