@@ -33,10 +33,11 @@ def instance_mask(
         start = np.floor(one.center_voxel[0]).astype(int) - reach
         painted = painter.paint(one, start.tolist(), [2 * reach + 2] * 3)[label].numpy()
         body = painted > (_CONTOUR * painted.max() if drawn[label] else 0.5)
-        (spans,) = find_objects(body.astype(np.uint8))
-        solid = with_cavities(body[spans], voxel_size_angstrom)
-        start += [axis.start for axis in spans]
-        low, high = np.maximum(start, 0), np.minimum(start + solid.shape, shape_voxel)
-        there = mask[tuple(map(slice, low, high))]
-        there[solid[tuple(map(slice, low - start, high - start))] & (there == 0)] = number + 1
+        for spans in find_objects(body.astype(np.uint8)):
+            solid = with_cavities(body[spans], voxel_size_angstrom)
+            start += [axis.start for axis in spans]
+            low = np.maximum(start, 0)
+            high = np.maximum(low, np.minimum(start + solid.shape, shape_voxel))
+            there = mask[tuple(map(slice, low, high))]
+            there[solid[tuple(map(slice, low - start, high - start))] & (there == 0)] = number + 1
     return mask
