@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from frazil.core.errors import SettingsError
+from frazil.core.settings import CurateSettings, SourceSettings
+from frazil.dataset.plan import make_plan
+from frazil.dataset.tomograms.curate import curate_tomograms
+from frazil.io.sources import open_source
 from frazil.model.bundle import load_bundle
 from frazil.sampling.generator import ParticleGenerator
 from frazil.training.run import distill, train
@@ -45,3 +50,21 @@ def test_what_cannot_be_distilled_is_refused(real_boxes, teacher, tmp_path, refu
         distill(teacher, real_boxes, tmp_path / "student", steps=20)
     with refuses(SettingsError, "distill_steps=4", "teacher", "frazil distill"):
         train(real_boxes, tmp_path / "alone", settings={"training.distill_steps": 4})
+
+
+def test_a_student_of_layouts_is_told_its_teachers_averages(make_layout_bundle, make_project, tmp_path):
+    teacher = make_layout_bundle()
+    source = open_source(make_project(runs=("TS_1",), shape_voxel=(48, 72, 72)).path, SourceSettings())
+    store = curate_tomograms(
+        source, make_plan(source, SourceSettings(), CurateSettings(validation_fraction=0)), tmp_path / "store"
+    )
+    distill(
+        teacher,
+        store.path,
+        tmp_path / "student",
+        steps=2,
+        settings={**SHORT, "training.epochs": 1, "training.box_size_voxel": 16},
+    )
+    theirs, ours = (load_bundle(path).network.layout.templates for path in (teacher, tmp_path / "student"))
+    assert theirs.any()
+    assert torch.equal(ours, theirs)

@@ -32,6 +32,6 @@ def test_a_turned_rod_lies_as_its_rotation_says():
 
 def test_particles_that_lie_outside_are_in_no_voxel():
     painter = Painter(torch.zeros(1, 3, 3, 3), (4.0,))
-    centers = np.array([[10.0, 10, 10], [10, 60, 10], [-20, 10, 10], [10, 10, 33]])
+    centers = np.array([[10.0, 10, 10], [10, 60, 10], [-20, 10, 10], [10, 10, 32]])
     layout = Layout(np.zeros(4, dtype=int), centers, np.tile(np.eye(3), (4, 1, 1)))
     assert np.unique(instance_mask(layout, (20, 40, 30), painter, 10.0)).tolist() == [0, 1, 4]

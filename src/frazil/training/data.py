@@ -22,6 +22,7 @@ from frazil.dataset.tomograms.description import TomogramStoreDescription
 from frazil.dataset.tomograms.store import TomogramStore
 from frazil.dataset.tomograms.windows import Windows
 from frazil.dataset.variation import Variation, largest_edge
+from frazil.model.bundle import Bundle
 from frazil.model.unet import check_box_size
 from frazil.volume.arrangement import LayoutStatistics, layout_statistics
 from frazil.volume.layout import Painter
@@ -179,12 +180,21 @@ class BoxData(TrainingData):
 
 
 class TomogramData(TrainingData):
-    """Whole tomograms with layouts."""
+    """Whole tomograms with layouts.
+
+    Parameters
+    ----------
+    teacher : paints particles with its averages, which its student has to be told, too; None takes the store's.
+    """
 
     what = "windows"
 
-    def __init__(self, store: TomogramStore) -> None:
+    def __init__(self, store: TomogramStore, teacher: Bundle | None = None) -> None:
         self.store = store
+        if teacher is None or teacher.network.layout is None:
+            self._averages = dict(zip(store.description.labels, torch.from_numpy(store.templates), strict=True))
+        else:
+            self._averages = dict(zip(teacher.card.labels, teacher.network.layout.templates[:, 0], strict=True))
         self.description: TomogramStoreDescription = store.description
         self.path, self.digest, self.nbytes = store.path, store.digest, store.nbytes
 
@@ -204,7 +214,7 @@ class TomogramData(TrainingData):
                 f"{self.path}: holds whole tomograms, but a network of preset {preset.name} learns from boxes; train with preset "
                 "layout, or set model.layout_channels=32"
             )
-        model = preset.model.model_copy(update={"layout_template_voxel": self.description.template_edge_voxel})
+        model = preset.model.model_copy(update={"layout_template_voxel": self._edge_voxel})
         training = preset.training.model_copy(update={"normalisation": "tomogram"})
         return preset.model_copy(update={"model": model, "training": training})
 
@@ -234,7 +244,7 @@ class TomogramData(TrainingData):
 
     @override
     def examples(self, split: str, preset: Preset, classes: Sequence[str], *, in_memory: bool) -> Examples:
-        templates = torch.zeros(len(classes), 1, *self.store.templates.shape[1:])
+        templates = torch.zeros(len(classes), 1, *[self._edge_voxel] * 3)
         self.put_templates(templates, classes)
         radii = [self.radii_angstrom.get(label, 0.0) / self.description.voxel_size_angstrom for label in classes]
         return Windows(
@@ -258,9 +268,13 @@ class TomogramData(TrainingData):
 
     @override
     def put_templates(self, templates: Tensor, classes: Sequence[str]) -> None:
-        for number, label in enumerate(self.description.labels):
+        for label, average in self._averages.items():
             if label in classes:
-                templates[classes.index(label), 0] = torch.from_numpy(self.store.templates[number])
+                templates[classes.index(label), 0] = average
+
+    @property
+    def _edge_voxel(self) -> int:
+        return max(int(average.shape[-1]) for average in self._averages.values())
 
 
 def open_data(path: Path) -> TrainingData:

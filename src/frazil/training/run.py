@@ -120,6 +120,8 @@ def train(
         options = {"keep_classes": keep_classes, "other_voxel_size": other_voxel_size}
         base = Start.match(Path(start), data, class_from=class_from or {}, **options)
         chosen = base.take_over(chosen)
+        if chosen.training.distill_steps and isinstance(data, TomogramData):
+            data = TomogramData(data.store, base.bundle)
     hardware = Hardware(accelerator, devices, num_nodes, workers)
     job = TrainingJob(Path(out), data, data.complete(chosen), hardware, base, end)
     job.check()  # before a box is read or anything is written
