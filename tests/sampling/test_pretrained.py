@@ -89,7 +89,9 @@ def test_sampling_without_a_bundle_says_that_it_learnt_from_simulation(tmp_path,
     with pytest.raises(SystemExit) as stop:
         main()
     assert not stop.value.code
-    assert "pretrained: learnt from simulated" in capsys.readouterr().out.replace("\n", " ")
+    said = capsys.readouterr()
+    assert "pretrained: learnt from simulated" in said.out.replace("\n", " ")
+    assert "distilled, 2 steps: the bundle is a student" in said.err.replace("\n", " ")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["bundle"] == "simulated-czii-layouts-quick"
     assert "simulated" in manifest["provenance"]

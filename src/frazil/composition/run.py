@@ -219,8 +219,8 @@ def _check_room(project: CompositionProject, plans: Sequence[PlannedTomogram], *
     shape = ",".join(map(str, largest.shape_voxel))
     if workers and project.device == "cpu":
         threads = torch.get_num_threads() if workers == 1 else 1
-        at_most = max(_BYTES_PER_VOXEL * voxels, KEPT_BYTES)  # one after the other
-        needed = _BYTES_PER_PROCESS + at_most + threads * project.window_bytes(largest.shape_voxel)
+        held = max(KEPT_BYTES, _BYTES_PER_VOXEL * voxels)  # layouts between the steps, then what is written
+        needed = _BYTES_PER_PROCESS + held + threads * project.window_bytes(largest.shape_voxel)
         if at_a_time * needed > machine_memory():
             raise RequestError(
                 f"shape {shape}: {at_a_time} at a time take about {at_a_time * needed / 1e9:.1f} GB of memory, and this machine has "

@@ -6,6 +6,7 @@ from typing import TypedDict
 
 from pydantic import ValidationError
 
+from frazil.core.console import warn
 from frazil.core.errors import RequestError
 from frazil.core.presets import explain
 from frazil.core.settings import (
@@ -81,4 +82,10 @@ def choose_sampling(options: SamplingOptions, preset: Preset) -> SamplingSetting
     steps = options.get("steps")
     if steps is None and chosen.sampler == suggested.sampler:
         steps = suggested.steps
-    return chosen.model_copy(update={"steps": resolve_steps(chosen.sampler, preset.diffusion, steps)})
+    chosen = chosen.model_copy(update={"steps": resolve_steps(chosen.sampler, preset.diffusion, steps)})
+    if suggested.sampler == "distilled" and (chosen.sampler, chosen.steps) != (suggested.sampler, suggested.steps):
+        warn(
+            f"{chosen.sampler}, {chosen.steps} steps: the bundle is a student that learned {suggested.steps} steps of distilled and no "
+            "others; take its teacher (pretrained-teacher for the bundled one)"
+        )
+    return chosen
