@@ -199,7 +199,7 @@ def make_layout_bundle(tmp_path: Path) -> Callable[..., Path]:
             "tilt_range_degrees": (-48.0, 45.0),
             "radius_angstrom": RADIUS_ANGSTROM,
             "moments": Moments(2.0, 5.0),
-            "layouts": layout_statistics([layout], [(20, 40, 48)], 10.0125, labels),
+            "layouts": layout_statistics([layout], [(20, 40, 48)], 10.0125, RADIUS_ANGSTROM),
         }
         save_bundle(tmp_path / "bundle", network, BundleCard(**fields | card))
         return tmp_path / "bundle"

@@ -115,7 +115,7 @@ def test_the_pretrained_bundle_has_eight_groups_everywhere():
 def test_the_card_is_plain_json(bundle):
     content = json.loads((bundle / "bundle.json").read_text())
     assert list(content)[:4] == ["schema_version", "kind", "frazil_version", "torch_version"]
-    assert (content["schema_version"], content["axis_order"]) == (7, "zyx")
+    assert (content["schema_version"], content["axis_order"]) == (8, "zyx")
     assert content["labels"] == list(LABELS)
     assert content["tilt_range_degrees"] == [-48, 45]
     assert content["normalisation"] == content["preset"]["training"]["normalisation"] == "measured"
@@ -236,7 +236,7 @@ def test_a_bundle_of_the_first_schema_is_read_as_the_network_of_the_paper(bundle
 
 def test_layouts_that_were_painted_otherwise_are_refused(make_layout_bundle, refuses):
     bundle = make_layout_bundle()
-    assert load_bundle(bundle).card.schema_version == 7
+    assert load_bundle(bundle).card.schema_version == 8
     edit_card(bundle, schema_version=6)
     with refuses(BundleError, "schema version 6", "train it anew"):
         load_bundle(bundle)
@@ -250,7 +250,7 @@ def test_what_is_open_in_training_is_decided_in_a_bundle():
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"schema_version": 8, "new_field": 1}, ("schema version 8", "newer frazil")),
+        ({"schema_version": 9, "new_field": 1}, ("schema version 9", "newer frazil")),
         ({"schema_version": "one"}, ("schema_version",)),
         ({"kind": "box store"}, ("not a record of kind 'frazil bundle'",)),
         ({"axis_order": "xyz"}, ("axis_order", "'zyx'")),

@@ -49,7 +49,7 @@ def test_neighbors_are_as_many_as_in_the_tomograms_and_none_overlaps_the_particl
         assert some.label[0] == 1
         assert (some.center_voxel[0] == 16).all()
         apart = np.linalg.norm(some.center_voxel[1:] - 16, axis=1)
-        assert (apart >= np.array([18, 24])[some.label[1:]]).all()
+        assert (apart >= np.array([179, 239])[some.label[1:]] / 10).all()
         np.testing.assert_allclose(np.linalg.det(some.rotation), 1)
 
 
@@ -127,3 +127,43 @@ def test_neighbors_need_a_bundle_with_layouts(make_bundle, refuses):
     plain = ParticleGenerator.from_bundle(make_bundle(name="plain"))
     with refuses(RequestError, "neighbours typical", "frazil curate --whole"):
         plain.sample(label="ribosome", neighbours="typical")
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "around.csv"
+    path.write_text(
+        "experiment,particle_type,x,y,z\nfirst,ribosome,140.0,0,-20\nsecond,apo-ferritin,0,-60,0\nsecond,ribosome,0,100,30\n"
+    )
+    return path
+
+
+def test_neighbors_are_those_of_a_table_one_box_after_another(bundle, table, tmp_path):
+    folder = sample(bundle, out=tmp_path / "out", label="apo-ferritin", count=3, neighbours=table)
+    voxel, middle = folder.manifest.voxel_size_angstrom, 4
+    told = [
+        {(one.label, *np.round((np.array(one.centre_voxel) - middle) * voxel, 3)) for one in entry.particles}
+        for entry in folder.manifest.samples
+    ]
+    first = {("apo-ferritin", 0, 0, 0), ("ribosome", -20, 0, 140)}
+    second = {("apo-ferritin", 0, 0, 0), ("apo-ferritin", 0, -60, 0), ("ribosome", 30, 100, 0)}
+    assert told == [first, second, first]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a,ribosome,0,0,60", "overlap"),
+        ("a,ribosome,0,0,1000", "outside"),
+        ("a,blob,0,0,200", "blob"),
+    ],
+)
+def test_neighbors_that_cannot_be_are_refused(generator, table, row, said):
+    table.write_text(f"experiment,particle_type,x,y,z\n{row}\n")
+    with pytest.raises(PickError, match=said):
+        generator.sample(label="apo-ferritin", neighbours=str(table))
+
+
+def test_neighbors_of_no_file_are_refused(generator):
+    with pytest.raises(RequestError, match="neither none nor typical"):
+        generator.sample(label="apo-ferritin", neighbours="many")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from frazil.core.errors import PickError
 from frazil.core.records import Layout
@@ -15,7 +16,7 @@ def test_layout_statistics_of_two_tomograms() -> None:
     one = _layout([0, 0, 1], [(0, 5, 5), (3, 9, 5), (10, 5, 5)])
     other = _layout([0], [(5, 5, 5)])
     # a tomogram of 11 x 20 x 25 voxels of 10 A is 5500e3 A^3
-    found = layout_statistics([one, other], [(11, 20, 25)] * 2, 10.0, ["big", "small"])
+    found = layout_statistics([one, other], [(11, 20, 25)] * 2, 10.0, {"big": 20.0, "small": 10.0})
     per_um3 = 1e12 / 5500e3
     assert found.shape_voxel == (11, 20, 25)
     assert found.number_per_um3["big"] == pytest.approx((1.5 * per_um3, 0.5 * per_um3))
@@ -38,7 +39,7 @@ RADII = {"small": 50.0, "big": 120.0}
 def test_drawn_layouts_have_the_statistics() -> None:
     shape = (50, 100, 100)
     layouts = [draw_layout(STATISTICS, shape, RADII, numpy_generator(0, "test", index)) for index in range(20)]
-    found = layout_statistics(layouts, [shape] * 20, 10.0, list(RADII))
+    found = layout_statistics(layouts, [shape] * 20, 10.0, RADII)
     assert found.number_per_um3["small"] == pytest.approx((40_000, 0))
     assert found.number_per_um3["big"] == pytest.approx((20_000, 5_000), rel=0.3)
     assert np.abs(np.subtract(found.heights, STATISTICS.heights)).max() < 0.05
@@ -59,3 +60,30 @@ def test_too_little_room_is_refused(refuses) -> None:
     full = STATISTICS.model_copy(update={"number_per_um3": {"small": (2_000_000, 0), "big": (0, 0)}})
     with refuses(PickError, "small", "room for", "20,20,20"):
         draw_layout(full, (20, 20, 20), RADII, numpy_generator(0, "test"))
+
+
+def _companions(layouts: list[Layout], label: int, nearest_voxel: float, farthest_voxel: float) -> float:
+    """Return how many others of its class a particle has between two distances, on average."""
+    counts = []
+    for some in layouts:
+        apart = cdist(*[some.center_voxel[some.label == label]] * 2)
+        counts += ((apart > nearest_voxel) & (apart < farthest_voxel)).sum(axis=1).tolist()
+    return float(np.mean(counts))
+
+
+def test_clusters_are_drawn_again_and_only_where_there_are_some() -> None:
+    shape, radii = (40, 200, 200), {"clustered": 30.0, "lone": 30.0}
+    tomograms = []
+    for index in range(4):  # clusters of six (Thomas 1949), and single particles
+        random = numpy_generator(index, "test")
+        parents = random.uniform(20, (21, 180, 180), size=(10, 3))
+        clustered = (parents[:, None] + random.normal(scale=8, size=(10, 6, 3))).reshape(-1, 3)
+        lone = random.uniform(0, np.subtract(shape, 1), size=(60, 3))
+        centers = np.concatenate([clustered, lone]).clip(0, np.subtract(shape, 1))
+        tomograms.append(Layout(np.repeat([0, 1], 60), centers, np.full((120, 3, 3), np.nan)))
+    found = layout_statistics(tomograms, [shape] * 4, 10.0, radii)
+    drawn = [draw_layout(found, shape, radii, numpy_generator(9, "test", index)) for index in range(4)]
+    there, again = (_companions(some, 0, 3, 18) for some in (tomograms, drawn))
+    assert again == pytest.approx(there, rel=0.25)
+    assert there > 3 * _companions(drawn, 1, 3, 18)
+    assert _companions(drawn, 1, 3, 18) == pytest.approx(_companions(tomograms, 1, 3, 18), rel=0.5)

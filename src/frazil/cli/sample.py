@@ -12,7 +12,6 @@ from frazil.cli.options import Dask, Force, Workers, machine_option, parse_numbe
 
 if TYPE_CHECKING:
     from frazil.core.settings import PrecisionChoice, SamplerName
-    from frazil.sampling.arrange import Neighbours
 
 _sampler = partial(typer.Option, rich_help_panel="Sampler")
 _hardware = partial(typer.Option, rich_help_panel="Hardware")
@@ -49,7 +48,11 @@ def sample_command(
         Path | None, typer.Option(help="CSV with columns label, x, y, z, count, instead of the three options above.")
     ] = None,
     neighbours: Annotated[
-        str, typer.Option(help="none, or typical: also place and label what is around, with models of whole tomograms.")
+        str,
+        typer.Option(
+            help="none; typical: also place and label what is around, with models of whole tomograms; or a table of picks around the "
+            "particle."
+        ),
     ] = "none",
     seed: Annotated[int, typer.Option(help="Sample i depends only on the seed and i.")] = 0,
     voxel_size: Annotated[
@@ -105,7 +108,7 @@ def sample_command(
         count=count,
         requests=requests,
         first=first,
-        neighbours=cast("Neighbours", neighbours),
+        neighbours=neighbours,
         seed=seed,
         sampler=cast("SamplerName | None", sampler),
         steps=steps,

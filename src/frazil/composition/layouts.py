@@ -1,4 +1,4 @@
-"""Where the layouts come from: picks that exist, a table, or statistics; and what is wrong with some."""
+"""Where the layouts come from: picks that exist, a table, or statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from frazil.core.errors import PickError, RequestError
 from frazil.core.files import text_digest
@@ -18,7 +17,8 @@ from frazil.io.checks import check_run
 from frazil.io.like import LikeOptions, read_likenesses
 from frazil.io.pick_tables import read_pick_table
 from frazil.model.bundle import BundleCard
-from frazil.volume.arrangement import MOST_PARTICLES, OVERLAPPING, draw_layout
+from frazil.sampling.arrange import check_layout
+from frazil.volume.arrangement import draw_layout
 
 
 @dataclass(frozen=True)
@@ -94,40 +94,6 @@ def _planned(card: BundleCard, header: TomogramHeader, picks: Sequence[Picks], o
     tilts = header.tilt_range_degrees or card.tilt_range_degrees
     check_layout(layout, header.shape_voxel, card, f"{origin}: {header.run}")
     return PlannedTomogram(header.run, header.run, header.shape_voxel, layout, tilts)
-
-
-def check_layout(layout: Layout, shape_voxel: Sequence[int], card: BundleCard, origin: str) -> None:
-    """Refuse a layout without particles, with too many, and particles outside the tomogram or in each other's place."""
-    assert card.voxel_size_angstrom is not None
-    if not 0 < len(layout) <= MOST_PARTICLES:
-        raise PickError(f"{origin}: {len(layout)} particles; give at least one and at most {MOST_PARTICLES}")
-    centers = layout.center_voxel
-
-    def named(number: int) -> str:
-        x, y, z = centers[number, ::-1] * card.voxel_size_angstrom
-        return f"{card.labels[layout.label[number]]} at x,y,z {x:.0f},{y:.0f},{z:.0f} A"
-
-    outside = np.flatnonzero(~((centers > -0.5) & (centers < np.asarray(shape_voxel) - 0.5)).all(axis=1))
-    if len(outside):
-        shape = ",".join(map(str, shape_voxel))
-        raise PickError(
-            f"{origin}: {len(outside)} of {len(layout)} particles lie outside the tomogram of {shape} voxels (z,y,x), e.g. "
-            f"{named(outside[0])}; check units and shape, or remove them"
-        )
-    radii = _radii_voxel(card)[layout.label]
-    pairs = KDTree(centers).query_pairs(2 * OVERLAPPING * radii.max(), output_type="ndarray")
-    apart = np.linalg.norm(centers[pairs[:, 0]] - centers[pairs[:, 1]], axis=1)
-    overlapping = pairs[apart < OVERLAPPING * radii[pairs].sum(axis=1)]
-    if len(overlapping):
-        one, other = overlapping[0]
-        raise PickError(
-            f"{origin}: {len(overlapping)} pairs of particles overlap, e.g. {named(one)} and {named(other)}; remove one of each"
-        )
-
-
-def _radii_voxel(card: BundleCard) -> np.ndarray:
-    assert card.voxel_size_angstrom is not None
-    return np.array([card.radius_angstrom[label] for label in card.labels]) / card.voxel_size_angstrom
 
 
 def counts(layout: Layout, labels: Sequence[str]) -> Mapping[str, int]:

@@ -50,8 +50,8 @@ class BundleCard(Document):
 
     The schema version is raised whenever the settings grow, because a reader calls a setting that it does not know damaged: 2 added
     networks other than the paper's, 3 the variation of boxes and a start from another bundle, 4 preconditioning by inverse variance,
-    5 the groups of the first block, 6 layouts, 7 another scale of what layouts are painted with. All older ones load, but for the layouts
-    of 6: what they do not say has the value that was then the only one.
+    5 the groups of the first block, 6 layouts, 7 another scale of what layouts are painted with, 8 clustering. All older ones load, but for
+    the layouts of 6: what they do not say has the value that was then the only one.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class BundleCard(Document):
     written_by: ClassVar[str] = "frazil train or frazil import-weights"
     remedy: ClassVar[str] = "copy the bundle again from its origin"
 
-    schema_version: int = 7
+    schema_version: int = 8
     kind: Literal["frazil bundle"] = "frazil bundle"
     torch_version: str = Field(default_factory=lambda: str(torch.__version__))
     preset: Preset

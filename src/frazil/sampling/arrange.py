@@ -1,38 +1,92 @@
-"""A box as a layout: one particle in the middle, in a random orientation, and perhaps the neighbors that it typically has."""
+"""A box as a layout: one particle in the middle, in a random orientation, and perhaps neighbors; and what is wrong with some layouts."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-from frazil.core.records import NULL_LABEL, Condition, Layout
+from frazil.core.errors import PickError
+from frazil.core.records import NULL_LABEL, Condition, Layout, TomogramHeader
+from frazil.core.settings import Settings
+from frazil.io.pick_tables import read_pick_table
 from frazil.model.bundle import BundleCard
-from frazil.sampling.request import Position
-from frazil.volume.arrangement import LayoutStatistics, draw_layout
+from frazil.sampling.request import NamedPosition, Position
+from frazil.volume.arrangement import MOST_PARTICLES, OVERLAPPING, LayoutStatistics, draw_layout
 from frazil.volume.layout import Painter
 
-Neighbours = Literal["none", "typical"]
+
+class Neighbour(Settings):
+    """A particle beside the one in the middle of a box.
+
+    Parameters
+    ----------
+    offset_angstrom : zyx, from the middle.
+    rotation : object -> box, acting on zyx vectors, row by row; None draws one.
+    """
+
+    label: str
+    offset_angstrom: NamedPosition
+    rotation: tuple[float, ...] | None = Field(None, min_length=9, max_length=9)
+
+
+Neighbours = Literal["none", "typical"] | tuple[tuple[Neighbour, ...], ...]
+"""Or those of some boxes, which samples take in turn."""
+
+
+def read_neighbours(path: Path, card: BundleCard) -> tuple[tuple[Neighbour, ...], ...]:
+    """Read a table of picks in angstrom from the particle in the middle; what it calls a tomogram is a box."""
+    assert card.voxel_size_angstrom is not None
+    middle = TomogramHeader("", (0, 0, 0), card.voxel_size_angstrom, str(path))
+    boxes: dict[str, list[Neighbour]] = {}
+    for some in read_pick_table(path, "angstrom"):
+        if some.label not in card.labels:
+            raise PickError(f"{path}: {some.label} is no class of the bundle, which knows {', '.join(card.labels)}")
+        places = some.placed(middle).centers_angstrom.tolist()
+        turns = [None] * len(places) if some.rotations is None else some.rotations.reshape(-1, 9).tolist()
+        boxes.setdefault(some.tomogram, []).extend(
+            Neighbour(label=some.label, offset_angstrom=place, rotation=turn)
+            for place, turn in zip(places, turns, strict=True)
+        )
+    return tuple(tuple(boxes[box]) for box in sorted(boxes))
 
 
 def arrange(
-    label: str, *, card: BundleCard, box_size_voxel: int, neighbours: Neighbours, random: np.random.Generator
+    label: str,
+    *,
+    card: BundleCard,
+    box_size_voxel: int,
+    neighbours: Neighbours,
+    random: np.random.Generator,
+    index: int = 0,
 ) -> Layout:
-    """Place a particle at voxel D/2 of a box; ``typical`` adds others, as many as in the training tomograms.
+    """Place a particle at voxel D/2 of a box; ``typical`` adds others, as many as in the training tomograms; or add those that are given.
 
-    Neighbors may stand up to a radius outside the box, where they still show. None stands nearer than the sum of the radii.
+    Neighbors may stand up to a radius outside the box, where they still show. Typical ones stand no nearer than the sum of the radii.
+
+    Raises
+    ------
+    PickError : a neighbor that is given lies outside, or in another's place.
     """
-    statistics = card.layouts
-    assert statistics is not None
     number, center = card.labels.index(label), float(box_size_voxel // 2)
     alone = Layout(np.array([number]), np.full((1, 3), center), Rotation.random(1, rng=random).as_matrix())
     if neighbours == "none":
         return alone
-    radii = np.array([card.radius_angstrom[name] for name in card.labels]) / statistics.voxel_size_angstrom
+    radii = _radii_voxel(card)
     margin = math.ceil(radii.max())
+    if neighbours != "typical":
+        layout = _with(alone, neighbours[index % len(neighbours)], card, random)
+        check_layout(layout, (box_size_voxel,) * 3, card, f"neighbors of {label}", beyond_voxel=margin)
+        return layout
+    statistics = card.layouts
+    assert statistics is not None
     around = draw_layout(_of_the_slab(statistics), (box_size_voxel + 2 * margin,) * 3, card.radius_angstrom, random)
     numbers = np.array([card.labels.index(name) for name in statistics.number_per_um3])[around.label]
     others = Layout(numbers, around.center_voxel - margin, around.rotation)
@@ -44,6 +98,20 @@ def arrange(
     )
 
 
+def _with(alone: Layout, others: Sequence[Neighbour], card: BundleCard, random: np.random.Generator) -> Layout:
+    """Return a layout with others beside its particle."""
+    turns = Rotation.random(len(others), rng=random).as_matrix()
+    for number, other in enumerate(others):
+        if other.rotation is not None:
+            turns[number] = np.reshape(other.rotation, (3, 3))
+    offsets = np.array([other.offset_angstrom for other in others]) / card.voxel_size_angstrom
+    return Layout(
+        np.append(alone.label, [card.labels.index(other.label) for other in others]),
+        np.append(alone.center_voxel, alone.center_voxel + offsets, axis=0),
+        np.append(alone.rotation, turns, axis=0),
+    )
+
+
 def _of_the_slab(statistics: LayoutStatistics) -> LayoutStatistics:
     """Return the statistics of the part of the tomogram in which particles are, spread evenly over it."""
     lowest, *_, highest = statistics.heights
@@ -51,6 +119,43 @@ def _of_the_slab(statistics: LayoutStatistics) -> LayoutStatistics:
     numbers = {label: (mean / share, std / share) for label, (mean, std) in statistics.number_per_um3.items()}
     even = tuple(np.linspace(0, 1, len(statistics.heights)).tolist())
     return statistics.model_copy(update={"number_per_um3": numbers, "heights": even})
+
+
+def check_layout(
+    layout: Layout, shape_voxel: Sequence[int], card: BundleCard, origin: str, *, beyond_voxel: float = 0
+) -> None:
+    """Refuse a layout without particles, with too many, and particles outside the volume or in each other's place."""
+    assert card.voxel_size_angstrom is not None
+    if not 0 < len(layout) <= MOST_PARTICLES:
+        raise PickError(f"{origin}: {len(layout)} particles; give at least one and at most {MOST_PARTICLES}")
+    centers = layout.center_voxel
+
+    def named(number: int) -> str:
+        x, y, z = centers[number, ::-1] * card.voxel_size_angstrom
+        return f"{card.labels[layout.label[number]]} at x,y,z {x:.0f},{y:.0f},{z:.0f} A"
+
+    edges, more = np.asarray(shape_voxel), beyond_voxel + 0.5
+    outside = np.flatnonzero(~((centers > -more) & (centers < edges - 1 + more)).all(axis=1))
+    if len(outside):
+        shape = ",".join(map(str, shape_voxel))
+        raise PickError(
+            f"{origin}: {len(outside)} of {len(layout)} particles lie outside its {shape} voxels (z,y,x), e.g. "
+            f"{named(outside[0])}; check units and shape, or remove them"
+        )
+    radii = _radii_voxel(card)[layout.label]
+    pairs = KDTree(centers).query_pairs(2 * OVERLAPPING * radii.max(), output_type="ndarray")
+    apart = np.linalg.norm(centers[pairs[:, 0]] - centers[pairs[:, 1]], axis=1)
+    overlapping = pairs[apart < OVERLAPPING * radii[pairs].sum(axis=1)]
+    if len(overlapping):
+        one, other = overlapping[0]
+        raise PickError(
+            f"{origin}: {len(overlapping)} pairs of particles overlap, e.g. {named(one)} and {named(other)}; remove one of each"
+        )
+
+
+def _radii_voxel(card: BundleCard) -> np.ndarray:
+    assert card.voxel_size_angstrom is not None
+    return np.array([card.radius_angstrom[label] for label in card.labels]) / card.voxel_size_angstrom
 
 
 def box_condition(layouts: list[Layout], positions: list[Position], card: BundleCard, painter: Painter) -> Condition:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 from threading import Event
-from typing import Unpack, get_args
+from typing import Literal, Unpack, cast, get_args
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from frazil.model.bundle import Bundle, BundleCard, load_bundle
 from frazil.model.compute import Compute, native_precision
 from frazil.model.devices import bytes_per_box, check_memory, choose_device, default_batch_size, memory_of
 from frazil.model.layout import painter_of
-from frazil.sampling.arrange import Neighbours, arrange, box_condition
+from frazil.sampling.arrange import Neighbours, arrange, box_condition, read_neighbours
 from frazil.sampling.manifest import Sample, SampleRequest
 from frazil.sampling.options import SamplingOptions, choose_sampling
 from frazil.sampling.request import CENTER, Position, Request, expand
@@ -87,7 +88,7 @@ class ParticleGenerator:
         count: int = 1,
         seed: int = 0,
         first: int = 0,
-        neighbours: Neighbours = "none",
+        neighbours: str | Path = "none",
         on_step: Callable[[int], None] | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Samples:
@@ -123,7 +124,7 @@ class ParticleGenerator:
         first: int = 0,
         workers: int = 1,
         earlier: SampleRequest | None = None,
-        neighbours: Neighbours = "none",
+        neighbours: str | Path = "none",
         **options: Unpack[SamplingOptions],
     ) -> SampleRequest:
         """Check what is asked for against the bundle, and complete it by what the bundle suggests; see `sample`.
@@ -131,24 +132,25 @@ class ParticleGenerator:
         Parameters
         ----------
         workers : processes that share the memory of this machine.
-        neighbours : what is around the particle: ``none``, or ``typical`` ones, as in the training tomograms.
+        neighbours : what is around the particle: ``none``; ``typical`` ones, as in the training tomograms; or a table of picks in
+            angstrom from the middle, whose tomograms are boxes, which samples take in turn.
         earlier : request that this one may resume: what is left to the device stays as it was.
 
         Raises
         ------
         RequestError : anything in it that cannot be served.
+        PickError : neighbors that cannot be.
         """
         if not requests:
             raise RequestError(f"nothing is asked for; name at least one label: {', '.join(self.labels)}")
         for request in requests:
             request.check(self.labels)
-        if neighbours not in get_args(Neighbours):
-            raise RequestError(f"neighbours {neighbours!r}: not known; choose one of {', '.join(get_args(Neighbours))}")
         if neighbours != "none" and self.painter is None:
             raise RequestError(
                 f"neighbours {neighbours}: the bundle places one particle and knows no layouts; leave it out, or train on whole "
                 "tomograms (frazil curate --whole)"
             )
+        told = self._neighbours(neighbours, {request.label for request in requests})
         batch_size = options.get("batch_size")
         if batch_size is None and earlier is not None:
             batch_size = earlier.batch_size
@@ -177,7 +179,7 @@ class ParticleGenerator:
             batch_size=batch_size or default_batch_size(self.device, model, self.box_size_voxel, compute.precision),
             requests=tuple(requests),
             first=first,
-            neighbours=neighbours,
+            neighbours=told,
         )
         check_memory(
             self.device, model, self.box_size_voxel,
@@ -285,6 +287,18 @@ class ParticleGenerator:
             layouts,
         )  # fmt: skip
 
+    def _neighbours(self, asked: str | Path, labels: Collection[str]) -> Neighbours:
+        """Return what is asked for beside particles of these classes; read, if it is a table, and checked."""
+        if asked in ("none", "typical"):
+            return cast("Literal['none', 'typical']", asked)
+        path = Path(asked)
+        if not path.is_file():
+            raise RequestError(f"neighbours {asked}: neither none nor typical, nor a file; give one of the three")
+        told, random = read_neighbours(path, self.card), np.random.default_rng(0)
+        for label, box in product(labels, told):
+            arrange(label, card=self.card, box_size_voxel=self.box_size_voxel, neighbours=(box,), random=random)
+        return told
+
     def _layouts(self, request: SampleRequest, indices: Sequence[int], labels: Sequence[str]) -> list[Layout]:
         """Draw which particles are in each box; none for a bundle without layouts."""
         if self.painter is None:
@@ -292,7 +306,7 @@ class ParticleGenerator:
         return [
             arrange(
                 label, card=self.card, box_size_voxel=self.box_size_voxel, neighbours=request.neighbours,
-                random=numpy_generator(request.seed, "layout", index),
+                random=numpy_generator(request.seed, "layout", index), index=index,
             )
             for index, label in zip(indices, labels, strict=True)
         ]  # fmt: skip

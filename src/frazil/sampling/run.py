@@ -13,7 +13,6 @@ from frazil.core.console import say, say_written
 from frazil.core.errors import OutputError, RequestError
 from frazil.io.copick.project import CONFIG_NAME
 from frazil.model.bundle import PRETRAINED, bundle_folder
-from frazil.sampling.arrange import Neighbours
 from frazil.sampling.folder import PARTICLES, VOLUMES, SampleFolder, SampleOutput, write_copick, write_relion
 from frazil.sampling.generator import ParticleGenerator
 from frazil.sampling.manifest import MANIFEST_FILE, SampleManifest, SampleRequest, request_differences
@@ -31,7 +30,7 @@ def sample(
     count: int | None = None,
     requests: str | Path | Sequence[Request] | None = None,
     first: int | None = None,
-    neighbours: Neighbours = "none",
+    neighbours: str | Path = "none",
     seed: int = 0,
     device: str = "auto",
     workers: int = 1,
@@ -55,8 +54,8 @@ def sample(
     first : sample only a part of a larger request, as one job of an array: of one label, or of the table in `requests`, the
         `count` samples from number `first` on. They go to the folder ``part-FIRST`` in `out` and have the same bytes as in
         one call for all, which gathers the parts when it is run on the same `out`, and samples what is missing.
-    neighbours : what is around the particle, for a bundle that was trained on whole tomograms: ``none``, or ``typical`` ones, as many
-        and as near as there. All are in the manifest and in copick's picks.
+    neighbours : what is around the particle, for a bundle that was trained on whole tomograms: see `ParticleGenerator.plan`. All are
+        in the manifest and in copick's picks.
     seed : sample i depends on the seed and i alone.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; with several workers, ``cuda`` gives each a GPU in turn.
     workers, dask : processes on this machine, or the address of a Dask cluster; see `frazil.core.executor`.
@@ -68,7 +67,7 @@ def sample(
     Raises
     ------
     BundleError : not a bundle, damaged, or of a newer schema.
-    RequestError : anything in the request that cannot be served.
+    RequestError, PickError : anything in the request that cannot be served.
     OutputError : `out` holds other samples, damaged ones or something else, or cannot be written.
     WorkerError : see `frazil.core.executor.executor`.
     """

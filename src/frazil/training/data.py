@@ -263,7 +263,10 @@ class TomogramData(TrainingData):
         described, runs = self.description, self.store.runs
         shapes = [described.tomograms[run].shape_voxel for run in runs]
         return layout_statistics(
-            [self.store.layout(run) for run in runs], shapes, described.voxel_size_angstrom, described.labels
+            [self.store.layout(run) for run in runs],
+            shapes,
+            described.voxel_size_angstrom,
+            {label: described.radii_angstrom[label] for label in described.labels},
         )
 
     @override
