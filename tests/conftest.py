@@ -165,7 +165,7 @@ def tiny_project(make_project: Callable[..., Project]) -> Project:
 def make_layout_bundle(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a tiny untrained bundle that takes layouts; its weights are random, so a layout changes its output."""
 
-    def make(**card) -> Path:
+    def make(*, maps: tuple[str, ...] = (), **card) -> Path:
         from frazil.core.presets import load_preset
         from frazil.model.bundle import BundleCard, save_bundle
         from frazil.model.unet import build_network
@@ -176,6 +176,7 @@ def make_layout_bundle(tmp_path: Path) -> Callable[..., Path]:
             "model.front_end": "haar",
             "model.layout_channels": 8,
             "model.layout_template_voxel": 9,
+            "model.layout_maps": maps,
             "model.embedding_width": 8,
             "sampling.sampler": "dpm++",
             "sampling.steps": 3,

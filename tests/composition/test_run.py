@@ -1,5 +1,7 @@
 """`frazil compose` from end to end: what the project holds, that it can be interrupted and shared out, what it refuses."""
 
+import json
+
 import copick
 import mrcfile
 import numpy as np
@@ -10,7 +12,8 @@ from frazil.composition.run import compose
 from frazil.core.errors import OutputError, PickError, RequestError, SettingsError
 from frazil.core.records import Picks
 from frazil.core.settings import SourceSettings
-from frazil.io.copick.project import write_picks
+from frazil.dataset.run import curate
+from frazil.io.copick.project import write_picks, write_segmentation
 from frazil.io.sources import open_source
 from frazil.io.star import read_particles
 from frazil.io.tables import read_picks
@@ -136,6 +139,51 @@ def test_like_a_project(bundle, make_project, tmp_path):
             assert np.allclose(some.rotations, truth.rotations)
     compose(bundle, out=tmp_path / "unturned", like=project.path, steps=1, orientations=False)
     assert all(some.rotations is None for some in open_source(tmp_path / "unturned", SourceSettings()).picks())
+
+
+def test_label_maps_are_told_and_written_back(make_layout_bundle, make_project, tmp_path, capsys):
+    bundle = make_layout_bundle(maps=("film", "membrane"))
+    project = make_project("copick", picks_per_label=1)
+    marked = {run: volume > 0.5 for run, volume in project.volumes.items()}
+    for name, runs in (("membrane", ("TS_1", "TS_2")), ("film", ("TS_1",))):
+        for run in runs:
+            volume = 5 * marked[run].astype(np.uint8)
+            write_segmentation(project.path, run=run, volume=volume, voxel_size_angstrom=10.0125, name=name, user="me")
+    compose(bundle, out=tmp_path / "out", like=project.path, steps=1)
+    (warned,) = [line for line in capsys.readouterr().err.splitlines() if "label map" in line]
+    assert "TS_2: film" in warned
+    assert {"film", "membrane"} <= json.loads((tmp_path / "out/composition.json").read_text())["segmentations"].keys()
+    store = curate(tmp_path / "out", tmp_path / "store", maps=["membrane", "film"], whole=True, box_size_voxel=16)
+    for run in store.runs:
+        film, membrane = store.array(run, "maps")[:]
+        assert np.array_equal(membrane, marked[run])
+        assert np.array_equal(film, marked[run] & (run == "TS_1"))
+    before = open_source(tmp_path / "out", SourceSettings()).read("TS_2").volume
+    compose(bundle, out=tmp_path / "again", like=project.path, steps=1, workers=2)
+    assert contents(tmp_path / "again") == contents(tmp_path / "out")
+    for path in project.path.glob("ExperimentRuns/TS_2/Segmentations/*"):
+        path.rename(tmp_path / "away")
+    with pytest.raises(OutputError, match="TS_2"):
+        compose(bundle, out=tmp_path / "out", like=project.path, steps=1)
+    compose(bundle, out=tmp_path / "without", like=project.path, steps=1)
+    assert (open_source(tmp_path / "without", SourceSettings()).read("TS_2").volume != before).any()
+
+
+def test_maps_of_another_voxel_size_are_told_at_the_same_places(make_layout_bundle, make_project, tmp_path):
+    """And those of a drawn layout are empty."""
+    project = make_project("copick", picks_per_label=1, voxel_size_angstrom=5.0, shape_voxel=(48, 80, 96))
+    for run in project.runs:
+        volume = np.zeros((48, 80, 96), dtype=np.uint8)
+        volume[:, 40:, :24] = 1
+        write_segmentation(project.path, run=run, volume=volume, voxel_size_angstrom=5.0, name="film", user="me")
+    made = compose(make_layout_bundle(maps=("film",)), out=tmp_path / "out", like=project.path, steps=1)
+    found = copick.from_file(str(made.path / "copick.json")).get_run("TS_1").get_segmentations(name="film")[0].numpy()
+    assert found.shape == (24, 40, 48)
+    assert found[:, 20:, :12].all()
+    assert found.sum() == 24 * 20 * 12
+    drawn = compose(make_layout_bundle(maps=("film",)), out=tmp_path / "drawn", steps=1)
+    (mask,) = copick.from_file(str(drawn.path / "copick.json")).get_run("COMP_000").get_segmentations(name="film")
+    assert not mask.numpy().any()
 
 
 def test_from_a_table(bundle, tmp_path):

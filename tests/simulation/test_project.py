@@ -139,3 +139,19 @@ def test_a_shared_project_is_never_replaced(written, refuses):
             begin(project(written.out, seed=1), shared=True, force=force)
     with written.folder.held(shared=True), refuses(OutputError, "another process"):
         begin(project(written.out, seed=1), force=True)
+
+
+@pytest.mark.parametrize("vesicles", [0, 1])
+def test_the_membrane_is_written_where_there_are_vesicles(tmp_path, vesicles):
+    options = OPTIONS | {
+        "specimen.shape_voxel": (32, 40, 40),
+        "specimen.surroundings.vesicles": vesicles,
+        "specimen.surroundings.vesicle_radius_angstrom": (120.0, 150.0),
+    }
+    new = project(tmp_path / "out", preset=load_simulation_preset("small", options))
+    begin(new)
+    new.write_run(PLANS[0])
+    new.finish(shared=False)
+    assert ("membrane" in json.loads((tmp_path / "out/simulation.json").read_text())["segmentations"]) == bool(vesicles)
+    masks = list((tmp_path / "out").glob("ExperimentRuns/*/Segmentations/*membrane*"))
+    assert len(masks) == vesicles

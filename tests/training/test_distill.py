@@ -7,7 +7,9 @@ import torch
 from frazil.core.errors import SettingsError
 from frazil.core.settings import CurateSettings, SourceSettings
 from frazil.dataset.plan import make_plan
+from frazil.dataset.run import curate
 from frazil.dataset.tomograms.curate import curate_tomograms
+from frazil.io.copick.project import write_segmentation
 from frazil.io.sources import open_source
 from frazil.model.bundle import load_bundle
 from frazil.sampling.generator import ParticleGenerator
@@ -68,3 +70,21 @@ def test_a_student_of_layouts_is_told_its_teachers_averages(make_layout_bundle, 
     theirs, ours = (load_bundle(path).network.layout.templates for path in (teacher, tmp_path / "student"))
     assert theirs.any()
     assert torch.equal(ours, theirs)
+
+
+def test_a_student_of_layouts_needs_its_teachers_label_maps(make_layout_bundle, make_project, tmp_path, refuses):
+    project = make_project(runs=("TS_1",), shape_voxel=(48, 72, 72))
+    marked = (project.volumes["TS_1"] < -1).astype(np.uint8)
+    write_segmentation(project.path, run="TS_1", volume=marked, voxel_size_angstrom=10.0125, name="dark", user="me")
+    options = {"whole": True, "box_size_voxel": 16, "validation_fraction": 0.0}
+    plain, marked = (
+        curate(project.path, tmp_path / name, maps=maps, **options)
+        for name, maps in (("plain", []), ("marked", ["dark"]))
+    )
+    short = {**SHORT, "training.epochs": 1, "training.box_size_voxel": 16}
+    with refuses(SettingsError, "label maps (none)", "teacher's (dark)"):
+        distill(make_layout_bundle(maps=("dark",)), plain.path, tmp_path / "student", steps=2, settings=short)
+    teacher = train(marked.path, tmp_path / "teacher", start=make_layout_bundle(), settings=short).bundle
+    assert load_bundle(teacher).card.maps == ("dark",)
+    student = distill(teacher, marked.path, tmp_path / "student", steps=2, settings=short).bundle
+    assert load_bundle(student).card.maps == ("dark",)

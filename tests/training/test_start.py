@@ -191,7 +191,7 @@ def test_classes_move_to_their_new_numbers_and_everything_else_stays():
     state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     fresh = build_network(SETTINGS, 4, generator=torch.Generator().manual_seed(6)).eval()
     before = fresh.embed.label.weight.clone()
-    bundle = SimpleNamespace(network=trained, card=SimpleNamespace(labels=("a", "b", "c")))
+    bundle = SimpleNamespace(network=trained, card=SimpleNamespace(labels=("a", "b", "c"), maps=()))
     Start(bundle, ("c", "new", "a", "other"), ("c", None, "a", "a")).put_into(fresh)
     weight = fresh.embed.label.weight
     assert torch.equal(weight[:, [0, 2, 3]], trained.embed.label.weight[:, [2, 0, 0]])
@@ -206,6 +206,32 @@ def test_classes_move_to_their_new_numbers_and_everything_else_stays():
         for parameter in fresh.parameters():
             parameter.zero_()
     assert all(torch.equal(tensor, state[name]) for name, tensor in trained.state_dict().items())
+
+
+def test_a_new_label_map_changes_nothing_at_first_and_a_known_one_keeps_its_place(make_layout_bundle):
+    x, t, position = torch.randn(1, 1, 16, 16, 16), torch.tensor([400]), torch.full((1, 3), torch.nan)
+    classes, told = torch.rand(1, 2, 16, 16, 16), torch.ones(1, 3, 16, 16, 16)
+    marked = (torch.rand(1, 1, 16, 16, 16) < 0.3).float()
+
+    @torch.no_grad()
+    def predicted(network, *maps):
+        return network(x, t, Condition(torch.tensor([-1]), position, torch.cat([classes, *maps, told], dim=1)))
+
+    def started(bundle, maps):
+        settings = bundle.card.preset.model.model_copy(update={"layout_maps": maps})
+        network = build_network(settings, 2, bundle.card.preset.diffusion).eval()
+        Start(bundle, bundle.card.labels, bundle.card.labels).put_into(network)
+        return network
+
+    bundle = load_bundle(make_layout_bundle())
+    network = started(bundle, ("film", "membrane"))
+    for maps in (0 * marked, 0 * marked), (marked, 1 - marked):
+        torch.testing.assert_close(predicted(network, *maps), predicted(bundle.network), atol=1e-4, rtol=0)
+
+    bundle = load_bundle(make_layout_bundle(maps=("film", "membrane")))
+    known = predicted(bundle.network, 0 * marked, marked)
+    assert not torch.allclose(known, predicted(bundle.network, 0 * marked, 0 * marked), atol=1e-3)
+    torch.testing.assert_close(predicted(started(bundle, ("membrane",)), marked), known, atol=1e-4, rtol=0)
 
 
 @dataclass

@@ -88,3 +88,14 @@ def test_heights_run_from_the_first_plane_to_the_last_and_are_kept_when_the_layo
     assert not null[:-2].any()
     assert torch.equal(null[-2:], told[-2:])
     assert not painter.paint(layout((0, (4, 4, 4), UNKNOWN)), (0, 0, 0), (9, 8, 8))[-2:].any()
+
+
+def test_label_maps_are_painted_as_they_are_and_hidden_with_the_layout():
+    painter = Painter(torch.zeros(1, 5, 5, 5), [2.0], map_count=2)
+    maps = np.random.default_rng(0).random((2, 8, 8, 8)) < 0.3
+    planes = painter.paint(layout((0, (4, 4, 4), np.eye(3))), (0, 0, 0), (8, 8, 8), 8, maps)
+    assert np.array_equal(planes[1:3].numpy(), maps.astype(np.float32))
+    assert not hidden_layout(planes)[:4].any()
+    unmarked = painter.paint(layout((0, (4, 4, 4), np.eye(3))), (0, 0, 0), (8, 8, 8), 8)
+    assert not unmarked[1:3].any()
+    assert torch.equal(unmarked[0], planes[0])

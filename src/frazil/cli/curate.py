@@ -28,6 +28,14 @@ def curate_command(
         bool,
         typer.Option("--whole", help="Keep whole tomograms instead of boxes, for models that place every particle."),
     ] = False,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="NAME",
+            help="With --whole: also keep this copick segmentation, of membranes for instance; repeatable.",
+        ),
+    ] = None,
     preset: Annotated[str, typer.Option(help="paper, fast, smoke, or a TOML file; options override it.")] = "fast",
     force: options.Force = False,
     *,
@@ -70,6 +78,7 @@ def curate_command(
         count=count,
         dry_run=dry_run,
         whole=whole,
+        maps=map_ or (),
         workers=workers,
         dask=dask,
         force=force,

@@ -18,7 +18,7 @@ from threading import Event
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import nn
 
 from frazil.composition.windows import Slices, Window, padded_shape, tile
@@ -33,6 +33,7 @@ from frazil.diffusion.sampler import guided_prediction, read_layout
 from frazil.diffusion.schedule import make_solver
 from frazil.io.npz import HEADER_ERRORS
 from frazil.model.compute import Compute
+from frazil.volume.crop import crop
 from frazil.volume.layout import Painter
 
 _BLOCK_VOXEL = 64
@@ -69,6 +70,7 @@ class Denoiser:
         shape_voxel: Sequence[int],
         folder: Path,
         *,
+        maps: Sequence[Bool[np.ndarray, "z y x"]] = (),
         seed: int,
         index: int | str,
         windows: Sequence[Window] | None = None,
@@ -79,6 +81,7 @@ class Denoiser:
 
         Parameters
         ----------
+        maps : label maps of the whole tomogram; without, they are empty.
         seed, index : the noise descends from them, step and place.
         windows : None are those of `tile`.
         threads : windows at a time; each is computed on one thread, so that their number changes no bit.
@@ -86,7 +89,7 @@ class Denoiser:
         """
         padded = padded_shape(shape_voxel, self.multiple)
         windows = tile(padded, self.multiple) if windows is None else windows
-        run = _Run(self, layout, shape_voxel[0], (seed, index), folder, padded)
+        run = _Run(self, layout, maps, shape_voxel[0], (seed, index), folder, padded)
         state = run.state
         stopped = Event()
 
@@ -156,12 +159,13 @@ class _Run:
         self,
         denoiser: Denoiser,
         layout: Layout,
+        maps: Sequence[Bool[np.ndarray, "z y x"]],
         depth_voxel: int,
         seed: tuple[int, int | str],
         folder: Path,
         padded_voxel: tuple[int, int, int],
     ) -> None:
-        self.of, self.layout, self.depth_voxel, self.seed = denoiser, layout, depth_voxel, seed
+        self.of, self.layout, self.maps, self.depth_voxel, self.seed = denoiser, layout, maps, depth_voxel, seed
         sampling = denoiser.sampling
         solver = make_solver(sampling.sampler, denoiser.diffusion, sampling.steps)
         self.weights = solver.weights
@@ -231,7 +235,8 @@ class _Run:
         start = np.array([axis.start for axis in window.whole])
         beyond = np.maximum(start - self.layout.center_voxel, self.layout.center_voxel - start - window.shape_voxel)
         near = self.layout[(beyond < self.of.painter.reach_voxel).all(axis=1)]
-        return self.of.painter.paint(near, start.tolist(), window.shape_voxel, self.depth_voxel)
+        maps = [crop(one, start.tolist(), window.shape_voxel) for one in self.maps]
+        return self.of.painter.paint(near, start.tolist(), window.shape_voxel, self.depth_voxel, maps)
 
     def _noise(self, step: int, part: Slices) -> Float[np.ndarray, "z y x"]:
         """Return normal noise of a part of the volume, which is the same whatever the part."""

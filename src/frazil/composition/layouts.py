@@ -1,24 +1,54 @@
-"""Where the layouts come from: picks that exist, a table, or statistics."""
+"""Where the layouts come from: picks and segmentations that exist, a table, or statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
-from frazil.core.errors import PickError, RequestError
-from frazil.core.files import text_digest
+from frazil.core.console import warn
+from frazil.core.errors import MissingMapError, MissingTomogramError, PickError, RequestError
+from frazil.core.files import bytes_digest, text_digest
 from frazil.core.records import Layout, Picks, TiltRange, TomogramHeader
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import Units
 from frazil.io.checks import check_run
 from frazil.io.like import LikeOptions, read_likenesses
 from frazil.io.pick_tables import read_pick_table
+from frazil.io.sources import Source, open_source
 from frazil.model.bundle import BundleCard
 from frazil.sampling.arrange import check_layout
 from frazil.volume.arrangement import draw_layout
+
+
+@dataclass(frozen=True)
+class RunMaps:
+    """The label maps of one run of a project, read where and when they are needed.
+
+    `names` has an empty text for each that the run lacks; `grid_voxel` is the shape of its segmentations.
+    """
+
+    source: Source
+    run: str
+    names: tuple[str, ...]
+    grid_voxel: tuple[int, int, int]
+
+    def read(self, shape_voxel: Sequence[int]) -> Bool[np.ndarray, "maps z y x"]:
+        """Return the maps on another grid of the same extent, the nearest voxel of each."""
+        found = np.zeros((len(self.names), *shape_voxel), dtype=bool)
+        nearest = [
+            ((np.arange(edge) + 0.5) * own / edge).astype(int)
+            for edge, own in zip(shape_voxel, self.grid_voxel, strict=True)
+        ]
+        for number, name in enumerate(self.names):
+            if name:
+                found[number] = self.source.label_map(self.run, name, self.grid_voxel)[np.ix_(*nearest)]
+        return found
 
 
 @dataclass(frozen=True)
@@ -30,12 +60,15 @@ class PlannedTomogram:
     shape_voxel: tuple[int, int, int]
     layout: Layout
     tilt_range_degrees: TiltRange | None
+    maps: RunMaps | None = None
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Digest of the layout and the grid."""
+        """Digest of the layout, label maps included, and the grid."""
         layout = self.layout
-        content = (layout.label.tolist(), layout.center_voxel.tolist(), layout.rotation.tolist())
+        content: tuple[Any, ...] = (layout.label.tolist(), layout.center_voxel.tolist(), layout.rotation.tolist())
+        if self.maps is not None:
+            content += (bytes_digest(np.packbits(self.maps.read(self.shape_voxel)).data),)
         return text_digest(f"{self.shape_voxel} {self.tilt_range_degrees} {content}")
 
 
@@ -59,7 +92,31 @@ def plan_drawn(
 def plan_like(card: BundleCard, options: LikeOptions, usual: TomogramHeader) -> list[PlannedTomogram]:
     """Return the layouts of an annotated project, at the bundle's voxel size. Runs keep their names."""
     found, _ = read_likenesses(options, usual)
-    return [_planned(card, likeness.header, likeness.picks, str(options.project)) for likeness in found.values()]
+    plans = [_planned(card, likeness.header, likeness.picks, str(options.project)) for likeness in found.values()]
+    return _with_maps(plans, open_source(options.project, options.source), card.maps) if card.maps else plans
+
+
+def _with_maps(plans: Sequence[PlannedTomogram], source: Source, names: Sequence[str]) -> list[PlannedTomogram]:
+    """Add the label maps of each run; one that is missing is empty, with a warning."""
+    missing: dict[str, list[str]] = {}
+    found = []
+    for plan in plans:
+        try:
+            grid = source.header(plan.run).shape_voxel
+        except MissingTomogramError:
+            grid = plan.shape_voxel
+        there = list(names)
+        for number, name in enumerate(names):
+            try:
+                source.label_map(plan.run, name, grid, slice(0, 0))
+            except MissingMapError:
+                there[number] = ""
+                missing.setdefault(plan.run, []).append(name)
+        found.append(replace(plan, maps=RunMaps(source, plan.run, tuple(there), grid)))
+    if missing:
+        lacking = "; ".join(f"{run}: {', '.join(some)}" for run, some in missing.items())
+        warn(f"{source.path}: label maps that the bundle knows are missing, and told to be empty ({lacking})")
+    return found
 
 
 def plan_table(card: BundleCard, path: Path, units: Units | None, usual: TomogramHeader) -> list[PlannedTomogram]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt16
+from jaxtyping import Bool, Float, UInt16
 
 from frazil.composition.denoise import Denoiser
 from frazil.composition.layouts import PlannedTomogram, counts
@@ -83,6 +83,8 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
             bundle=self.bundle.resolve().name,
             provenance=self.card.provenance,
             tomograms_seen=self.card.tomograms_seen,
+            segmentations=SEGMENTATIONS
+            | dict.fromkeys(self.card.maps, "1 where the network was told this label map, else 0"),
             labels={label: number for number, label in enumerate(sorted(self.labels), start=1)},
             parameters=self.parameters,
             runs=runs,
@@ -108,6 +110,9 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
 
     def write_run(self, plan: PlannedTomogram, advance: Advance = no_advance) -> None:
         """Compose one tomogram and put its run into the project, whole or not at all."""
+        maps = np.zeros((len(self.card.maps), *plan.shape_voxel), dtype=bool)
+        if plan.maps is not None:
+            maps = plan.maps.read(plan.shape_voxel)
         told = plan.layout if self.parameters.orientations else plan.layout.without_rotations()
         asked = text_digest(plan.digest + self.parameters.model_dump_json()).removeprefix("sha256:")
         state = self.out / STATE / f"{plan.run}-{asked[:16]}"
@@ -122,7 +127,7 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
         steps = self.parameters.sampling.steps or 1
         try:
             volume = denoiser.denoise(
-                told, plan.shape_voxel, state,
+                told, plan.shape_voxel, state, maps=[*maps],
                 seed=self.parameters.seed, index=plan.index,
                 threads=threads,
                 on_step=lambda share: advance(share / steps),
@@ -134,7 +139,9 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
                 files = tuple(
                     sorted(
                         str(path.relative_to(scratch))
-                        for path in self._write_files(scratch, plan, self._labelled(told, denoiser), gray, instances)
+                        for path in self._write_files(
+                            scratch, plan, self._labelled(told, denoiser), gray, instances, maps
+                        )
                     )
                 )
                 record = RunRecord(
@@ -191,6 +198,7 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
         layout: Layout,
         gray: Float[np.ndarray, "z y x"],
         instances: UInt16[np.ndarray, "z y x"],
+        maps: Bool[np.ndarray, "maps z y x"],
     ) -> Iterator[Path]:
         """Write picks, masks and the tomogram, and yield where; an MRC copy goes into the project at once."""
         shared: dict[str, Any] = {"run": plan.run, "voxel_size_angstrom": self._voxel, "simulated": True}
@@ -204,7 +212,8 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
         class_of = np.zeros(len(layout) + 1, dtype=np.uint8)
         numbers = [sorted(self.labels).index(label) + 1 for label in self.labels]
         class_of[1:] = np.array(numbers)[layout.label]
-        for name, volume in zip(SEGMENTATIONS, (class_of[instances], instances), strict=True):
+        masks = dict(zip(SEGMENTATIONS, (class_of[instances], instances), strict=True))
+        for name, volume in (masks | dict(zip(self.card.maps, maps.view(np.uint8), strict=True))).items():
             yield write_segmentation(root, volume=volume, name=name, user=USER, **shared)
         levels = min(self.parameters.levels, most_levels(plan.shape_voxel))
         yield write_tomogram(

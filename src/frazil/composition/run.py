@@ -220,6 +220,7 @@ def _check_room(project: CompositionProject, plans: Sequence[PlannedTomogram], *
     if workers and project.device == "cpu":
         threads = torch.get_num_threads() if workers == 1 else 1
         held = max(KEPT_BYTES, _BYTES_PER_VOXEL * voxels)  # layouts between the steps, then what is written
+        held += len(project.card.maps) * voxels
         needed = _BYTES_PER_PROCESS + held + threads * project.window_bytes(largest.shape_voxel)
         if at_a_time * needed > machine_memory():
             raise RequestError(

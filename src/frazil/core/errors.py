@@ -28,6 +28,10 @@ class MissingTomogramError(SourceError):
     """The requested tomogram or level does not exist; the picks can still be counted."""
 
 
+class MissingMapError(SourceError):
+    """A run has no segmentation of the name that is asked for."""
+
+
 class AmbiguousTomogramError(MissingTomogramError):
     """There are several tomograms to choose from."""
 

@@ -196,6 +196,7 @@ class ModelSettings(Settings):
         a position instead.
     layout_template_voxel : edge of the cubes that a network with layouts carries: what a particle of each class looks like. Training
         takes it from the tomogram store.
+    layout_maps : names of the label maps that a painted layout has beside its classes; training takes them from the tomogram store.
     """
 
     conditioning: Conditioning = "concat"
@@ -211,6 +212,7 @@ class ModelSettings(Settings):
     attention_heads: int = Field(0, ge=0)
     layout_channels: int = Field(0, ge=0, le=4096)
     layout_template_voxel: int = Field(0, ge=0, le=LARGEST_BOX_VOXEL)
+    layout_maps: tuple[str, ...] = ()
 
     @property
     def bands(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -58,6 +59,7 @@ def curate(
     count: int | None = None,
     dry_run: bool = False,
     whole: bool = False,
+    maps: Sequence[str] = (),
     workers: int = 1,
     dask: str | None = None,
     force: bool = False,
@@ -77,6 +79,7 @@ def curate(
         tasks of a SLURM array. A call without them cuts what is missing and finishes the store.
     dry_run : print the table from the picks alone, write nothing, and return None.
     whole : write whole tomograms with all their particles instead of boxes, for a network that is told a layout.
+    maps : with `whole`: names of copick segmentations to keep as label maps, of membranes for instance; every voxel counts that is not 0.
     workers : tomograms that are cut at a time, each in a process of its own.
     dask : address of a Dask scheduler, or path of its scheduler file: its workers cut instead.
     force : replace a store with other settings.
@@ -101,6 +104,10 @@ def curate(
     for name, number, least in (("first", first, 0), ("count", count, 1)):
         if number is not None:
             check_number(name, number, SettingsError, least=least)
+    if maps and not whole:
+        raise SettingsError(
+            f"map {maps[0]}: only whole tomograms have label maps; pass --whole (in Python: whole=True)"
+        )
     select = select or SourceSettings()
     curate_settings = load_preset(preset, {f"curate.{name}": value for name, value in settings.items()}).curate
     # all classes are neighbors, so the filter by label comes after reading
@@ -119,7 +126,7 @@ def curate(
     if whole:
         if first is not None or count is not None:
             raise SettingsError("first and count: only boxes are cut in parts; leave them out, or take more workers")
-        return _curate_whole(opened, plan, path, workers=workers, dask=dask, force=force)
+        return _curate_whole(opened, plan, path, maps=maps, workers=workers, dask=dask, force=force)
     if not force and (finished := find_finished(path, plan)):
         _warn(plan)
         print_store(finished)
@@ -153,7 +160,14 @@ def curate(
 
 
 def _curate_whole(
-    source: Source, plan: CurationPlan, path: Path, *, workers: int, dask: str | None, force: bool
+    source: Source,
+    plan: CurationPlan,
+    path: Path,
+    *,
+    maps: Sequence[str],
+    workers: int,
+    dask: str | None,
+    force: bool,
 ) -> TomogramStore:
     written: list[int] = []
     with progress_bar() as bar:
@@ -163,7 +177,9 @@ def _curate_whole(
             written.append(tomograms)
             bar.advance(task, tomograms)
 
-        store = curate_tomograms(source, plan, path, workers=workers, dask=dask, force=force, on_progress=on_progress)
+        store = curate_tomograms(
+            source, plan, path, maps=maps, workers=workers, dask=dask, force=force, on_progress=on_progress
+        )
     _warn(plan)
     warn_of_contrast(store)
     described, particles = store.description, store.particles

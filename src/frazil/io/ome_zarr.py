@@ -83,7 +83,7 @@ class Pyramid:
 
         An error for a level that is missing names those that exist.
         """
-        there = [index for index, one in enumerate(self.levels) if f"{one.path}/.zarray" in self.store]
+        there = self._on_disk()
         if level not in there:
             if not there:
                 raise MissingTomogramError(
@@ -99,7 +99,7 @@ class Pyramid:
         said = self._said(level) | ({"dimension_separator": separator} if separator else {})
         store = ChainMap({key: json.dumps(said).encode()}, self.store)
         array = open_array(store, self.levels[level].path, self.origin, SourceError, remedy=_COPY)
-        if array.ndim < 3 or any(edge != 1 for edge in array.shape[:-3]) or array.dtype.kind not in "fiu":
+        if array.ndim < 3 or any(edge != 1 for edge in array.shape[:-3]) or array.dtype.kind not in "fiub":
             raise SourceError(
                 f"{self.origin}: level {level} is {array.ndim}-dimensional {array.dtype}, not a tomogram (z, y, "
                 f"x) but {' x '.join(map(str, array.shape))}; write one channel and one time point"
@@ -110,6 +110,13 @@ class Pyramid:
         """Return what the .zarray of a level says."""
         key = f"{self.levels[level].path}/.zarray"
         return parse_json(bytes(self.store[key]), f"{self.origin}/{key}", SourceError, remedy=_COPY)
+
+    def _on_disk(self) -> list[int]:
+        return [level for level, one in enumerate(self.levels) if f"{one.path}/.zarray" in self.store]
+
+    def shapes_voxel(self) -> dict[int, tuple[int, ...]]:
+        """Return the zyx edges of each level that is on disk."""
+        return {level: self.array(level).shape[-3:] for level in self._on_disk()}
 
     def shape_voxel(self, level: int) -> tuple[int, int, int]:
         """Return the zyx edges of a level; refuse a scale that contradicts them."""

@@ -10,8 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from jaxtyping import Bool
 
-from frazil.core.errors import PickError, SourceError
+from frazil.core.errors import MissingMapError, PickError, SourceError
 from frazil.core.reading import one_line
 from frazil.core.records import Picks, Tomogram, TomogramHeader, same_voxel_size
 from frazil.core.settings import SourceSettings
@@ -81,6 +82,18 @@ class Source(ABC):
     def _read(self, run: str, planes: slice) -> Tomogram:
         """Read the run's tomogram with the gray values that it has."""
 
+    def label_map(
+        self, run: str, name: str, shape_voxel: Sequence[int], planes: slice | None = None
+    ) -> Bool[np.ndarray, "z y x"]:
+        """Return where a segmentation of the run is not 0, of all or some planes of a tomogram of this shape.
+
+        A segmentation that is missing is a MissingMapError; one of another shape, or several, a SourceError.
+        """
+        raise MissingMapError(
+            f"{self.path}: is no copick project, so it has no segmentation {name} of {run}; put tomograms, picks, and segmentations "
+            "into one"
+        )
+
 
 class _Wrapped(Source):
     """A source that another stands behind."""
@@ -103,6 +116,11 @@ class _Wrapped(Source):
 
     def _read(self, run: str, planes: slice) -> Tomogram:
         return self._source._read(run, planes)
+
+    def label_map(
+        self, run: str, name: str, shape_voxel: Sequence[int], planes: slice | None = None
+    ) -> Bool[np.ndarray, "z y x"]:
+        return self._source.label_map(run, name, shape_voxel, planes)
 
 
 class SomeRuns(_Wrapped):

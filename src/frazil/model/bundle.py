@@ -50,8 +50,8 @@ class BundleCard(Document):
 
     The schema version is raised whenever the settings grow, because a reader calls a setting that it does not know damaged: 2 added
     networks other than the paper's, 3 the variation of boxes and a start from another bundle, 4 preconditioning by inverse variance,
-    5 the groups of the first block, 6 layouts, 7 another scale of what layouts are painted with, 8 clustering. All older ones load, but for
-    the layouts of 6: what they do not say has the value that was then the only one.
+    5 the groups of the first block, 6 layouts, 7 another scale of what layouts are painted with, 8 clustering and label maps. All older
+    ones load, but for the layouts of 6: what they do not say has the value that was then the only one.
 
     Parameters
     ----------
@@ -98,6 +98,11 @@ class BundleCard(Document):
     base_digest: str | None = None
     provenance: str = ""
     weights_digest: str | None = None
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the label maps that the network is told."""
+        return self.preset.model.layout_maps
 
     @model_validator(mode="after")
     def _consistent(self) -> BundleCard:

@@ -28,7 +28,8 @@ class LayoutBranch(nn.Module):
     """What a painted layout adds to the network: to each level of the encoder, to the bottleneck, and to the output.
 
     The bands of the density, which is the sum of all classes, follow the planes, averaged onto the grid behind the front end: nothing of
-    what is painted is lost. Two 3^3 convolutions, then a halving per level; a 1^3 convolution leads to each level.
+    what is painted of particles is lost. Label maps are averaged alone: the density is what templates are in, and they are not. Two 3^3
+    convolutions, then a halving per level; a 1^3 convolution leads to each level.
     The density is also drawn into the output by one linear filter, as much of it as the condition asks for, above all the noise
     level. All of this starts at zero. So a trained network to which the branch is added does at first what it did before.
     """
@@ -39,7 +40,9 @@ class LayoutBranch(nn.Module):
         super().__init__()
         channels, levels, bands = settings.layout_channels, settings.level_channels, settings.bands
         self.stride = 1 if settings.front_end == "none" else 2
-        self.conv1 = SteadyConv3d(label_count + MORE_PLANES + bands, channels, kernel_size=3, padding=1)
+        self.conv1 = SteadyConv3d(
+            label_count + len(settings.layout_maps) + MORE_PLANES + bands, channels, kernel_size=3, padding=1
+        )
         self.conv2 = SteadyConv3d(channels, channels, kernel_size=3, padding=1)
         self.halve = nn.ModuleList(Halve(channels) for _ in levels)
         self.into = nn.ModuleList(
@@ -54,7 +57,7 @@ class LayoutBranch(nn.Module):
 
     def density(self, planes: Float[Tensor, "b planes z y x"], front_end: FrontEnd) -> Float[Tensor, "b bands z y x"]:
         """Return the bands of the sum of all classes, on the scale of the volume's bands."""
-        bands = front_end.split(planes[:, :-MORE_PLANES].sum(dim=1, keepdim=True))
+        bands = front_end.split(planes[:, : len(self.templates)].sum(dim=1, keepdim=True))
         return bands / front_end.band_scale(bands.device)[:, None, None, None]
 
     def forward(self, planes: Float[Tensor, "b planes z y x"], front_end: FrontEnd) -> tuple[Tensor, ...]:
@@ -79,4 +82,4 @@ def painter_of(network: ConditionalUNet, card: BundleCard) -> Painter:
     assert network.layout is not None
     assert card.voxel_size_angstrom is not None  # a network with layouts was trained on a tomogram store
     radii = [card.radius_angstrom[label] / card.voxel_size_angstrom for label in card.labels]
-    return Painter(network.layout.templates[:, 0].cpu().contiguous(), radii)
+    return Painter(network.layout.templates[:, 0].cpu().contiguous(), radii, map_count=len(card.maps))

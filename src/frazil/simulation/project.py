@@ -21,13 +21,13 @@ from frazil.simulation.preset import SimulationPreset
 from frazil.simulation.record import (
     HALVES,
     RECORD_FILE,
-    SEGMENTATIONS,
     TYPES,
     Parameters,
     RunRecord,
     SimulationRecord,
     describe_run,
     describe_structures,
+    segmentations,
 )
 from frazil.simulation.structures.catalog import Structure
 from frazil.simulation.tomogram import SimulatedTomogram, simulate_tomogram
@@ -104,6 +104,7 @@ class SimulationProject(RunsProject[RunPlan, RunRecord, SimulationRecord]):
             preset=self.preset.name,
             calibrated_on=self.preset.calibrated_on,
             tomogram_types={name: TYPES[name] for name in self.parameters.types},
+            segmentations=segmentations(self.preset.specimen),
             labels={label: number for number, label in enumerate(self.labels, start=1)},
             structures=describe_structures(self.structures),
             parameters=self.parameters,
@@ -142,7 +143,7 @@ class SimulationProject(RunsProject[RunPlan, RunRecord, SimulationRecord]):
             if len(some):
                 picks = Picks(run, some.structure.label, some.centers_angstrom, some.rotations)
                 yield write_picks(root, picks, user=USER, instances=some.instances)
-        for name in SEGMENTATIONS:
+        for name in segmentations(self.preset.specimen):
             yield write_segmentation(root, volume=getattr(specimen, name), name=name, user=USER, **shared)
         for name in self.parameters.types:
             volume = -specimen.density if name == "clean" else getattr(tomogram, name)

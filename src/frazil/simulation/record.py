@@ -35,6 +35,13 @@ SEGMENTATIONS = {
     CLASSES: "0 where no solid body of an annotated particle is, else the number of its class (labels)",
     INSTANCES: "0 likewise, else the number of the particle: instance_id of its pick",
 }
+MEMBRANE = "membrane"
+
+
+def segmentations(specimen: SpecimenSettings) -> dict[str, str]:
+    """Return what the segmentations of a project say, by name; one of the membrane if there are vesicles."""
+    said = "1 where the bilayer of a vesicle is, else 0"
+    return SEGMENTATIONS | ({MEMBRANE: said} if specimen.surroundings.vesicles else {})
 
 
 class Parameters(Settings):
@@ -109,7 +116,7 @@ class SimulationRecord(ProjectRecord):
     preset: str
     calibrated_on: dict[str, float] | None = None
     tomogram_types: dict[str, str]
-    segmentations: dict[str, str] = SEGMENTATIONS
+    segmentations: dict[str, str]
     labels: dict[str, int]
     structures: dict[str, dict[str, Any]]
     parameters: Parameters

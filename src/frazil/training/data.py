@@ -214,7 +214,8 @@ class TomogramData(TrainingData):
                 f"{self.path}: holds whole tomograms, but a network of preset {preset.name} learns from boxes; train with preset "
                 "layout, or set model.layout_channels=32"
             )
-        model = preset.model.model_copy(update={"layout_template_voxel": self._edge_voxel})
+        decided = {"layout_template_voxel": self._edge_voxel, "layout_maps": self.description.maps}
+        model = preset.model.model_copy(update=decided)
         training = preset.training.model_copy(update={"normalisation": "tomogram"})
         return preset.model_copy(update={"model": model, "training": training})
 
@@ -249,7 +250,7 @@ class TomogramData(TrainingData):
         radii = [self.radii_angstrom.get(label, 0.0) / self.description.voxel_size_angstrom for label in classes]
         return Windows(
             self.store, split,
-            Painter(templates[:, 0], radii), preset.training,
+            Painter(templates[:, 0], radii, map_count=len(self.description.maps)), preset.training,
             edge_voxel=self.edge_voxel(preset), multiple=2**preset.model.halvings,
             classes=classes, in_memory=in_memory,
         )  # fmt: skip

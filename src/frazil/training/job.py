@@ -69,6 +69,11 @@ class TrainingJob:
             raise SettingsError(
                 f"the store's classes are not the teacher's ({', '.join(card.labels)}); train the teacher on it first, then distill that"
             )
+        if (maps := self.preset.model.layout_maps) != card.maps:
+            raise SettingsError(
+                f"the store's label maps ({', '.join(maps) or 'none'}) are not the teacher's ({', '.join(card.maps) or 'none'}); curate "
+                "the store with those of the teacher"
+            )
 
     def epoch_plan(self, boxes: int) -> EpochPlan:
         """Return how `boxes` are dealt to the steps of an epoch; refuse devices that cannot share a batch."""

@@ -278,6 +278,7 @@ def _announce(job: TrainingJob, training: Examples, validation: Examples) -> Non
     say(
         f"{len(training)} training and {len(validation)} validation {job.data.what} of {job.edge_voxel}^3 voxels at "
         f"{described.voxel_size_angstrom:.3f} A, {len(described.labels)} classes"
+        + (f", label maps: {', '.join(preset.model.layout_maps)}" if preset.model.layout_maps else "")
     )
     if not len(validation):
         warn(f"no validation {job.data.what}: the validation loss will stay empty")

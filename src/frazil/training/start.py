@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ TRANSFERABLE_VOXEL_SIZE = 0.02
 
 _PRECONDITIONING, _AROUND_TRAINED = "model.preconditioning", "inverse-variance"
 _BY_CLASS = ("embed.label.weight", "layout.conv1.weight")
-"""The weights with a column for each class."""
+"""The weights with a column for each class; the latter has more of them, first those of the label maps."""
 
 _TEMPLATES = "layout.templates"
 
@@ -108,22 +108,29 @@ class Start:
         return {"digest": self.bundle.digest, "classes": dict(zip(self.labels, self.origins, strict=True))}
 
     def put_into(self, network: ConditionalUNet) -> None:
-        """Overwrite fresh weights with the bundle's; those of new classes and of a new branch stay fresh."""
+        """Overwrite fresh weights with the bundle's; those of new classes and of a new branch stay fresh.
+
+        What is told of a new label map starts at zero: the network does at first what it did before.
+        """
         trained, fresh = self.bundle.network.state_dict(), network.state_dict()
         known = {name: tensor for name, tensor in trained.items() if name in fresh and name != _TEMPLATES}
         for name in known.keys() & set(_BY_CLASS):
-            known[name] = self._by_class(trained[name], fresh[name])
+            known[name] = self._by_class(trained[name], fresh[name], network.settings.layout_maps)
         if _TEMPLATES in trained and self.same_voxels:
             known[_TEMPLATES] = self._templates(trained[_TEMPLATES], fresh[_TEMPLATES])
         network.load_state_dict(fresh | known)
 
-    def _by_class(self, trained: Tensor, fresh: Tensor) -> Tensor:
-        """Return a weight with a column for each class, and perhaps some after them that are not of a class."""
-        labels, columns = self.bundle.card.labels, fresh.clone()
+    def _by_class(self, trained: Tensor, fresh: Tensor, maps: Sequence[str]) -> Tensor:
+        """Return a weight with a column for each class, and perhaps some after them: for each label map, then the same in all networks."""
+        labels, before, columns = self.bundle.card.labels, self.bundle.card.maps, fresh.clone()
         for number, origin in enumerate(self.origins):
             if origin is not None:
                 columns[:, number] = trained[:, labels.index(origin)]
-        columns[:, len(self.labels) :] = trained[:, len(labels) :]
+        columns[:, len(self.labels) :] = 0
+        for number, name in enumerate(maps, len(self.labels)):
+            if name in before and number < columns.shape[1]:
+                columns[:, number] = trained[:, len(labels) + before.index(name)]
+        columns[:, len(self.labels) + len(maps) :] = trained[:, len(labels) + len(before) :]
         return columns
 
     def _templates(self, trained: Tensor, fresh: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ def box_start(center_voxel: Float[np.ndarray, "... 3"], box_size_voxel: int) -> 
 
 
 def crop(
-    volume: Float[np.ndarray, "z y x"], start_voxel: Sequence[int], size_voxel: Sequence[int]
-) -> Float[np.ndarray, "dz dy dx"]:
+    volume: Shaped[np.ndarray, "z y x"], start_voxel: Sequence[int], size_voxel: Sequence[int]
+) -> Shaped[np.ndarray, "dz dy dx"]:
     """Copy a block out of `volume`; voxels beyond the volume are 0. Its first voxel (zyx) may be negative."""
     ends = zip(start_voxel, size_voxel, volume.shape, strict=True)
     low, high = np.array([np.clip((start, start + size), 0, edge) for start, size, edge in ends]).T

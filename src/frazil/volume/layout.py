@@ -1,9 +1,9 @@
 """Painting a layout: placed particles as planes that a network takes.
 
 There is a plane for each class. A particle is painted as the template of its class, rotated; as the mean of the template over all
-rotations where its orientation is not known; as a soft ball of its radius where the class has no template. Three more planes follow: that
-a layout is told at all, that the height in the tomogram is known, and that height, from -1 at its lowest plane to 1 at its highest. Each
-is zero where it is not known, so zeros are the null.
+rotations where its orientation is not known; as a soft ball of its radius where the class has no template. Then there is a plane for
+each label map, 1 where it marks something. Three more planes follow: that a layout is told at all, that the height in the tomogram is
+known, and that height, from -1 at its lowest plane to 1 at its highest. Each is zero where it is not known, so zeros are the null.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,7 +22,7 @@ from frazil.core.records import Layout
 from frazil.volume.spheres import rotational_average
 
 MORE_PLANES = 3
-"""Planes beside those of the classes: told, height known, height."""
+"""Planes beside those of classes and label maps: told, height known, height."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,13 @@ class Painter:
     radius_voxel : `(k,)` of each class, in voxels of the tomogram.
     stride_voxel : voxels of the tomogram in one of the planes, along each axis. Voxel j of a plane is in the middle of those that it
         covers.
+    map_count : label maps, of membranes for instance.
     """
 
     templates: Float[Tensor, "k n n n"]
     radius_voxel: Sequence[float]
     stride_voxel: int = 1
+    map_count: int = 0
 
     @cached_property
     def _drawn(self) -> tuple[Float[Tensor, "k m m m"], Float[Tensor, "k m m m"]]:
@@ -65,14 +67,18 @@ class Painter:
         start_voxel: Sequence[int],
         shape_voxel: Sequence[int],
         depth_voxel: int | None = None,
+        maps: Sequence[Bool[np.ndarray, "z y x"]] = (),
     ) -> Float[Tensor, "planes z y x"]:
         """Paint the window of a tomogram that starts at a voxel (zyx) and has this shape, a multiple of the stride.
 
-        `depth_voxel` is the number of planes of the tomogram along z; None leaves the height unknown.
+        `depth_voxel` is the number of planes of the tomogram along z; None leaves the height unknown. `maps` are the label maps in the
+        window, for a stride of 1; without, they are empty.
         """
         stride = self.stride_voxel
         edges = [edge // stride for edge in shape_voxel]
-        planes = torch.zeros((len(self.templates) + MORE_PLANES, *edges))
+        planes = torch.zeros((len(self.templates) + self.map_count + MORE_PLANES, *edges))
+        for number, marked in enumerate(maps, len(self.templates)):
+            planes[number] = torch.from_numpy(marked)
         planes[-3] = 1
         axes = [
             start + (stride - 1) / 2 + stride * np.arange(edge) for start, edge in zip(start_voxel, edges, strict=True)

@@ -47,6 +47,17 @@ def test_a_vesicle_is_a_bilayer_across():
     assert not solid[radius > 160].any()
 
 
+def test_the_membrane_of_a_sphere_is_the_shell_between_its_leaflets():
+    membrane = np.zeros((60, 61, 62), dtype=np.uint8)
+    center, radius, voxel = np.array([300.0, 302.5, 307.1]), 200.0, 10.0
+    Vesicle(center, np.full(3, radius), np.eye(3)).mark(membrane, voxel)
+    distance = np.linalg.norm(np.argwhere(membrane) * voxel - center, axis=1)
+    assert distance.min() >= radius - 27.001
+    assert distance.max() <= radius + 27.001
+    shell = 4 / 3 * math.pi * ((radius + 27) ** 3 - (radius - 27) ** 3)
+    assert membrane.sum() * voxel**3 == pytest.approx(shell, rel=0.01)
+
+
 def test_a_vesicle_is_turned_like_everything_else():
     """Its long axis is the first column of semi-axes, turned by the rotation."""
     rotation = Rotation.from_rotvec([0.3, 0.8, -0.5]).as_matrix()

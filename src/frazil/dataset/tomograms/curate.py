@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -32,6 +33,7 @@ from frazil.dataset.tomograms.description import Region, TomogramStoreDescriptio
 from frazil.dataset.tomograms.store import CHUNK_VOXEL, TEMPLATES, TOMOGRAMS, TomogramStore
 from frazil.dataset.tomograms.templates import Averages, average_particles
 from frazil.io.cells import csv_text
+from frazil.io.copick.project import CLASSES, INSTANCES
 from frazil.io.sources import Source
 from frazil.volume.crop import crop_measured
 
@@ -48,10 +50,11 @@ class TomogramCuration(Document):
 
     written_by: ClassVar[str] = "frazil curate --whole"
 
-    schema_version: int = 1
+    schema_version: int = 2  # 1 had no label maps
     kind: Literal["frazil tomogram curation"] = "frazil tomogram curation"
     source: SourceSettings
     curate: CurateSettings
+    maps: tuple[str, ...] = ()
     plan_digest: str
 
 
@@ -61,6 +64,7 @@ class _TomogramWriter:
 
     source: Source
     store: Path
+    maps: Sequence[str]
 
     def __call__(self, job: tuple[int, str]) -> None:
         number, run = job
@@ -78,6 +82,7 @@ class _TomogramWriter:
             seen += len(flat)
             del values, measured, flat  # before the next are read
         found = robust_moments(np.concatenate(sampled), self.source.header(run).origin)
+        said: dict[str, Any] = found._asdict() | {"digest": f"sha256:{digest.hexdigest()}"}
         with atomic_path(_folder(self.store, number)) as folder:
             group = zarr.group(zarr.DirectoryStore(str(folder)))
             layout: dict[str, Any] = {"shape": shape, "chunks": (CHUNK_VOXEL,) * 3, "dimension_separator": "."}
@@ -93,7 +98,15 @@ class _TomogramWriter:
                     flags[slab] = measured
                 volume[slab] = scaled.astype(np.float16)
                 del values, measured, scaled
-            write_json(folder / _MOMENTS, found._asdict() | {"digest": f"sha256:{digest.hexdigest()}"})
+            if self.maps:
+                layout |= {"shape": (len(self.maps), *shape), "chunks": (1, *layout["chunks"])}
+                maps, digest = group.create_dataset("maps", dtype=bool, compressor=LZ4(), **layout), hashlib.sha256()
+                for (plane, name), slab in product(enumerate(self.maps), slabs):
+                    marked = self.source.label_map(run, name, shape, slab)
+                    digest.update(np.packbits(marked).data)
+                    maps[plane, slab] = marked
+                said["map_digest"] = f"sha256:{digest.hexdigest()}"
+            write_json(folder / _MOMENTS, said)
 
     def _planes(
         self, run: str, slab: slice, whole: Tomogram | None
@@ -123,6 +136,7 @@ def curate_tomograms(
     plan: CurationPlan,
     path: Path,
     *,
+    maps: Sequence[str] = (),
     workers: int = 1,
     dask: str | None = None,
     force: bool = False,
@@ -133,6 +147,7 @@ def curate_tomograms(
     Parameters
     ----------
     plan : of `source`, checked.
+    maps : names of segmentations that every run has, of which every voxel counts that is not 0.
     workers, dask : see `frazil.core.executor.executor`; each worker holds one tomogram in memory.
     force : replace a store with other settings.
     on_progress : called with a number of tomograms that are there; first with those of an earlier call.
@@ -141,9 +156,16 @@ def curate_tomograms(
         raise SettingsError(
             f"resample to {plan.voxel_size_angstrom:g} A: whole tomograms keep their voxels; choose another level, or bin them first"
         )
+    maps = sorted(set(maps))
+    if taken := {CLASSES, INSTANCES}.intersection(maps):
+        raise SettingsError(f"map {min(taken)}: is what frazil calls its masks of particles; name other segmentations")
+    for run, name in product(plan.headers, maps):  # refuses before anything is touched
+        source.label_map(run, name, plan.headers[run].shape_voxel, slice(0, 0))
     owns = (DESCRIPTION, PARTICLES, TEMPLATES, f"{TOMOGRAMS}/{'[0-9]' * 5}")
     folder = OutputFolder(path, "curation.json", TomogramCuration, owns)
-    wanted = TomogramCuration(source=plan.source_settings, curate=plan.settings, plan_digest=plan.digest)
+    wanted = TomogramCuration(
+        source=plan.source_settings, curate=plan.settings, maps=tuple(maps), plan_digest=plan.digest
+    )
 
     def compare(old: TomogramCuration, new: TomogramCuration) -> list[str]:
         changed = differences(old, new, {"plan_digest", "source.picks_file"})
@@ -159,15 +181,15 @@ def curate_tomograms(
         there = [job for job in there if not any(name.startswith(f"{TOMOGRAMS}/{job[0]:05d}/") for name in lost)]
         on_progress(len(there))
         with executor(workers=workers, dask=dask) as pool:
-            for _ in pool.run(_TomogramWriter(source, work.path), [job for job in jobs if job not in there]):
+            for _ in pool.run(_TomogramWriter(source, work.path, maps), [job for job in jobs if job not in there]):
                 on_progress(1)
         if lost or not (work.path / DESCRIPTION).exists():
-            _finish(work.path, plan)
+            _finish(work.path, plan, maps)
         path = work.finish()
     return TomogramStore.open(path)
 
 
-def _finish(path: Path, plan: CurationPlan) -> None:
+def _finish(path: Path, plan: CurationPlan, maps: Sequence[str]) -> None:
     """Write what follows from all tomograms: particles and averages, and last the description."""
     settings = plan.settings
     runs = sorted(plan.headers)
@@ -188,6 +210,8 @@ def _finish(path: Path, plan: CurationPlan) -> None:
         tilt_range_degrees=plan.tilt_range_degrees,
         tomograms={run: plan.headers[run] for run in runs},
         tomogram_digests={run: measure.pop("digest") for run, measure in measures.items()},
+        maps=tuple(maps),
+        map_digests={run: measure.pop("map_digest") for run, measure in measures.items() if maps},
         moments={run: Moments(**measure) for run, measure in measures.items()},
         regions=regions,
         radii_angstrom=radii,

@@ -51,14 +51,16 @@ class TomogramStoreDescription(Document):
     regions : run -> split -> the part of the tomogram that it may use.
     radii_angstrom : label -> radius of its particles.
     measured_radii : labels whose radius no source gives, so that it was measured on the averages.
+    maps : names of the label maps that each tomogram has, sorted.
+    map_digests : run -> digest of its label maps.
     counts, curate, source, source_path, source_kind, simulated, plan_digest, table_digests : as in a box store.
     template_edge_voxel : edge of the averages, in voxels of the tomograms.
-    digest : of tables, averages and gray values; the same data gives the same digest wherever it lies.
+    digest : of tables, averages, gray values and label maps; the same data gives the same digest wherever it lies.
     """
 
     written_by: ClassVar[str] = "frazil curate --whole"
 
-    schema_version: int = Field(2, ge=2)  # the averages of 1 were scaled otherwise
+    schema_version: int = Field(3, ge=2)  # the averages of 1 were scaled otherwise; 2 had no label maps
     kind: Literal["frazil tomogram store"] = "frazil tomogram store"
     axis_order: Literal["zyx"] = "zyx"
     labels: tuple[str, ...] = Field(min_length=1)
@@ -70,6 +72,8 @@ class TomogramStoreDescription(Document):
     regions: dict[str, dict[str, Region]]
     radii_angstrom: dict[str, Radius]
     measured_radii: tuple[str, ...]
+    maps: tuple[str, ...] = ()
+    map_digests: dict[str, str] = Field(default_factory=dict)
     template_edge_voxel: int = Field(ge=0, le=LARGEST_BOX_VOXEL)
     curate: CurateSettings
     source: SourceSettings
@@ -97,7 +101,8 @@ class TomogramStoreDescription(Document):
 
     def own_digest(self) -> str:
         """Return the digest that the content should have."""
-        said = self.model_dump(
-            mode="json", include={"labels", "voxel_size_angstrom", "moments", "regions", "table_digests"}
-        )
+        included = {"labels", "voxel_size_angstrom", "moments", "regions", "table_digests"}
+        if self.maps:  # so that stores without any keep their digest
+            included |= {"maps", "map_digests"}
+        said = self.model_dump(mode="json", include=included)
         return text_digest(json.dumps(said, sort_keys=True))

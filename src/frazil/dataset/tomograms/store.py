@@ -5,7 +5,8 @@
     STORE/dataset.json           what it is; written last
     STORE/particles.csv          a row per particle
     STORE/templates.npz          the average of each class
-    STORE/tomograms/00000/       volume (float16, in units of the tomogram's spread), measured (where not all of it was)
+    STORE/tomograms/00000/       volume (float16, in units of the tomogram's spread), measured (where not all of it was),
+                                 maps (where there are label maps)
 """
 
 from __future__ import annotations
@@ -95,13 +96,17 @@ class TomogramStore:
     @property
     def nbytes(self) -> int:
         """Memory that all tomograms take."""
-        return sum(2 * int(np.prod(header.shape_voxel)) for header in self.description.tomograms.values())
+        each = 2 + len(self.description.maps)
+        return sum(each * int(np.prod(header.shape_voxel)) for header in self.description.tomograms.values())
 
     def __repr__(self) -> str:
         return f"TomogramStore({str(self.path)!r}: {len(self.runs)} tomograms, {len(self.particles):,} particles)"
 
     def array(self, run: str, name: str = "volume") -> Any:
-        """Return the voxels of a tomogram as a Zarr array, which reads what is sliced; ``measured`` is None if all are."""
+        """Return the voxels of a tomogram as a Zarr array, which reads what is sliced.
+
+        ``measured`` is None if all are; ``maps`` has an axis more, the first, for the label maps.
+        """
         folder = self.path / TOMOGRAMS / f"{self.runs.index(run):05d}"
         if name == "measured" and not (folder / name).exists():
             return None
@@ -111,7 +116,8 @@ class TomogramStore:
             raise StoreError(
                 f"{folder / name}: missing or damaged ({type(fault).__name__}: {fault}); {REMEDY}"
             ) from None
-        if found.shape != self.description.tomograms[run].shape_voxel:
+        maps = (len(self.description.maps),) if name == "maps" else ()
+        if found.shape != maps + self.description.tomograms[run].shape_voxel:
             raise StoreError(f"{folder / name}: damaged, it has {found.shape} voxels; {REMEDY}")
         return found
 

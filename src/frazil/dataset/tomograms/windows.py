@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 
 from frazil.core.errors import ShapeError, StoreError
 from frazil.core.records import NULL_LABEL, Layout, TomogramHeader
@@ -41,12 +41,14 @@ class Window:
     layout : all particles that reach into it, at their places in the (turned) tomogram.
     start_voxel : the place of its first voxel there, zyx.
     header : of the tomogram.
+    maps : its label maps there; none if the painter paints none.
     """
 
     volume: Float32[np.ndarray, "z y x"]
     layout: Layout
     start_voxel: Int64[np.ndarray, "3"]
     header: TomogramHeader
+    maps: Sequence[Bool[np.ndarray, "z y x"]]
 
 
 class Windows:
@@ -75,6 +77,7 @@ class Windows:
         self._regions: list[Region] = []
         self._volumes: list[Any] = []
         self._measured: list[Any] = []
+        self._maps: list[Any] = []
         self._layouts: list[Layout] = []
         self._headers = []
         self._near: list[tuple[int, int]] = []
@@ -90,6 +93,9 @@ class Windows:
             volume, measured = store.array(run), store.array(run, "measured")
             self._volumes.append(volume[:] if in_memory else volume)
             self._measured.append(measured[:] if in_memory and measured is not None else measured)
+            if painter.map_count:
+                maps = store.array(run, "maps")
+                self._maps.append(maps[:] if in_memory else maps)
             self._layouts.append(layout[known])
             self._regions.append(described.regions[run][split])
             self._headers.append(header)
@@ -127,13 +133,15 @@ class Windows:
         turns = wedge_turns(header.tilt_range_degrees) if varied and self.settings.half_turns else ("identity",)
         (turn,) = draw_turns(1, turns, random)
         signs = np.array(SIGNS[turn])
-        volume = self._volumes[tomogram][spans][tuple(slice(None, None, sign) for sign in signs)]
+        reversed_ = (..., *(slice(None, None, sign) for sign in signs))
+        volume = self._volumes[tomogram][spans][reversed_]
         if not np.isfinite(volume).all():
             raise StoreError(f"{self._path}: damaged, {header.run} has NaN or infinite voxels; {REMEDY}")
         layout = turned(_near(layout, start, self.shape_voxel, self.painter.reach_voxel), signs, header.shape_voxel)
         shape = np.array(header.shape_voxel)
         start = np.where(signs > 0, start, shape - start - np.array(self.shape_voxel))
-        return Window(volume.astype(np.float32), layout, start, header)
+        maps = self._maps[tomogram][(slice(None), *spans)][reversed_].copy() if self._maps else ()
+        return Window(volume.astype(np.float32), layout, start, header, maps)
 
     def _window(self, row: int, random: np.random.Generator, *, varied: bool) -> Example:
         cut = self.cut(row, random, varied=varied)
@@ -148,7 +156,7 @@ class Windows:
             NULL_LABEL,
             torch.full((3,), torch.nan),
             row,
-            self.painter.paint(layout, cut.start_voxel.tolist(), self.shape_voxel, depth),
+            self.painter.paint(layout, cut.start_voxel.tolist(), self.shape_voxel, depth, cut.maps),
             torch.tensor(tilts, dtype=torch.float32),
         )
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from frazil.core.console import warn
-from frazil.core.errors import AmbiguousTomogramError, MissingTomogramError, PickError, SourceError
+from frazil.core.errors import (
+    AmbiguousTomogramError,
+    MissingMapError,
+    MissingTomogramError,
+    PickError,
+    SourceError,
+)
 from frazil.core.reading import read_json
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.core.settings import SourceSettings
@@ -26,6 +35,9 @@ from frazil.io.copick.picks import (
 )
 from frazil.io.ome_zarr import Pyramid, open_pyramid
 from frazil.io.sources import Source
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
 _SPACING_TOLERANCE = 5e-4
 """Folders give the voxel spacing with three decimals."""
@@ -72,6 +84,42 @@ class CopickSource(Source):
                 chunk_present=pyramid.chunk_present(level),
                 first_plane=planes.start,
             )
+
+    def label_map(
+        self, run: str, name: str, shape_voxel: Sequence[int], planes: slice | None = None
+    ) -> Bool[np.ndarray, "z y x"]:
+        """See `Source.label_map`; of several segmentations that fit, only those of the chosen users and sessions count."""
+        with reading(f"{self.path}: {run}"):
+            there = self._runs[run].segmentations
+            named = [mask for mask in there if mask.name == name]
+            if not named:
+                names = ", ".join(sorted({mask.name for mask in there})) or "none"
+                raise MissingMapError(
+                    f"{self.path}: {run} has no segmentation {name}; there are: {names}; choose one that all runs have, or add it"
+                )
+            pyramids = {mask: open_pyramid(mask.zarr(), f"{run}: segmentation {name}") for mask in named}
+            shapes = {mask: pyramid.shapes_voxel() for mask, pyramid in pyramids.items()}
+            wanted = tuple(shape_voxel)
+            fitting = [mask for mask in named if wanted in shapes[mask].values()]
+            if not fitting:
+                found = sorted({"x".join(map(str, shape)) for each in shapes.values() for shape in each.values()})
+                raise SourceError(
+                    f"{self.path}: segmentation {name} of {run} has {' or '.join(found)} voxels (z, y, x) and the tomogram "
+                    f"{'x'.join(map(str, wanted))}; choose another level of the tomogram, or segment this one"
+                )
+            users, sessions = self._settings.users, self._settings.sessions
+            chosen = [
+                mask
+                for mask in fitting
+                if (not users or mask.user_id in users) and (not sessions or mask.session_id in sessions)
+            ]
+            if len(fitting := chosen or fitting) > 1:
+                who = ", ".join(sorted(f"{mask.user_id} (session {mask.session_id})" for mask in fitting))
+                raise SourceError(
+                    f"{self.path}: segmentation {name} of {run} is by {who}; choose one by user and session, or remove the others"
+                )
+            levels = {shape: level for level, shape in shapes[fitting[0]].items()}
+            return np.asarray(pyramids[fitting[0]].read(levels[wanted], planes) != 0)
 
     @cached_property
     def _runs(self) -> dict[str, Any]:

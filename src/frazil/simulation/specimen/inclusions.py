@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from scipy.special import erfc
 
 from frazil.simulation.structures.structure import VOLT_ANGSTROM3_PER_DALTON
@@ -45,12 +45,23 @@ class Vesicle:
         self, density: Float[np.ndarray, "z y x"], solid: Bool[np.ndarray, "z y x"], voxel_size_angstrom: float
     ) -> None:
         """Add the bilayer to `density`; the vesicle with its inside becomes solid, for nothing gets in."""
-        box, offset = box_around(self.center_angstrom, self.reach_angstrom + 10, density.shape, voxel_size_angstrom)
-        across = _outward(offset, self.semi_axes_angstrom, self.rotation)
+        box, across = self._across(density.shape, voxel_size_angstrom)
         for place, sigma, height in BILAYER:
             blurred = math.hypot(sigma, voxel_size_angstrom / math.sqrt(12))  # a voxel's own blur
             density[box] += (height * sigma / blurred) * np.exp(-0.5 * ((across - place) / blurred) ** 2)
         solid[box] |= across < BILAYER_HALF_ANGSTROM
+
+    def mark(self, membrane: UInt8[np.ndarray, "z y x"], voxel_size_angstrom: float) -> None:
+        """Set `membrane` to 1 where the bilayer is, from the outer to the inner ends of the head groups."""
+        box, across = self._across(membrane.shape, voxel_size_angstrom)
+        membrane[box][abs(across) < BILAYER_HALF_ANGSTROM] = 1
+
+    def _across(
+        self, shape_voxel: tuple[int, ...], voxel_size_angstrom: float
+    ) -> tuple[tuple[slice, ...], Float[np.ndarray, "z y x"]]:
+        """Return the part of a grid that it reaches, and how far outside the middle of the bilayer each voxel lies, angstrom."""
+        box, offset = box_around(self.center_angstrom, self.reach_angstrom + 10, shape_voxel, voxel_size_angstrom)
+        return box, _outward(offset, self.semi_axes_angstrom, self.rotation)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ class Specimen:
 
     The density is that of mass over the ice, dalton per cubic angstrom, float32; a voxel of an annotated particle's solid body
     has its number in `instances`, others 0. Annotated classes are `placed` in the order of their labels, also without a particle;
-    `distractors` are in the density alone. `crowding` is the share of the ice that all solid bodies fill.
+    `distractors` are in the density alone. `crowding` is the share of the ice that all solid bodies fill. `membrane` is 1 where the
+    bilayer of a vesicle is, None if no vesicle was asked for.
     """
 
     density: Float[np.ndarray, "z y x"]
@@ -57,6 +58,7 @@ class Specimen:
     distractors: list[PlacedParticles]
     voxel_size_angstrom: float
     crowding: float
+    membrane: UInt8[np.ndarray, "z y x"] | None = None
 
     @property
     def classes(self) -> UInt8[np.ndarray, "z y x"]:
@@ -114,7 +116,9 @@ class _Filling:
         margin = max(box_edge(structure, self._voxel) for structure in structures.values()) // 2
         self._canvas = Canvas(settings.slab, margin_voxel=margin)
         self._stream = generator.spawn(1)[0]  # its own: other surroundings leave orientations and order as they are
-        solid = add_solid_things(self._canvas.density, settings.surroundings, settings.slab, self._voxel, self._stream)
+        things = settings.surroundings
+        self._membrane = np.zeros(settings.shape_voxel, dtype=np.uint8) if things.vesicles else None
+        solid = add_solid_things(self._canvas.density, things, settings.slab, self._voxel, self._stream, self._membrane)
         if solid is not None:
             self._canvas.block(solid)
 
@@ -197,6 +201,7 @@ class _Filling:
             distractors=[particles for particles in placed if particles.structure.label in self._distractors],
             voxel_size_angstrom=self._voxel,
             crowding=self._crowding,
+            membrane=self._membrane,
         )
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from pydantic import Field, model_validator
 from scipy.ndimage import gaussian_filter1d
 
@@ -79,10 +79,12 @@ def add_solid_things(
     slab: Slab,
     voxel_size_angstrom: float,
     generator: np.random.Generator,
+    membrane: UInt8[np.ndarray, "z y x"] | None = None,
 ) -> Bool[np.ndarray, "z y x"] | None:
     """Add vesicles, beads and film to `density`, in place; return where no particle can be, None if there is nothing.
 
-    Their density is that of protein that scatters as much. Dissolved protein comes last (`add_background`).
+    `membrane` becomes 1 where the bilayer of a vesicle is. Their density is that of protein that scatters as much. Dissolved protein
+    comes last (`add_background`).
     """
     if not settings.vesicles + settings.gold_beads + settings.carbon_edge:
         return None
@@ -103,6 +105,8 @@ def add_solid_things(
             )
         placed.append(replace(thing, center_angstrom=center))
         placed[-1].add_to(density, solid, voxel_size_angstrom)
+        if membrane is not None and isinstance(placed[-1], Vesicle):
+            placed[-1].mark(membrane, voxel_size_angstrom)
     return solid
 
 
