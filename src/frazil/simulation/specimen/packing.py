@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from scipy.signal import fftconvolve
 
 from frazil.simulation.structures.catalog import Structure
+from frazil.simulation.structures.individual import make_individual
 from frazil.simulation.structures.structure import solid_body
 
 Place = tuple[int, ...]  # voxel of the tomogram, zyx
@@ -129,8 +130,12 @@ def draw_body(
     rotation: Float[np.ndarray, "3 3"],
     shift_voxel: Float[np.ndarray, "3"],
     stretch: Float[np.ndarray, "3"] | None = None,
+    generator: np.random.Generator | None = None,
 ) -> Body:
-    """Draw a structure in a cube that just holds it, stretched by these factors along its own axes, zyx."""
+    """Draw a structure in a cube that just holds it, stretched by these factors along its own axes, zyx.
+
+    With a generator, its density is that of an individual (`make_individual`).
+    """
     edge = box_edge(structure, voxel_size_angstrom)
     center_voxel = (edge // 2 + shift_voxel).tolist()
     drawn = rotation if stretch is None else rotation * stretch
@@ -138,6 +143,16 @@ def draw_body(
     solid = solid_body(density, voxel_size_angstrom)
     if not solid.any():
         solid[np.unravel_index(density.argmax(), density.shape)] = True  # voxels larger than the body
+    if generator is not None:
+        density = make_individual(
+            density,
+            solid,
+            voxel_size_angstrom,
+            generator,
+            label=structure.label,
+            patchiness=structure.patchiness,
+            contents_kda=structure.contents_kda,
+        )
     return Body(density, solid, rotation, shift_voxel)
 
 

@@ -115,7 +115,8 @@ class _Filling:
         self._annotated = 0
         margin = max(box_edge(structure, self._voxel) for structure in structures.values()) // 2
         self._canvas = Canvas(settings.slab, margin_voxel=margin)
-        self._stream = generator.spawn(1)[0]  # its own: other surroundings leave orientations and order as they are
+        # Their own: other surroundings leave orientations and order as they are, and so do differences between individuals.
+        self._stream, self._individual = generator.spawn(2)
         things = settings.surroundings
         self._membrane = np.zeros(settings.shape_voxel, dtype=np.uint8) if things.vesicles else None
         solid = add_solid_things(self._canvas.density, things, settings.slab, self._voxel, self._stream, self._membrane)
@@ -213,7 +214,7 @@ class _Filling:
         if structure.size_spread:
             spread = self._stream.standard_normal(3).clip(-MOST_STRETCHED, MOST_STRETCHED)
             stretch = 1 + structure.size_spread * spread
-        return draw_body(structure, self._voxel, rotation, shift_voxel, stretch)
+        return draw_body(structure, self._voxel, rotation, shift_voxel, stretch, self._individual)
 
     def _body_voxel(self, label: str) -> int:
         return len(draw_body(self._structures[label], self._voxel, np.eye(3), np.zeros(3)).offsets)

@@ -29,7 +29,8 @@ def find_structures(entries: Iterable[StructureSettings]) -> dict[str, Structure
         check_name(entry.label, "structure", SimulationError)
         if entry.label in found:
             raise SimulationError(f"{entry.label}: given twice; give every structure its own label")
-        found[entry.label] = _built_in(entry) if entry.source is None else _from_file(entry, Path(entry.source))
+        model = _built_in(entry) if entry.source is None else _from_file(entry, Path(entry.source))
+        found[entry.label] = replace(model, patchiness=entry.patchiness, contents_kda=entry.contents_kda)
     return found
 
 

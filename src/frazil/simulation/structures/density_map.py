@@ -35,6 +35,7 @@ class MapModel:
     mass_kda : integral that the density is scaled to.
     scoring_radius_angstrom : None takes the solid radius.
     origin_voxel : what `center_offset_angstrom` counts from, zyx, fractions allowed; None is the box center N // 2.
+    size_spread, patchiness, contents_kda : as in `StructureSettings`.
     """
 
     label: str
@@ -44,6 +45,8 @@ class MapModel:
     scoring_radius_angstrom: float | None = None
     origin_voxel: Float[np.ndarray, "3"] | None = None
     size_spread: float = 0.0
+    patchiness: float = 0.0
+    contents_kda: float = 0.0
     _prepared: dict[float, Float[np.ndarray, "z y x"]] = field(default_factory=dict, repr=False)
 
     @property

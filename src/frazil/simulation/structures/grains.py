@@ -82,7 +82,7 @@ class GrainModel:
     grain_spacing_angstrom : of the lattice; the grains' sigma is 0.6 of it.
     granularity : standard deviation of the logarithm of the mass density inside: domains, helices and clefts.
     grain_size_angstrom : over which the mass density inside keeps its value.
-    size_spread : as in `StructureSettings`.
+    size_spread, patchiness, contents_kda : as in `StructureSettings`.
     """
 
     center_offset_angstrom: ClassVar[Triple] = (0.0, 0.0, 0.0)  # it is centered on its mass
@@ -96,6 +96,8 @@ class GrainModel:
     granularity: float = 0.2
     grain_size_angstrom: float = 22.0
     size_spread: float = 0.0
+    patchiness: float = 0.0
+    contents_kda: float = 0.0
 
     @cached_property
     def grains(self) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:

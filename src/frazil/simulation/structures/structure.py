@@ -35,6 +35,9 @@ class StructureSettings(Settings):
     distractor : in the ice, but not annotated.
     size_spread : by which standard deviation the size along each of its axes differs from particle to particle, as a share:
         shells and flexible particles are never quite alike. None is that of the built-in structure, or 0.
+    patchiness : standard deviation of the logarithm of the density in patches of 40 A that differ from particle to particle: shells
+        look blotchy. Mass and mask stay.
+    contents_kda : mass in the cavity of a hollow particle beyond that of the structure, in patches and most along its walls: RNA.
     """
 
     label: str
@@ -46,6 +49,8 @@ class StructureSettings(Settings):
     assembly: str | None = None
     distractor: bool = False
     size_spread: float | None = Field(None, ge=0, le=0.2)
+    patchiness: float = Field(0.0, ge=0, le=2)
+    contents_kda: float = Field(0.0, ge=0)
 
 
 def solid_body(density: Float[np.ndarray, "z y x"], voxel_size_angstrom: float) -> Bool[np.ndarray, "z y x"]:
@@ -54,6 +59,10 @@ def solid_body(density: Float[np.ndarray, "z y x"], voxel_size_angstrom: float) 
     The body has more than a third of protein's density, or of its own highest density if blur leaves less. A cavity that
     opens only by pores narrower than 28 A belongs to it: nothing else can be inside a ferritin.
     """
+    return with_cavities(dense_voxels(density), voxel_size_angstrom)
+
+
+def dense_voxels(density: Float[np.ndarray, "z y x"]) -> Bool[np.ndarray, "z y x"]:
+    """Return the voxels of a particle that hold matter: its solid body but for cavities."""
     contour = min(PROTEIN_DALTON_PER_CUBIC_ANGSTROM, float(density.max())) / 3
-    body = np.asarray(density > max(contour, 1e-6))
-    return with_cavities(body, voxel_size_angstrom)
+    return np.asarray(density > max(contour, 1e-6))
