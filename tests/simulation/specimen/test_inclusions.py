@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from frazil.simulation.specimen.inclusions import CARBON_DENSITY, GOLD_DENSITY, CarbonFilm, GoldBead, Vesicle
+from frazil.simulation.specimen.inclusions import (
+    CARBON_DENSITY,
+    FROST_DENSITY,
+    GOLD_DENSITY,
+    CarbonFilm,
+    FrostCrystal,
+    GoldBead,
+    Vesicle,
+)
+from frazil.simulation.specimen.packing import Slab
 
 
 def empty(*shape: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,3 +124,16 @@ def test_a_rough_rim_moves_the_edge():
     along_x, along_y = density[5, 30], density[5, :, 0]
     assert along_x[36] < 0.05 * CARBON_DENSITY < 0.5 * CARBON_DENSITY < along_x[40]
     assert along_y[59] < 0.6 * CARBON_DENSITY
+
+
+def test_frost_has_the_mass_of_its_polyhedron_outside_the_ice():
+    """A brick of 100 x 120 x 140 A that is half sunk into the ice: only the upper half is there."""
+    voxel = 4.0
+    density, _ = empty(60, 60, 60)
+    facets = np.concatenate([np.eye(3), -np.eye(3)])
+    slab = Slab(density.shape, thickness_voxel=20)
+    center = np.array([slab.faces_voxel[1], 29.3, 30.1]) * voxel
+    FrostCrystal(center, facets, np.array([50, 60, 70, 50, 60, 70.0])).add_to(density, slab, voxel)
+    truth = FROST_DENSITY * 50 * 120 * 140
+    assert density.sum(dtype=float) * voxel**3 == pytest.approx(truth, rel=0.02)
+    assert not density[: math.ceil(slab.faces_voxel[1])].any()

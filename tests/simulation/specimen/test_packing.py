@@ -205,3 +205,20 @@ def test_a_drawn_body_holds_the_particle(label, voxel_size_angstrom):
 def test_a_body_smaller_than_a_voxel_is_one_voxel():
     body = draw_body(PARTICLES["beta-amylase"], 400.0, np.eye(3), np.zeros(3))
     assert body.offsets.tolist() == [[0, 0, 0]]
+
+
+def test_a_body_beside_another_touches_it():
+    canvas = Canvas(Slab((24, 40, 40), thickness_voxel=20), margin_voxel=4)
+    ball = lump(*np.argwhere(np.linalg.norm(np.indices((7, 7, 7)) - 3, axis=0) <= 3) - 3)
+    canvas.put(ball, (12, 20, 20), 1)
+    distances = []
+    for seed in range(20):
+        place = canvas.place_beside(ball, (12, 20, 20), np.random.default_rng(seed))
+        if place is not None:
+            assert canvas.overlap(ball, place) == 0
+            distances.append(np.linalg.norm(np.subtract(place, (12, 20, 20))))
+    assert len(distances) > 10
+    assert max(distances) < 2 * 3 + 2.5  # twice the radius and a voxel's diagonal
+    full = Canvas(Slab((8, 8, 8)), margin_voxel=4)
+    full.block(np.ones((8, 8, 8), dtype=bool))
+    assert full.place_beside(ball, (4, 4, 4), np.random.default_rng(0)) is None

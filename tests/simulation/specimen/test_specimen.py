@@ -367,3 +367,32 @@ def test_sizes_differ_by_their_spread():
     whole = np.array(extents)[[len(own) == 3 for own in extents]]
     spread = (whole / whole.mean()).std()
     assert 0.02 < spread < 0.1
+
+
+def test_debris_is_in_the_ice_but_in_no_picks_and_masks():
+    """Broken particles and aggregates add density in free ice, and leave everything else as it is."""
+    clean, dirty = build(), build(surroundings={"broken_particles": 8, "aggregates": 2})
+    assert np.array_equal(clean.instances, dirty.instances)
+    assert counts(clean) == counts(dirty)
+    for before, after in zip(clean.placed, dirty.placed, strict=True):
+        assert np.array_equal(before.centers_angstrom, after.centers_angstrom)
+    added = dirty.density - clean.density
+    assert added.min() > -1e-6
+    dense = added > 0.3
+    assert dense.sum() > 100
+    assert not (dense & (clean.instances > 0)).any()
+
+
+def test_debris_needs_particles_to_come_from():
+    rare = {"particles_per_class": None, "concentrations": {"ribosome": 1e-9}}
+    assert not build(**rare, surroundings={"broken_particles": 3}).density.any()
+
+
+def test_frost_lies_on_the_ice_and_not_in_it():
+    thin = {"shape_voxel": (48, 48, 48), "ice_thickness_angstrom": 400}
+    clean, frosty = build(**thin), build(**thin, surroundings={"ice_crystals": 6})
+    added = frosty.density - clean.density
+    lowest, highest = Slab((48, 48, 48), thickness_voxel=20).faces_voxel
+    z = np.flatnonzero(added.any(axis=(1, 2)))
+    assert len(z)
+    assert not ((z >= lowest) & (z <= highest)).any()

@@ -4,6 +4,7 @@ import pytest
 from frazil.core.errors import SimulationError
 from frazil.simulation.specimen.packing import draw_body
 from frazil.simulation.structures.catalog import find_structures
+from frazil.simulation.structures.individual import broken_part
 from frazil.simulation.structures.structure import StructureSettings, dense_voxels
 
 VOXEL = 10.0
@@ -52,3 +53,16 @@ def test_contents_weigh_what_was_asked_and_stay_inside():
 def test_contents_without_a_cavity_are_refused(refuses):
     with refuses(SimulationError, "beta-amylase", "500 kDa of contents", "no cavity", "hollow particles only"):
         draw("beta-amylase", contents_kda=500)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_a_broken_part_has_its_share_on_one_side(share):
+    solid = np.linalg.norm(np.indices((31, 31, 31)) - 15, axis=0) <= 12
+    part = broken_part(solid, share, VOXEL, np.random.default_rng(3))
+    assert not (part & ~solid).any()
+    assert part.sum() == pytest.approx(share * solid.sum(), rel=0.01)
+    kept, lost = np.argwhere(part).mean(axis=0), np.argwhere(solid & ~part).mean(axis=0)
+    along = (kept - lost) / np.linalg.norm(kept - lost)
+    # Of a ball of radius R cut in the middle, the halves' centers are 3/4 R apart; elsewhere they are further.
+    assert np.linalg.norm(kept - lost) > 0.7 * 12
+    assert (np.argwhere(part) @ along).mean() > (np.argwhere(solid) @ along).mean()

@@ -1,4 +1,4 @@
-"""Things in the ice that are not protein: membrane vesicles, gold beads, the carbon film around a hole.
+"""Things that are not protein: membrane vesicles, gold beads, the carbon film around a hole, crystals of frost.
 
 Densities are those of protein that scatters as much: volt over ice divided by 4.2 volt cubic angstrom per dalton. Mean inner
 potentials are field knowledge: ice 4.5 V, amorphous carbon 10.7 V, gold some 26 V over ice.
@@ -14,10 +14,12 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.special import erfc
 
+from frazil.simulation.specimen.packing import Slab
 from frazil.simulation.structures.structure import VOLT_ANGSTROM3_PER_DALTON
 
 GOLD_DENSITY = 26.0 / VOLT_ANGSTROM3_PER_DALTON
 CARBON_DENSITY = (10.7 - 4.5) / VOLT_ANGSTROM3_PER_DALTON
+FROST_DENSITY = 4.5 / VOLT_ANGSTROM3_PER_DALTON  # over the vacuum that it grows in
 
 # A bilayer across: hydrated head groups 2.5 V over ice, tails 0.8 V, less where the two leaflets' ends meet.
 # Place from the middle (angstrom), sigma (angstrom), density (dalton per cubic angstrom).
@@ -124,6 +126,30 @@ class CarbonFilm:
             filled = _edge(outward, voxel_size_angstrom).astype(np.float32)
             density[plane] += np.float32(CARBON_DENSITY) * filled * covered
             solid[plane] |= (covered > 0.05) & (filled > 0.05)
+
+
+@dataclass(frozen=True)
+class FrostCrystal:
+    """A convex polyhedron on a face of the ice; it grew in the vacuum, so none of it is in the ice.
+
+    Its center is that of a vesicle. Facets are unit normals, zyx, and their distances from the center.
+    """
+
+    center_angstrom: Float[np.ndarray, "3"]
+    facets: Float[np.ndarray, "n 3"]
+    distances_angstrom: Float[np.ndarray, "n"]
+
+    def add_to(self, density: Float[np.ndarray, "z y x"], slab: Slab, voxel_size_angstrom: float) -> None:
+        """Add the crystal to `density`."""
+        reach = 2 * float(self.distances_angstrom.max())  # corners stand out
+        box, (z, y, x) = box_around(self.center_angstrom, reach, density.shape, voxel_size_angstrom)
+        outward = np.full(density[box].shape, -np.inf, dtype=np.float32)
+        for (up, back, right), distance in zip(self.facets, self.distances_angstrom, strict=True):
+            np.maximum(outward, up * z + back * y + right * x - distance, out=outward)
+        heights, rows, columns = (np.arange(along.start, along.stop) for along in box)
+        lowest, highest = slab.faces_at(rows[:, None], columns)
+        outside = (heights[:, None, None] < lowest) | (heights[:, None, None] > highest)
+        density[box] += np.float32(FROST_DENSITY) * outside * _edge(outward, voxel_size_angstrom).astype(np.float32)
 
 
 def box_around(

@@ -245,6 +245,20 @@ class Canvas:
                 return tuple(free[generator.integers(len(free))].tolist())
         return None
 
+    def place_beside(self, body: Body, place: Place, generator: np.random.Generator) -> Place | None:
+        """Return the nearest free place in the ice in a random direction from another, or None if there is none."""
+        direction = generator.standard_normal(3)
+        direction /= np.linalg.norm(direction)
+        for step in range(2 * len(body.density)):
+            there = np.rint(place + step * direction).astype(np.int64)
+            lowest, highest = self.slab.heights(there[1:2], there[2:], body.offsets)
+            inside = (there[1:] >= 0).all() and (there[1:] < self.slab.shape_voxel[1:]).all()
+            if not (inside and lowest[0] <= there[0] <= highest[0]):
+                return None
+            if not self.overlap(body, tuple(there.tolist())):
+                return tuple(there.tolist())
+        return None
+
     def _candidates(
         self, body: Body, low: Int64[np.ndarray, "2"], high: Int64[np.ndarray, "2"], generator: np.random.Generator
     ) -> Int64[np.ndarray, "k 3"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8, UInt16
@@ -15,8 +15,9 @@ from frazil.io.like import Likeness
 from frazil.simulation.specimen.orientations import preferred_rotation, random_rotation
 from frazil.simulation.specimen.packing import MOST_STRETCHED, Body, Canvas, Place, box_edge, draw_body
 from frazil.simulation.specimen.settings import SpecimenSettings, specimen_structures
-from frazil.simulation.specimen.surroundings import add_background, add_solid_things
+from frazil.simulation.specimen.surroundings import add_background, add_frost, add_solid_things
 from frazil.simulation.structures.catalog import Structure
+from frazil.simulation.structures.individual import broken_part
 from frazil.simulation.text import joined
 
 _ROTATIONS = (8, 32)  # fewest and most that are tried where a body fits nowhere
@@ -116,7 +117,7 @@ class _Filling:
         margin = max(box_edge(structure, self._voxel) for structure in structures.values()) // 2
         self._canvas = Canvas(settings.slab, margin_voxel=margin)
         # Their own: other surroundings leave orientations and order as they are, and so do differences between individuals.
-        self._stream, self._individual = generator.spawn(2)
+        self._stream, self._individual, self._debris = generator.spawn(3)
         things = settings.surroundings
         self._membrane = np.zeros(settings.shape_voxel, dtype=np.uint8) if things.vesicles else None
         solid = add_solid_things(self._canvas.density, things, settings.slab, self._voxel, self._stream, self._membrane)
@@ -176,6 +177,10 @@ class _Filling:
         """Return what was made, with dissolved protein in the remaining ice."""
         canvas = self._canvas
         surroundings = self._settings.surroundings
+        for _ in range(surroundings.broken_particles):
+            self._place_debris(1)
+        for _ in range(surroundings.aggregates):
+            self._place_debris(int(self._debris.integers(2, 5)))
         if concentration := surroundings.background_protein_mg_per_ml:
             add_background(
                 canvas.density,
@@ -186,6 +191,7 @@ class _Filling:
                 self._stream,
                 clump=surroundings.background_clump,
             )
+        add_frost(canvas.density, surroundings.ice_crystals, canvas.slab, self._voxel, self._debris)
         placed = [
             PlacedParticles(
                 self._structures[label],
@@ -250,6 +256,31 @@ class _Filling:
             if not overlap:
                 break
         self._put(label, best, place)
+
+    def _place_debris(self, size: int) -> None:
+        """Place particles that touch each other, or a piece of one alone, where there is room; in no picks and masks."""
+        random, place = self._debris, None
+        present = [label for label, some in self._placed.items() for _ in some]
+        for label in random.choice(present, size) if present else ():
+            body = draw_body(
+                self._structures[label],
+                self._voxel,
+                random_rotation(random),
+                random.uniform(-0.5, 0.5, 3),
+                None,
+                random,
+            )
+            if size == 1:
+                part = broken_part(body.solid, random.uniform(0.3, 0.8), self._voxel, random)
+                body = replace(body, density=np.where(part, body.density, 0), solid=part)
+            there = (
+                self._canvas.find_place(body, random)
+                if place is None
+                else self._canvas.place_beside(body, place, random)
+            )
+            if there is not None:
+                self._canvas.put(body, there, 0)
+                place = there
 
     def _random_rotation(self) -> Float[np.ndarray, "3 3"]:
         if self._settings.orientations == "uniform":

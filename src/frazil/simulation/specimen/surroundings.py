@@ -13,7 +13,15 @@ from scipy.ndimage import gaussian_filter1d
 
 from frazil.core.errors import SimulationError
 from frazil.core.settings import Settings
-from frazil.simulation.specimen.inclusions import BILAYER_HALF_ANGSTROM, CarbonFilm, GoldBead, Vesicle, box_around, norm
+from frazil.simulation.specimen.inclusions import (
+    BILAYER_HALF_ANGSTROM,
+    CarbonFilm,
+    FrostCrystal,
+    GoldBead,
+    Vesicle,
+    box_around,
+    norm,
+)
 from frazil.simulation.specimen.orientations import random_rotation
 from frazil.simulation.specimen.packing import Slab
 from frazil.simulation.structures.grains import add_gaussians
@@ -32,6 +40,8 @@ _DISSOLVED_KDA = 40.0  # median
 _DISSOLVED_SPREAD = 0.6  # standard deviation of the logarithm
 _BESIDE_ANGSTROM = 60.0
 _THREAD_STEP_ANGSTROM = 45.0  # between neighbors in a thread of globules
+_FROST_ANGSTROM = (80.0, 300.0)  # radius of a crystal
+_FACET_PAIRS = 7
 
 
 class SurroundingsSettings(Settings):
@@ -49,6 +59,9 @@ class SurroundingsSettings(Settings):
     background_protein_mg_per_ml : dissolved protein, as small globules of some 40 kDa.
     background_clump : how many globules hang together on average, in bent threads and clumps as a lysate has them; 1 leaves
         each alone.
+    broken_particles : how many pieces of particles of the classes that are in the ice; in no picks and masks.
+    aggregates : how many clumps of two to four particles that touch each other; in no picks and masks either.
+    ice_crystals : how many crystals of frost lie on the faces of the ice.
     """
 
     vesicles: int = Field(0, ge=0)
@@ -60,6 +73,9 @@ class SurroundingsSettings(Settings):
     hole_radius_angstrom: float = Field(6000.0, gt=0)
     background_protein_mg_per_ml: float = Field(0.0, ge=0, le=400)
     background_clump: float = Field(1.0, ge=1, le=100)
+    broken_particles: int = Field(0, ge=0)
+    aggregates: int = Field(0, ge=0)
+    ice_crystals: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _possible(self) -> SurroundingsSettings:
@@ -167,6 +183,25 @@ def add_background(
     np.minimum(dissolved, room, out=dissolved)
     dissolved[solid] = 0
     density += dissolved
+
+
+def add_frost(
+    density: Float[np.ndarray, "z y x"],
+    crystals: int,
+    slab: Slab,
+    voxel_size_angstrom: float,
+    generator: np.random.Generator,
+) -> None:
+    """Add crystals of frost to the faces of the ice, in place. They are in the tomogram as far as it reaches beyond the ice."""
+    for _ in range(crystals):
+        radius, y, x = generator.uniform((_FROST_ANGSTROM[0], 0, 0), (_FROST_ANGSTROM[1], *slab.shape_voxel[1:]))
+        below, above = slab.faces_at(y, x)
+        z = generator.choice([below - 0.7 * radius / voxel_size_angstrom, above + 0.7 * radius / voxel_size_angstrom])
+        facets = generator.standard_normal((_FACET_PAIRS, 3))
+        facets /= np.linalg.norm(facets, axis=1, keepdims=True)
+        distances = radius * generator.uniform(0.8, 1.2, 2 * _FACET_PAIRS)
+        center = np.array([z, y, x]) * voxel_size_angstrom
+        FrostCrystal(center, np.concatenate([facets, -facets]), distances).add_to(density, slab, voxel_size_angstrom)
 
 
 def _draw_globules(

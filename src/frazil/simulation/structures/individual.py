@@ -1,4 +1,4 @@
-"""What makes a particle differ from others of its class: patches of more and less density, and what it holds inside."""
+"""What makes a particle differ from others of its class: patches of more and less density, what it holds inside, what broke off."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _PATCH_ANGSTROM = 40.0  # full width at half maximum of the filter that makes pa
 # RNA lies in strands and gaps, and more of it along the shell, which attracts it, than in the middle.
 _CONTENTS_PATCHINESS = 1.0
 _CONTENTS_FALLOFF_ANGSTROM = 40.0
+_RAGGED_ANGSTROM = 15.0  # standard deviation of the plane along which a particle broke
 
 
 def make_individual(
@@ -36,9 +37,7 @@ def make_individual(
     """
 
     def patches(deviation: float) -> Float[np.ndarray, "z y x"]:
-        white = generator.standard_normal(density.shape, dtype=np.float32)
-        field = gaussian_filter(white, _PATCH_ANGSTROM / 2.355 / voxel_size_angstrom, mode="wrap")
-        return np.asarray(np.exp(deviation / field.std() * field))
+        return np.asarray(np.exp(deviation * _smooth_noise(density.shape, voxel_size_angstrom, generator)))
 
     uneven = density
     if patchiness:
@@ -55,3 +54,23 @@ def make_individual(
         contents = cavity * patches(_CONTENTS_PATCHINESS) * np.exp(-inward_angstrom / _CONTENTS_FALLOFF_ANGSTROM)
         uneven = uneven + contents * (1000 * contents_kda / voxel_size_angstrom**3 / contents.sum())
     return uneven
+
+
+def broken_part(
+    solid: Bool[np.ndarray, "z y x"], share: float, voxel_size_angstrom: float, generator: np.random.Generator
+) -> Bool[np.ndarray, "z y x"]:
+    """Return a part of a solid body with this share of its voxels: what lies on one side of a ragged plane."""
+    direction = generator.standard_normal(3)
+    direction *= voxel_size_angstrom / np.linalg.norm(direction)
+    along = np.tensordot(direction, np.indices(solid.shape), axes=1)
+    along += _RAGGED_ANGSTROM * _smooth_noise(solid.shape, voxel_size_angstrom, generator)
+    return np.asarray(solid & (along <= np.quantile(along[solid], share)))
+
+
+def _smooth_noise(
+    shape: tuple[int, ...], voxel_size_angstrom: float, generator: np.random.Generator
+) -> Float[np.ndarray, "z y x"]:
+    """Return a Gaussian random field of standard deviation 1 that keeps its value over a patch."""
+    white = generator.standard_normal(shape, dtype=np.float32)
+    field = gaussian_filter(white, _PATCH_ANGSTROM / 2.355 / voxel_size_angstrom, mode="wrap")
+    return np.asarray(field / field.std())
