@@ -28,6 +28,7 @@ OPTIONS = {
     "specimen.ice_thickness_angstrom": "full",
     "specimen.particles_per_class": 2,
     "specimen.surroundings.background_protein_mg_per_ml": 0.0,
+    "specimen.structures": [],  # ideal particles, which models can be compared with
 }
 SMALL = load_simulation_preset("small", OPTIONS)
 EVERYTHING = {"mrc": True, "types": ("wbp", "denoised", "clean")}
