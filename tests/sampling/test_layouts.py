@@ -11,7 +11,7 @@ from frazil.core.files import write_json
 from frazil.core.presets import load_preset
 from frazil.core.settings import SourceSettings
 from frazil.io.sources import open_source
-from frazil.sampling.arrange import arrange
+from frazil.sampling.arrange import arrange, read_neighbours
 from frazil.sampling.generator import ParticleGenerator
 from frazil.sampling.run import sample
 from frazil.volume.arrangement import LayoutStatistics
@@ -141,10 +141,11 @@ def table(tmp_path):
 def test_neighbors_are_those_of_a_table_one_box_after_another(bundle, table, tmp_path):
     folder = sample(bundle, out=tmp_path / "out", label="apo-ferritin", count=3, neighbours=table)
     voxel, middle = folder.manifest.voxel_size_angstrom, 4
-    told = [
-        {(one.label, *np.round((np.array(one.centre_voxel) - middle) * voxel, 3)) for one in entry.particles}
-        for entry in folder.manifest.samples
-    ]
+    told = []
+    for entry in folder.manifest.samples:
+        turn = np.reshape(entry.particles[0].rotation, (3, 3))  # neighbors turn with the particle
+        places = [(one.label, (np.array(one.centre_voxel) - middle) * voxel @ turn) for one in entry.particles]
+        told.append({(label, *np.round(place, 3) + 0.0) for label, place in places})
     first = {("apo-ferritin", 0, 0, 0), ("ribosome", -20, 0, 140)}
     second = {("apo-ferritin", 0, 0, 0), ("apo-ferritin", 0, -60, 0), ("ribosome", 30, 100, 0)}
     assert told == [first, second, first]
@@ -153,7 +154,7 @@ def test_neighbors_are_those_of_a_table_one_box_after_another(bundle, table, tmp
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("a,ribosome,0,0,60", "overlap"),
+        ("a,ribosome,0,0,60", "around.csv: a, around apo-ferritin: 1 pairs of particles overlap.* x,y,z 0,0,60 A"),
         ("a,ribosome,0,0,1000", "outside"),
         ("a,blob,0,0,200", "blob"),
     ],
@@ -167,3 +168,12 @@ def test_neighbors_that_cannot_be_are_refused(generator, table, row, said):
 def test_neighbors_of_no_file_are_refused(generator):
     with pytest.raises(RequestError, match="neither none nor typical"):
         generator.sample(label="apo-ferritin", neighbours="many")
+
+
+def test_neighbors_of_a_star_file_are_in_the_pixels_that_it_names(generator, tmp_path):
+    path = tmp_path / "around.star"
+    columns = ("TomoName", "CoordinateX", "CoordinateY", "CoordinateZ", "ImagePixelSize")
+    names = "\n".join(f"_rln{name} #{number}" for number, name in enumerate(columns, start=1))
+    path.write_text(f"data_particles\n\nloop_\n{names}\nbox 28 0 0 5.0\n")
+    picks = read_neighbours(path.rename(tmp_path / "ribosome.star"), generator.card, ["apo-ferritin"])
+    assert picks[0][0].offset_angstrom == pytest.approx((0, 0, 140))

@@ -87,3 +87,9 @@ def test_clusters_are_drawn_again_and_only_where_there_are_some() -> None:
     assert again == pytest.approx(there, rel=0.25)
     assert there > 3 * _companions(drawn, 1, 3, 18)
     assert _companions(drawn, 1, 3, 18) == pytest.approx(_companions(tomograms, 1, 3, 18), rel=0.5)
+
+
+def test_what_is_spaced_evenly_is_drawn() -> None:
+    places = [(20, y, x) for y in range(10, 200, 30) for x in range(10, 200, 30)]
+    found = layout_statistics([_layout([0] * 49, places)], [(40, 200, 200)], 10.0, {"a": 100.0})
+    assert len(draw_layout(found, (40, 200, 200), {"a": 100.0}, numpy_generator(0, "test"))) == 49

@@ -101,15 +101,12 @@ def _with_maps(plans: Sequence[PlannedTomogram], source: Source, names: Sequence
     missing: dict[str, list[str]] = {}
     found = []
     for plan in plans:
-        try:
-            grid = source.header(plan.run).shape_voxel
-        except MissingTomogramError:
-            grid = plan.shape_voxel
-        there = list(names)
+        grid, there = plan.shape_voxel, list(names)
         for number, name in enumerate(names):
             try:
+                grid = source.header(plan.run).shape_voxel  # without a tomogram, a segmentation has no place
                 source.label_map(plan.run, name, grid, slice(0, 0))
-            except MissingMapError:
+            except (MissingMapError, MissingTomogramError):
                 there[number] = ""
                 missing.setdefault(plan.run, []).append(name)
         found.append(replace(plan, maps=RunMaps(source, plan.run, tuple(there), grid)))

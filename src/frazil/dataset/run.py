@@ -104,6 +104,7 @@ def curate(
     for name, number, least in (("first", first, 0), ("count", count, 1)):
         if number is not None:
             check_number(name, number, SettingsError, least=least)
+    maps = (maps,) if isinstance(maps, str) else maps
     if maps and not whole:
         raise SettingsError(
             f"map {maps[0]}: only whole tomograms have label maps; pass --whole (in Python: whole=True)"

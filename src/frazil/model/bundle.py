@@ -127,6 +127,12 @@ class BundleCard(Document):
             raise ValueError("layouts of other classes than those of the network, or of a network that takes none")
         return self
 
+    @property
+    def radii_voxel(self) -> list[float]:
+        """Return the radius of each class in voxels, for a network that takes layouts."""
+        assert self.voxel_size_angstrom is not None  # it was trained on a tomogram store
+        return [self.radius_angstrom[label] / self.voxel_size_angstrom for label in self.labels]
+
 
 @dataclass(frozen=True)
 class Bundle:

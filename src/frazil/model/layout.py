@@ -80,6 +80,4 @@ class LayoutBranch(nn.Module):
 def painter_of(network: ConditionalUNet, card: BundleCard) -> Painter:
     """Return what paints layouts for the network of a bundle that takes them."""
     assert network.layout is not None
-    assert card.voxel_size_angstrom is not None  # a network with layouts was trained on a tomogram store
-    radii = [card.radius_angstrom[label] / card.voxel_size_angstrom for label in card.labels]
-    return Painter(network.layout.templates[:, 0].cpu().contiguous(), radii, map_count=len(card.maps))
+    return Painter(network.layout.templates[:, 0].cpu().contiguous(), card.radii_voxel, map_count=len(card.maps))

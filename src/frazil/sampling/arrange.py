@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from frazil.core.errors import PickError
 from frazil.core.records import NULL_LABEL, Condition, Layout, TomogramHeader
 from frazil.core.settings import Settings
-from frazil.io.pick_tables import read_pick_table
+from frazil.io.pick_tables import READERS, read_pick_table
 from frazil.model.bundle import BundleCard
 from frazil.sampling.request import NamedPosition, Position
 from frazil.volume.arrangement import MOST_PARTICLES, OVERLAPPING, LayoutStatistics, draw_layout
@@ -24,12 +25,12 @@ from frazil.volume.layout import Painter
 
 
 class Neighbour(Settings):
-    """A particle beside the one in the middle of a box.
+    """A particle beside the one in the middle of a box, in the frame of that.
 
     Parameters
     ----------
     offset_angstrom : zyx, from the middle.
-    rotation : object -> box, acting on zyx vectors, row by row; None draws one.
+    rotation : object -> the other's frame, acting on zyx vectors, row by row; None draws one.
     """
 
     label: str
@@ -41,12 +42,19 @@ Neighbours = Literal["none", "typical"] | tuple[tuple[Neighbour, ...], ...]
 """Or those of some boxes, which samples take in turn."""
 
 
-def read_neighbours(path: Path, card: BundleCard) -> tuple[tuple[Neighbour, ...], ...]:
-    """Read a table of picks in angstrom from the particle in the middle; what it calls a tomogram is a box."""
+def read_neighbours(path: Path, card: BundleCard, labels: Iterable[str]) -> tuple[tuple[Neighbour, ...], ...]:
+    """Read a table of picks around a particle; what it calls a tomogram is a box, and boxes are sorted by name.
+
+    A CSV is in angstrom, another table in what it says, else in voxels of the bundle. `labels` are the classes that may be in the middle.
+
+    Raises
+    ------
+    PickError : unknown classes, and particles that show in no orientation of the box, or are in each other's place.
+    """
     assert card.voxel_size_angstrom is not None
     middle = TomogramHeader("", (0, 0, 0), card.voxel_size_angstrom, str(path))
     boxes: dict[str, list[Neighbour]] = {}
-    for some in read_pick_table(path, "angstrom"):
+    for some in read_pick_table(path, None if path.suffix.lower() in READERS else "angstrom"):
         if some.label not in card.labels:
             raise PickError(f"{path}: {some.label} is no class of the bundle, which knows {', '.join(card.labels)}")
         places = some.placed(middle).centers_angstrom.tolist()
@@ -55,7 +63,12 @@ def read_neighbours(path: Path, card: BundleCard) -> tuple[tuple[Neighbour, ...]
             Neighbour(label=some.label, offset_angstrom=place, rotation=turn)
             for place, turn in zip(places, turns, strict=True)
         )
-    return tuple(tuple(boxes[box]) for box in sorted(boxes))
+    reach = math.ceil(card.box_size_voxel * math.sqrt(3) / 2 + max(card.radii_voxel))
+    for name, label in product(sorted(boxes), labels):
+        alone = Layout(np.array([card.labels.index(label)]), np.zeros((1, 3)), np.eye(3)[None])
+        layout = _with(alone, boxes[name], card, np.random.default_rng(0))
+        check_layout(layout, (2 * reach + 1,) * 3, card, f"{path}: {name}, around {label}", first_voxel=-reach)
+    return tuple(tuple(boxes[name]) for name in sorted(boxes))
 
 
 def arrange(
@@ -69,22 +82,17 @@ def arrange(
 ) -> Layout:
     """Place a particle at voxel D/2 of a box; ``typical`` adds others, as many as in the training tomograms; or add those that are given.
 
-    Neighbors may stand up to a radius outside the box, where they still show. Typical ones stand no nearer than the sum of the radii.
-
-    Raises
-    ------
-    PickError : a neighbor that is given lies outside, or in another's place.
+    Typical neighbors may stand up to a radius outside the box, where they still show, and no nearer than the sum of the radii. Those that
+    are given are turned with the particle.
     """
     number, center = card.labels.index(label), float(box_size_voxel // 2)
     alone = Layout(np.array([number]), np.full((1, 3), center), Rotation.random(1, rng=random).as_matrix())
     if neighbours == "none":
         return alone
-    radii = _radii_voxel(card)
-    margin = math.ceil(radii.max())
     if neighbours != "typical":
-        layout = _with(alone, neighbours[index % len(neighbours)], card, random)
-        check_layout(layout, (box_size_voxel,) * 3, card, f"neighbors of {label}", beyond_voxel=margin)
-        return layout
+        return _with(alone, neighbours[index % len(neighbours)], card, random)
+    radii = np.array(card.radii_voxel)
+    margin = math.ceil(radii.max())
     statistics = card.layouts
     assert statistics is not None
     around = draw_layout(_of_the_slab(statistics), (box_size_voxel + 2 * margin,) * 3, card.radius_angstrom, random)
@@ -99,12 +107,12 @@ def arrange(
 
 
 def _with(alone: Layout, others: Sequence[Neighbour], card: BundleCard, random: np.random.Generator) -> Layout:
-    """Return a layout with others beside its particle."""
-    turns = Rotation.random(len(others), rng=random).as_matrix()
+    """Return a layout with others beside its particle, whose frame they are in."""
+    turn, turns = alone.rotation[0], Rotation.random(len(others), rng=random).as_matrix()
     for number, other in enumerate(others):
         if other.rotation is not None:
-            turns[number] = np.reshape(other.rotation, (3, 3))
-    offsets = np.array([other.offset_angstrom for other in others]) / card.voxel_size_angstrom
+            turns[number] = turn @ np.reshape(other.rotation, (3, 3))
+    offsets = np.array([other.offset_angstrom for other in others]) / card.voxel_size_angstrom @ turn.T
     return Layout(
         np.append(alone.label, [card.labels.index(other.label) for other in others]),
         np.append(alone.center_voxel, alone.center_voxel + offsets, axis=0),
@@ -122,9 +130,12 @@ def _of_the_slab(statistics: LayoutStatistics) -> LayoutStatistics:
 
 
 def check_layout(
-    layout: Layout, shape_voxel: Sequence[int], card: BundleCard, origin: str, *, beyond_voxel: float = 0
+    layout: Layout, shape_voxel: Sequence[int], card: BundleCard, origin: str, *, first_voxel: int = 0
 ) -> None:
-    """Refuse a layout without particles, with too many, and particles outside the volume or in each other's place."""
+    """Refuse a layout without particles, with too many, and particles outside the volume or in each other's place.
+
+    The volume of this shape (zyx) begins at voxel `first_voxel` along each axis.
+    """
     assert card.voxel_size_angstrom is not None
     if not 0 < len(layout) <= MOST_PARTICLES:
         raise PickError(f"{origin}: {len(layout)} particles; give at least one and at most {MOST_PARTICLES}")
@@ -134,15 +145,15 @@ def check_layout(
         x, y, z = centers[number, ::-1] * card.voxel_size_angstrom
         return f"{card.labels[layout.label[number]]} at x,y,z {x:.0f},{y:.0f},{z:.0f} A"
 
-    edges, more = np.asarray(shape_voxel), beyond_voxel + 0.5
-    outside = np.flatnonzero(~((centers > -more) & (centers < edges - 1 + more)).all(axis=1))
+    lowest = first_voxel - 0.5
+    outside = np.flatnonzero(~((centers > lowest) & (centers < lowest + np.asarray(shape_voxel))).all(axis=1))
     if len(outside):
         shape = ",".join(map(str, shape_voxel))
         raise PickError(
             f"{origin}: {len(outside)} of {len(layout)} particles lie outside its {shape} voxels (z,y,x), e.g. "
             f"{named(outside[0])}; check units and shape, or remove them"
         )
-    radii = _radii_voxel(card)[layout.label]
+    radii = np.array(card.radii_voxel)[layout.label]
     pairs = KDTree(centers).query_pairs(2 * OVERLAPPING * radii.max(), output_type="ndarray")
     apart = np.linalg.norm(centers[pairs[:, 0]] - centers[pairs[:, 1]], axis=1)
     overlapping = pairs[apart < OVERLAPPING * radii[pairs].sum(axis=1)]
@@ -151,11 +162,6 @@ def check_layout(
         raise PickError(
             f"{origin}: {len(overlapping)} pairs of particles overlap, e.g. {named(one)} and {named(other)}; remove one of each"
         )
-
-
-def _radii_voxel(card: BundleCard) -> np.ndarray:
-    assert card.voxel_size_angstrom is not None
-    return np.array([card.radius_angstrom[label] for label in card.labels]) / card.voxel_size_angstrom
 
 
 def box_condition(layouts: list[Layout], positions: list[Position], card: BundleCard, painter: Painter) -> Condition:

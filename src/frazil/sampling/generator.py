@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from itertools import product
 from pathlib import Path
 from threading import Event
 from typing import Literal, Unpack, cast, get_args
@@ -132,8 +131,8 @@ class ParticleGenerator:
         Parameters
         ----------
         workers : processes that share the memory of this machine.
-        neighbours : what is around the particle: ``none``; ``typical`` ones, as in the training tomograms; or a table of picks in
-            angstrom from the middle, whose tomograms are boxes, which samples take in turn.
+        neighbours : what is around the particle: ``none``; ``typical`` ones, as in the training tomograms; or a table of picks in the
+            frame of the particle, with it in the middle (a CSV in angstrom). Its tomograms are boxes, which samples take in turn.
         earlier : request that this one may resume: what is left to the device stays as it was.
 
         Raises
@@ -294,10 +293,7 @@ class ParticleGenerator:
         path = Path(asked)
         if not path.is_file():
             raise RequestError(f"neighbours {asked}: neither none nor typical, nor a file; give one of the three")
-        told, random = read_neighbours(path, self.card), np.random.default_rng(0)
-        for label, box in product(labels, told):
-            arrange(label, card=self.card, box_size_voxel=self.box_size_voxel, neighbours=(box,), random=random)
-        return told
+        return read_neighbours(path, self.card, sorted(labels))
 
     def _layouts(self, request: SampleRequest, indices: Sequence[int], labels: Sequence[str]) -> list[Layout]:
         """Draw which particles are in each box; none for a bundle without layouts."""

@@ -48,7 +48,7 @@ class _BundleAndSeed(Document):
 
     written_by: ClassVar[str] = "frazil sample"
 
-    schema_version: int = 4
+    schema_version: int = 5
     kind: Literal["frazil sample request"] = "frazil sample request"
     bundle_digest: str
     voxel_size_angstrom: float | None
@@ -121,7 +121,9 @@ def _begins_with(requests: Sequence[Request], first: Sequence[Request]) -> bool:
 
 def request_differences(old: SampleRequest, new: SampleRequest) -> list[str]:
     """Name what makes the samples of two requests different ones; the new one may ask for more of them at its end."""
-    named = differences(old, new, free=("batch_size", "requests"))
+    named = differences(old, new, free=("batch_size", "requests", "neighbours"))
+    if old.neighbours != new.neighbours:
+        named.append("other neighbors")
     if not _begins_with(new.requests, old.requests):
         before, after = (
             ", ".join(map(str, requests[:3])) + (f" and {len(requests) - 3} more" if len(requests) > 3 else "")

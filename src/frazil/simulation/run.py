@@ -102,7 +102,7 @@ def simulate(
             raise SettingsError(f"first {begin}: {like.project} has {len(plans)} runs; give a lower one")
         plans = plans[begin : None if count is None else begin + count]
     found = specimen_structures(specimen, picked=picked)
-    if unused := [entry.label for entry in specimen.structures if entry.label not in found]:
+    if unused := [entry.label for entry in specimen.structures if entry.source and entry.label not in found]:
         warn(f"structure of {', '.join(unused)} not used: none of it is asked for, see particles per class")
     check_grids([plan.grid(chosen) for plan in plans], found.values(), levels=levels)
     sources = [entry.source for entry in specimen.structures if entry.source and entry.label in found]

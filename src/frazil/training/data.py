@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -261,6 +262,10 @@ class TomogramData(TrainingData):
 
     @override
     def statistics(self) -> LayoutStatistics:
+        return self._statistics
+
+    @cached_property
+    def _statistics(self) -> LayoutStatistics:
         described, runs = self.description, self.store.runs
         shapes = [described.tomograms[run].shape_voxel for run in runs]
         return layout_statistics(

@@ -40,8 +40,11 @@ _SHELLS = (1.5, 2.0, 3.0)
 _PRIOR_PAIRS = 3.0
 """Pairs that are added to those of a shell, here and there, so that a single pair does not make a cluster."""
 
-_MOST_REDRAWN, _ROUNDS = 10, 3
+_MOST_REDRAWN, _ROUNDS = 4, 2
 """Layouts that are drawn again to find the clustering, and how often."""
+
+_LEAST_CHANCE = 1e-3
+"""Of a free place with many neighbors that particles usually keep away from."""
 
 
 class LayoutStatistics(Settings):
@@ -255,6 +258,6 @@ def _chances(
     near = KDTree(tried_voxel).sparse_distance_matrix(KDTree(center_voxel), spacing.reach_voxel, output_type="ndarray")
     other = placed[near["j"]]
     factors = weights[label, other, spacing.shells(near["v"], np.full_like(other, label), other)]
-    chances = 1 + np.bincount(near["i"], factors - 1, len(tried_voxel))
+    chances = (1 + np.bincount(near["i"], factors - 1, len(tried_voxel))).clip(min=_LEAST_CHANCE)
     chances[near["i"][factors == 0]] = 0
-    return chances.clip(min=0)
+    return chances

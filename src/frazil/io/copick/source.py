@@ -102,7 +102,9 @@ class CopickSource(Source):
             wanted = tuple(shape_voxel)
             fitting = [mask for mask in named if wanted in shapes[mask].values()]
             if not fitting:
-                found = sorted({"x".join(map(str, shape)) for each in shapes.values() for shape in each.values()})
+                found = sorted({"x".join(map(str, shape)) for each in shapes.values() for shape in each.values()}) or [
+                    "no"
+                ]
                 raise SourceError(
                     f"{self.path}: segmentation {name} of {run} has {' or '.join(found)} voxels (z, y, x) and the tomogram "
                     f"{'x'.join(map(str, wanted))}; choose another level of the tomogram, or segment this one"

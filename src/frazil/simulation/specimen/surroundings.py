@@ -59,9 +59,9 @@ class SurroundingsSettings(Settings):
     background_protein_mg_per_ml : dissolved protein, as small globules of some 40 kDa.
     background_clump : how many globules hang together on average, in bent threads and clumps as a lysate has them; 1 leaves
         each alone.
-    broken_particles : how many pieces of particles of the classes that are in the ice; in no picks and masks.
-    aggregates : how many clumps of two to four particles that touch each other; in no picks and masks either.
-    ice_crystals : how many crystals of frost lie on the faces of the ice.
+    broken_particles : at most how many pieces of particles of the classes that are in the ice; in no picks and masks.
+    aggregates : at most how many clumps of two to four particles that touch each other; in no picks and masks either.
+    ice_crystals : at most how many crystals of frost lie on the faces of the ice.
     """
 
     vesicles: int = Field(0, ge=0)
