@@ -158,7 +158,9 @@ def curate_tomograms(
         )
     maps = sorted(set(maps))
     if taken := {CLASSES, INSTANCES}.intersection(maps):
-        raise SettingsError(f"map {min(taken)}: is what frazil calls its masks of particles; name other segmentations")
+        raise SettingsError(
+            f"map {min(taken)}: frazil calls its own masks of particles so; rename the segmentation, or name another"
+        )
     for run, name in product(plan.headers, maps):  # refuses before anything is touched
         source.label_map(run, name, plan.headers[run].shape_voxel, slice(0, 0))
     owns = (DESCRIPTION, PARTICLES, TEMPLATES, f"{TOMOGRAMS}/{'[0-9]' * 5}")
