@@ -23,7 +23,7 @@ class Libc:
 @pytest.fixture
 def libc(monkeypatch):
     made = Libc()
-    monkeypatch.setattr(memory, "_own_process", True)
+    monkeypatch.setattr(memory, "_own_processes", 1)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: made)
     return made
 
@@ -34,9 +34,16 @@ def test_with_plenty_of_memory_it_is_kept(libc, monkeypatch):
     assert libc.calls == [(-4, 0), (-1, -1)]  # M_MMAP_MAX, M_TRIM_THRESHOLD
 
 
+def test_several_processes_share_the_memory(libc, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    memory.own_process(2)
+    assert not memory.keep_freed_memory(2**30, 8 * 2**30 - 1)
+    assert memory.keep_freed_memory(2**30, 8 * 2**30)
+
+
 def test_the_process_of_somebody_else_is_left_alone(libc, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(memory, "_own_process", False)
+    monkeypatch.setattr(memory, "_own_processes", 0)
     assert not memory.keep_freed_memory(1, 2**40)
     assert libc.calls == []
 
@@ -50,7 +57,7 @@ def test_elsewhere_and_where_memory_is_scarce_it_is_not(libc, monkeypatch, platf
 
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(memory, "_own_process", True)
+    monkeypatch.setattr(memory, "_own_processes", 1)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not memory.keep_freed_memory(1, 2**30)
 

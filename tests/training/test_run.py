@@ -109,7 +109,7 @@ def test_training_leaves_the_process_as_it_was(store, out, monkeypatch):
             [logging.getLogger(name).level for name in ("", "lightning.pytorch")], sys.excepthook,
         )  # fmt: skip
 
-    monkeypatch.setattr("frazil.core.memory._own_process", False)
+    monkeypatch.setattr("frazil.core.memory._own_processes", 0)
     load = ctypes.CDLL
 
     def other_than_libc(name, *options):

@@ -152,7 +152,7 @@ def _on_cluster(version: str, folder: str, work: Callable[[Item], Result], threa
 def _processes(workers: int) -> Iterator[futures.Executor]:
     before = set(multiprocessing.active_children())
     pool = futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker, initargs=(workers,)
     )
     try:
         yield pool
@@ -168,9 +168,9 @@ def _processes(workers: int) -> Iterator[futures.Executor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin_worker() -> None:
+def _begin_worker(workers: int) -> None:
     """Leave Ctrl-C to the parent, stop cleanly when it says so, and end when it ends, however that happens."""
-    own_process()
+    own_process(workers)
     signal(SIGINT, SIG_IGN)
     signal(SIGTERM, _stop)
     parent = multiprocessing.parent_process()

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from frazil.core.memory import keep_freed_memory, machine_memory
 from frazil.model.activation import norm_silu
 from frazil.model.compute import Compute, native_precision
 from frazil.volume.layout import MORE_PLANES, Painter
@@ -27,7 +28,10 @@ EDGE = 32
 
 _HALVINGS = 2
 _HALO, _CORE = 8, 96
-"""Around and in a window to pick in, in voxels of the classes; a window takes some 2 GB, and smaller ones spend more of it on halos."""
+"""Around and in a window to pick in, in voxels of the classes; smaller ones spend more on halos."""
+
+_WINDOW_BYTES = 2_000_000_000
+"""That picking in a window takes, about."""
 
 _FINE_ANGSTROM = 15.0
 """Voxels smaller than this are taken two at a time along each axis, as in front ends."""
@@ -97,6 +101,7 @@ class Picker:
         found = np.zeros((len(self.labels), *(-(-edge // self.stride) for edge in volume.shape)), dtype=np.float32)
         padded = np.pad(volume, [(halo, halo + -edge % multiple) for edge in volume.shape], mode="reflect")
         compute = Compute.named(native_precision("cpu"))
+        keep_freed_memory(_WINDOW_BYTES, machine_memory())
         for start in np.ndindex(*[-(-edge // core) for edge in volume.shape]):
             low = [at * core for at in start]
             high = [min(at + core, -(-edge // multiple) * multiple) for at, edge in zip(low, volume.shape, strict=True)]

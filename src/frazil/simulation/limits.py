@@ -36,6 +36,11 @@ def check_grids(grids: Iterable[Grid], structures: Iterable[Structure], *, level
             )
 
 
+def peak_bytes(shape_voxel: Sequence[int]) -> int:
+    """Return the memory that the simulation of a tomogram takes."""
+    return _BYTES_PER_PROCESS + _BYTES_PER_VOXEL * math.prod(shape_voxel)
+
+
 def check_memory(
     grids: Sequence[Grid], structures: Sequence[Structure], *, workers: int, machine_bytes: int | None = None
 ) -> None:
@@ -45,7 +50,7 @@ def check_memory(
     for shape, voxel_size_angstrom in grids:
         edge = max((box_edge(structure, voxel_size_angstrom) for structure in structures), default=0)
         margins = math.prod(length + edge for length in shape) - math.prod(shape)
-        needed = _BYTES_PER_PROCESS + _BYTES_PER_VOXEL * math.prod(shape) + margins + _BYTES_PER_BOX_VOXEL * edge**3
+        needed = peak_bytes(shape) + margins + _BYTES_PER_BOX_VOXEL * edge**3
         if at_a_time * needed > machine_bytes:
             fitting = machine_bytes // needed
             each = f"{at_a_time} at a time, {_gigabytes(needed)} each" if at_a_time > 1 else _gigabytes(needed)

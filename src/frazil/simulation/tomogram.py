@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from frazil.core.memory import keep_freed_memory, machine_memory
 from frazil.core.seeds import numpy_generator
 from frazil.io.like import Likeness
+from frazil.simulation.limits import peak_bytes
 from frazil.simulation.microscope.denoiser import denoise
 from frazil.simulation.microscope.microscope import take_tomogram
 from frazil.simulation.microscope.tilts import TiltSeries
@@ -62,6 +64,7 @@ def simulate_tomogram(
         generator = numpy_generator(seed, "specimen", index)
         specimen = build_specimen(preset.specimen, generator, like=like, structures=structures)
     density, voxel = specimen.density, specimen.voxel_size_angstrom
+    keep_freed_memory(peak_bytes(density.shape), machine_memory())
     with _timed(seconds, "microscope"):
         generator = numpy_generator(seed, "microscope", index)
         ice = preset.specimen.for_tomogram(density.shape, voxel).ice_depth_angstrom

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from frazil.core.memory import keep_freed_memory, machine_memory
 from frazil.core.seeds import numpy_generator
 from frazil.io.like import Likeness
 from frazil.plots.page import Page
+from frazil.simulation.limits import peak_bytes
 from frazil.simulation.microscope.denoiser import denoise
 from frazil.simulation.microscope.microscope import image_filters, image_noise
 from frazil.simulation.microscope.optics import draw_defocus_um
@@ -106,6 +108,7 @@ class Scene:
     ) -> None:
         self._generator = generator
         self._shape, self._voxel = settings.shape_voxel, settings.voxel_size_angstrom
+        keep_freed_memory(peak_bytes(self._shape), machine_memory())
         self._background = max(settings.surroundings.background_protein_mg_per_ml, 1.0)
         surroundings = settings.surroundings.model_copy(update={"background_protein_mg_per_ml": 0.0})
         settings = settings.model_copy(update={"surroundings": surroundings})
