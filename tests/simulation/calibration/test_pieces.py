@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from frazil.core.records import Picks, Tomogram, TomogramHeader
-from frazil.simulation.calibration.fit import FITTED, read_numbers, with_numbers
+from frazil.simulation.calibration.fit import FITTED, read_numbers, with_masses, with_numbers
 from frazil.simulation.calibration.pieces import Piece, PieceGoal, measured_piece, piece_checks, piece_differences
 from frazil.simulation.preset import load_simulation_preset
 from frazil.simulation.specimen.specimen import build_specimen
@@ -126,3 +126,25 @@ def test_a_preset_is_recognized_in_what_it_simulated():
         before = misfit(others)
         changed = read_numbers(truth)[fitted.key] * 0.6 + 0.01
         assert misfit(others | {fitted.key: changed}) != before, fitted.key
+
+
+def test_a_class_of_less_mass_is_found_fainter():
+    preset = load_simulation_preset(
+        "small",
+        {
+            "specimen.shape_voxel": (64, 128, 128),
+            "specimen.ice_thickness_angstrom": "full",
+            "specimen.particles_per_class": {"beta-galactosidase": 16, "apo-ferritin": 12},
+        },
+    )
+    tomogram = simulate_tomogram(with_masses(preset, {"beta-galactosidase": 233.0}), 1, 0)  # half of what it has
+    picks = tuple(
+        Picks("TS_1", some.structure.label, some.centers_angstrom, some.rotations)
+        for some in tomogram.specimen.placed
+        if len(some)
+    )
+    voxel = tomogram.specimen.voxel_size_angstrom
+    goal = PieceGoal([Piece("TS_1", tomogram.denoised, voxel, (0, 0, 0), picks, "sha256:0")], preset, 0)
+    found = goal.contrasts(preset)
+    assert found["beta-galactosidase"] == pytest.approx(0.5, abs=0.1)
+    assert found.get("apo-ferritin", 1.0) == pytest.approx(1.0, abs=0.15)

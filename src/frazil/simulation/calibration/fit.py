@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from frazil.core.presets import override
 from frazil.simulation.preset import SimulationPreset
+from frazil.simulation.structures.structure import StructureSettings
 
 _STEP = 0.03  # of the logarithm of a number, for derivatives
 
@@ -74,6 +75,15 @@ def with_numbers(preset: SimulationPreset, numbers: Mapping[str, float]) -> Simu
         else:
             changes[key] = value
     return override(preset, changes, preset.name)
+
+
+def with_masses(preset: SimulationPreset, masses_kda: Mapping[str, float]) -> SimulationPreset:
+    """Return the preset with other masses of these classes, whose particles get more or less contrast."""
+    entries = {entry.label: entry for entry in preset.specimen.structures}
+    for label, mass_kda in masses_kda.items():
+        entries[label] = entries.get(label, StructureSettings(label=label)).model_copy(update={"mass_kda": mass_kda})
+    specimen = preset.specimen.model_copy(update={"structures": tuple(entries.values())})
+    return preset.model_copy(update={"specimen": specimen})
 
 
 def _split(name: str) -> tuple[str, int | None]:

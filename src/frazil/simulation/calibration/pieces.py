@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from frazil.core.errors import MissingTomogramError, SourceError
 from frazil.core.records import Picks, Tomogram, TomogramHeader
+from frazil.dataset.tomograms.curate import robust_moments
 from frazil.dataset.tomograms.description import voxels_digest
 from frazil.io.like import Likeness
 from frazil.io.sources import Source
@@ -34,12 +35,18 @@ from frazil.simulation.calibration.goals import (
     spread_of,
 )
 from frazil.simulation.preset import SimulationPreset
+from frazil.simulation.specimen.settings import specimen_structures
 from frazil.simulation.tomogram import simulate_tomogram
+from frazil.volume.crop import box_start, crop
 from frazil.volume.spectra import CURVES, Appearance, Curve, CurveName, appearance, distance_dex, mean_curve
+from frazil.volume.spheres import sphere_profile
 
 _FINE_ANGSTROM = 16.0  # a voxel at most this large is simulated as it is
 _MARGIN_ANGSTROM = 640.0  # around a piece: what is there sends its streaks and halos in
 _LARGEST_VOXEL = 128  # of a piece along y and x
+
+_REACH = 1.3  # of the profile of a particle, in its radius
+_LEAST_PARTICLES, _STANDARD_ERRORS = 5, 2.0  # that say how strong a class is, and that its contrast has to be off
 
 # Differences that count as one in the search, and what the checks should stay within.
 _DEX, _SKEW, _KURTOSIS = 0.05, 0.3, 1.5
@@ -98,6 +105,17 @@ class Piece:
         header = TomogramHeader(self.run, self.simulated_voxel, self.fine_angstrom, origin=f"{self.run}, simulated")
         return Likeness(header, inside)
 
+    def profiles(
+        self, volume: Float[np.ndarray, "z y x"], radii_angstrom: Mapping[str, float]
+    ) -> Iterator[tuple[str, Float[np.ndarray, "shells"]]]:
+        """Yield the class and the radial profile of each picked particle that lies whole in the piece; `volume` is as large as that."""
+        for some in self.picks:
+            edge = 2 * math.ceil(_REACH * radii_angstrom[some.label] / self.voxel_size_angstrom)
+            starts = box_start(some.centers_angstrom / self.voxel_size_angstrom - np.asarray(self.start_voxel), edge)
+            whole = ((starts >= 0) & (starts + edge <= volume.shape)).all(axis=1)
+            for start in starts[whole]:
+                yield some.label, sphere_profile(crop(volume, start, (edge,) * 3))
+
     def cut(self, simulated: Float[np.ndarray, "Z Y X"]) -> Float[np.ndarray, "z y x"]:
         """Return the part of a simulation that stands for the piece, averaged to its voxels."""
         z, y, x = self.real.shape
@@ -155,6 +173,31 @@ class PieceGoal:
             for piece, scene in zip(self._pieces, self._scenes, strict=True)
         ]
         return piece_differences(self._real, simulated)
+
+    def contrasts(self, preset: SimulationPreset) -> dict[str, float]:
+        """Return how much stronger real particles are than simulated ones, by class, where that is beyond doubt.
+
+        By least squares, between each real particle and the mean simulated one, turned in all directions. A class is left out that has
+        fewer than five whole particles in the pieces, or a mean that is less than two standard errors from 1.
+        """
+        radii = {label: one.radius_angstrom for label, one in specimen_structures(preset.specimen).items()}
+        real: dict[str, list[Float[np.ndarray, "shells"]]] = {}
+        simulated: dict[str, list[Float[np.ndarray, "shells"]]] = {}
+        for index, piece in enumerate(self._pieces):
+            stand_in = simulate_tomogram(preset, self._seed, f"contrast {index}", like=piece.likeness()).denoised
+            for profiles, volume in ((real, piece.real), (simulated, piece.cut(stand_in))):
+                median, spread = robust_moments(volume, piece.run)
+                for label, profile in piece.profiles((volume - median) / spread, radii):
+                    profiles.setdefault(label, []).append(profile)
+        found = {}
+        for label, own in real.items():
+            model = np.mean(simulated[label], axis=0)
+            weights = np.arange(len(model)) ** 2
+            shares = np.array(own) @ (weights * model) / (weights * model**2).sum()
+            error = shares.std(ddof=1) / math.sqrt(len(shares)) if len(shares) >= _LEAST_PARTICLES else np.inf
+            if abs(shares.mean() - 1) > _STANDARD_ERRORS * error and shares.mean() > 0:
+                found[label] = float(shares.mean())
+        return found
 
     def check(self, preset: SimulationPreset, seeds: Iterator[int]) -> Outcome:
         """Compare with fresh simulations of every piece; see `Goal`."""

@@ -24,12 +24,13 @@ from frazil.dataset.slices import read_real_slices
 from frazil.io.checks import check_name
 from frazil.io.sources import open_source
 from frazil.plots.page import save_figure
-from frazil.simulation.calibration.fit import FITTED, read_numbers, search, with_numbers
+from frazil.simulation.calibration.fit import FITTED, read_numbers, search, with_masses, with_numbers
 from frazil.simulation.calibration.goals import Check, Goal, Outcome
 from frazil.simulation.calibration.pieces import PieceGoal, read_pieces
 from frazil.simulation.calibration.report import RECORD_FILE, CalibrationRecord, checks_table
 from frazil.simulation.calibration.slices import SliceGoal
 from frazil.simulation.preset import SimulationPreset, load_simulation_preset
+from frazil.simulation.specimen.settings import specimen_structures
 
 EVALUATIONS_FILE = "evaluations.jsonl"
 _CURVES_NAME = "calibration"
@@ -49,7 +50,7 @@ def calibrate(
     seed: int = 0,
     force: bool = False,
 ) -> list[Check]:
-    """Fit acquisition and denoiser of a preset to real data, check it on fresh simulations, and write both.
+    """Fit acquisition, denoiser, and contrast of the classes of a preset to real data, check it on fresh simulations, and write both.
 
     If it is interrupted, the same call resumes: every evaluation is written down, and the search is the same each time.
 
@@ -75,7 +76,8 @@ def calibrate(
     check_seed(seed, SettingsError)
     for option, number in (("evaluations", evaluations), ("checks", checks)):
         check_number(option, number, SettingsError)
-    if evaluations <= len(FITTED):
+    searches = evaluations > len(FITTED)
+    if not searches:
         warn(
             f"evaluations {evaluations}: too few to begin a search, whose first step takes {len(FITTED) + 1}; "
             "a fit takes some hundreds"
@@ -118,6 +120,8 @@ def calibrate(
         rounded = {key: float(f"{value:.3g}") for key, value in read_numbers(with_numbers(start, numbers)).items()}
         seen = (start.calibrated_on or {}) | {piece.tomogram_digest: piece.voxel_size_angstrom for piece in pieces}
         fitted = with_numbers(start, rounded).model_copy(update={"name": name, "calibrated_on": seen or None})
+        masses = _masses(goals, fitted) if searches else {}
+        fitted = with_masses(fitted, {label: fit for label, (_, fit) in masses.items()})
         outcomes = _check(goals, fitted, seed, checks)
         scales = [outcome.grey_scale for outcome in outcomes if outcome.grey_scale is not None]
         if scales:
@@ -132,6 +136,7 @@ def calibrate(
         before, after = read_numbers(start), read_numbers(fitted)
         changes = {key: {"start": before[key], "fitted": after[key]} for key in before}
         rows = tuple({**asdict(one), "passed": one.passed} for one in results)
+        changes |= {f"mass of {label}, kDa": {"start": first, "fitted": fit} for label, (first, fit) in masses.items()}
         record.model_copy(update={"fitted": changes, "checks": rows, "asked": asked}).write(work.record_path)
         work.finish()
     say_table(checks_table(results), "checks", rows)
@@ -144,6 +149,15 @@ def calibrate(
 
 def _differences(old: CalibrationRecord, new: CalibrationRecord) -> list[str]:
     return differences(old, new, ("fitted", "checks", "asked"))
+
+
+def _masses(goals: Sequence[Goal], preset: SimulationPreset) -> dict[str, tuple[float, float]]:
+    """Return the masses, before and after, of the classes whose particles are fainter or stronger than simulated ones."""
+    contrasts = {
+        label: share for goal in goals if isinstance(goal, PieceGoal) for label, share in goal.contrasts(preset).items()
+    }
+    known = {label: one.mass_kda for label, one in specimen_structures(preset.specimen).items()}
+    return {label: (known[label], float(f"{share * known[label]:.3g}")) for label, share in contrasts.items()}
 
 
 def _check(goals: Sequence[Goal], preset: SimulationPreset, seed: int, checks: int) -> list[Outcome]:
