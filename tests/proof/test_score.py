@@ -61,3 +61,11 @@ def test_the_threshold_is_the_best_of_all():
 
     chosen = best_threshold(scores, references, beta=1)
     assert f_score(chosen) == max(f_score(score) for score, _ in scores)
+
+
+def test_with_slack_the_threshold_is_lower_and_f_nearly_as_high():
+    scores = [(0.9, True), (0.8, True), (0.6, False), (0.5, True), (0.3, False)]  # F1, of 3: 0.5, 0.8, 0.67, 0.86, 0.75
+    assert best_threshold(scores, 3, beta=1) == pytest.approx(0.4)
+    assert best_threshold(scores, 3, beta=1, slack=0.1) == pytest.approx(0.4)
+    assert best_threshold(scores, 3, beta=1, slack=0.13) == pytest.approx(0.3)
+    assert best_threshold([(0.9, False)], 3, slack=0.1) == float("inf")

@@ -77,18 +77,23 @@ def weighted_score(counts: Mapping[str, Counts], weights: Mapping[str, float], b
     return sum(weights.get(label, 1.0) * counts[label].f_score(beta) for label in counts) / total
 
 
-def best_threshold(scores: Sequence[tuple[float, bool]], references: int, beta: float = BETA) -> float:
+def best_threshold(
+    scores: Sequence[tuple[float, bool]], references: int, beta: float = BETA, *, slack: float = 0.0
+) -> float:
     """Return the lowest score of a pick that is kept, such that F-beta is highest; infinite if no pick is right.
+
+    With `slack`, the lowest with which F-beta is at most this share below its highest.
 
     It lies in the middle between the last pick that is kept and the first that is not. `scores` has the score of each pick and
     whether it is right, if each reference is found at most once.
     """
     ordered = sorted(scores, reverse=True)
-    best, threshold, right = 0.0, float("inf"), 0
+    found, right = [], 0
     for number, (score, is_right) in enumerate(ordered, start=1):
         right += is_right
         following = ordered[number][0] if number < len(ordered) else score
-        f_score = Counts(right, number - right, references - right).f_score(beta)
-        if (following < score or number == len(ordered)) and f_score > best:
-            best, threshold = f_score, (score + following) / 2
-    return threshold
+        if following < score or number == len(ordered):
+            f_score = Counts(right, number - right, references - right).f_score(beta)
+            found.append((f_score, (score + following) / 2))
+    enough = (1 - slack) * max((f_score for f_score, _ in found), default=0.0)
+    return min((threshold for f_score, threshold in found if f_score >= enough > 0), default=float("inf"))

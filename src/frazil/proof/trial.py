@@ -31,11 +31,14 @@ from frazil.proof.score import best_threshold, partners
 from frazil.proof.training import train_picker
 from frazil.volume.crop import crop_measured
 
-_METHOD = 2
+_METHOD = 3
 """Raised when the same arm would give other picks: the picker, its examples or its thresholds changed."""
 
 _TUNED = 2
 """Training tomograms that are searched for the thresholds."""
+
+_SLACK = 0.03
+"""A picker is surer of particles that it has learned from: the threshold is the lowest with which F-beta is so near its best there."""
 
 PICK_TABLE = ("run_name", "particle_type", "x", "y", "z", "score")
 """In angstrom, as frazil reads tables of copick, so that picks can be layouts or be curated."""
@@ -142,7 +145,7 @@ def references(store: TomogramStore, run: str, label: str, *, split: str | None 
 
 
 def choose_thresholds(picker: Picker, store: TomogramStore, runs: Sequence[str]) -> dict[str, float | None]:
-    """Return for each class the lowest score of a pick with which F-beta is highest on annotated training tomograms; None keeps none."""
+    """Return for each class the lowest score of a pick with which F-beta is nearly highest on training tomograms; None keeps none."""
     found = {run: found_in(picker, store, run) for run in runs}
     chosen: dict[str, float | None] = {}
     for label in picker.labels:
@@ -154,7 +157,7 @@ def choose_thresholds(picker: Picker, store: TomogramStore, runs: Sequence[str])
             right = partners(centers, wanted, store.description.radii_angstrom[label]) >= 0
             scored += list(zip(scores.tolist(), right.tolist(), strict=True))
             count += len(wanted)
-        best = best_threshold(scored, count)
+        best = best_threshold(scored, count, slack=_SLACK)
         chosen[label] = best if math.isfinite(best) else None
     return chosen
 
