@@ -174,13 +174,15 @@ class PieceGoal:
         ]
         return piece_differences(self._real, simulated)
 
-    def contrasts(self, preset: SimulationPreset) -> dict[str, float]:
-        """Return how much stronger real particles are than simulated ones, by class, where that is beyond doubt.
+    def masses_kda(self, preset: SimulationPreset) -> dict[str, tuple[float, float]]:
+        """Return the mass of each class in the preset, and that with which particles are as strong as real ones; of others nothing.
 
         By least squares, between each real particle and the mean simulated one, turned in all directions. A class is left out that has
-        fewer than five whole particles in the pieces, or a mean that is less than two standard errors from 1.
+        fewer than five whole particles in the pieces, or a mean that is less than two standard errors from its own.
         """
-        radii = {label: one.radius_angstrom for label, one in specimen_structures(preset.specimen).items()}
+        picked = {some.label for piece in self._pieces for some in piece.picks}
+        structures = specimen_structures(preset.specimen, picked=picked)
+        radii = {label: one.radius_angstrom for label, one in structures.items()}
         real: dict[str, list[Float[np.ndarray, "shells"]]] = {}
         simulated: dict[str, list[Float[np.ndarray, "shells"]]] = {}
         for index, piece in enumerate(self._pieces):
@@ -196,7 +198,8 @@ class PieceGoal:
             shares = np.array(own) @ (weights * model) / (weights * model**2).sum()
             error = shares.std(ddof=1) / math.sqrt(len(shares)) if len(shares) >= _LEAST_PARTICLES else np.inf
             if abs(shares.mean() - 1) > _STANDARD_ERRORS * error and shares.mean() > 0:
-                found[label] = float(shares.mean())
+                mass_kda = structures[label].mass_kda
+                found[label] = mass_kda, float(f"{shares.mean() * mass_kda:.3g}")
         return found
 
     def check(self, preset: SimulationPreset, seeds: Iterator[int]) -> Outcome:

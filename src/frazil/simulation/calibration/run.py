@@ -30,7 +30,6 @@ from frazil.simulation.calibration.pieces import PieceGoal, read_pieces
 from frazil.simulation.calibration.report import RECORD_FILE, CalibrationRecord, checks_table
 from frazil.simulation.calibration.slices import SliceGoal
 from frazil.simulation.preset import SimulationPreset, load_simulation_preset
-from frazil.simulation.specimen.settings import specimen_structures
 
 EVALUATIONS_FILE = "evaluations.jsonl"
 _CURVES_NAME = "calibration"
@@ -120,7 +119,8 @@ def calibrate(
         rounded = {key: float(f"{value:.3g}") for key, value in read_numbers(with_numbers(start, numbers)).items()}
         seen = (start.calibrated_on or {}) | {piece.tomogram_digest: piece.voxel_size_angstrom for piece in pieces}
         fitted = with_numbers(start, rounded).model_copy(update={"name": name, "calibrated_on": seen or None})
-        masses = _masses(goals, fitted) if searches else {}
+        with_voxels = [goal for goal in goals if isinstance(goal, PieceGoal) and searches]
+        masses = {label: pair for goal in with_voxels for label, pair in goal.masses_kda(fitted).items()}
         fitted = with_masses(fitted, {label: fit for label, (_, fit) in masses.items()})
         outcomes = _check(goals, fitted, seed, checks)
         scales = [outcome.grey_scale for outcome in outcomes if outcome.grey_scale is not None]
@@ -149,15 +149,6 @@ def calibrate(
 
 def _differences(old: CalibrationRecord, new: CalibrationRecord) -> list[str]:
     return differences(old, new, ("fitted", "checks", "asked"))
-
-
-def _masses(goals: Sequence[Goal], preset: SimulationPreset) -> dict[str, tuple[float, float]]:
-    """Return the masses, before and after, of the classes whose particles are fainter or stronger than simulated ones."""
-    contrasts = {
-        label: share for goal in goals if isinstance(goal, PieceGoal) for label, share in goal.contrasts(preset).items()
-    }
-    known = {label: one.mass_kda for label, one in specimen_structures(preset.specimen).items()}
-    return {label: (known[label], float(f"{share * known[label]:.3g}")) for label, share in contrasts.items()}
 
 
 def _check(goals: Sequence[Goal], preset: SimulationPreset, seed: int, checks: int) -> list[Outcome]:
