@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 _PLENTY = 4
 """This many times what is needed must be there: freed memory that is kept is fragmented, up to half as much again."""
@@ -39,12 +39,10 @@ def _limits(membership: Path, root: Path) -> list[int]:
 def own_process(processes: int = 1) -> None:
     """Say that this process, one of `processes` on this machine, runs a command of frazil and nothing else.
 
-    Only then is its allocator changed, by this function and by `keep_freed_memory`: from now on, threads have no arenas of their own,
-    which would give large blocks back whatever is asked for.
+    Only then does `keep_freed_memory` change its allocator.
     """
     global _own_processes
     _own_processes = processes
-    _ask_glibc(_M_ARENA_MAX, 1)
 
 
 def keep_freed_memory(needed_bytes: int, memory_bytes: int) -> bool:
@@ -54,13 +52,9 @@ def keep_freed_memory(needed_bytes: int, memory_bytes: int) -> bool:
     two fifths of the CPU time of a network or a simulation (docs/lab/performance.md). The change lasts as long as the process, so a
     notebook or somebody else's program is left alone (`own_process`); without glibc nothing happens.
     """
-    if not 0 < needed_bytes * _PLENTY * _own_processes <= memory_bytes:
+    if not sys.platform.startswith("linux") or not 0 < needed_bytes * _PLENTY * _own_processes <= memory_bytes:
         return False
-    return _ask_glibc(_M_MMAP_MAX, 0) and _ask_glibc(_M_TRIM_THRESHOLD, -1)
-
-
-def _ask_glibc(parameter: int, value: int) -> bool:
-    """Set a parameter of the allocator, and return whether there is one that has it."""
     with suppress(OSError, AttributeError):  # another C library
-        return sys.platform.startswith("linux") and bool(ctypes.CDLL("libc.so.6").mallopt(parameter, value))
+        libc = ctypes.CDLL("libc.so.6")
+        return bool(libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, -1))
     return False
