@@ -67,7 +67,7 @@ def simulate_command(
 ) -> None:
     """Simulate annotated tomograms and write them as a copick project, with masks and orientations.
 
-    If it is interrupted, rerun the same command to resume. A tomogram takes one core and, with the preset czii, 3.2 GB.
+    If it is interrupted, rerun the same command to resume. A tomogram takes one core and, with the preset czii, 3 to 4 GB.
     """
     from frazil.dataset.run import source_settings
     from frazil.io.like import LikeOptions

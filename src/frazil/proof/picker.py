@@ -31,7 +31,7 @@ _HALO, _CORE = 8, 96
 """Around and in a window to pick in, in voxels of the classes; smaller ones spend more on halos."""
 
 _WINDOW_BYTES = 2_000_000_000
-"""That picking in a window takes, about."""
+"""Memory that picking in a window takes, about."""
 
 _FINE_ANGSTROM = 15.0
 """Voxels smaller than this are taken two at a time along each axis, as in front ends."""

@@ -37,7 +37,7 @@ def check_grids(grids: Iterable[Grid], structures: Iterable[Structure], *, level
 
 
 def peak_bytes(shape_voxel: Sequence[int]) -> int:
-    """Return the memory that the simulation of a tomogram takes."""
+    """Return the memory that the simulation of a tomogram takes, without what is kept after it was freed."""
     return _BYTES_PER_PROCESS + _BYTES_PER_VOXEL * math.prod(shape_voxel)
 
 
