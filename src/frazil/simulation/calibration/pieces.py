@@ -221,7 +221,7 @@ class PieceGoal:
         page = appearance_page(
             series,
             voxel_size_angstrom=self._pieces[0].voxel_size_angstrom,
-            caption=f"Lines: means. Shaded: range of {len(self._pieces)} real pieces ({self.name}) and of {len(groups)} "
+            caption=f"Lines: means. Shaded: range of the real pieces ({self.name}) and of {len(groups)} "
             "simulations of each with seeds that the fit has not seen. Pieces are faded out at their edges.",
         )
         return Outcome(checks, page, float(np.mean(scales)))
