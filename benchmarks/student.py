@@ -18,7 +18,7 @@ import torch
 
 from frazil.core.records import NULL_LABEL, Condition
 from frazil.model.bundle import PRETRAINED, bundle_folder, load_bundle
-from frazil.model.compute import Compute, native_precision
+from frazil.model.compute import Compute
 from network import FAST, ours, set_allocator
 
 BATCH = 8
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    compute = Compute.named(native_precision("cpu"))
+    compute = Compute.native("cpu")
     plain, fast = ours(conditioning="sum")().eval(), compute.lay_out(ours(**FAST)().eval())
     student = compute.lay_out(load_bundle(bundle_folder(Path(PRETRAINED))).network.eval())
     assert student.layout is not None

@@ -24,7 +24,7 @@ from frazil.core.settings import TrainingSettings
 from frazil.dataset.tomograms.store import TomogramStore
 from frazil.dataset.tomograms.windows import Windows
 from frazil.model.bundle import load_bundle, save_bundle
-from frazil.model.compute import Compute, native_precision
+from frazil.model.compute import Compute
 from frazil.model.layout import painter_of
 from frazil.model.unet import ConditionalUNet
 
@@ -42,7 +42,7 @@ class Lacking:
     def __init__(self, network: ConditionalUNet, windows: Windows, seed: int, purpose: str) -> None:
         self.network, self.windows = network, windows
         self.generator = torch_generator(seed, purpose)
-        self.compute = Compute.named(native_precision("cpu"))
+        self.compute = Compute.native("cpu")
         assert network.layout is not None
         self.branch = network.layout
 

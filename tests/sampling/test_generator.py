@@ -10,6 +10,7 @@ import frazil
 from frazil.core.errors import BundleError, RequestError
 from frazil.core.presets import load_preset
 from frazil.model.bundle import Bundle, load_bundle
+from frazil.model.compute import Compute
 from frazil.sampling.generator import ParticleGenerator
 from frazil.sampling.request import Request
 from frazil.sampling.samples import Samples
@@ -212,15 +213,17 @@ def test_guidance_changes_the_samples_and_no_bit_of_them_depends_on_the_batch_si
     np.testing.assert_array_equal(without[0].volumes, without[1].volumes)
 
 
-@pytest.mark.parametrize(("native", "used"), [("bf16-mixed", "bf16-mixed"), ("32-true", "32-true")])
+@pytest.mark.parametrize("native", ["bf16-mixed", "32-true"])
 def test_the_precision_is_that_of_the_training_but_where_it_would_be_emulated(
-    generator, make_bundle, monkeypatch, native, used
+    generator, make_bundle, monkeypatch, native
 ):
     monkeypatch.setattr("frazil.model.compute.native_precision", lambda device: native)
     request = [Request(label="ribosome")]
-    assert generator.plan(request).precision == "32-true"
+    assert generator.plan(request).compute == Compute("32-true", "contiguous")
     rough = load_preset("smoke", {"training.precision": "bf16-mixed", "model.embedding_width": 8})
-    assert frazil.load(make_bundle(name="rough", preset=rough), device="cpu").plan(request).precision == used
+    assert frazil.load(make_bundle(name="rough", preset=rough), device="cpu").plan(request).compute == Compute(
+        native, "channels-last"
+    )
 
 
 def test_a_box_that_cannot_fit_in_memory_is_refused_before_anything_is_computed(generator, monkeypatch, refuses):

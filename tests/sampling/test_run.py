@@ -394,11 +394,11 @@ def test_guidance_is_written_down(make_bundle, tmp_path):
 
 
 def test_the_precision_of_the_machine_is_written_down_and_kept(bundle, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("frazil.sampling.generator.native_precision", lambda device: "bf16-mixed")
+    monkeypatch.setattr("frazil.model.compute.native_precision", lambda device: "bf16-mixed")
     options = CPU | {"out": tmp_path / "out", "copick": False}
     manifest = sample(bundle, **options, precision="auto").manifest
     assert (manifest.precision, manifest.memory_format) == ("bf16-mixed", "channels-last")
-    monkeypatch.setattr("frazil.sampling.generator.native_precision", lambda device: "32-true")
+    monkeypatch.setattr("frazil.model.compute.native_precision", lambda device: "32-true")
     sample(bundle, **options, precision="auto")
     sample(bundle, **options, precision="bf16-mixed")
     sample(bundle, **options)

@@ -157,17 +157,21 @@ def test_a_run_of_frazil_0_1_is_resumed(store, out, capsys, refuses):
         tiny(store, out, training__class_dropout=0.1)
 
 
-def test_the_precision_of_the_machine_is_written_down_and_kept(store, out, monkeypatch, refuses):
-    monkeypatch.setattr("frazil.training.run.native_precision", lambda device: "bf16-mixed")
+@pytest.mark.parametrize(("native", "other"), [("bf16-mixed", "32-true"), ("32-true", "bf16-mixed")])
+def test_the_precision_of_the_machine_is_written_down_and_kept(store, out, monkeypatch, refuses, native, other):
+    monkeypatch.setattr("frazil.model.compute.native_precision", lambda device: native)
     tiny(store, out, training__precision="auto")
-    assert json.loads((out / "run.json").read_text())["preset"]["training"]["precision"] == "bf16-mixed"
-    assert load_bundle(out).card.preset.training.precision == "bf16-mixed"
-    monkeypatch.setattr("frazil.training.run.native_precision", lambda device: "32-true")
-    for again in ("auto", "bf16-mixed"):
-        tiny(store, out, training__precision=again, training__epochs=3)
-    with refuses(OutputError, "training.precision bf16-mixed -> 32-true"):
-        tiny(store, out, training__precision="32-true")
-    with refuses(OutputError, "training.precision bf16-mixed -> bf16-mixed contiguous"):
+    assert json.loads((out / "run.json").read_text())["preset"]["training"]["precision"] == native
+    assert Compute.of(load_bundle(out).card.preset.training) == Compute(native, "channels-last")
+    monkeypatch.setattr("frazil.model.compute.native_precision", lambda device: other)
+    for epochs, again in ((3, "auto"), (4, native)):
+        tiny(store, out, training__precision=again, training__epochs=epochs)
+        assert Compute.of(load_bundle(out).card.preset.training) == Compute(native, "channels-last")
+    with refuses(OutputError, f"training.precision {Compute(native, 'channels-last')} -> {other}"):
+        tiny(store, out, training__precision=other)
+    with refuses(
+        OutputError, f"training.precision {Compute(native, 'channels-last')} -> {Compute(native, 'contiguous')}"
+    ):
         tiny(store, out, training__precision="auto", training__memory_format="contiguous")
 
 

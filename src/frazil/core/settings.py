@@ -264,8 +264,8 @@ class TrainingSettings(Settings):
     accumulate : split each optimizer step into this many forward passes to save memory.
     precision : ``bf16-mixed`` is faster on hardware that computes in bf16 (a CPU with AVX512-BF16 or AMX, a GPU since Ampere);
         ``auto`` takes it there, and ``32-true`` elsewhere, when the run starts. The run and its bundle keep the decision.
-    memory_format : memory layout of the network; None suits the precision: ``channels-last`` for ``bf16-mixed``, ``contiguous``
-        for ``32-true``. It changes the last bits of every result.
+    memory_format : memory layout of the network; None suits the precision: ``contiguous`` for ``32-true``, ``channels-last`` for
+        ``bf16-mixed`` and for what ``auto`` comes to on a CPU. It changes the last bits of every result.
     ema_decay : decay of the exponential moving average of the weights; 0 keeps none.
     loss_weighting : weight of a box's loss by its noise level: ``uniform`` (the paper); ``min-snr``, the signal-to-noise ratio, at
         most `min_snr_gamma` (Hang et al. 2023); or ``snr-plus-one``, that ratio plus 1, at most `min_snr_gamma` (Salimans & Ho

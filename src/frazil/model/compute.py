@@ -45,6 +45,12 @@ class Compute:
         return cls(precision, memory_format or ("channels-last" if precision == "bf16-mixed" else "contiguous"))
 
     @classmethod
+    def native(cls, device_type: str) -> Compute:
+        """Return what is fastest on ``cpu`` or ``cuda``; on a CPU, channels last is in float32 too."""
+        precision = native_precision(device_type)
+        return cls(precision, "channels-last") if device_type == "cpu" else cls.named(precision)
+
+    @classmethod
     def of(cls, settings: TrainingSettings) -> Compute:
         """Return what `settings` say, their precision decided."""
         if settings.precision == "auto":
@@ -56,7 +62,7 @@ class Compute:
         """Return what a network was trained in, but float32 where ``cpu`` or ``cuda`` can only emulate bf16: on a CPU for hours."""
         trained = cls.of(settings)
         emulated = trained.precision == "bf16-mixed" != native_precision(device_type)
-        return cls.named("32-true") if emulated else trained
+        return cls.native(device_type) if emulated else trained
 
     def lay_out(self, network: _Network) -> _Network:
         """Convert the weights of `network` to the memory format, in place; return it."""

@@ -19,7 +19,7 @@ from frazil.core.seeds import numpy_generator
 from frazil.core.settings import PrecisionChoice, check_number, check_seed
 from frazil.diffusion.sampler import sample_volumes
 from frazil.model.bundle import Bundle, BundleCard, load_bundle
-from frazil.model.compute import Compute, native_precision
+from frazil.model.compute import Compute
 from frazil.model.devices import bytes_per_box, check_memory, choose_device, default_batch_size, memory_of
 from frazil.model.layout import painter_of
 from frazil.sampling.arrange import Neighbours, arrange, box_condition, read_neighbours
@@ -159,15 +159,16 @@ class ParticleGenerator:
         check_number("first sample", first, RequestError, least=0)
         model = self.card.preset.model
         sampling = choose_sampling(options, self.card.preset)
-        usual = Compute.on(self.device.type, self.card.preset.training)
-        precision = options.get("precision") or (usual.precision if earlier is None else earlier.precision)
+        usual = Compute.on(self.device.type, self.card.preset.training) if earlier is None else earlier.compute
+        precision = options.get("precision") or usual.precision
         if precision not in get_args(PrecisionChoice):
             raise RequestError(
                 f"precision {precision!r}: not known; choose one of {', '.join(get_args(PrecisionChoice))}"
             )
         if precision == "auto":
-            precision = native_precision(self.device.type) if earlier is None else earlier.precision
-        compute = usual if precision == usual.precision else Compute.named(precision)
+            compute = Compute.native(self.device.type) if earlier is None else usual
+        else:
+            compute = usual if precision == usual.precision else Compute.named(precision)
         planned = SampleRequest(
             **sampling.model_dump(),
             bundle_digest=self.digest,

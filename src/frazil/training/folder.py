@@ -87,9 +87,11 @@ def run_folder(path: Path) -> OutputFolder[RunRecord]:
 
 
 def run_differences(old: RunRecord, new: RunRecord) -> list[str]:
-    """Name what makes two runs different; a precision of ``auto`` is whatever it was."""
+    """Name what makes two runs different; a precision of ``auto`` is whatever it was, and so is a memory format that is not named."""
     asked = new.preset.training
-    wanted = Compute.named(old.compute.precision if asked.precision == "auto" else asked.precision, asked.memory_format)
+    precision = old.compute.precision if asked.precision == "auto" else asked.precision
+    kept = precision == old.compute.precision and asked.memory_format is None
+    wanted = old.compute if kept else Compute.named(precision, asked.memory_format)
     computed = [] if wanted == old.compute else [f"preset.training.precision {old.compute} -> {wanted}"]
     return differences(old, new, _FREE) + computed
 

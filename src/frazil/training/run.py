@@ -25,7 +25,7 @@ from frazil.model.bundle import (
     load_bundle,
     save_bundle,
 )
-from frazil.model.compute import Compute, native_precision
+from frazil.model.compute import Compute
 from frazil.model.unet import ConditionalUNet
 from frazil.plots.curves import loss_page, read_metrics
 from frazil.plots.page import save_figure
@@ -187,11 +187,16 @@ def _train(asked: TrainingJob, *, force: bool) -> tuple[Path, Fit]:
 
 
 def _decided(job: TrainingJob, earlier: RunRecord | None) -> TrainingJob:
-    """Return the job with the precision of the earlier call, or that of the hardware, where none is asked for."""
-    if job.preset.training.precision != "auto":
+    """Return the job as the earlier call computed, or, where no precision is asked for, as suits the hardware."""
+    asked = job.preset.training
+    if earlier is not None:
+        compute = earlier.compute
+    elif asked.precision == "auto":
+        compute = Compute.native(job.hardware.device.type)
+    else:
         return job
-    precision = native_precision(job.hardware.device.type) if earlier is None else earlier.compute.precision
-    training_settings = job.preset.training.model_copy(update={"precision": precision})
+    decided = {"precision": compute.precision, "memory_format": asked.memory_format or compute.memory_format}
+    training_settings = asked.model_copy(update=decided)
     return replace(job, preset=job.preset.model_copy(update={"training": training_settings}))
 
 
