@@ -28,7 +28,7 @@ _GAIN = _OFFSET = 0.1
 _NOISE, _BLUR_VOXEL = 0.4, 1.0
 """Augmentation, in spreads of the tomogram: standard deviations of gain and offset, the largest of noise and of its width."""
 
-_PASTED = 3
+_PASTED = 8
 """Particles that are pasted into a window, in the mean."""
 
 _MARGIN = 1.15

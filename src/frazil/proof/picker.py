@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from frazil.core.memory import keep_freed_memory, machine_memory
 from frazil.model.activation import norm_silu
-from frazil.model.compute import Compute, native_precision
+from frazil.model.compute import Compute
 from frazil.volume.layout import MORE_PLANES, Painter
 
 BALL = 0.5
@@ -53,7 +53,8 @@ class PickerNetwork(nn.Module):
         widths = [channels * 2**level for level in range(_HALVINGS + 1)]
         self.stem = nn.Conv3d(1, channels, stride + 2, stride=stride, padding=1)
         self.down = nn.ModuleList(_Block(width // 2 if level else width, width) for level, width in enumerate(widths))
-        self.up = nn.ModuleList(_Block(3 * width, width) for width in widths[:-1])
+        self.across = nn.ModuleList(nn.Conv3d(2 * width, width, 1) for width in widths[:-1])
+        self.up = nn.ModuleList(_Block(width, width) for width in widths[:-1])
         self.out = nn.Conv3d(channels, 1 + classes, 1)
 
     def forward(self, volume: Float[Tensor, "b 1 z y x"]) -> Float[Tensor, "b classes zs ys xs"]:
@@ -63,7 +64,7 @@ class PickerNetwork(nn.Module):
             h = block(F.avg_pool3d(h, 2) if level else h)
             kept.append(h)
         for level in reversed(range(len(self.up))):
-            h = self.up[level](torch.cat([F.interpolate(h, scale_factor=2), kept[level]], dim=1))
+            h = self.up[level](F.interpolate(self.across[level](h), scale_factor=2) + kept[level])
         return self.out(h)  # type: ignore[no-any-return]
 
 
@@ -100,7 +101,7 @@ class Picker:
         multiple, halo, core = self.stride * 2**_HALVINGS, _HALO * self.stride, _CORE * self.stride
         found = np.zeros((len(self.labels), *(-(-edge // self.stride) for edge in volume.shape)), dtype=np.float32)
         padded = np.pad(volume, [(halo, halo + -edge % multiple) for edge in volume.shape], mode="reflect")
-        compute = Compute.named(native_precision("cpu"))
+        compute = Compute.native("cpu")
         keep_freed_memory(_WINDOW_BYTES, machine_memory())
         for start in np.ndindex(*[-(-edge // core) for edge in volume.shape]):
             low = [at * core for at in start]

@@ -46,7 +46,7 @@ class ProofRequest(Document):
     projects: dict[str, str]
     steps: Counted
     batch_size: Counted = 2
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weights: dict[str, float]
 
 

@@ -31,7 +31,7 @@ from frazil.proof.score import best_threshold, partners
 from frazil.proof.training import train_picker
 from frazil.volume.crop import crop_measured
 
-_METHOD = 3
+_METHOD = 4
 """Raised when the same arm would give other picks: the picker, its examples or its thresholds changed."""
 
 _TUNED = 2
