@@ -76,7 +76,8 @@ def _written(interval: Interval) -> str:
 def _arms_picture(proof: Proof) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 0.5 + 0.28 * len(proof.arms)), layout="constrained")
-        axes = figure.add_subplot(xlabel=f"F-beta({proof.beta:g}), weighted over the classes")
+        rows = (-0.5, len(proof.arms) - 0.5)
+        axes = figure.add_subplot(xlabel=f"F-beta({proof.beta:g}), weighted over the classes", ylim=rows)
         axes.grid(visible=False, axis="y")
         for row, arm in enumerate(reversed(proof.arms)):
             color, interval = _CHEAP if arm.cheap else _MADE, arm.f_beta
@@ -97,7 +98,7 @@ def _curves_picture(proof: Proof, label: str) -> str:
             values = np.array([np.nan if value is None else value for value in own.curve])
             look: Any = {"color": _COLORS[number], "linestyle": _DASHES[number]}
             axes.plot(np.linspace(0, 1, len(values)), values, label=arm.name, linewidth=1.4, **look)
-            axes.plot(own.recall, own.precision, "o", color=look["color"], markersize=4)
+            axes.plot(own.recall, own.precision, "o", color=look["color"], markersize=4, clip_on=False)
         axes.legend(fontsize=7, loc="lower left", frameon=False)
         return svg_uri(figure)
 
