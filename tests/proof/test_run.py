@@ -58,6 +58,16 @@ def test_a_picker_finds_dark_balls_and_what_is_there_is_not_trained_again(projec
         prove(project.path, seeds=2, **asked)
     assert trained == [("augmented", 1)]
 
+    request = tmp_path / "proof" / "request.json"
+    request.write_text(request.read_text().replace('"learning_rate": 0.003', '"learning_rate": 0.001'))
+    assert '"learning_rate": 0.001' in request.read_text()
+    shutil.rmtree(tmp_path / "proof" / ".written")  # an older frazil wrote that
+    assert prove(project.path, seeds=1, **asked) == proof
+    monkeypatch.setattr("frazil.proof.trial._METHOD", 0)
+    with pytest.raises(AssertionError):
+        prove(project.path, seeds=1, **asked)
+    assert trained[1:] == [("augmented", 0)]
+
 
 def test_every_arm_is_on_the_page(project, made, tmp_path):
     out = tmp_path / "proof"

@@ -20,7 +20,7 @@ _BACKGROUND_WEIGHT = 0.1  # in the cross-entropy
 def picker_loss(logits: Float[Tensor, "b k z y x"], classes: Int64[Tensor, "b z y x"]) -> Float[Tensor, ""]:
     """Return the cross-entropy plus 1 - Dice, a mean over the classes that these windows show; 0 is background.
 
-    Balls are few of the voxels, and the cross-entropy alone learns them late. The sum of both is that of nnU-Net (Isensee et al. 2021).
+    Balls fill few of the voxels, so a cross-entropy alone says little of them. The sum of both is that of nnU-Net (Isensee et al. 2021).
     """
     weights = torch.ones(logits.shape[1])
     weights[0] = _BACKGROUND_WEIGHT
