@@ -5,7 +5,14 @@ import pytest
 
 from frazil.core.records import Picks, Tomogram, TomogramHeader
 from frazil.simulation.calibration.fit import FITTED, read_numbers, with_masses, with_numbers
-from frazil.simulation.calibration.pieces import Piece, PieceGoal, measured_piece, piece_checks, piece_differences
+from frazil.simulation.calibration.pieces import (
+    Piece,
+    PieceGoal,
+    expected_shares,
+    measured_piece,
+    piece_checks,
+    piece_differences,
+)
 from frazil.simulation.preset import load_simulation_preset
 from frazil.simulation.specimen.specimen import build_specimen
 from frazil.simulation.tomogram import simulate_tomogram
@@ -148,4 +155,13 @@ def test_a_class_of_less_mass_is_found_fainter():
     known = load_simulation_preset(preset, {"specimen.particles_per_class": {"beta-galactosidase": 1}})
     found = goal.masses_kda(known)
     assert found["beta-galactosidase"] == (465, pytest.approx(233, abs=47))
-    assert found.get("apo-ferritin", (480, 480))[1] == pytest.approx(480, abs=72)
+    assert found["apo-ferritin"] == (480, pytest.approx(480, abs=48))
+
+
+def test_few_particles_say_little_of_their_class():
+    found = expected_shares({"few": np.array([0.7, 0.9]), "one": np.array([1.1]), "absent": np.array([-0.6, -0.6])})
+    scatter = 0.01 + 0.01  # of two, whose means are known: 0.01 each
+    assert found == pytest.approx(
+        {"few": 1 - 0.2 * 0.04 / (0.04 + scatter / 4), "one": 1 + 0.1 * 0.04 / (0.04 + scatter / 2)}
+    )
+    assert expected_shares({"one": np.array([1.1])}) == {}

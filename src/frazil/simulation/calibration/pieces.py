@@ -46,7 +46,7 @@ _MARGIN_ANGSTROM = 640.0  # around a piece: what is there sends its streaks and 
 _LARGEST_VOXEL = 128  # of a piece along y and x
 
 _REACH = 1.3  # of the profile of a particle, in its radius
-_LEAST_PARTICLES, _STANDARD_ERRORS = 5, 2.0  # that say how strong a class is, and that its contrast has to be off
+_EXPECTED = 0.2  # share by which a structure from elsewhere is too strong or too weak; assumed
 
 # Differences that count as one in the search, and what the checks should stay within.
 _DEX, _SKEW, _KURTOSIS = 0.05, 0.3, 1.5
@@ -177,8 +177,7 @@ class PieceGoal:
     def masses_kda(self, preset: SimulationPreset) -> dict[str, tuple[float, float]]:
         """Return the mass of each class in the preset, and that with which particles are as strong as real ones; of others nothing.
 
-        By least squares, between each real particle and the mean simulated one, turned in all directions. A class is left out that has
-        fewer than five whole particles in the pieces, or a mean that is less than two standard errors from its own.
+        By least squares, between each real particle and the mean simulated one, turned in all directions; see `expected_shares`.
         """
         picked = {some.label for piece in self._pieces for some in piece.picks}
         structures = specimen_structures(preset.specimen, picked=picked)
@@ -191,16 +190,16 @@ class PieceGoal:
                 median, spread = robust_moments(volume, piece.run)
                 for label, profile in piece.profiles((volume - median) / spread, radii):
                     profiles.setdefault(label, []).append(profile)
-        found = {}
+        shares = {}
         for label, own in real.items():
             model = np.mean(simulated[label], axis=0)
             weights = np.arange(len(model)) ** 2
-            shares = np.array(own) @ (weights * model) / (weights * model**2).sum()
-            error = shares.std(ddof=1) / math.sqrt(len(shares)) if len(shares) >= _LEAST_PARTICLES else np.inf
-            if abs(shares.mean() - 1) > _STANDARD_ERRORS * error and shares.mean() > 0:
-                mass_kda = structures[label].mass_kda
-                found[label] = mass_kda, float(f"{shares.mean() * mass_kda:.3g}")
-        return found
+            shares[label] = np.array(own) @ (weights * model) / (weights * model**2).sum()
+        masses = {label: structures[label].mass_kda for label in shares}
+        return {
+            label: (masses[label], float(f"{share * masses[label]:.3g}"))
+            for label, share in expected_shares(shares).items()
+        }
 
     def check(self, preset: SimulationPreset, seeds: Iterator[int]) -> Outcome:
         """Compare with fresh simulations of every piece; see `Goal`."""
@@ -225,6 +224,23 @@ class PieceGoal:
             "simulations of each with seeds that the fit has not seen. Pieces are faded out at their edges.",
         )
         return Outcome(checks, page, float(np.mean(scales)))
+
+
+def expected_shares(measured: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, float]:
+    """Return how strong each class is, as a share of what it should be, given that of some of its particles.
+
+    It is the posterior mean of a normal prior around 1 and of particles that scatter by as much in every class, so few particles say
+    a little. Nothing is known where there is one particle of each class, or where a share is not positive.
+    """
+    freedom = sum(len(some) - 1 for some in measured.values())
+    if freedom == 0:
+        return {}
+    scatter = sum(float(np.square(some - some.mean()).sum()) for some in measured.values()) / freedom
+    shares = {
+        label: 1 + (some.mean() - 1) * _EXPECTED**2 / (_EXPECTED**2 + scatter / len(some))
+        for label, some in measured.items()
+    }
+    return {label: float(share) for label, share in shares.items() if share > 0}
 
 
 def piece_differences(real: Sequence[Appearance], simulated: Sequence[Appearance]) -> Float[np.ndarray, "n"]:
