@@ -9,6 +9,7 @@ from frazil.core.presets import load_preset
 from frazil.core.settings import SourceSettings
 from frazil.dataset.run import curate, source_settings
 from frazil.dataset.store import BoxStore
+from frazil.dataset.tomograms.store import TomogramStore
 from frazil.io.copick.source import CopickSource
 from frazil.io.mrc_source import MrcSource
 
@@ -149,6 +150,15 @@ def test_a_single_tomogram_is_split_by_slabs_where_it_has_room(make_project, sma
     assert "split by particle" in errors
 
 
+def test_runs_that_are_named_are_all_that_is_taken(tiny_project, small, tmp_path):
+    code, _, _ = small(tiny_project, "--run", "TS_2")
+    assert code == 0
+    assert set(BoxStore.open(tmp_path / "store").particles["run"]) == {"TS_2"}
+    code, _, _ = small(tiny_project, "--run", "TS_2", "--whole", "--validation-fraction", 0, out="whole")
+    assert code == 0
+    assert TomogramStore.open(tmp_path / "whole").runs == ["TS_2"]
+
+
 def test_one_missing_tomogram_is_said_loudly(tiny_project, small):
     for tomogram in tiny_project.path.rglob("TS_1/VoxelSpacing*"):
         shutil.rmtree(tomogram)
@@ -186,6 +196,7 @@ def test_a_class_that_gives_no_box_is_said(tiny_project, small, tmp_path):
         (["--voxel-size", 3], r"picks of TS_\d lie outside .*--drop-outside"),
         (["--voxel-size", "inf"], r"voxel size inf: .*finite number; correct it"),
         (["--resample-to", "inf"], r"voxel_size_angstrom = inf: .*finite number"),
+        (["--run", "TS_3"], r"run TS_3: has no picks in .*; those that have are TS_1, TS_2$"),
     ],
 )
 def test_what_cannot_be_is_one_line_with_the_remedy(tiny_project, run, tmp_path, options, message):

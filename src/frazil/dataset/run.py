@@ -21,7 +21,7 @@ from frazil.dataset.show import print_counts, print_store
 from frazil.dataset.store import BoxStore
 from frazil.dataset.tomograms.curate import curate_tomograms
 from frazil.dataset.tomograms.store import TomogramStore
-from frazil.io.sources import Source, open_source
+from frazil.io.sources import Source, only_runs, open_source
 
 
 def source_settings(**values: Any) -> SourceSettings:
@@ -55,6 +55,7 @@ def curate(
     *,
     preset: str = "fast",
     select: SourceSettings | None = None,
+    runs: Sequence[str] = (),
     first: int | None = None,
     count: int | None = None,
     dry_run: bool = False,
@@ -75,6 +76,7 @@ def curate(
     out : folder of the store; not needed in a dry run.
     preset : ``paper``, ``fast``, ``smoke``, or a TOML file: settings of the boxes and of the split.
     select : which tomograms and picks to take; None takes all, where there is only one choice.
+    runs : take only these; empty takes all. Unlike `first` and `count`, it decides what is in the store.
     first, count : cut only these runs, counted in the order of their names, for several calls at the same time, such as the
         tasks of a SLURM array. A call without them cuts what is missing and finishes the store.
     dry_run : print the table from the picks alone, write nothing, and return None.
@@ -109,10 +111,12 @@ def curate(
         raise SettingsError(
             f"map {maps[0]}: only whole tomograms have label maps; pass --whole (in Python: whole=True)"
         )
+    runs = (runs,) if isinstance(runs, str) else runs
     select = select or SourceSettings()
     curate_settings = load_preset(preset, {f"curate.{name}": value for name, value in settings.items()}).curate
     # all classes are neighbors, so the filter by label comes after reading
     opened = open_source(Path(source), select.model_copy(update={"labels": ()}))
+    opened = only_runs(opened, runs) if runs else opened
     plan = make_plan(opened, select, curate_settings)
     say(f"{opened.kind} {opened.path}: {len(plan.particles):,} picks in {plan.particles['run'].nunique()} runs")
     if dry_run:
@@ -134,10 +138,10 @@ def curate(
         warn_of_contrast(finished)
         say(f"{path}: already curated with these settings and picks; nothing to do")
         return finished
-    runs = None if first is None and count is None else _range(plan, first or 0, count)
+    part = None if first is None and count is None else _range(plan, first or 0, count)
     with ExitStack() as stack:
         bar = progress_bar()
-        picks = sum(len(job.particles) for job in run_jobs(plan)[runs or slice(None)])
+        picks = sum(len(job.particles) for job in run_jobs(plan)[part or slice(None)])
         task = bar.add_task("curating", total=picks)
 
         def on_progress(cut: int) -> None:
@@ -147,7 +151,7 @@ def curate(
             bar.update(task, advance=cut)
 
         store = curate_boxes(
-            opened, plan, path, runs=runs, workers=workers, dask=dask, force=force, on_progress=on_progress
+            opened, plan, path, runs=part, workers=workers, dask=dask, force=force, on_progress=on_progress
         )
     if store is None:
         say(

@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 from jaxtyping import Bool
 
-from frazil.core.errors import MissingMapError, PickError, SourceError
+from frazil.core.errors import MissingMapError, PickError, SettingsError, SourceError
 from frazil.core.reading import one_line
 from frazil.core.records import Picks, Tomogram, TomogramHeader, same_voxel_size
 from frazil.core.settings import SourceSettings
@@ -137,6 +137,19 @@ class SomeRuns(_Wrapped):
     def picks(self) -> list[Picks]:
         """See `Source.picks`."""
         return [some for some in super().picks() if some.run in self._runs]
+
+
+def only_runs(source: Source, runs: Sequence[str]) -> SomeRuns:
+    """Return a source of which only these runs are seen, or all that have picks if none is named.
+
+    Raises
+    ------
+    SettingsError : a run without picks.
+    """
+    picked = sorted({some.run for some in source.picks() if len(some)})
+    if absent := sorted(set(runs) - set(picked)):
+        raise SettingsError(f"run {absent[0]}: has no picks in {source.path}; those that have are {', '.join(picked)}")
+    return SomeRuns(source, runs or picked)
 
 
 class _WithMore(_Wrapped):

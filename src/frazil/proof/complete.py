@@ -29,7 +29,7 @@ from frazil.dataset.tomograms.description import Region
 from frazil.dataset.tomograms.store import TomogramStore
 from frazil.io.cells import csv_text
 from frazil.io.copick.runs import Advance
-from frazil.io.sources import SomeRuns, open_source
+from frazil.io.sources import only_runs, open_source
 from frazil.io.tables import read_csv
 from frazil.proof.arms import ANNOTATED, Arm
 from frazil.proof.examples import PickerExamples
@@ -116,10 +116,7 @@ def complete(
         raise SettingsError(f"sure {sure:g}: is a share of the annotated particles; give one between 0 and 1, e.g. 0.5")
     select = source or SourceSettings()
     opened = open_source(Path(project), select)
-    picked = sorted({some.run for some in opened.picks() if len(some)})
-    if absent := sorted(set(runs) - set(picked)):
-        raise SettingsError(f"run {absent[0]}: has no picks in {opened.path}; those that have are {', '.join(picked)}")
-    chosen = SomeRuns(opened, runs or picked)
+    chosen = only_runs(opened, runs)
     plan = make_plan(chosen, select, CurateSettings(validation_fraction=0))
     check_plan(plan)
     request = CompletionRequest(
