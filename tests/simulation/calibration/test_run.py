@@ -87,7 +87,9 @@ def test_the_report_has_every_number_beside_its_floor(calibrated):
     report = json.loads((calibrated / RECORD_FILE).read_text())
     assert report["schema_version"] == 2
     assert [piece["run"] for piece in report["problem"]["goals"][0]["pieces"]] == ["SIM_000", "SIM_001"]
-    assert set(report["fitted"]) == {one.key for one in FITTED}
+    mass = "mass of apo-ferritin, kDa"
+    assert set(report["fitted"]) == {one.key for one in FITTED} | {mass}
+    assert report["fitted"][mass] == {"start": 480, "fitted": pytest.approx(480, abs=72)}
     assert len(report["checks"]) == 6
     for one in report["checks"]:
         assert one["passed"] == (abs(one["difference"]) <= one["tolerance"])
