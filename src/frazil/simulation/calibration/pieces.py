@@ -227,7 +227,7 @@ class PieceGoal:
 
 
 def expected_shares(measured: Mapping[str, Float[np.ndarray, "n"]]) -> dict[str, float]:
-    """Return how strong each class is, as a share of what it should be, given that of some of its particles.
+    """Return how strong each class is to be expected, as a share of its strength in the preset, given that of some of its particles.
 
     It is the posterior mean of a normal prior around 1 and of particles that scatter by as much in every class, so few particles say
     a little. Nothing is known where there is one particle of each class, or where a share is not positive.
