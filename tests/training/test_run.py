@@ -22,6 +22,7 @@ from frazil.core.errors import OutputError, SettingsError, ShapeError
 from frazil.dataset.store import BoxStore
 from frazil.model.bundle import load_bundle
 from frazil.model.compute import Compute
+from frazil.training import plan
 from frazil.training.batches import TrainingBatches
 from frazil.training.folder import RunRecord, await_record, run_folder
 from frazil.training.run import train
@@ -86,6 +87,15 @@ def test_a_run_writes_all_it_promises_and_a_second_call_does_nothing(store, out,
     assert tiny(store, out) == run
     assert "nothing to do" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_out_of_time_in_the_first_epoch_it_names_the_bundle_that_there_is(store, out, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "MAX_STEPS_PER_SEGMENT", 1)
+    train(store, out, preset="smoke", settings=TINY, accelerator="cpu", max_seconds=0.01)
+    said = capsys.readouterr().out
+    assert "stopped before the end of the first epoch; rerun" in said
+    assert f"{out}/bundle" in said
+    assert load_bundle(out).card.losses == {}
 
 
 def test_a_notebook_shows_the_losses_and_the_model_opens(store, out):

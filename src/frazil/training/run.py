@@ -299,21 +299,10 @@ def _report(job: TrainingJob, result: Fit) -> None:
     if result.was_finished:
         say(f"{run}: all {epochs} epochs are finished; nothing to do (raise epochs to continue)")
         return
-    if not result.records:
-        say("stopped before the end of the first epoch; rerun the same command to resume")
-        return
-    newest = result.records[-1]
-    validated = [(r.validation_loss, r.epoch) for r in result.records if r.validation_loss is not None]
-    text, best = f"epoch {newest.epoch}/{epochs}: train {newest.train_loss:.4f}", ""
-    if validated:
-        text += f", validation {validated[-1][0]:.4f}"
-        best = f"the bundle of epoch {min(validated)[1]}, with the lowest validation loss ({min(validated)[0]:.4f})"
-    share = f"{newest.waiting_share:.1%} of the time was spent waiting for boxes"
-    say(f"{text}, {newest.seconds / 60:.1f} minutes of training; {share}")
-    if newest.waiting_share > _WAITING_SHARE:
-        warn(f"{share}: reading or drawing noise is too slow for the network; use 2 workers, or more")
+    best = _say_losses(result, epochs) if result.records else ""
     if not result.finished:
-        say("the time is up; rerun the same command to resume")
+        stopped = "the time is up" if result.records else "stopped before the end of the first epoch"
+        say(f"{stopped}; rerun the same command to resume")
     written = {
         RUN_BUNDLE: "bundle, for frazil sample",
         BEST_BUNDLE: best,
@@ -324,3 +313,18 @@ def _report(job: TrainingJob, result: Fit) -> None:
     for name, what in written.items():
         if (job.run / name).exists():
             say_written(run / name, what)
+
+
+def _say_losses(result: Fit, epochs: int) -> str:
+    """Say what training has come to, and return what the best bundle is; an empty text if nothing was validated."""
+    newest = result.records[-1]
+    validated = [(r.validation_loss, r.epoch) for r in result.records if r.validation_loss is not None]
+    text, best = f"epoch {newest.epoch}/{epochs}: train {newest.train_loss:.4f}", ""
+    if validated:
+        text += f", validation {validated[-1][0]:.4f}"
+        best = f"the bundle of epoch {min(validated)[1]}, with the lowest validation loss ({min(validated)[0]:.4f})"
+    share = f"{newest.waiting_share:.1%} of the time was spent waiting for boxes"
+    say(f"{text}, {newest.seconds / 60:.1f} minutes of training; {share}")
+    if newest.waiting_share > _WAITING_SHARE:
+        warn(f"{share}: reading or drawing noise is too slow for the network; use 2 workers, or more")
+    return best
