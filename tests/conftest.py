@@ -170,6 +170,7 @@ def make_layout_bundle(tmp_path: Path) -> Callable[..., Path]:
         from frazil.model.bundle import BundleCard, save_bundle
         from frazil.model.unet import build_network
         from frazil.volume.arrangement import layout_statistics
+        from frazil.volume.contrast import Contrast
 
         labels = tuple(sorted(RADIUS_ANGSTROM))
         settings = {
@@ -201,6 +202,10 @@ def make_layout_bundle(tmp_path: Path) -> Callable[..., Path]:
             "radius_angstrom": RADIUS_ANGSTROM,
             "moments": Moments(2.0, 5.0),
             "layouts": layout_statistics([layout], [(20, 40, 48)], 10.0125, RADIUS_ANGSTROM),
+            "contrasts": {
+                run: Contrast(tilt_range_degrees=(-48.0, 45.0), log_gain=[[gain] * 9] * 15)
+                for run, gain in (("TS_5", 0.0), ("TS_7", 0.3))
+            },
         }
         save_bundle(tmp_path / "bundle", network, BundleCard(**fields | card))
         return tmp_path / "bundle"

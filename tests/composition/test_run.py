@@ -128,6 +128,27 @@ def test_another_tilt_range_is_told_to_the_network_and_written(bundle, tmp_path)
     assert (volumes[-45.0, 45.0] != volumes[-60.0, 30.0]).any()
 
 
+def test_each_tomogram_gets_the_contrast_of_a_training_tomogram(bundle, tmp_path):
+    def told(out, **options):
+        compose(bundle, out=tmp_path / out, steps=1, **options)
+        record = json.loads((tmp_path / out / "composition.json").read_text())
+        return {run: of_run["contrast_of"] for run, of_run in record["runs"].items()}
+
+    drawn = told("drawn", count=8)
+    assert set(drawn.values()) == {"TS_5", "TS_7"}
+    assert told("again", count=2) == {run: drawn[run] for run in ("COMP_000", "COMP_001")}
+    assert told("other-wedge", tilt_range=(-60.0, 60.0)) == {"COMP_000": None}
+    volumes = []
+    for run in ("TS_5", "TS_7"):
+        assert told(run, contrast_of=run) == {"COMP_000": run}
+        volumes.append((open_source(tmp_path / run, SourceSettings()).read("COMP_000").volume - 2) / 5)
+    np.testing.assert_allclose(volumes[1], 10**0.3 * volumes[0], atol=1e-3 * volumes[0].std())
+    with pytest.raises(RequestError, match=r"contrast of TS_1: .* it knows TS_5, TS_7"):
+        told("unknown", contrast_of="TS_1")
+    with pytest.raises(RequestError, match=r"contrast of TS_7: its tilts .* ask for that range"):
+        told("wedge", contrast_of="TS_7", tilt_range=(-60.0, 60.0))
+
+
 def test_like_a_project(bundle, make_project, tmp_path):
     project = make_project("copick", rotations=True, picks_per_label=1)
     made = compose(bundle, out=tmp_path / "out", like=project.path, steps=1)

@@ -79,6 +79,13 @@ def compose_command(
             help="Tilt range in degrees.  [dim]\\[default: that of --like, or of the training tomograms][/dim]",
         ),
     ] = None,
+    contrast_of: Annotated[
+        str | None,
+        _sampler(
+            metavar="RUN",
+            help="Give all of them the contrast of this training tomogram.  [dim]\\[default: each that of another][/dim]",
+        ),
+    ] = None,
     device: Annotated[str, options.machine_option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     workers: options.Workers = 1,
     dask: options.Dask = None,
@@ -113,6 +120,7 @@ def compose_command(
         seed=seed,
         orientations=orientations,
         tilt_range=None if tilt_range is None else options.parse_tilt_range(tilt_range),
+        contrast_of=contrast_of,
         sampler=cast("SamplerName | None", sampler),
         steps=steps,
         guidance=guidance,

@@ -53,7 +53,10 @@ class RunMaps:
 
 @dataclass(frozen=True)
 class PlannedTomogram:
-    """One tomogram to compose; its seeds are derived from the index: a number, or the name of the run whose picks it has."""
+    """One tomogram to compose; its seeds are derived from the index: a number, or the name of the run whose picks it has.
+
+    `contrast_of` is the training tomogram whose contrast it gets; None leaves it as the network makes it.
+    """
 
     run: str
     index: int | str
@@ -61,6 +64,7 @@ class PlannedTomogram:
     layout: Layout
     tilt_range_degrees: TiltRange | None
     maps: RunMaps | None = None
+    contrast_of: str | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -69,6 +73,8 @@ class PlannedTomogram:
         content: tuple[Any, ...] = (layout.label.tolist(), layout.center_voxel.tolist(), layout.rotation.tolist())
         if self.maps is not None:
             content += (bytes_digest(np.packbits(self.maps.read(self.shape_voxel)).data),)
+        if self.contrast_of is not None:
+            content += (self.contrast_of,)
         return text_digest(f"{self.shape_voxel} {self.tilt_range_degrees} {content}")
 
 
@@ -148,6 +154,30 @@ def _planned(card: BundleCard, header: TomogramHeader, picks: Sequence[Picks], o
     tilts = header.tilt_range_degrees or card.tilt_range_degrees
     check_layout(layout, header.shape_voxel, card, f"{origin}: {header.run}")
     return PlannedTomogram(header.run, header.run, header.shape_voxel, layout, tilts)
+
+
+def with_contrasts(
+    plans: Sequence[PlannedTomogram], card: BundleCard, seed: int, asked: str | None
+) -> list[PlannedTomogram]:
+    """Choose the training tomogram whose contrast each gets: the one that is asked for, or any with its tilt range, by the seed."""
+    known = card.contrasts
+    if asked is not None and asked not in known:
+        raise RequestError(
+            f"contrast of {asked}: the bundle doesn't know it; it knows {', '.join(sorted(known)) or 'none, so leave it out'}"
+        )
+    chosen = []
+    for plan in plans:
+        tilts = plan.tilt_range_degrees
+        fitting = [run for run in sorted(known) if known[run].tilt_range_degrees == tilts]
+        if asked is not None and asked not in fitting:
+            raise RequestError(
+                f"contrast of {asked}: its tilts are {known[asked].tilt_range_degrees}, those of {plan.run} {tilts}; ask for that range"
+            )
+        if fitting:
+            drawn = int(numpy_generator(seed, "contrast", plan.index).integers(len(fitting)))
+            plan = replace(plan, contrast_of=asked or fitting[drawn])
+        chosen.append(plan)
+    return chosen
 
 
 def counts(layout: Layout, labels: Sequence[str]) -> Mapping[str, int]:

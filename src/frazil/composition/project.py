@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.fft
 import torch
 from jaxtyping import Bool, Float, UInt16
 
@@ -40,6 +41,7 @@ from frazil.model.bundle import Bundle, BundleCard, load_bundle
 from frazil.model.compute import Compute
 from frazil.model.devices import bytes_per_box, choose_device
 from frazil.model.layout import painter_of
+from frazil.volume.contrast import with_contrast
 from frazil.volume.masks import instance_mask
 
 USER = "composed"
@@ -132,6 +134,9 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
                 threads=threads,
                 on_step=lambda share: advance(share / steps),
             )  # fmt: skip
+            if plan.contrast_of is not None:
+                with scipy.fft.set_workers(threads):
+                    volume = with_contrast(volume, self.card.contrasts[plan.contrast_of])
             with self.scratch(plan.run) as scratch:
                 mean, std = self.card.moments or (0.0, 1.0)
                 gray = np.asarray(volume * np.float32(std) + np.float32(mean))
@@ -152,6 +157,7 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
                     index=plan.index,
                     layout_digest=plan.digest,
                     tilt_range_degrees=plan.tilt_range_degrees,
+                    contrast_of=plan.contrast_of,
                     moments=Moments(float(gray.mean(dtype=np.float64)), float(gray.std(dtype=np.float64))),
                 )
                 self.put(plan.run, scratch, record)

@@ -50,6 +50,7 @@ class RunRecord(WrittenRun):
     ----------
     index : what its seeds are derived from: a number, or the name of the run whose picks it has.
     layout_digest : of the layout and the grid.
+    contrast_of : the training tomogram whose contrast it got.
     moments : mean and standard deviation of the gray values.
     """
 
@@ -57,6 +58,7 @@ class RunRecord(WrittenRun):
     layout_digest: str
     frazil_version: str = __version__
     tilt_range_degrees: TiltRange | None
+    contrast_of: str | None = None
     moments: Moments
 
     @property

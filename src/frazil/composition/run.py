@@ -13,7 +13,7 @@ from typing import Any, get_args
 import torch
 
 from frazil.composition.denoise import KEPT_BYTES
-from frazil.composition.layouts import PlannedTomogram, plan_drawn, plan_like, plan_table
+from frazil.composition.layouts import PlannedTomogram, plan_drawn, plan_like, plan_table, with_contrasts
 from frazil.composition.project import STATE, USER, CompositionProject
 from frazil.composition.record import RECORD_FILE, CompositionRecord, Parameters
 from frazil.core.console import say
@@ -32,7 +32,7 @@ from frazil.model.devices import choose_device
 from frazil.sampling.options import choose_sampling
 
 _BYTES_PER_PROCESS = 500_000_000
-_BYTES_PER_VOXEL = 12  # when files are written: gray values, masks, a coarser level
+_BYTES_PER_VOXEL = 24  # when it is filtered: the tomogram and its spectrum, padded, twice
 _STATE_BYTES_PER_VOXEL = 16
 _WRITTEN_BYTES_PER_VOXEL = 10  # tomogram with its pyramid, and masks, compressed; an MRC copy is 4 more
 
@@ -57,6 +57,7 @@ def compose(
     seed: int = 0,
     orientations: bool = True,
     tilt_range: TiltRange | None = None,
+    contrast_of: str | None = None,
     sampler: SamplerName | None = None,
     steps: int | None = None,
     guidance: float | None = None,
@@ -88,6 +89,8 @@ def compose(
     orientations : tell the network the orientations; without, it chooses them, and picks have none.
     tilt_range : lowest and highest tilt in degrees, which decide the missing wedge; None is that of `like`, or of the training
         tomograms. A network that has seen only one range makes no other.
+    contrast_of : training tomogram whose contrast all get, by a linear filter (`frazil.volume.contrast`); None draws another for each.
+        A bundle that knows no contrasts leaves tomograms as its network makes them.
     sampler, steps, guidance, guidance_interval : see `frazil.sampling.options.SamplingOptions`.
     mrc : also write each tomogram as ``mrc/denoised/<run>.mrc``.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
@@ -122,6 +125,7 @@ def compose(
     plans, source = _plans(card, like, picks, units, shape, count, first or 0, seed)
     if tilt_range is not None:
         plans = [replace(plan, tilt_range_degrees=tilt_range) for plan in plans]
+    plans = with_contrasts(plans, card, seed, contrast_of)
     if like is not None:
         like.check_apart(out)
     chosen = choose_device(device)

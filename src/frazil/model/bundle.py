@@ -25,6 +25,7 @@ from frazil.core.records import Moments
 from frazil.core.settings import LARGEST_BOX_VOXEL, LARGEST_GRAY, Normalisation, Preset, Radius, TiltDegrees, VoxelSize
 from frazil.model.unet import ConditionalUNet, empty_network
 from frazil.volume.arrangement import LayoutStatistics
+from frazil.volume.contrast import Contrast
 
 CARD_FILE = "bundle.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -50,8 +51,8 @@ class BundleCard(Document):
 
     The schema version is raised whenever the settings grow, because a reader calls a setting that it does not know damaged: 2 added
     networks other than the paper's, 3 the variation of boxes and a start from another bundle, 4 preconditioning by inverse variance,
-    5 the groups of the first block, 6 layouts, 7 another scale of what layouts are painted with, 8 clustering and label maps. All older
-    ones load, but for the layouts of 6: what they do not say has the value that was then the only one.
+    5 the groups of the first block, 6 layouts, 7 another scale of what layouts are painted with, 8 clustering and label maps,
+    9 contrasts. All older ones load, but for the layouts of 6: what they do not say has the value that was then the only one.
 
     Parameters
     ----------
@@ -66,6 +67,7 @@ class BundleCard(Document):
     tomograms_seen : digests of the gray values of all whole tomograms that it, or what it started from, was trained or validated on.
     radius_angstrom : of the particles, by label; only the labels whose radius is known.
     layouts : how particles are arranged in the training tomograms, from which layouts can be drawn; None for a network that takes none.
+    contrasts : run -> what gives a composed tomogram the contrast of this training tomogram; none where it was not measured.
     losses : what training reached, by name (``train_loss``, ``validation_loss``, ``epochs``, ...).
     base_digest : of the bundle that the training started from; None if it started from fresh weights.
     provenance : where the weights come from, for people.
@@ -76,7 +78,7 @@ class BundleCard(Document):
     written_by: ClassVar[str] = "frazil train or frazil import-weights"
     remedy: ClassVar[str] = "copy the bundle again from its origin"
 
-    schema_version: int = 8
+    schema_version: int = 9
     kind: Literal["frazil bundle"] = "frazil bundle"
     torch_version: str = Field(default_factory=lambda: str(torch.__version__))
     preset: Preset
@@ -94,6 +96,7 @@ class BundleCard(Document):
     tomograms_seen: tuple[str, ...] = ()
     radius_angstrom: dict[str, Radius] = Field(default_factory=dict)
     layouts: LayoutStatistics | None = None
+    contrasts: dict[str, Contrast] = Field(default_factory=dict)
     losses: dict[str, float] = Field(default_factory=dict)
     base_digest: str | None = None
     provenance: str = ""
