@@ -32,7 +32,7 @@ from frazil.model.devices import choose_device
 from frazil.sampling.options import choose_sampling
 
 _BYTES_PER_PROCESS = 500_000_000
-_BYTES_PER_VOXEL = 24  # when it is filtered: the tomogram and its spectrum, padded, twice
+_BYTES_PER_VOXEL = 20  # when it is filtered: the tomogram and its spectrum, padded, twice
 _STATE_BYTES_PER_VOXEL = 16
 _WRITTEN_BYTES_PER_VOXEL = 10  # tomogram with its pyramid, and masks, compressed; an MRC copy is 4 more
 
