@@ -145,7 +145,7 @@ def test_each_tomogram_gets_the_contrast_of_a_training_tomogram(bundle, tmp_path
     np.testing.assert_allclose(volumes[1], 10**0.3 * volumes[0], atol=1e-3 * volumes[0].std())
     with pytest.raises(RequestError, match=r"contrast of TS_1: .* it knows TS_5, TS_7"):
         told("unknown", contrast_of="TS_1")
-    with pytest.raises(RequestError, match=r"contrast of TS_7: its tilts .* ask for that range"):
+    with pytest.raises(RequestError, match=r"contrast of TS_7: its tilts .* ask for the same"):
         told("wedge", contrast_of="TS_7", tilt_range=(-60.0, 60.0))
 
 

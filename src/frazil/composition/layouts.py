@@ -171,7 +171,8 @@ def with_contrasts(
         fitting = [run for run in sorted(known) if known[run].tilt_range_degrees == tilts]
         if asked is not None and asked not in fitting:
             raise RequestError(
-                f"contrast of {asked}: its tilts are {known[asked].tilt_range_degrees}, those of {plan.run} {tilts}; ask for that range"
+                f"contrast of {asked}: its tilts are {known[asked].tilt_range_degrees}, those of {plan.run} {tilts}; ask for the same "
+                "tilt range"
             )
         if fitting:
             drawn = int(numpy_generator(seed, "contrast", plan.index).integers(len(fitting)))
