@@ -25,6 +25,7 @@ _EDGE_VOXEL, _STEP_VOXEL, _MOST_BLOCKS = 32, 16, 1000
 """Blocks that power is measured in, how far they lie apart, and how many are enough."""
 
 MOST_LOG_GAIN = 0.5
+"""A filter that needs more than three times the amplitude, or less than a third, tells of another fault."""
 
 _Gains = Annotated[
     tuple[Annotated[float, Field(ge=-MOST_LOG_GAIN, le=MOST_LOG_GAIN)], ...],
