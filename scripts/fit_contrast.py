@@ -16,7 +16,7 @@ import numpy as np
 from frazil.dataset.split import TRAIN
 from frazil.dataset.tomograms.store import TomogramStore
 from frazil.model.bundle import load_bundle, save_bundle
-from frazil.volume.contrast import MOST_LOG_GAIN, Contrast, tomogram_power
+from frazil.volume.contrast import fit_contrast
 
 
 def main() -> None:
@@ -30,13 +30,13 @@ def main() -> None:
     )  # fmt: skip
     if bundle.card.contrasts:
         parser.error(f"{chosen.bundle}: knows contrasts already, which its composed tomograms have")
-    made = np.mean([tomogram_power(composed.array(run)[:]) for run in composed.runs], axis=0)
+    made = [composed.array(run)[:].astype(np.float32) for run in composed.runs]
     contrasts = {}
     for run, header in training.description.tomograms.items():
         same_wedge = header.tilt_range_degrees == composed.description.tilt_range_degrees
         if same_wedge and TRAIN in training.description.regions[run]:
-            gain = np.clip((tomogram_power(training.array(run)[:]) - made) / 2, -MOST_LOG_GAIN, MOST_LOG_GAIN)
-            contrasts[run] = Contrast(tilt_range_degrees=header.tilt_range_degrees, log_gain=gain.round(3).tolist())
+            volume = training.array(run)[:].astype(np.float32)
+            contrasts[run] = fit_contrast(made, volume, header.tilt_range_degrees)
     saved = save_bundle(chosen.out, bundle.network, bundle.card.model_copy(update={"contrasts": contrasts}))
     print(f"{chosen.out}: contrasts of {', '.join(contrasts)}; {saved.digest}")
 

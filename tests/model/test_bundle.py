@@ -115,7 +115,7 @@ def test_the_pretrained_bundle_has_eight_groups_everywhere():
 def test_the_card_is_plain_json(bundle):
     content = json.loads((bundle / "bundle.json").read_text())
     assert list(content)[:4] == ["schema_version", "kind", "frazil_version", "torch_version"]
-    assert (content["schema_version"], content["axis_order"]) == (9, "zyx")
+    assert (content["schema_version"], content["axis_order"]) == (10, "zyx")
     assert content["labels"] == list(LABELS)
     assert content["tilt_range_degrees"] == [-48, 45]
     assert content["normalisation"] == content["preset"]["training"]["normalisation"] == "measured"
@@ -251,7 +251,7 @@ def test_what_is_open_in_training_is_decided_in_a_bundle():
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"schema_version": 10, "new_field": 1}, ("schema version 10", "newer frazil")),
+        ({"schema_version": 11, "new_field": 1}, ("schema version 11", "newer frazil")),
         ({"schema_version": "one"}, ("schema_version",)),
         ({"kind": "box store"}, ("not a record of kind 'frazil bundle'",)),
         ({"axis_order": "xyz"}, ("axis_order", "'zyx'")),

@@ -1,10 +1,10 @@
-"""The power of a tomogram against what its noise was made of, and a filter against the closed form."""
+"""The power of a tomogram against what its noise was made of; a filter and a curve of gray values against the closed form."""
 
 import numpy as np
 import pytest
 import scipy.fft
 
-from frazil.volume.contrast import Contrast, tomogram_power, with_contrast
+from frazil.volume.contrast import Contrast, fit_contrast, tomogram_power, with_contrast
 
 SHAPE = (64, 96, 80)
 
@@ -44,11 +44,30 @@ def test_a_wave_is_in_its_shell_and_angle():
 def test_the_filter_is_that_of_the_closed_form():
     """From white noise to noise of a soft wedge: the gain is the ratio of both."""
     white, wedged = noise(lambda *k: 0.7), noise(soft_wedge)
-    gain = (tomogram_power(wedged) - tomogram_power(white)) / 2
-    found = with_contrast(white, Contrast(tilt_range_degrees=None, log_gain=gain.tolist()))
+    fitted = fit_contrast([white], wedged, (-60.0, 60.0))
+    found = with_contrast(white, Contrast(tilt_range_degrees=None, log_gain=fitted.log_gain))
     assert np.abs(tomogram_power(found) - tomogram_power(wedged)).mean() < 0.03
     inner = (slice(8, -8),) * 3  # beyond, it shows what lies around, which is not the same
     assert np.corrcoef(found[inner].ravel(), wedged[inner].ravel())[0, 1] > 0.99
+
+
+def test_gray_values_get_the_distribution_of_the_training_tomogram():
+    """Noise, and noise of which dark voxels are darker: its distribution is known."""
+    drawn = noise(soft_wedge)
+    training = np.where(drawn < 0, drawn * (1 - drawn), drawn)[::-1]
+    contrast = fit_contrast([drawn[:32], drawn[32:]], training, None)
+    found = with_contrast(drawn, contrast)
+    ranks = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999]
+    np.testing.assert_allclose(np.quantile(found, ranks), np.quantile(training, ranks), atol=0.03)
+    assert abs(np.quantile(drawn, 0.01) - np.quantile(training, 0.01)) > 1
+    below = Contrast(tilt_range_degrees=None, log_gain=[[0] * 9] * 15, gray=(-1, 1), becomes=(-3, 2))
+    np.testing.assert_allclose(with_contrast(np.full(SHAPE, -5, np.float32), below), -7, atol=1e-5)
+
+
+@pytest.mark.parametrize("curve", [{"gray": (0, 1), "becomes": (0,)}, {"gray": (1, 1), "becomes": (0, 1)}])
+def test_what_is_no_curve_is_refused(curve):
+    with pytest.raises(ValueError, match="as many values each, those of gray rising"):
+        Contrast(tilt_range_degrees=None, log_gain=[[0] * 9] * 15, **curve)
 
 
 def test_no_gain_changes_nothing_and_threads_change_no_bit():

@@ -89,7 +89,7 @@ def compose(
     orientations : tell the network the orientations; without, it chooses them, and picks have none.
     tilt_range : lowest and highest tilt in degrees, which decide the missing wedge; None is that of `like`, or of the training
         tomograms. A network that has seen only one range makes no other.
-    contrast_of : training tomogram whose contrast all get, by a linear filter (`frazil.volume.contrast`); None draws another for each.
+    contrast_of : training tomogram whose contrast all get, by a filter and a curve (`frazil.volume.contrast`); None draws another for each.
         A bundle that knows no contrasts leaves tomograms as its network makes them.
     sampler, steps, guidance, guidance_interval : see `frazil.sampling.options.SamplingOptions`.
     mrc : also write each tomogram as ``mrc/denoised/<run>.mrc``.

@@ -52,7 +52,8 @@ class BundleCard(Document):
     The schema version is raised whenever the settings grow, because a reader calls a setting that it does not know damaged: 2 added
     networks other than the paper's, 3 the variation of boxes and a start from another bundle, 4 preconditioning by inverse variance,
     5 the groups of the first block, 6 layouts, 7 another scale of what layouts are painted with, 8 clustering and label maps,
-    9 contrasts. All older ones load, but for the layouts of 6: what they do not say has the value that was then the only one.
+    9 contrasts, 10 their gray values. All older ones load, but for the layouts of 6: what they do not say has the value that was
+    then the only one.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class BundleCard(Document):
     written_by: ClassVar[str] = "frazil train or frazil import-weights"
     remedy: ClassVar[str] = "copy the bundle again from its origin"
 
-    schema_version: int = 9
+    schema_version: int = 10
     kind: Literal["frazil bundle"] = "frazil bundle"
     torch_version: str = Field(default_factory=lambda: str(torch.__version__))
     preset: Preset
