@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from frazil.core.records import Condition
+from frazil.core.records import NULL_LABEL, Condition
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import DiffusionSettings, SamplingSettings
 from frazil.diffusion.distillation import Distillation
@@ -63,6 +63,19 @@ def test_of_data_that_are_one_point_the_target_is_that_point():
     x = torch.randn(4, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     target = distillation.target(lambda x, t, condition: torch.full_like(x, 0.7), x, step, CONDITION)
     torch.testing.assert_close(target, torch.full_like(x, 0.7), atol=1e-3, rtol=0)
+
+
+def test_guidance_of_the_teacher_is_taught_too():
+    """Where the label says 0.7 and no label 0.2, twice the difference is 1.2."""
+
+    def teacher(x, t, condition):
+        return torch.where(condition.label == NULL_LABEL, 0.2, 0.7)[:, None, None, None, None].expand_as(x)
+
+    step = torch.arange(4)
+    x = torch.randn(4, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    condition = Condition(torch.zeros(4, dtype=torch.int64), torch.full((4, 3), 0.5))
+    target = Distillation.of(SETTINGS, 4).target(teacher, x, step, condition, guidance=2.0)
+    torch.testing.assert_close(target, torch.full_like(x, 1.2), atol=1e-3, rtol=0)
 
 
 def test_levels_are_even_and_all_steps_are_drawn_alike():
