@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from frazil.composition.contrast import contrast as contrast
     from frazil.composition.run import compose as compose
     from frazil.core.version import __version__ as __version__
     from frazil.dataset.boxes import BoxDataset as BoxDataset
@@ -58,6 +59,7 @@ _HOMES = {
     "compare": "evaluation.compare",
     "complete": "proof.complete",
     "compose": "composition.run",
+    "contrast": "composition.contrast",
     "curate": "dataset.run",
     "distill": "training.run",
     "evaluate": "evaluation.run",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.fft
 
+from frazil.core.errors import ShapeError
 from frazil.volume.contrast import Contrast, fit_contrast, tomogram_power, with_contrast
 
 SHAPE = (64, 96, 80)
@@ -62,6 +63,11 @@ def test_gray_values_get_the_distribution_of_the_training_tomogram():
     assert abs(np.quantile(drawn, 0.01) - np.quantile(training, 0.01)) > 1
     below = Contrast(tilt_range_degrees=None, log_gain=[[0] * 9] * 15, gray=(-1, 1), becomes=(-3, 2))
     np.testing.assert_allclose(with_contrast(np.full(SHAPE, -5, np.float32), below), -7, atol=1e-5)
+
+
+def test_a_tomogram_thinner_than_a_block_is_refused(refuses):
+    with refuses(ShapeError, "31,40,40 voxels", "32"):
+        tomogram_power(np.zeros((31, 40, 40), np.float32))
 
 
 @pytest.mark.parametrize("curve", [{"gray": (0, 1), "becomes": (0,)}, {"gray": (1, 1), "becomes": (0, 1)}])

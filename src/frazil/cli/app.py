@@ -21,6 +21,7 @@ from typer.core import TyperCommand
 from frazil.cli.calibrate import calibrate_command
 from frazil.cli.complete import complete_command
 from frazil.cli.compose import compose_command
+from frazil.cli.contrast import contrast_command
 from frazil.cli.curate import curate_command
 from frazil.cli.distill import distill_command
 from frazil.cli.evaluate import evaluate_command
@@ -128,6 +129,7 @@ app.command("import-weights")(_printing(import_weights_command))
 app.command("sample")(_printing(sample_command))
 app.command("complete")(_printing(complete_command))
 app.command("compose")(_printing(compose_command))
+app.command("contrast")(_printing(contrast_command))
 app.command("export")(_printing(export_command))
 app.command("figures")(_printing(figures_command))
 app.command("evaluate")(_printing(evaluate_command))

@@ -18,6 +18,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from scipy.ndimage import map_coordinates
 from scipy.special import expit
 
+from frazil.core.errors import ShapeError
 from frazil.core.records import TiltRange
 from frazil.core.settings import Settings, TiltDegrees
 from frazil.volume.spectra import volume_power
@@ -65,7 +66,16 @@ def tomogram_power(volume: Float[np.ndarray, "z y x"]) -> Float[np.ndarray, "she
     """Return log10 of the power of a tomogram by shell and angle, as in `Contrast`.
 
     It is the mean over blocks of 32^3 voxels, faded out at their faces (Welch 1967).
+
+    Raises
+    ------
+    ShapeError : a tomogram that is thinner than such a block.
     """
+    if min(volume.shape) < _EDGE_VOXEL:
+        shape = ",".join(map(str, volume.shape))
+        raise ShapeError(
+            f"{shape} voxels (z,y,x): too thin to measure contrast, which takes {_EDGE_VOXEL}; leave it out"
+        )
     starts = list(product(*(range(0, edge - _EDGE_VOXEL + 1, _STEP_VOXEL) for edge in volume.shape)))
     starts = starts[:: -(-len(starts) // _MOST_BLOCKS)]
     blocks = [volume[tuple(slice(at, at + _EDGE_VOXEL) for at in start)] for start in starts]
