@@ -58,7 +58,7 @@ def test_what_has_no_counterpart_is_refused(learned, make_layout_bundle, tmp_pat
     with refuses(RequestError, "knows contrasts already"):
         contrast(out, store, made, tmp_path / "again")
     compose(bundle, out=tmp_path / "tilted", like=project, tilt_range=(-60.0, 60.0))
-    with refuses(RequestError, "tilted", f"--like {project}"):
+    with refuses(RequestError, "tilted", f"those of {project} again"):
         contrast(bundle, store, tmp_path / "tilted", tmp_path / "again")
     make_layout_bundle(contrasts={})  # takes the place of the other
     with refuses(RequestError, "composed", "another bundle", "compose it with"):

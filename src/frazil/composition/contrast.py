@@ -65,7 +65,7 @@ def contrast(bundle: str | Path, store: str | Path, composed: str | Path, out: s
                 )
     if not contrasts:
         raise RequestError(
-            f"{composed}: none of its tomograms has a training tomogram of {store} beside it; compose with --like {described.source_path}"
+            f"{composed}: none of its tomograms has a counterpart in {store}; compose those of {described.source_path} again"
         )
     card = opened.card.model_copy(update={"contrasts": contrasts})
     told = save_bundle(out, opened.network, card)
