@@ -5,7 +5,7 @@ import pytest
 
 from frazil.composition.contrast import contrast
 from frazil.composition.run import compose
-from frazil.core.errors import OutputError, RequestError
+from frazil.core.errors import OutputError, RequestError, ShapeError
 from frazil.core.settings import SourceSettings
 from frazil.dataset.run import curate
 from frazil.dataset.tomograms.store import TomogramStore
@@ -49,7 +49,7 @@ def test_other_layouts_count_against_every_training_tomogram(learned, make_proje
     assert [*contrast(bundle, store, tmp_path / "like-other", tmp_path / "told").card.contrasts] == ["TS_1"]
 
 
-def test_what_has_no_counterpart_is_refused(learned, make_layout_bundle, tmp_path, refuses):
+def test_what_has_no_counterpart_is_refused(learned, make_layout_bundle, make_project, tmp_path, refuses):
     bundle, project, store, made = learned
     out = tmp_path / "told"
     contrast(bundle, store, made, out)
@@ -60,6 +60,11 @@ def test_what_has_no_counterpart_is_refused(learned, make_layout_bundle, tmp_pat
     compose(bundle, out=tmp_path / "tilted", like=project, tilt_range=(-60.0, 60.0))
     with refuses(RequestError, "tilted", f"those of {project} again"):
         contrast(bundle, store, tmp_path / "tilted", tmp_path / "again")
+    thin = make_project(name="thin", shape_voxel=(24, 72, 72)).path
+    thin_store = curate(thin, tmp_path / "thin-store", whole=True, box_size_voxel=16).path
+    compose(bundle, out=tmp_path / "like-thin", like=thin)
+    with refuses(ShapeError, "thin-store: TS_", "24,72,72 voxels"):
+        contrast(bundle, thin_store, tmp_path / "like-thin", tmp_path / "again")
     make_layout_bundle(contrasts={})  # takes the place of the other
     with refuses(RequestError, "composed", "another bundle", "compose it with"):
         contrast(bundle, store, made, out)

@@ -8,7 +8,7 @@ import numpy as np
 
 from frazil.composition.record import RECORD_FILE, CompositionRecord
 from frazil.core.console import progress_bar, say_written
-from frazil.core.errors import OutputError, RequestError, SourceError
+from frazil.core.errors import OutputError, RequestError, ShapeError, SourceError
 from frazil.core.settings import SourceSettings
 from frazil.dataset.split import TRAIN
 from frazil.dataset.tomograms.store import TomogramStore
@@ -60,9 +60,11 @@ def contrast(bundle: str | Path, store: str | Path, composed: str | Path, out: s
             if mates and region:
                 part = tuple(slice(*ends) for ends in zip(*region, strict=True))
                 made = [(source.read(mate).volume[part if alike else ...] - mean) / std for mate in mates]
-                contrasts[run] = fit_contrast(
-                    made, training.array(run)[part].astype(np.float32), header.tilt_range_degrees
-                )
+                volume = training.array(run)[part].astype(np.float32)
+                try:
+                    contrasts[run] = fit_contrast(made, volume, header.tilt_range_degrees)
+                except ShapeError as error:
+                    raise ShapeError(f"{store}: {run}, {error}") from None
     if not contrasts:
         raise RequestError(
             f"{composed}: none of its tomograms has a counterpart in {store}; compose those of {described.source_path} again"
