@@ -165,7 +165,7 @@ def tiny_project(make_project: Callable[..., Project]) -> Project:
 def make_layout_bundle(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a tiny untrained bundle that takes layouts; its weights are random, so a layout changes its output."""
 
-    def make(*, maps: tuple[str, ...] = (), **card) -> Path:
+    def make(*, name: str = "bundle", maps: tuple[str, ...] = (), height_guidance: float = 1.0, **card) -> Path:
         from frazil.core.presets import load_preset
         from frazil.model.bundle import BundleCard, save_bundle
         from frazil.model.unet import build_network
@@ -181,6 +181,7 @@ def make_layout_bundle(tmp_path: Path) -> Callable[..., Path]:
             "model.embedding_width": 8,
             "sampling.sampler": "dpm++",
             "sampling.steps": 3,
+            "sampling.height_guidance": height_guidance,
             "training.class_dropout": 0.1,
         }
         preset = load_preset("smoke", settings)
@@ -207,8 +208,8 @@ def make_layout_bundle(tmp_path: Path) -> Callable[..., Path]:
                 for run, gain in (("TS_5", 0.0), ("TS_7", 0.3))
             },
         }
-        save_bundle(tmp_path / "bundle", network, BundleCard(**fields | card))
-        return tmp_path / "bundle"
+        save_bundle(tmp_path / name, network, BundleCard(**fields | card))
+        return tmp_path / name
 
     return make
 

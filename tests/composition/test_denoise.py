@@ -32,8 +32,8 @@ def denoiser(make_layout_bundle) -> Denoiser:
 
 
 @pytest.mark.parametrize("sampler", ["dpm++", "ddim", "ddpm", "sde-dpm++"])
-@pytest.mark.parametrize("guidance", [1.0, 1.5])
-def test_one_window_is_a_sampled_volume(denoiser, tmp_path, sampler, guidance):
+@pytest.mark.parametrize(("guidance", "height_guidance"), [(1.0, 1.0), (1.5, 1.0), (1.0, 4.0), (1.5, 4.0)])
+def test_one_window_is_a_sampled_volume(denoiser, tmp_path, sampler, guidance, height_guidance):
     class Noise:
         """The noise of the composition, step by step."""
 
@@ -44,8 +44,9 @@ def test_one_window_is_a_sampled_volume(denoiser, tmp_path, sampler, guidance):
             drawn = numpy_generator(3, "composition", 7, self.step, 0, 0, 0).standard_normal((64,) * 3, dtype=dtype)
             return drawn[None, : shape[1], : shape[2], : shape[3]]
 
-    sampling = SamplingSettings(sampler=sampler, steps=4, guidance=guidance)
-    composed = replace(denoiser, sampling=sampling).denoise(LAYOUT, SMALL, tmp_path, seed=3, index=7)
+    sampling = SamplingSettings(sampler=sampler, steps=4, guidance=guidance, height_guidance=height_guidance)
+    heights = (0.3, 0.6)
+    composed = replace(denoiser, sampling=sampling, heights=heights).denoise(LAYOUT, SMALL, tmp_path, seed=3, index=7)
     condition = Condition(
         torch.full((1,), NULL_LABEL), torch.full((1, 3), torch.nan), denoiser.painter.paint(LAYOUT, (0, 0, 0), SMALL, 16)[None],
         torch.tensor([denoiser.tilt_range_degrees]),
@@ -57,6 +58,7 @@ def test_one_window_is_a_sampled_volume(denoiser, tmp_path, sampler, guidance):
         generators=[Noise()],
         settings=denoiser.diffusion,
         sampling=sampling,
+        heights=heights,
     )
     volume = sampled[0, 0].numpy()
     assert np.abs(composed - volume).max() < 1e-4 * volume.std()

@@ -128,6 +128,14 @@ def test_another_tilt_range_is_told_to_the_network_and_written(bundle, tmp_path)
     assert (volumes[-45.0, 45.0] != volumes[-60.0, 30.0]).any()
 
 
+def test_the_height_guides_as_the_bundle_says(make_layout_bundle, tmp_path):
+    volumes = []
+    for name, scale in (("plain", 1.0), ("guided", 4.0)):
+        composed = compose(make_layout_bundle(name=name, height_guidance=scale), out=tmp_path / f"by {name}")
+        volumes.append(open_source(composed.path, SourceSettings()).read("COMP_000").volume)
+    assert (volumes[0] != volumes[1]).any()
+
+
 def test_each_tomogram_gets_the_contrast_of_a_training_tomogram(bundle, tmp_path):
     def told(out, **options):
         compose(bundle, out=tmp_path / out, steps=1, **options)

@@ -1,5 +1,7 @@
 """What a sample may depend on: its seed and its condition, and neither its batch nor global random state."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -192,6 +194,44 @@ def test_the_second_pass_is_made_only_where_it_guides(guidance, interval, passes
         sampling=SamplingSettings(sampler="dpm++", steps=6, guidance=guidance, guidance_interval=interval),
     )
     assert "".join(str(calls.count(t)) for t in solver.timesteps) == passes
+
+
+def by_height(x_t, t, condition):
+    """Predict 2 where the height is known, else 5."""
+    return torch.zeros_like(x_t) + 5 - 3 * condition.layout[:, -2:-1]
+
+
+def layout_of(depth, *, known=True):
+    planes = torch.zeros(4, depth, 8, 8)
+    planes[1:3] = 1
+    planes[-1] = torch.linspace(-1, 1, depth)[:, None, None]
+    planes[-2:] *= known
+    return replace(condition_of(1), layout=planes[None])
+
+
+def test_guidance_by_the_height_exaggerates_plane_by_plane():
+    condition, push = layout_of(4), torch.tensor([[0.0, 1.0, 7.0, 0.0]])
+    predicted = guided_prediction(by_height, torch.zeros(1, 1, 4, 8, 8), torch.tensor([7]), condition, 1, push)
+    assert predicted[0, 0, :, 0, 0].tolist() == [2, -1, -19, 2]
+    assert condition.layout[0, -2].min() == 1
+
+
+@pytest.mark.parametrize(("known", "heights", "passes"), [
+    (True, (0.2, 0.8), "222111"), (True, (-0.1, 1.1), "111111"), (True, None, "111111"), (False, (0.2, 0.8), "111111"),
+])  # fmt: skip
+def test_the_height_guides_at_high_noise_and_outside_alone(known, heights, passes):
+    calls, solver = [], make_solver("dpm++", PAPER, 6)
+
+    def record(x_t, t, condition):
+        calls.append(int(t[0]))
+        return by_height(x_t, t, condition)
+
+    volume = sample_volumes(
+        record, layout_of(8, known=known), box_size_voxel=8, generators=generators(1), settings=PAPER, heights=heights,
+        sampling=SamplingSettings(sampler="dpm++", steps=6, height_guidance=3.0),
+    )  # fmt: skip
+    assert "".join(str(calls.count(t)) for t in solver.timesteps) == passes
+    assert volume == pytest.approx(2 if known else 5, abs=0.1)  # as the last steps say
 
 
 def test_guidance_of_one_changes_no_bit(network):

@@ -112,10 +112,16 @@ def test_the_pretrained_bundle_has_eight_groups_everywhere():
     assert {part.num_groups for part in network.modules() if isinstance(part, torch.nn.GroupNorm)} == {8}
 
 
+def test_heights_of_particles_reach_beyond_the_outermost_centers(make_layout_bundle):
+    """Centers lie in planes 5 to 11 of 20, and the smallest particle has a radius of 3 voxels."""
+    assert load_bundle(make_layout_bundle()).card.heights == pytest.approx((2 / 19, 14 / 19), abs=2e-3)
+    assert load_bundle(make_layout_bundle(layouts=None)).card.heights is None
+
+
 def test_the_card_is_plain_json(bundle):
     content = json.loads((bundle / "bundle.json").read_text())
     assert list(content)[:4] == ["schema_version", "kind", "frazil_version", "torch_version"]
-    assert (content["schema_version"], content["axis_order"]) == (10, "zyx")
+    assert (content["schema_version"], content["axis_order"]) == (11, "zyx")
     assert content["labels"] == list(LABELS)
     assert content["tilt_range_degrees"] == [-48, 45]
     assert content["normalisation"] == content["preset"]["training"]["normalisation"] == "measured"
@@ -251,7 +257,7 @@ def test_what_is_open_in_training_is_decided_in_a_bundle():
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"schema_version": 11, "new_field": 1}, ("schema version 11", "newer frazil")),
+        ({"schema_version": 12, "new_field": 1}, ("schema version 12", "newer frazil")),
         ({"schema_version": "one"}, ("schema_version",)),
         ({"kind": "box store"}, ("not a record of kind 'frazil bundle'",)),
         ({"axis_order": "xyz"}, ("axis_order", "'zyx'")),

@@ -53,6 +53,20 @@ def test_neighbors_are_as_many_as_in_the_tomograms_and_none_overlaps_the_particl
         np.testing.assert_allclose(np.linalg.det(some.rotation), 1)
 
 
+def test_the_height_guides_where_a_box_reaches_beyond_the_particles(make_layout_bundle):
+    plain, guided = (
+        ParticleGenerator.from_bundle(make_layout_bundle(name=f"by {scale}", height_guidance=scale, layouts=STATISTICS))
+        for scale in (1, 4)
+    )
+
+    def differ(height):
+        one, other = (some.sample(label="ribosome", position=(height, 0.5, 0.5), steps=2) for some in (plain, guided))
+        return (one.volumes != other.volumes).any()
+
+    assert not differ(0.5)
+    assert differ(0.9)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

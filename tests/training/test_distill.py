@@ -72,6 +72,20 @@ def test_a_student_of_layouts_is_told_its_teachers_averages(make_layout_bundle, 
     assert torch.equal(ours, theirs)
 
 
+def test_a_student_needs_no_guidance_by_the_height(make_layout_bundle, make_project, tmp_path):
+    source = open_source(make_project(runs=("TS_1",), shape_voxel=(48, 72, 72)).path, SourceSettings())
+    plan = make_plan(source, SourceSettings(), CurateSettings(validation_fraction=0))
+    store = curate_tomograms(source, plan, tmp_path / "store")
+    settings = {**SHORT, "training.epochs": 1, "training.box_size_voxel": 16}
+    cards = []
+    for name, scale in (("plain", 1.0), ("guided", 4.0)):
+        teacher = make_layout_bundle(name=name, height_guidance=scale)
+        distill(teacher, store.path, tmp_path / f"of {name}", steps=2, settings=settings)
+        cards.append(load_bundle(tmp_path / f"of {name}").card)
+    assert cards[0].losses["train_loss"] != cards[1].losses["train_loss"]
+    assert cards[1].preset.sampling.height_guidance == 1
+
+
 def test_a_student_of_layouts_needs_its_teachers_label_maps(make_layout_bundle, make_project, tmp_path, refuses):
     project = make_project(runs=("TS_1",), shape_voxel=(48, 72, 72))
     marked = (project.volumes["TS_1"] < -1).astype(np.uint8)

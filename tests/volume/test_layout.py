@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from frazil.core.records import Layout, hidden_layout
-from frazil.volume.layout import Painter
+from frazil.volume.layout import Painter, outside_heights
 
 UNKNOWN = np.full((3, 3), np.nan)
 
@@ -88,6 +88,13 @@ def test_heights_run_from_the_first_plane_to_the_last_and_are_kept_when_the_layo
     assert not null[:-2].any()
     assert torch.equal(null[-2:], told[-2:])
     assert not painter.paint(layout((0, (4, 4, 4), UNKNOWN)), (0, 0, 0), (9, 8, 8))[-2:].any()
+
+
+def test_planes_outside_of_heights_are_those_above_and_below():
+    painter, particle = Painter(torch.zeros(1, 3, 3, 3), [2.0], 1), layout((0, (4, 4, 4), UNKNOWN))
+    planes = painter.paint(particle, (2, 0, 0), (8, 4, 4), 11)[None]  # planes 2 to 9 of 11: heights 0.2 to 0.9
+    assert outside_heights(planes, (0.35, 0.75)).tolist() == [[1, 1, 0, 0, 0, 0, 1, 1]]
+    assert not outside_heights(painter.paint(particle, (2, 0, 0), (8, 4, 4))[None], (0.35, 0.75)).any()
 
 
 def test_label_maps_are_painted_as_they_are_and_hidden_with_the_layout():

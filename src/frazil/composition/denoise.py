@@ -29,12 +29,12 @@ from frazil.core.reading import read_json
 from frazil.core.records import NULL_LABEL, Condition, Layout, TiltRange
 from frazil.core.seeds import numpy_generator
 from frazil.core.settings import DiffusionSettings, SamplingSettings
-from frazil.diffusion.sampler import guided_prediction, read_layout
+from frazil.diffusion.sampler import HEIGHT_GUIDED_SIGMA, guided_prediction, read_layout
 from frazil.diffusion.schedule import make_solver
 from frazil.io.npz import HEADER_ERRORS
 from frazil.model.compute import Compute
 from frazil.volume.crop import crop
-from frazil.volume.layout import Painter
+from frazil.volume.layout import Painter, outside_heights
 
 _BLOCK_VOXEL = 64
 """Edge of the blocks of noise, each drawn on its own."""
@@ -53,6 +53,7 @@ class Denoiser:
     ----------
     network : on `device`, laid out for `compute`.
     multiple : of which the edges of a window must be multiples.
+    heights : between which training particles lie, see `frazil.diffusion.sampler.sample_volumes`.
     """
 
     network: nn.Module
@@ -63,6 +64,7 @@ class Denoiser:
     sampling: SamplingSettings
     compute: Compute
     device: torch.device
+    heights: tuple[float, float] | None = None
 
     def denoise(
         self,
@@ -173,6 +175,8 @@ class _Run:
         self.timesteps = solver.timesteps
         lowest, highest = sampling.guidance_interval or (0.0, math.inf)
         self.scales = [sampling.guidance if lowest <= sigma <= highest else 1.0 for sigma in solver.sigmas]
+        push = sampling.height_guidance - 1
+        self.pushes = [push if sigma >= HEIGHT_GUIDED_SIGMA else 0.0 for sigma in solver.sigmas]
         self._kept: dict[tuple[int, ...], Condition] = {}
         self._room_bytes = KEPT_BYTES
 
@@ -202,8 +206,15 @@ class _Run:
         t = torch.full((1,), self.timesteps[step], device=device)
         with of.compute.autocast(device.type):
             condition = self._condition(window)
+            push = None
+            if self.of.heights is not None and self.pushes[step]:
+                planes = self._paint(window)[None].to(device)
+                condition, push = (
+                    replace(condition, layout=planes),
+                    self.pushes[step] * outside_heights(planes, self.of.heights),
+                )
             noisy = torch.from_numpy(np.array(x))[None, None].to(device)
-            clean = guided_prediction(of.network, noisy, t, condition, self.scales[step])
+            clean = guided_prediction(of.network, noisy, t, condition, self.scales[step], push)
         if not clean.isfinite().all():
             raise BundleError(
                 f"step {step + 1}: the network gives values that are not finite with {of.sampling.sampler}, "

@@ -190,6 +190,7 @@ class CompositionProject(RunsProject[PlannedTomogram, RunRecord, CompositionReco
             sampling=parameters.sampling,
             compute=compute,
             device=choose_device(self.device),
+            heights=self.card.heights,
         )
 
     def _labelled(self, told: Layout, denoiser: Denoiser) -> Layout:

@@ -183,6 +183,13 @@ class Condition:
         layout = None if self.layout is None else hidden_layout(self.layout)
         return replace(self, label=self.label * 0 + NULL_LABEL, layout=layout, read=())
 
+    def without_height(self) -> Condition:
+        """Return the same condition with the height in the tomogram unknown, which guidance by the height contrasts it with."""
+        assert self.layout is not None
+        layout = self.layout.clone()
+        layout[:, -2:] = 0
+        return replace(self, layout=layout, read=())
+
     def to(self, device: torch.device | str) -> Condition:
         """Return the same condition on `device`."""
         return self.each(lambda tensor: tensor.to(device))

@@ -326,12 +326,15 @@ class SamplingSettings(Settings):
         cost a second network evaluation per step.
     guidance_interval : lowest and highest noise level to guide, in sigma = sqrt((1 - abar) / abar): at 1, noise equals signal; a
         schedule of 1000 steps goes from 0.01 to 157. None guides every level.
+    height_guidance : scale of guidance by the height in the tomogram, which a layout tells: where no particle of the training tomograms
+        is, so above and below the ice. 1 is off. It costs a second network evaluation where noise is more than twice the signal.
     """
 
     sampler: SamplerName = "ddpm"
     steps: int | None = Field(None, gt=0)
     guidance: float = Field(1.0, ge=0)
     guidance_interval: NoiseInterval | None = None
+    height_guidance: float = Field(1.0, ge=1, exclude_if=lambda scale: scale == 1)
 
     @field_validator("guidance_interval")
     @classmethod

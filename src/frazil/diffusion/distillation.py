@@ -11,7 +11,7 @@ from torch import Tensor
 
 from frazil.core.records import Condition
 from frazil.core.settings import DiffusionSettings
-from frazil.diffusion.sampler import Network, guided_prediction
+from frazil.diffusion.sampler import HEIGHT_GUIDED_SIGMA, Network, guided_prediction
 from frazil.diffusion.schedule import make_solver
 from frazil.model.noise import NoiseSchedule
 
@@ -58,17 +58,20 @@ class Distillation:
         step: Int64[Tensor, "b"],
         condition: Condition,
         guidance: float = 1.0,
+        push: Float[Tensor, "b z"] | None = None,
     ) -> Float[Tensor, "b 1 z y x"]:
         """Return the clean volume that takes a student from `x_t` to where its teacher arrives, by one step of DDIM (their eq. 6).
 
-        The teacher takes its steps by DPM-Solver++(2M) (Lu et al. 2022), guided if `guidance` is not 1.
+        The teacher takes its steps by DPM-Solver++(2M) (Lu et al. 2022), guided if `guidance` is not 1, and by the height as `push` says
+        (`guided_prediction`).
         """
         begin = end = self._alpha_sigma(step, 0)
         x, before = x_t, None
         for number in range(len(self.between[0])):
             now, end = self._alpha_sigma(step, number), self._alpha_sigma(step, number + 1)
             t = self._timestep(step, number)
-            x0 = guided_prediction(teacher, x, t, condition, guidance)
+            noisy = (now[1] > HEIGHT_GUIDED_SIGMA * now[0])[:, 0, 0, 0]
+            x0 = guided_prediction(teacher, x, t, condition, guidance, None if push is None else push * noisy)
             ahead = x0
             if before is not None:  # the second order: go on as the prediction has changed
                 ahead = x0 + _slope(before[1], now, end) * (x0 - before[0])

@@ -52,8 +52,8 @@ class BundleCard(Document):
     The schema version is raised whenever the settings grow, because a reader calls a setting that it does not know damaged: 2 added
     networks other than the paper's, 3 the variation of boxes and a start from another bundle, 4 preconditioning by inverse variance,
     5 the groups of the first block, 6 layouts, 7 another scale of what layouts are painted with, 8 clustering and label maps,
-    9 contrasts, 10 their gray values. All older ones load, but for the layouts of 6: what they do not say has the value that was
-    then the only one.
+    9 contrasts, 10 their gray values, 11 guidance by the height. All older ones load, but for the layouts of 6: what they do not say
+    has the value that was then the only one.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class BundleCard(Document):
     written_by: ClassVar[str] = "frazil train or frazil import-weights"
     remedy: ClassVar[str] = "copy the bundle again from its origin"
 
-    schema_version: int = 10
+    schema_version: int = 11
     kind: Literal["frazil bundle"] = "frazil bundle"
     torch_version: str = Field(default_factory=lambda: str(torch.__version__))
     preset: Preset
@@ -130,6 +130,17 @@ class BundleCard(Document):
         if self.layouts is not None and not self.layouts.number_per_um3.keys() <= {*known}:
             raise ValueError("layouts of other classes than those of the network, or of a network that takes none")
         return self
+
+    @property
+    def heights(self) -> tuple[float, float] | None:
+        """Return the heights between which the particles of the training tomograms lie, the smallest one beyond their centers.
+
+        0 is the lowest plane of a tomogram, and 1 the highest; None if they are not known.
+        """
+        if self.layouts is None:
+            return None
+        beyond = min(self.radii_voxel) / max(1, self.layouts.shape_voxel[0] - 1)
+        return self.layouts.heights[0] - beyond, self.layouts.heights[-1] + beyond
 
     @property
     def radii_voxel(self) -> list[float]:

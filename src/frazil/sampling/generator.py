@@ -265,7 +265,7 @@ class ParticleGenerator:
                 box_size_voxel=self.box_size_voxel,
                 generators=[numpy_generator(request.seed, "sample", index) for index in indices],
                 settings=self.card.preset.diffusion, sampling=request,
-                device=self.device, precision=request.precision,
+                device=self.device, precision=request.precision, heights=self.card.heights,
                 on_step=lambda: on_step(len(batch)),
             )  # fmt: skip
         except RuntimeError as error:

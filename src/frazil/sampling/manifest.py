@@ -48,7 +48,7 @@ class _BundleAndSeed(Document):
 
     written_by: ClassVar[str] = "frazil sample"
 
-    schema_version: int = 5
+    schema_version: int = 6
     kind: Literal["frazil sample request"] = "frazil sample request"
     bundle_digest: str
     voxel_size_angstrom: float | None
@@ -184,7 +184,7 @@ class SampleManifest(Document):
 
     written_by: ClassVar[str] = "frazil sample"
 
-    schema_version: int = 4
+    schema_version: int = 5
     kind: Literal["frazil samples"] = "frazil samples"
     complete: bool
     bundle: str

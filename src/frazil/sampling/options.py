@@ -64,6 +64,7 @@ def choose_sampling(options: SamplingOptions, preset: Preset) -> SamplingSetting
         "sampler": options.get("sampler") or suggested.sampler,
         "guidance": guidance,
         "guidance_interval": interval,
+        "height_guidance": suggested.height_guidance,
     }
     try:
         chosen = SamplingSettings.model_validate(content)

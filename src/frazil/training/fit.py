@@ -124,8 +124,7 @@ def _task(job: TrainingJob, training: Examples) -> DenoisingTask:
     if not job.preset.training.distill_steps:
         return DenoisingTask(network, job.preset)
     assert job.start is not None  # `TrainingJob.check` saw to it
-    teacher = job.start.bundle
-    return DistillationTask(network, job.preset, teacher.network, teacher.card.preset.sampling.guidance)
+    return DistillationTask(network, job.preset, job.start.bundle)
 
 
 def _network(job: TrainingJob, training: Examples) -> ConditionalUNet:

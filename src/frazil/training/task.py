@@ -12,10 +12,12 @@ from torch import Tensor
 from frazil.core.settings import Preset
 from frazil.diffusion.distillation import Distillation
 from frazil.diffusion.objective import band_errors, denoising_errors, loss_weights, noise_volumes
+from frazil.model.bundle import Bundle
 from frazil.model.compute import Compute
 from frazil.model.noise import NoiseSchedule
 from frazil.model.unet import ConditionalUNet
 from frazil.training.batches import NoisyBatch
+from frazil.volume.layout import outside_heights
 
 
 class DenoisingTask(pl.LightningModule):
@@ -64,11 +66,12 @@ class DenoisingTask(pl.LightningModule):
 class DistillationTask(DenoisingTask):
     """A student, which is to arrive in one step where its teacher, a network that stays as it is, arrives in several."""
 
-    def __init__(self, network: ConditionalUNet, preset: Preset, teacher: ConditionalUNet, guidance: float) -> None:
+    def __init__(self, network: ConditionalUNet, preset: Preset, teacher: Bundle) -> None:
         super().__init__(network, preset)
-        teacher = Compute.of(preset.training).lay_out(teacher).eval().requires_grad_(False)
-        self._teacher = [teacher]  # in a list, Lightning does not take it for a part of the student
-        self.guidance = guidance
+        teaching = Compute.of(preset.training).lay_out(teacher.network).eval().requires_grad_(False)
+        self._teacher = [teaching]  # in a list, Lightning does not take it for a part of the student
+        self.guidance = teacher.card.preset.sampling
+        self.heights = teacher.card.heights
         self.distillation = Distillation.of(preset.diffusion, preset.training.distill_steps)
 
     def levels(self, batch: NoisyBatch) -> Tensor:
@@ -83,7 +86,10 @@ class DistillationTask(DenoisingTask):
         x_t = noise_volumes(batch.volumes, t, batch.noise, self.noise_schedule)
         with torch.no_grad():
             told = teacher.read(batch.condition)
-        target = self.distillation.target(teacher, x_t, step, told, self.guidance)
+        push = None
+        if self.guidance.height_guidance != 1 and self.heights is not None and told.layout is not None:
+            push = (self.guidance.height_guidance - 1) * outside_heights(told.layout, self.heights)
+        target = self.distillation.target(teacher, x_t, step, told, self.guidance.guidance, push)
         predicted = self.network(x_t, t, batch.condition)
         return band_errors(self.network, predicted.to(target.dtype), target)
 

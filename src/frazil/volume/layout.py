@@ -120,6 +120,15 @@ class Painter:
         plane[tuple(spans)] += drawn
 
 
+def outside_heights(planes: Float[Tensor, "b planes z y x"], heights: tuple[float, float]) -> Float[Tensor, "b z"]:
+    """Return 1 where painted planes lie below or above these heights, 0 at the lowest plane of the tomogram and 1 at the highest.
+
+    It is 0 between them, and where the height is not known.
+    """
+    known, height = planes[:, -2, :, 0, 0], (planes[:, -1, :, 0, 0] + 1) / 2
+    return known * ((height < heights[0]) | (height > heights[1]))
+
+
 def _twice_as_fine(volume: Float[np.ndarray, "n n n"]) -> Float[np.ndarray, "m m m"]:
     """Return a cube of odd edge n on half voxels, m = 2n - 1, with its middle kept: zeros added to its Fourier transform."""
     half = len(volume) // 2
