@@ -79,18 +79,19 @@ def test_guidance_of_the_teacher_is_taught_too():
 
 
 def test_guidance_by_the_height_is_taught_where_noise_is_high():
-    """Where the height says 0.7 and no height 0.2, three times the difference is 1.7; the last two of four steps are below sigma 2."""
+    """Where the height says a ripple of 0.5, three times that is 1.5; the last two of four steps are below sigma 2."""
+    ripple = torch.tensor([0.5, -0.5, 0.5, -0.5])
 
     def teacher(x, t, condition):
-        return torch.zeros_like(x) + 0.2 + 0.5 * condition.layout[:, -2:-1]
+        return torch.zeros_like(x) + 0.2 + condition.layout[:, -2:-1] * ripple
 
     step = torch.tensor([0, 2, 3])
     x = torch.randn(3, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     condition = Condition(torch.zeros(3, dtype=torch.int64), torch.full((3, 3), 0.5), torch.ones(3, 4, 4, 4, 4))
     push = torch.tensor([[2.0, 0, 0, 2]]).expand(3, 4)
     target = Distillation.of(SETTINGS, 4).target(teacher, x, step, condition, push=push)
-    expected = torch.full_like(x, 0.7)
-    expected[0, :, [0, 3]] = 1.7
+    expected = (0.2 + ripple).expand_as(x).clone()
+    expected[0, :, [0, 3]] = 0.2 + 3 * ripple
     torch.testing.assert_close(target, expected, atol=1e-3, rtol=0)
 
 

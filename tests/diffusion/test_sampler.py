@@ -196,9 +196,12 @@ def test_the_second_pass_is_made_only_where_it_guides(guidance, interval, passes
     assert "".join(str(calls.count(t)) for t in solver.timesteps) == passes
 
 
+RIPPLE = torch.tensor([3.0, -3.0]).repeat(4)
+
+
 def by_height(x_t, t, condition):
-    """Predict 2 where the height is known, else 5."""
-    return torch.zeros_like(x_t) + 5 - 3 * condition.layout[:, -2:-1]
+    """Predict 2 with a ripple along x where the height is known, else 5."""
+    return torch.zeros_like(x_t) + 5 + condition.layout[:, -2:-1] * (RIPPLE - 3)
 
 
 def layout_of(depth, *, known=True):
@@ -209,10 +212,11 @@ def layout_of(depth, *, known=True):
     return replace(condition_of(1), layout=planes[None])
 
 
-def test_guidance_by_the_height_exaggerates_plane_by_plane():
+def test_guidance_by_the_height_exaggerates_plane_by_plane_and_keeps_their_means():
     condition, push = layout_of(4), torch.tensor([[0.0, 1.0, 7.0, 0.0]])
     predicted = guided_prediction(by_height, torch.zeros(1, 1, 4, 8, 8), torch.tensor([7]), condition, 1, push)
-    assert predicted[0, 0, :, 0, 0].tolist() == [2, -1, -19, 2]
+    for plane, ripple in zip(predicted[0, 0], (1, 2, 8, 1), strict=True):
+        assert torch.equal(plane, (2 + ripple * RIPPLE).expand(8, 8))
     assert condition.layout[0, -2].min() == 1
 
 
@@ -231,7 +235,8 @@ def test_the_height_guides_at_high_noise_and_outside_alone(known, heights, passe
         sampling=SamplingSettings(sampler="dpm++", steps=6, height_guidance=3.0),
     )  # fmt: skip
     assert "".join(str(calls.count(t)) for t in solver.timesteps) == passes
-    assert volume == pytest.approx(2 if known else 5, abs=0.1)  # as the last steps say
+    expected = 2 + RIPPLE if known else torch.tensor(5.0)
+    torch.testing.assert_close(volume, expected.expand_as(volume), atol=0.1, rtol=0)  # as the last steps say
 
 
 def test_guidance_of_one_changes_no_bit(network):

@@ -104,8 +104,8 @@ def guided_prediction(
     A `scale` of 1 is the conditional prediction, 0 the one without a label, above 1 exaggerates what sets the class apart. Any value
     but 0 and 1 takes two passes, one after the other: one pass of twice the batch is no faster and takes twice the memory.
 
-    `push` does the same, plane by plane, for what the height in the tomogram tells: ``push * (with height - without)`` is added.
-    Where it is 0, not a bit changes.
+    `push` does the same, plane by plane, for what the height in the tomogram tells: ``push * (with height - without)`` is added, from
+    which the mean of each plane is taken, so that no plane becomes darker than others. Where it is 0, not a bit changes.
     """
     told = guided = network(x_t, t, condition).float() if scale or push is not None else torch.empty(0)
     if scale != 1:
@@ -114,5 +114,6 @@ def guided_prediction(
         guided = without + scale * (told - without) if scale else without
     if push is None or not push.any():
         return guided
-    blind = network(x_t, t, condition.without_height()).float()
-    return guided + push[:, None, :, None, None] * (told - blind)
+    difference = told - network(x_t, t, condition.without_height()).float()
+    difference -= difference.mean(dim=(3, 4), keepdim=True)
+    return guided + push[:, None, :, None, None] * difference
