@@ -207,12 +207,10 @@ class _Run:
         with of.compute.autocast(device.type):
             condition = self._condition(window)
             push = None
-            if self.of.heights is not None and self.pushes[step]:
+            if of.heights is not None and self.pushes[step]:
                 planes = self._paint(window)[None].to(device)
-                condition, push = (
-                    replace(condition, layout=planes),
-                    self.pushes[step] * outside_heights(planes, self.of.heights),
-                )
+                condition = replace(condition, layout=planes)
+                push = self.pushes[step] * outside_heights(planes, of.heights)
             noisy = torch.from_numpy(np.array(x))[None, None].to(device)
             clean = guided_prediction(of.network, noisy, t, condition, self.scales[step], push)
         if not clean.isfinite().all():
